@@ -137,13 +137,12 @@ class ShardedCheckpoint(Mapping[str, np.ndarray]):
         self.weight_map = _checked_weight_map(content.get("weight_map"), str(index))
         names = sorted(set(self.weight_map.values()))
         self.shards = {name: SafetensorsFile(self.path.parent / name) for name in names}
-        stored = {(name, file) for file, shard in self.shards.items() for name in shard}
+        stored = {(name, shard) for shard, tensors in self.shards.items() for name in tensors}
         listed = set(self.weight_map.items())
-        if stored != listed:
-            name, file = min(stored ^ listed)
-            where = "only the index lists it" if (name, file) in listed else "the index does not"
+        for name, shard in sorted(stored ^ listed):
+            side = "index only" if (name, shard) in listed else "file only"
             raise CheckpointError(
-                f"{index}: expected index and files to agree, got {name!r} in {file!r}: {where}"
+                f"{index}: expected index and files to agree, got {name!r} of {shard!r} in {side}"
             )
 
     def __getitem__(self, name: str) -> np.ndarray:

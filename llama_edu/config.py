@@ -228,7 +228,8 @@ def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> i
 def _positive(config: Mapping[str, Any], name: str, default: float | None = None) -> float:
     value = config.get(name)
     value = default if value is None else value
-    if type(value) not in (int, float) or not (0 < value < math.inf):
+    # `bool` is an int to isinstance, and no number to a reader of JSON.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise ConfigError(f"expected {name} to be a positive number, got {value!r}")
     return float(value)
 

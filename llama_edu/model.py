@@ -1,0 +1,197 @@
+"""The whole Llama: token ids in, logits out. Sampling, text and conversation live above it."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float32, Integer
+
+from llama_edu import attention, hub
+from llama_edu.cache import KVCache
+from llama_edu.checkpoint import open_checkpoint
+from llama_edu.config import LlamaConfig
+from llama_edu.errors import ContextError, InputError
+from llama_edu.linear import linear
+from llama_edu.mlp import swiglu
+from llama_edu.norm import rms_norm
+from llama_edu.rope import apply_rope, inverse_frequencies, rotation
+from llama_edu.trace import IGNORE, Recorder, Trace
+from llama_edu.weights import LayerWeights, Projection, load_weights
+
+__all__ = ["Llama"]
+
+
+class Llama:
+    """A decoder-only transformer with its weights. Holds no state between calls.
+
+    `tensors` maps checkpoint names to arrays of any floating-point format; arithmetic is float32.
+    Raises `CheckpointError` if they are not what `config` calls for.
+    """
+
+    def __init__(self, config: LlamaConfig, tensors: Mapping[str, np.ndarray]) -> None:
+        self.config = config
+        self.weights = load_weights(config, tensors)
+        self.inv_freq = inverse_frequencies(config)
+
+    @classmethod
+    def from_pretrained(cls, name_or_directory: str | os.PathLike[str]) -> "Llama":
+        """Load a known model by name, or a directory in the Hugging Face layout.
+
+        Raises `HubError` for an unknown name, `ConfigError` or `CheckpointError` for bad files.
+        """
+        directory = hub.locate(name_or_directory)
+        return cls(LlamaConfig.from_directory(directory), open_checkpoint(directory))
+
+    def new_cache(self, max_seq: int | None = None) -> KVCache:
+        """An empty cache with room for `max_seq` positions, by default the model's context."""
+        config = self.config
+        limit = config.max_position_embeddings
+        max_seq = limit if max_seq is None else max_seq
+        if not 1 <= max_seq <= limit:
+            raise ContextError(f"expected max_seq from 1 to the context of {limit}, got {max_seq}")
+        return KVCache(
+            config.num_hidden_layers, config.num_key_value_heads, config.head_dim, max_seq
+        )
+
+    def checked_ids(
+        self, token_ids: Sequence[int] | Integer[np.ndarray, " seq"]
+    ) -> Integer[np.ndarray, " seq"]:
+        """The ids as an array; `InputError` if there are none or one is not in the vocabulary."""
+        ids = np.asarray(token_ids)
+        if ids.ndim != 1 or ids.size == 0:
+            raise InputError(
+                f"expected a flat list of at least one token id, got shape {ids.shape}"
+            )
+        if ids.dtype.kind not in "iu":
+            raise InputError(f"expected whole numbers as token ids, got {ids.dtype}")
+        outside = ids[(ids < 0) | (ids >= self.config.vocab_size)]
+        if outside.size:
+            raise InputError(
+                f"expected token ids from 0 to {self.config.vocab_size - 1}, got {outside[0]}"
+            )
+        return ids
+
+    def forward(
+        self,
+        token_ids: Sequence[int] | Integer[np.ndarray, " seq"],
+        cache: KVCache | None = None,
+        *,
+        last_only: bool = False,
+        trace: Trace | None = None,
+    ) -> Float32[np.ndarray, "rows vocab_size"]:
+        """Logits for the token after each given one: `(seq, vocab_size)`, or 1 row if `last_only`.
+
+        With a cache, the tokens continue the `cache.length` positions it holds, and are added to
+        it. Without one, they start at position 0. Raises `InputError` for ids that are empty or
+        out of range, and `ContextError` for more positions than there is room for; either way
+        before any work, with the cache as it was.
+        """
+        ids = self.checked_ids(token_ids)
+        seq, past = len(ids), 0 if cache is None else cache.length
+        self._check_room(seq, cache)
+        record = IGNORE
+        if trace is not None:
+            positions = {"seq": seq, "past": past, "total_seq": past + seq}
+            record = trace.new_step(self.config.axis_sizes | positions)
+
+        x = self.weights.embed_tokens[ids]  # (seq, hidden_size)
+        record("embed_tokens", x, "seq hidden_size")
+        cos, sin = rotation(self.inv_freq, past, seq)
+        mask = attention.causal_mask(seq, past)
+        for i, layer in enumerate(self.weights.layers):
+            here = record.at(f"layers.{i}")
+            x = x + self._attention(x, i, layer, cos, sin, mask, cache, here)
+            here("attn_residual", x, "seq hidden_size")
+            x = x + self._mlp(x, layer, here)
+            here("mlp_residual", x, "seq hidden_size")
+        if cache is not None:
+            cache.advance(seq)
+
+        x = rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
+        record("norm", x, "seq hidden_size")
+        # The head is the widest product of all; only the last row is needed to go on.
+        logits = linear(x[-1:] if last_only else x, self.weights.lm_head)
+        record("logits", logits, "1 vocab_size" if last_only else "seq vocab_size")
+        return logits
+
+    def _attention(
+        self,
+        x: Float32[np.ndarray, "seq hidden_size"],
+        layer_index: int,
+        layer: LayerWeights,
+        cos: Float32[np.ndarray, "seq half_dim"],
+        sin: Float32[np.ndarray, "seq half_dim"],
+        mask: np.ndarray,
+        cache: KVCache | None,
+        record: Recorder,
+    ) -> Float32[np.ndarray, "seq hidden_size"]:
+        n_kv_heads, head_dim = self.config.num_key_value_heads, self.config.head_dim
+        x = rms_norm(x, layer.input_layernorm, self.config.rms_norm_eps)
+        record("input_layernorm", x, "seq hidden_size")
+        record = record.at("self_attn")
+
+        q, k, v = _project(x, layer.q_proj), _project(x, layer.k_proj), _project(x, layer.v_proj)
+        record("q_proj", q, "seq n_heads*head_dim")
+        record("k_proj", k, "seq n_kv_heads*head_dim")
+        record("v_proj", v, "seq n_kv_heads*head_dim")
+        q = apply_rope(attention.split_query_heads(q, n_kv_heads, head_dim), cos, sin)
+        k = apply_rope(attention.split_kv_heads(k, n_kv_heads, head_dim), cos, sin)
+        v = attention.split_kv_heads(v, n_kv_heads, head_dim)
+        record("q_rope", q, "n_kv_heads n_groups seq head_dim")
+        record("k_rope", k, "n_kv_heads seq head_dim")
+        if cache is not None:
+            k, v = cache.append(layer_index, k, v)
+        record("keys", k, "n_kv_heads total_seq head_dim")
+        record("values", v, "n_kv_heads total_seq head_dim")
+
+        scores = attention.qk_scores(q, k)
+        record("scores", scores, "n_kv_heads n_groups seq total_seq")
+        if len(x) > 1:  # a single new token may look at everything
+            scores = attention.apply_mask(scores, mask)
+        record("masked_scores", scores, "n_kv_heads n_groups seq total_seq")
+        weights = attention.softmax(scores)
+        record("weights", weights, "n_kv_heads n_groups seq total_seq")
+        attn_v = attention.score_v(weights, v)
+        record("attn_v", attn_v, "n_kv_heads n_groups seq head_dim")
+        merged = attention.merge_heads(attn_v)
+        record("merged", merged, "seq n_heads*head_dim")
+        out = _project(merged, layer.o_proj)
+        record("o_proj", out, "seq hidden_size")
+        return out
+
+    def _mlp(
+        self, x: Float32[np.ndarray, "seq hidden_size"], layer: LayerWeights, record: Recorder
+    ) -> Float32[np.ndarray, "seq hidden_size"]:
+        x = rms_norm(x, layer.post_attention_layernorm, self.config.rms_norm_eps)
+        record("post_attention_layernorm", x, "seq hidden_size")
+        record = record.at("mlp")
+        gate, up = _project(x, layer.gate_proj), _project(x, layer.up_proj)
+        record("gate_proj", gate, "seq intermediate_size")
+        record("up_proj", up, "seq intermediate_size")
+        gated = swiglu(gate, up)
+        record("gated", gated, "seq intermediate_size")
+        out = _project(gated, layer.down_proj)
+        record("down_proj", out, "seq hidden_size")
+        return out
+
+    def _check_room(self, seq: int, cache: KVCache | None) -> None:
+        config = self.config
+        if cache is None:
+            if seq > config.max_position_embeddings:
+                raise ContextError(
+                    f"expected at most {config.max_position_embeddings} positions, got {seq}"
+                )
+            return
+        ours = (config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
+        theirs = (cache.n_layers, cache.n_kv_heads, cache.head_dim)
+        if theirs != ours:
+            raise InputError(
+                f"expected a cache of (layers, n_kv_heads, head_dim) {ours}, got {theirs}"
+            )
+        cache.check_room(seq)
+
+
+def _project(
+    x: Float32[np.ndarray, "seq in_features"], projection: Projection
+) -> Float32[np.ndarray, "seq out_features"]:
+    return linear(x, projection.weight, projection.bias)

@@ -1,0 +1,162 @@
+"""Turn a checkpoint's tensors into the float32 arrays the forward pass multiplies by.
+
+Decides which tensors a config calls for, checks that exactly those are there in exactly those
+shapes, and settles which array is the embedding table and which the output head. Computes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from llama_edu.config import LlamaConfig
+from llama_edu.errors import CheckpointError, InputError
+from llama_edu.precision import to_float32
+
+__all__ = ["LayerWeights", "Projection", "Weights", "expected_shapes", "load_weights"]
+
+EMBED_TOKENS = "model.embed_tokens.weight"
+LM_HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One linear layer, under the name the checkpoint gives it."""
+
+    weight: Float32[np.ndarray, "out_features in_features"]
+    bias: Float32[np.ndarray, " out_features"] | None
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One decoder layer. Fields carry the checkpoint's names."""
+
+    input_layernorm: Float32[np.ndarray, " hidden_size"]
+    q_proj: Projection
+    k_proj: Projection
+    v_proj: Projection
+    o_proj: Projection
+    post_attention_layernorm: Float32[np.ndarray, " hidden_size"]
+    gate_proj: Projection
+    up_proj: Projection
+    down_proj: Projection
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A whole model. With tied embeddings `lm_head` and `embed_tokens` are the same array."""
+
+    embed_tokens: Float32[np.ndarray, "vocab_size hidden_size"]
+    layers: tuple[LayerWeights, ...]
+    norm: Float32[np.ndarray, " hidden_size"]
+    lm_head: Float32[np.ndarray, "vocab_size hidden_size"]
+
+
+def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    """Every tensor a model of this config is made of, by its checkpoint name, with its shape.
+
+    Linear weights are (out_features, in_features). Both ends of the model are listed, the
+    embedding table and the output head, even when they are tied.
+    """
+    hidden, inter = config.hidden_size, config.intermediate_size
+    q_width = config.num_attention_heads * config.head_dim
+    kv_width = config.num_key_value_heads * config.head_dim
+    projections = {
+        "self_attn.q_proj": (q_width, hidden),
+        "self_attn.k_proj": (kv_width, hidden),
+        "self_attn.v_proj": (kv_width, hidden),
+        "self_attn.o_proj": (hidden, q_width),
+        "mlp.gate_proj": (inter, hidden),
+        "mlp.up_proj": (inter, hidden),
+        "mlp.down_proj": (hidden, inter),
+    }
+    shapes: dict[str, tuple[int, ...]] = {EMBED_TOKENS: (config.vocab_size, hidden)}
+    for i in range(config.num_hidden_layers):
+        prefix = f"model.layers.{i}."
+        shapes[prefix + "input_layernorm.weight"] = (hidden,)
+        shapes[prefix + "post_attention_layernorm.weight"] = (hidden,)
+        for name, shape in projections.items():
+            shapes[f"{prefix}{name}.weight"] = shape
+            if config.attention_bias if name.startswith("self_attn") else config.mlp_bias:
+                shapes[f"{prefix}{name}.bias"] = shape[:1]
+    shapes["model.norm.weight"] = (hidden,)
+    shapes[LM_HEAD] = (config.vocab_size, hidden)
+    return shapes
+
+
+def load_weights(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> Weights:
+    """Check the stored tensors against the config and widen them to float32.
+
+    Tensors stored as float32 are used where they lie, memory-mapped or not; the others are
+    converted, one new array each. Raises `CheckpointError` for a missing, surplus or misshapen
+    tensor, an integer one, and for embeddings stored against what the config says.
+    """
+    _check_tensors(config, stored)
+
+    def get(name: str) -> np.ndarray:
+        try:
+            return to_float32(stored[name])
+        except InputError as problem:
+            raise CheckpointError(f"{name!r}: {problem}") from problem
+
+    def projection(name: str) -> Projection:
+        bias = f"{name}.bias"
+        return Projection(get(f"{name}.weight"), get(bias) if bias in stored else None)
+
+    def layer(prefix: str) -> LayerWeights:
+        return LayerWeights(
+            input_layernorm=get(f"{prefix}.input_layernorm.weight"),
+            q_proj=projection(f"{prefix}.self_attn.q_proj"),
+            k_proj=projection(f"{prefix}.self_attn.k_proj"),
+            v_proj=projection(f"{prefix}.self_attn.v_proj"),
+            o_proj=projection(f"{prefix}.self_attn.o_proj"),
+            post_attention_layernorm=get(f"{prefix}.post_attention_layernorm.weight"),
+            gate_proj=projection(f"{prefix}.mlp.gate_proj"),
+            up_proj=projection(f"{prefix}.mlp.up_proj"),
+            down_proj=projection(f"{prefix}.mlp.down_proj"),
+        )
+
+    if config.tie_word_embeddings:
+        table = get(EMBED_TOKENS if EMBED_TOKENS in stored else LM_HEAD)
+        embed_tokens, lm_head = table, table
+    else:
+        embed_tokens, lm_head = get(EMBED_TOKENS), get(LM_HEAD)
+    layers = tuple(layer(f"model.layers.{i}") for i in range(config.num_hidden_layers))
+    return Weights(embed_tokens, layers, get("model.norm.weight"), lm_head)
+
+
+def _check_tensors(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> None:
+    expected = expected_shapes(config)
+    # Old checkpoints store the RoPE frequencies; they follow from the config.
+    given = {name for name in stored if not name.endswith(".rotary_emb.inv_freq")}
+    missing = expected.keys() - given
+    if config.tie_word_embeddings and len(missing & {EMBED_TOKENS, LM_HEAD}) == 1:
+        missing -= {EMBED_TOKENS, LM_HEAD}
+    if missing:
+        raise CheckpointError(
+            f"expected {len(expected)} tensors, got none named {_listed(missing)}"
+            + ("; the config says the embeddings are not tied" if missing == {LM_HEAD} else "")
+        )
+    if surplus := given - expected.keys():
+        raise CheckpointError(f"expected no tensor named {_listed(surplus)}, got one")
+    for name in given:
+        if stored[name].shape != expected[name]:
+            raise CheckpointError(
+                f"{name!r}: expected shape {expected[name]} from the config, "
+                f"got {stored[name].shape}"
+            )
+    if (
+        config.tie_word_embeddings
+        and {EMBED_TOKENS, LM_HEAD} <= given
+        and not np.array_equal(stored[EMBED_TOKENS], stored[LM_HEAD])
+    ):
+        raise CheckpointError(
+            f"expected {EMBED_TOKENS!r} and {LM_HEAD!r} to be equal, since the config ties them, "
+            "got two different tables"
+        )
+
+
+def _listed(names: set[str]) -> str:
+    first, *rest = sorted(names)
+    return repr(first) + (f" (and {len(rest)} more)" if rest else "")
