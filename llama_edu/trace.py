@@ -12,7 +12,7 @@ model without a trace pays for one call of an empty function per name.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Record:
         return self.array.nbytes
 
 
+@runtime_checkable  # the tests check every annotation as the package runs
 class Recorder(Protocol):
     """What the engine calls: `record(name, array, axes)`, with `axes` separated by spaces."""
 
