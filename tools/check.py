@@ -1,0 +1,130 @@
+"""Run the project's checks one after another, and stop at the first failure with a readable reason.
+
+    python tools/check.py                 everything, in the order below (this is `make test`)
+    python tools/check.py lint types      only these
+
+`make help` lists the shorter names. The order goes from the cheapest answer to the dearest: a
+missing import is told in a second, not after the notebooks ran.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HTML = ROOT / "_build" / "html"
+MODEL = "smollm2-135m-instruct"
+
+# Two workers, each with one thread of linear algebra: the same sums in the same order everywhere.
+PARALLEL = ["-n", "2", "--dist", "loadfile"]
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+}
+
+# Jupyter Book is no runnable module, and its script breaks when the folder moves.
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One step of `make test`: what runs, and what to do when it fails."""
+
+    title: str
+    arguments: tuple[str, ...]  # of the Python that runs this file
+    advice: str
+    before: Callable[[], None] = lambda: None
+
+
+def remove_old_book() -> None:
+    """Forget the last build, so that no page of a removed chapter stays behind."""
+    for folder in (HTML, ROOT / "_build" / ".doctrees"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+CHECKS = {
+    "lint": Check(
+        "Lint",
+        ("-m", "ruff", "check", "--quiet", "."),
+        "`make format` repairs what can be repaired by machine.",
+    ),
+    "format": Check(
+        "Formatting",
+        ("-m", "ruff", "format", "--check", "--quiet", "--diff", "."),
+        "Run `make format`.",
+    ),
+    "types": Check("Types", ("-m", "mypy"), "mypy's words are above."),
+    "model": Check(
+        f"Model {MODEL}",
+        ("-m", "llama_edu", "fetch", MODEL),
+        "The notebooks and some tests read this model; fetching it once needs a package index.",
+    ),
+    "unit": Check(
+        "Unit and property tests",
+        ("-m", "pytest", "-q", *PARALLEL, "tests"),
+        "Run one again with: .venv/bin/python -m pytest tests/test_….py",
+    ),
+    "notebooks": Check(
+        "Notebooks, executed again and compared with what they show",
+        (
+            *("-m", "pytest", "-q", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300"),
+            *("--nbval-sanitize-with=tests/nbval_sanitize.cfg", *PARALLEL, "book"),
+        ),
+        "In the report above, '+' is what the notebook stores and '-' what running it gave now.\n"
+        "If the new output is right, `make notebooks` stores it.",
+    ),
+    "book": Check(
+        "Book, warnings as errors",
+        ("-c", JUPYTER_BOOK, "build", str(ROOT), "-W", "-n", "--keep-going", "--all", "-q"),
+        "Sphinx names the page and the line above.",
+        before=remove_old_book,
+    ),
+    "browser": Check(
+        "Pages in a browser",
+        ("-m", "pytest", "-q", "-p", "no:xdist", "tests/e2e"),
+        "The pages are under _build/html; the messages above name the page and the element.",
+    ),
+}
+
+
+def run_check(check: Check) -> float:
+    """Run one check with its output shown; return its seconds, or leave with its status."""
+    print(f"\n── {check.title}", flush=True)
+    start = time.perf_counter()
+    check.before()
+    command = [sys.executable, *check.arguments]
+    status = subprocess.run(command, cwd=ROOT, env=os.environ | ONE_THREAD).returncode
+    seconds = time.perf_counter() - start
+    if status != 0:
+        print(f"\n✗ {check.title}: failed after {seconds:.0f} s.\n{check.advice}", flush=True)
+        sys.exit(status if status > 0 else 128 - status)
+    print(f"✓ {check.title} ({seconds:.0f} s)", flush=True)
+    return seconds
+
+
+def main(names: list[str]) -> None:
+    """Run the named checks, or all of them, in the order of `CHECKS`."""
+    unknown = [name for name in names if name not in CHECKS]
+    if unknown:
+        sys.exit(f"no check called {unknown[0]!r}; there are: {', '.join(CHECKS)}")
+    wanted = names or list(CHECKS)
+    seconds = sum(run_check(CHECKS[name]) for name in wanted)
+    if len(wanted) > 1:
+        print(f"\nAll {len(wanted)} checks passed in {seconds:.0f} s.")
+    if wanted == ["book"]:
+        print(f"\nThe book is ready. Open {HTML / 'index.html'}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
