@@ -25,8 +25,9 @@ __all__ = ["IGNORE", "Record", "Recorder", "Trace"]
 class Record:
     """One array, as it was when it was recorded: a read-only copy.
 
-    `is_view` says whether the engine held a view of other memory at that moment (a re-layout, or
-    rows of the cache) or an array of its own. `step` counts the trace's forward passes from 0.
+    `is_view` says whether the engine held a view of other memory at that moment (a projection
+    re-laid out, or rows of the cache) or an array of its own. `step` counts the trace's forward
+    passes from 0.
     """
 
     name: str
@@ -130,10 +131,25 @@ class _StepRecorder:
         full_name = self._prefix + name
         names = tuple(axes.split())
         # An axis may be a product ("n_heads*head_dim"): several axes laid side by side.
-        expected = tuple(prod(self._sizes[axis] for axis in name.split("*")) for name in names)
+        expected = tuple(prod(self._size(axis) for axis in name.split("*")) for name in names)
         if array.shape != expected:
             raise ValueError(f"{full_name}: expected {names} = {expected}, got {array.shape}")
         copy = array.copy()
         copy.flags.writeable = False
-        is_view = array.base is not None
-        self._records[full_name] = Record(full_name, names, copy, is_view, self._step)
+        self._records[full_name] = Record(full_name, names, copy, _is_view(array), self._step)
+
+    def _size(self, axis: str) -> int:
+        return int(axis) if axis.isdigit() else self._sizes[axis]
+
+
+def _is_view(array: np.ndarray) -> bool:
+    """Whether other names see these bytes too.
+
+    A result that was reshaped as soon as it was made has a base as well, but one that nobody else
+    holds. It shows: all the base's bytes are there, in their order, only the shape is another.
+    """
+    owner = array.base
+    if not isinstance(owner, np.ndarray):
+        return owner is not None
+    whole = array.nbytes == owner.nbytes and array.flags.c_contiguous
+    return not whole or array.shape == owner.shape

@@ -14,7 +14,7 @@ TOLERANCE = 2e-6
 
 
 def silu_loop(v):
-    """x · sigmoid(x) with the sigmoid written so that neither branch overflows."""
+    """The number x · sigmoid(x), with the sigmoid written so that neither branch overflows."""
     if v >= 0:
         return v / (1 + math.exp(-v))
     return v * math.exp(v) / (1 + math.exp(v))
