@@ -1,38 +1,54 @@
 """Read JSON from files we did not write, strictly. Knows nothing about what the JSON means.
 
-Python's `json` keeps the last of two equal keys, accepts `NaN`, and recurses without a bound.
-Each of those hides a damaged file, so here each one is an error.
+Python's `json` keeps the last of two equal keys, accepts `NaN`, turns 1e999 into infinity, lets
+half a surrogate pair pass for text, and recurses without a bound. Each of those hides a damaged
+file, so here each one is an error.
 """
 
 import json
+import math
+import reprlib
 from collections import Counter
 from typing import Any, NoReturn
 
 from llama_edu.errors import LlamaEduError
+
+SHORT_NCHARS = 80
 
 
 def parse_object(data: bytes, source: str, error: type[LlamaEduError]) -> dict[str, Any]:
     """Parse UTF-8 JSON whose top level is an object.
 
     `source` names the file in messages; `error` is the class to raise when the bytes are not
-    UTF-8, not JSON, not an object, nested absurdly deep, or name one key twice.
+    UTF-8, not JSON, not an object, nested absurdly deep, name one key twice, or hold a number or
+    a text that no other reader could hold.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            counts = Counter(name for name, _ in pairs)
-            raise error(f"{source}: expected each name once, got {counts.most_common(1)[0]!r}")
+            ((name, count),) = Counter(name for name, _ in pairs).most_common(1)
+            raise error(f"{source}: expected each name once, got {short(name)} {count} times")
         return found
 
     def refuse_constant(text: str) -> NoReturn:
         raise error(f"{source}: expected plain JSON numbers, got {text}")
 
+    def finite(text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else refuse_constant(short(text))
+
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse_constant
+            data.decode("utf-8"),
+            object_pairs_hook=unique,
+            parse_constant=refuse_constant,
+            parse_float=finite,
         )
-    except UnicodeDecodeError as problem:
+        # Only an escape can smuggle in half a pair; writing the text out again finds it.
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeError as problem:
         raise error(f"{source}: expected UTF-8 text, got {problem}") from problem
     except RecursionError:
         raise error(f"{source}: expected JSON of sane depth, got it nested too deep") from None
@@ -43,3 +59,12 @@ def parse_object(data: bytes, source: str, error: type[LlamaEduError]) -> dict[s
     if not isinstance(value, dict):
         raise error(f"{source}: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def short(value: Any) -> str:
+    """A value for a message, cut short: a hostile file may hold megabytes of it."""
+    cutter = reprlib.Repr()  # stops early, where repr would first write all of it
+    cutter.maxlist = cutter.maxdict = 8
+    cutter.maxstring = cutter.maxlong = SHORT_NCHARS
+    text = cutter.repr(value)
+    return text if len(text) <= SHORT_NCHARS else text[:SHORT_NCHARS] + "…"
