@@ -15,16 +15,16 @@ import json
 import math
 import mmap
 import os
+import secrets
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from llama_edu._json import parse_object
+from llama_edu._json import parse_object, short
 from llama_edu.errors import CheckpointError, InputError
 from llama_edu.precision import DTYPES, dtype_name
 
@@ -40,8 +40,8 @@ __all__ = [
 
 LENGTH_NBYTES = 8
 MAX_HEADER_NBYTES = 100_000_000  # the reference implementation's bound
-MAX_RANK = 32  # no model comes near; bounds the work a hostile shape can ask for
-MAX_DIM = 2**48  # elements along one axis; more than any memory, small enough to multiply
+MAX_RANK = 64  # NumPy's bound
+MAX_SIZE = 2**63 - 1  # NumPy's bound on an axis, and on an array's bytes with axes of 0 left out
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class TensorInfo:
 
     @property
     def nbytes(self) -> int:
+        """Bytes the tensor takes in the file."""
         return self.end - self.start
 
 
@@ -101,20 +102,11 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         self.path = Path(path)
         with _open(self.path) as file:
             self.header = _read_header(file, str(path))
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._data = _mapped(file, self.header, str(path))
 
     def __getitem__(self, name: str) -> np.ndarray:
         info = self.header.tensors[name]
-        dtype = DTYPES[info.dtype]
-        if info.nbytes == 0:
-            return np.empty(info.shape, dtype=dtype)
-        flat: np.ndarray = np.frombuffer(
-            self._bytes,
-            dtype=dtype,
-            count=info.nbytes // dtype.itemsize,
-            offset=self.header.data_start + info.start,
-        )
-        return flat.reshape(info.shape)
+        return self._data[info.start : info.end].view(DTYPES[info.dtype]).reshape(info.shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.header.tensors)
@@ -139,10 +131,11 @@ class ShardedCheckpoint(Mapping[str, np.ndarray]):
         self.shards = {name: SafetensorsFile(self.path.parent / name) for name in names}
         stored = {(name, shard) for shard, tensors in self.shards.items() for name in tensors}
         listed = set(self.weight_map.items())
-        for name, shard in sorted(stored ^ listed):
+        for name, shard in sorted(stored ^ listed)[:1]:
             side = "index only" if (name, shard) in listed else "file only"
             raise CheckpointError(
-                f"{index}: expected index and files to agree, got {name!r} of {shard!r} in {side}"
+                f"{index}: expected index and files to agree, "
+                f"got {short(name)} of {shard!r} in {side}"
             )
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -175,14 +168,16 @@ def save_file(
 
     The bytes go to a temporary file beside `path`, which then takes its place in one step.
     Wider dtypes come first and the header is padded to a multiple of 8, so that every tensor
-    starts at a multiple of its item size. Raises `InputError` for a dtype the format lacks.
+    starts at a multiple of its item size. Raises `InputError` for what `read_header` would refuse:
+    a dtype the format lacks, a name that does not print, metadata that is not text. What the
+    system refuses, such as a full disk, stays an `OSError`.
     """
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    header: dict[str, Any] = {"__metadata__": _checked_metadata(metadata)} if metadata else {}
     start = 0
     for name, array in ordered:
-        if name == "__metadata__":
-            raise InputError("expected a tensor name, got '__metadata__', which the format keeps")
+        if name == "__metadata__" or not name.isprintable():
+            raise InputError(f"expected a printable tensor name, not __metadata__, got {name!r}")
         end = start + array.nbytes
         header[name] = {
             "dtype": dtype_name(array.dtype),
@@ -199,21 +194,28 @@ def save_file(
             file.write(little.reshape(-1).view(np.uint8).data)
 
 
+def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    for pair in metadata.items():
+        try:
+            "".join(pair).encode("utf-8")
+        except (TypeError, UnicodeEncodeError):  # not text, or half a surrogate pair
+            raise InputError(f"expected metadata to map text to text, got {short(pair)}") from None
+    return dict(metadata)
+
+
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes `path`'s place only when everything went well."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not `tempfile`: its files are private to one user, and a model need not be.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it private; a model is not
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -224,6 +226,15 @@ def _open(path: Path) -> BinaryIO:
         raise CheckpointError(
             f"{path}: expected a readable file, got {problem.strerror}"
         ) from problem
+
+
+def _mapped(file: BinaryIO, header: Header, source: str) -> np.ndarray:
+    """The bytes after the header, as an array that the system reads in when they are touched."""
+    try:
+        mapped = mmap.mmap(file.fileno(), header.file_nbytes, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as problem:  # ValueError: cut short since the header was read
+        raise CheckpointError(f"{source}: expected to map the file, got {problem}") from problem
+    return np.frombuffer(mapped, dtype=np.uint8)[header.data_start :]
 
 
 def _read_header(file: BinaryIO, source: str) -> Header:
@@ -254,7 +265,9 @@ def _parse_header(text: bytes, file_nbytes: int, source: str) -> Header:
     entries = parse_object(text, f"{source}: header", CheckpointError)
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise CheckpointError(f"{source}: expected __metadata__ to map text to text")
+        raise CheckpointError(
+            f"{source}: expected __metadata__ to map text to text, got {short(metadata)}"
+        )
     infos = [_parse_entry(name, entry, source) for name, entry in entries.items()]
     infos.sort(key=lambda info: (info.start, info.end))
     data_nbytes = file_nbytes - LENGTH_NBYTES - len(text)
@@ -263,7 +276,7 @@ def _parse_header(text: bytes, file_nbytes: int, source: str) -> Header:
         if info.start != end:
             fault = "overlapping the tensor before" if info.start < end else "leaving a hole"
             raise CheckpointError(
-                f"{source}: {info.name!r}: expected data to start at byte {end}, "
+                f"{source}: {short(info.name)}: expected data to start at byte {end}, "
                 f"got {info.start}, {fault}"
             )
         end = info.end
@@ -275,54 +288,50 @@ def _parse_header(text: bytes, file_nbytes: int, source: str) -> Header:
 
 
 def _parse_entry(name: str, entry: Any, source: str) -> TensorInfo:
-    where = f"{source}: {name!r}"
+    def refuse(expected: str, got: Any) -> NoReturn:
+        raise CheckpointError(f"{source}: {short(name)}: expected {expected}, got {short(got)}")
+
     if not name.isprintable():
-        raise CheckpointError(f"{where}: expected a printable tensor name")
+        refuse("a printable tensor name", name)
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise CheckpointError(
-            f"{where}: expected dtype, shape and data_offsets, got {_short(entry)}"
-        )
+        refuse("dtype, shape and data_offsets", entry)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise CheckpointError(
-            f"{where}: expected a dtype of {', '.join(DTYPES)}, got {_short(dtype)}"
-        )
-    if not _are_sizes(shape) or len(shape) > MAX_RANK or any(dim > MAX_DIM for dim in shape):
-        raise CheckpointError(
-            f"{where}: expected a shape of at most {MAX_RANK} sizes from 0 to 2**48, "
-            f"got {_short(shape)}"
-        )
+        refuse(f"a dtype of {', '.join(DTYPES)}", dtype)
+    if not _are_sizes(shape) or len(shape) > MAX_RANK:
+        refuse(f"a shape of at most {MAX_RANK} sizes from 0 to 2**63 - 1", shape)
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise CheckpointError(f"{where}: expected data_offsets [start, end], got {_short(offsets)}")
+        refuse("data_offsets [start, end]", offsets)
+    itemsize = DTYPES[dtype].itemsize
+    # An empty array may have huge axes beside its axis of 0, but NumPy multiplies those too.
+    if math.prod(size for size in shape if size) * itemsize > MAX_SIZE:
+        refuse("a shape of less than 2**63 bytes", shape)
     start, end = offsets
-    nbytes = math.prod(shape) * DTYPES[dtype].itemsize
+    nbytes = math.prod(shape) * itemsize
     if nbytes != end - start:
-        raise CheckpointError(
-            f"{where}: expected {_short(nbytes)} bytes for {dtype} {_short(shape)}, "
-            f"got data_offsets of {_short(end - start)}"
-        )
+        refuse(f"{nbytes} bytes for {dtype} {short(shape)}", end - start)
     return TensorInfo(name, dtype, tuple(shape), start, end)
 
 
 def _are_sizes(value: Any) -> bool:
     # `type(x) is int`, since JSON's true and false are ints to isinstance.
-    return isinstance(value, list) and all(type(x) is int and x >= 0 for x in value)
-
-
-def _short(value: Any) -> str:
-    """A value for a message, cut short: a hostile header may hold megabytes of it."""
-    text = repr(value)[:81]
-    return text if len(text) <= 80 else text[:80] + "…"
+    return isinstance(value, list) and all(type(x) is int and 0 <= x <= MAX_SIZE for x in value)
 
 
 def _checked_weight_map(weight_map: Any, source: str) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{source}: expected a weight_map of names to files")
+        raise CheckpointError(
+            f"{source}: expected a weight_map of names to files, got {short(weight_map)}"
+        )
     for name, file in weight_map.items():
-        # A plain file name only: an index must not be able to point outside its directory.
-        if not isinstance(file, str) or file != Path(file).name or "\\" in file or not file:
+        if not isinstance(file, str) or not _is_plain_file_name(file):
             raise CheckpointError(
-                f"{source}: {name!r}: expected the name of a file beside the index, "
-                f"got {_short(file)}"
+                f"{source}: {short(name)}: expected the name of a file beside the index, "
+                f"got {short(file)}"
             )
     return weight_map
+
+
+def _is_plain_file_name(text: str) -> bool:
+    """Nothing that leads out of a directory, here or on a system with other separators."""
+    return text.isprintable() and text not in ("", ".", "..") and not set(text) & set("/\\:")
