@@ -19,7 +19,9 @@ DTYPES: dict[str, np.dtype] = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
     "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz),
     "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
     "I64": np.dtype("<i8"),
     "I32": np.dtype("<i4"),
@@ -30,6 +32,7 @@ DTYPES: dict[str, np.dtype] = {
     "U16": np.dtype("<u2"),
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
+    "C64": np.dtype("<c8"),
 }
 """Every whole-byte dtype of the safetensors format, by the name the format gives it."""
 
@@ -43,17 +46,19 @@ def dtype_name(dtype: np.dtype) -> str:
 
 
 def is_float(dtype: np.dtype) -> bool:
-    """True for the formats weights come in. (`np.issubdtype` says False for bfloat16.)"""
+    """True for the formats weights come in."""
+    # Not `np.issubdtype`, which says False for bfloat16.
     return dtype_name(dtype).startswith(("F", "BF"))
 
 
 def to_float32(stored: np.ndarray) -> Float32[np.ndarray, "..."]:
     """Widen (or, from F64, round) a stored array to float32.
 
-    A float32 array comes back as it is, not copied. Every other format gives a new array; from
-    16 and 8 bits the conversion is exact, since float32 holds each of their values.
+    A float32 array comes back as it is, not copied, unless its numbers straddle machine words, as
+    a file may lay them out: every product would copy them again. Every other format gives a new
+    array; from 16 and 8 bits the conversion is exact, since float32 holds each of their values.
     Raises `InputError` for integers and booleans: those need a scale, which only a caller knows.
     """
     if not is_float(stored.dtype):
         raise InputError(f"expected floating-point weights, got {dtype_name(stored.dtype)}")
-    return stored.astype(np.float32, copy=False)
+    return np.require(stored, np.float32, "ALIGNED")
