@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from llama_edu._json import short
 from llama_edu.config import LlamaConfig
 from llama_edu.errors import CheckpointError, InputError
 from llama_edu.precision import to_float32
@@ -127,6 +128,11 @@ def load_weights(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> Weigh
 
 
 def _check_tensors(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> None:
+    # First of all, since a config may ask for more layers than there is time to name.
+    if config.num_hidden_layers > len(stored):
+        raise CheckpointError(
+            f"expected tensors for {config.num_hidden_layers} layers, got {len(stored)} in all"
+        )
     expected = expected_shapes(config)
     # Old checkpoints store the RoPE frequencies; they follow from the config.
     given = {name for name in stored if not name.endswith(".rotary_emb.inv_freq")}
@@ -140,11 +146,10 @@ def _check_tensors(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> Non
         )
     if surplus := given - expected.keys():
         raise CheckpointError(f"expected no tensor named {_listed(surplus)}, got one")
-    for name in given:
-        if stored[name].shape != expected[name]:
+    for name, shape in expected.items():
+        if name in given and stored[name].shape != shape:
             raise CheckpointError(
-                f"{name!r}: expected shape {expected[name]} from the config, "
-                f"got {stored[name].shape}"
+                f"{name!r}: expected shape {shape} from the config, got {stored[name].shape}"
             )
     if (
         config.tie_word_embeddings
@@ -159,4 +164,4 @@ def _check_tensors(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> Non
 
 def _listed(names: set[str]) -> str:
     first, *rest = sorted(names)
-    return repr(first) + (f" (and {len(rest)} more)" if rest else "")
+    return short(first) + (f" (and {len(rest)} more)" if rest else "")
