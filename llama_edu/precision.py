@@ -61,4 +61,4 @@ def to_float32(stored: np.ndarray) -> Float32[np.ndarray, "..."]:
     """
     if not is_float(stored.dtype):
         raise InputError(f"expected floating-point weights, got {dtype_name(stored.dtype)}")
-    return np.require(stored, np.float32, "ALIGNED")
+    return np.require(stored, np.float32, ["ALIGNED"])
