@@ -32,10 +32,9 @@ def prefill(
     Any chunk gives the same logits up to rounding. Raises as `Llama.forward` does, before any
     work, so that a prompt that does not fit leaves the cache as it was.
     """
-    if chunk < 1:
-        raise InputError(f"expected a chunk of at least 1 token, got {chunk}")
+    _check_chunk(chunk)
     ids = model.checked_ids(token_ids)
-    cache.check_room(len(ids))
+    model.check_room(len(ids), cache)
     for start in range(0, len(ids), chunk):
         logits = model.forward(ids[start : start + chunk], cache, last_only=True)
     return logits
@@ -58,12 +57,13 @@ def generate(
     too. With a cache given, `token_ids` continue what it holds, and afterwards it holds every
     token that was fed: the prompt and all yielded ids but the last.
 
-    Everything is checked at the call, before the first step: `InputError` for bad ids or a count
-    below 1, `ContextError` if prompt and new tokens do not fit. `NumericsError` may come later,
-    if the logits break.
+    Everything is checked at the call, before the first step: `InputError` for bad ids, a count or
+    a chunk below 1 and the cache of another model, `ContextError` if prompt and new tokens do not
+    fit. `NumericsError` may come later, if the logits break.
     """
     if max_new_tokens < 1:
         raise InputError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
+    _check_chunk(chunk)
     ids = model.checked_ids(token_ids)
     cache = model.new_cache() if cache is None else cache
     if cache.length + len(ids) + max_new_tokens > cache.max_seq:
@@ -71,6 +71,7 @@ def generate(
             f"expected at most {cache.max_seq} positions in all, got {cache.length} past "
             f"+ {len(ids)} prompt + {max_new_tokens} new"
         )
+    model.check_room(len(ids), cache)
     stops = frozenset(model.config.eos_token_ids if stop_ids is None else stop_ids)
     rng = np.random.default_rng(seed)
     return _decode(model, ids, cache, max_new_tokens, sampling, rng, stops, chunk)
@@ -93,3 +94,8 @@ def _decode(
         if token_id in stops or not remaining:
             return
         logits = model.forward([token_id], cache)
+
+
+def _check_chunk(chunk: int) -> None:
+    if chunk < 1:
+        raise InputError(f"expected a chunk of at least 1 token, got {chunk}")

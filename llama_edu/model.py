@@ -71,6 +71,26 @@ class Llama:
             )
         return ids
 
+    def check_room(self, seq: int, cache: KVCache | None) -> None:
+        """Raise unless `seq` more positions fit, and the cache is one for this model.
+
+        `ContextError` names the room and what was asked for; `InputError` both caches' sizes.
+        """
+        config = self.config
+        if cache is None:
+            if seq > config.max_position_embeddings:
+                raise ContextError(
+                    f"expected at most {config.max_position_embeddings} positions, got {seq}"
+                )
+            return
+        ours = (config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
+        theirs = (cache.n_layers, cache.n_kv_heads, cache.head_dim)
+        if theirs != ours:
+            raise InputError(
+                f"expected a cache of (layers, n_kv_heads, head_dim) {ours}, got {theirs}"
+            )
+        cache.check_room(seq)
+
     def forward(
         self,
         token_ids: Sequence[int] | Integer[np.ndarray, " seq"],
@@ -88,7 +108,7 @@ class Llama:
         """
         ids = self.checked_ids(token_ids)
         seq, past = len(ids), 0 if cache is None else cache.length
-        self._check_room(seq, cache)
+        self.check_room(seq, cache)
         record = IGNORE
         if trace is not None:
             positions = {"seq": seq, "past": past, "total_seq": past + seq}
@@ -173,22 +193,6 @@ class Llama:
         out = _project(gated, layer.down_proj)
         record("down_proj", out, "seq hidden_size")
         return out
-
-    def _check_room(self, seq: int, cache: KVCache | None) -> None:
-        config = self.config
-        if cache is None:
-            if seq > config.max_position_embeddings:
-                raise ContextError(
-                    f"expected at most {config.max_position_embeddings} positions, got {seq}"
-                )
-            return
-        ours = (config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
-        theirs = (cache.n_layers, cache.n_kv_heads, cache.head_dim)
-        if theirs != ours:
-            raise InputError(
-                f"expected a cache of (layers, n_kv_heads, head_dim) {ours}, got {theirs}"
-            )
-        cache.check_room(seq)
 
 
 def _project(

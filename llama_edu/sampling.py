@@ -45,6 +45,10 @@ class Sampling:
 
 GREEDY = Sampling(temperature=0.0)
 
+# A Python float may lie outside float32: 1e-50 would become 0 there, and 0 / 0 is NaN.
+COLDEST = float(np.finfo(np.float32).tiny)
+HOTTEST = float(np.finfo(np.float32).max)
+
 
 def greedy(logits: Float32[np.ndarray, " vocab_size"]) -> int:
     """The id of the largest logit; the lowest id among equals. Raises `NumericsError` on NaN."""
@@ -64,9 +68,10 @@ def probabilities(
     if sampling.temperature == 0:
         kept[np.argmax(logits)] = 1.0
         return kept
+    temperature = min(max(float(sampling.temperature), COLDEST), HOTTEST)
     # Subtracting first keeps a tiny temperature from overflowing to ∞ - ∞ inside softmax.
     with np.errstate(over="ignore"):
-        scaled = (logits - np.max(logits)) / float(sampling.temperature)
+        scaled = (logits - np.max(logits)) / temperature
     candidates = _largest(scaled, sampling.top_k)
     p = softmax(scaled[candidates])
     if sampling.top_p < 1:
