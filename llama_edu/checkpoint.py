@@ -42,6 +42,7 @@ LENGTH_NBYTES = 8
 MAX_HEADER_NBYTES = 100_000_000  # the reference implementation's bound
 MAX_RANK = 64  # NumPy's bound
 MAX_SIZE = 2**63 - 1  # NumPy's bound on an axis, and on an array's bytes with axes of 0 left out
+MAX_FILE_NAME = 255  # the bound of common file systems
 
 
 @dataclass(frozen=True)
@@ -334,4 +335,5 @@ def _checked_weight_map(weight_map: Any, source: str) -> dict[str, str]:
 
 def _is_plain_file_name(text: str) -> bool:
     """Nothing that leads out of a directory, here or on a system with other separators."""
-    return text.isprintable() and text not in ("", ".", "..") and not set(text) & set("/\\:")
+    fits = 0 < len(text) <= MAX_FILE_NAME and text.isprintable()
+    return fits and text not in (".", "..") and not set(text) & set("/\\:")
