@@ -6,8 +6,8 @@ engine does not implement is refused by name, never ignored. Fields that only ma
 or for other software are ignored.
 """
 
-import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,24 +167,22 @@ def _refuse_unsupported(config: Mapping[str, Any]) -> None:
         value = config.get(name, allowed[0])
         if value not in allowed:
             raise ConfigError(f"expected {name} {allowed[0]!r}, got {value!r}: not supported")
-    layer_types = set(config.get("layer_types") or ())
-    if layer_types - {"full_attention"}:
-        raise ConfigError(f"expected only full_attention layers, got {sorted(layer_types)}")
+    layer_types = config.get("layer_types") or []
+    if not isinstance(layer_types, list):
+        raise ConfigError(f"expected layer_types to be a list, got {layer_types!r}")
+    if any(kind != "full_attention" for kind in layer_types):
+        raise ConfigError(f"expected only full_attention layers, got {layer_types!r}")
 
 
 def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     """`rope_theta` and the scaling, from whichever spelling the file uses."""
-    newer = config.get("rope_parameters")
-    older = config.get("rope_scaling")
-    for name, value in (("rope_parameters", newer), ("rope_scaling", older)):
-        if value is not None and not isinstance(value, Mapping):
-            raise ConfigError(f"expected {name} to be an object, got {value!r}")
-    parameters = {**(older or {}), **(newer or {})}
-    thetas = {value for value in (config.get("rope_theta"), parameters.get("rope_theta")) if value}
+    parameters = _rope_parameters(config)
+    given = (config.get("rope_theta"), parameters.get("rope_theta"))
+    thetas = {_positive({"rope_theta": x}, "rope_theta") for x in given if x is not None}
     if len(thetas) > 1:
         raise ConfigError(f"expected one rope_theta, got {sorted(thetas)}")
-    theta = _positive({"rope_theta": next(iter(thetas), None)}, "rope_theta", default=10000.0)
-    if parameters.get("partial_rotary_factor") not in (None, 1.0):
+    theta = thetas.pop() if thetas else 10000.0
+    if parameters.get("partial_rotary_factor", 1.0) != 1.0:
         fraction = parameters["partial_rotary_factor"]
         raise ConfigError(f"expected partial_rotary_factor 1.0, got {fraction!r}: not supported")
     rope_type = _either(parameters, "rope_type", "type") or "default"
@@ -209,6 +207,26 @@ def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     raise ConfigError(f"expected rope_type default, linear or llama3, got {rope_type!r}")
 
 
+def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `rope_parameters` and `rope_scaling` together; they must not disagree."""
+    merged: dict[str, Any] = {}
+    for name in ("rope_parameters", "rope_scaling"):
+        given = config.get(name)
+        if given is not None and not isinstance(given, Mapping):
+            raise ConfigError(f"expected {name} to be an object, got {given!r}")
+        for field, value in (given or {}).items():
+            if isinstance(value, Mapping):  # other architectures have a set per kind of layer
+                raise ConfigError(f"expected one set of RoPE parameters, got one for {field!r}")
+            if field not in merged and value is not None:
+                merged[field] = value
+            elif value is not None and merged[field] != value:
+                raise ConfigError(
+                    f"expected {field} in rope_parameters and rope_scaling to agree, "
+                    f"got {merged[field]!r} and {value!r}"
+                )
+    return merged
+
+
 def _either(config: Mapping[str, Any], name: str, other: str) -> Any:
     """The value under either spelling; `ConfigError` if both are there and disagree."""
     first, second = config.get(name), config.get(other)
@@ -228,8 +246,9 @@ def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> i
 def _positive(config: Mapping[str, Any], name: str, default: float | None = None) -> float:
     value = config.get(name)
     value = default if value is None else value
-    # `bool` is an int to isinstance, and no number to a reader of JSON.
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+    # `bool` is an int to isinstance, and no number to a reader of JSON. An int may exceed floats.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or not is_number or not 0 < value <= sys.float_info.max:
         raise ConfigError(f"expected {name} to be a positive number, got {value!r}")
     return float(value)
 
