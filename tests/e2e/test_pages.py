@@ -1,0 +1,158 @@
+"""Every page as a reader meets it: wide and narrow, light and dark, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+from conftest import HTML, Visit, toc_pages
+
+PAGES = toc_pages()
+LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+Open = Callable[..., Visit]
+
+# sphinx-thebe emits one script twice; the second copy only repeats a constant.
+HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
+
+LAYOUT = """() => {
+  const article = document.querySelector("article.bd-article") ?? document.body;
+  const images = [...article.querySelectorAll("img")];
+  const describe = element => element.outerHTML.slice(0, 120);
+  return {
+    sideways: document.documentElement.scrollWidth - window.innerWidth,
+    headings: article.querySelectorAll("h1").length,
+    rawMath: [...article.querySelectorAll(".math")].filter(m => !m.querySelector("mjx-container"))
+      .map(m => m.textContent),
+    brokenMath: [...article.querySelectorAll("mjx-merror, [data-mjx-error]")]
+      .map(m => m.textContent),
+    brokenImages: images.filter(i => !i.complete || i.naturalWidth === 0).map(describe),
+    silentImages: images.filter(i => !i.alt.trim()).map(describe),
+    spilled: [...article.querySelectorAll("p, li, table, pre, figure, img, div.cell, h1, h2, h3")]
+      .filter(e => e.getBoundingClientRect().right > window.innerWidth + 1)
+      // what lies in a box that scrolls by itself is reached there
+      .filter(e => {
+        for (let up = e.parentElement; up && up !== article; up = up.parentElement)
+          if (["auto", "scroll"].includes(getComputedStyle(up).overflowX)) return false;
+        return true;
+      })
+      .map(describe),
+  };
+}"""
+
+# Text whose contrast with what lies behind it is under WCAG's 4.5 : 1 (3 : 1 for large text).
+FAINT_TEXT = """() => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const rgba = color => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = color;
+    context.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+  const behind = element => {
+    const layers = [];
+    for (let up = element; up; up = up.parentElement)
+      layers.unshift(rgba(getComputedStyle(up).backgroundColor));
+    return layers.reduce((below, top) => over(top, below), [255, 255, 255]);
+  };
+  const luminance = color => color
+    .map(c => c / 255)
+    .map(c => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const silent = "script, style, noscript, dialog, mjx-assistive-mml, .headerlink";
+  const shown = element => !element.closest(silent)
+    && element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+  const found = new Map();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim();
+    const element = walker.currentNode.parentElement;
+    if (!text || !shown(element)) continue;
+    const style = getComputedStyle(element);
+    const ground = behind(element);
+    const ink = over(rgba(style.color), ground);
+    const [high, low] = [luminance(ink), luminance(ground)].sort((a, b) => b - a);
+    const ratio = (high + 0.05) / (low + 0.05);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && parseInt(style.fontWeight) >= 700);
+    if (ratio < (large ? 3 : 4.5))
+      found.set(`${element.tagName}.${element.className} on ${ground.map(Math.round)}`,
+        `${ratio.toFixed(2)} "${text.slice(0, 40)}"`);
+  }
+  return [...found].map(([where, what]) => `${what} in ${where}`);
+}"""
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+@pytest.mark.parametrize("name", PAGES)
+def test_page(name: str, width: int, scheme: str, visit: Open) -> None:
+    seen = visit(name, width, scheme)
+    assert seen.outside == [], "a page must not ask the network for anything"
+    assert [text for text in seen.complaints if HARMLESS not in text] == []
+    layout: dict[str, Any] = seen.page.evaluate(LAYOUT)
+    assert layout == {
+        "sideways": 0,
+        "headings": 1,
+        "rawMath": [],
+        "brokenMath": [],
+        "brokenImages": [],
+        "silentImages": [],
+        "spilled": [],
+    }
+    assert seen.page.evaluate(FAINT_TEXT) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_to_pages_that_exist(name: str, visit: Open, site: str) -> None:
+    page = visit(name).page
+    links = set(page.eval_on_selector_all("a[href]", "all => all.map(a => a.getAttribute('href'))"))
+    dead = []
+    for link in links:
+        address = urljoin(f"{site}/{name}.html", link)
+        if not address.startswith(site):
+            continue
+        path = address.removeprefix(f"{site}/").split("#")[0].split("?")[0]
+        if path and not (HTML / path).is_file():
+            dead.append(link)
+    assert dead == []
+
+
+def test_the_fonts_are_ours(visit: Open) -> None:
+    page = visit("index").page
+    loaded = page.evaluate(
+        "[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)"
+    )
+    assert {"Source Serif 4", "Source Sans 3"} <= {family.strip('"') for family in loaded}
+
+
+def test_axis_colours_change_with_the_page(visit: Open) -> None:
+    colour = (
+        "getComputedStyle(document.querySelector('.axis-n_kv_heads'), '::before').backgroundColor"
+    )
+    light = visit("book/notation", scheme="light").page.evaluate(colour)
+    dark = visit("book/notation", scheme="dark").page.evaluate(colour)
+    assert light.startswith("rgb(")
+    assert light != dark
+
+
+def test_search_works_without_a_network(visit: Open) -> None:
+    seen = visit("search")
+    seen.page.goto(seen.page.url + "?q=total_seq")
+    seen.page.wait_for_selector("#search-results li a", timeout=15_000)
+    titles = seen.page.eval_on_selector_all(
+        "#search-results li a", "all => all.map(a => a.textContent)"
+    )
+    assert any("One word for one thing" in title for title in titles)
+    assert seen.outside == []
+
+
+def test_the_menu_opens_on_a_phone(visit: Open) -> None:
+    page = visit("index", 390).page
+    entry = page.locator(".bd-sidebar-primary").get_by_role("link", name="One word for one thing")
+    entry.wait_for(state="hidden", timeout=5_000)
+    page.locator(".primary-toggle:visible").first.click()
+    entry.wait_for(state="visible", timeout=5_000)
