@@ -8,8 +8,7 @@ from helpers import TINY, assert_close, tiny_config, tiny_model, tiny_tensors, u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import llama_edu.model
-from llama_edu import Llama
+from llama_edu import KVCache, Llama
 from llama_edu.config import RopeScaling
 from llama_edu.errors import ContextError, InputError
 from llama_edu.generate import prefill
@@ -226,15 +225,16 @@ def test_ids_that_are_no_list_of_whole_numbers_are_refused(ids):
         check(MODEL, ids)
 
 
-def test_more_than_the_context_is_refused_before_any_work(monkeypatch):
+def test_more_than_the_context_is_refused_before_any_work():
     limit = TINY["max_position_embeddings"]
-    cache = MODEL.new_cache()
-    MODEL.forward([1] * (limit - 2), cache)
-    monkeypatch.setattr(llama_edu.model, "rms_norm", None)  # any work would now fail
+    model = tiny_model()
+    cache = model.new_cache()
+    model.forward([1] * (limit - 2), cache)
+    model.weights = None  # any work would now fail
     with pytest.raises(ContextError, match=f"at most {limit} positions, got {limit + 1}"):
-        MODEL.forward([1] * (limit + 1))
+        model.forward([1] * (limit + 1))
     with pytest.raises(ContextError, match=rf"{limit - 2} past \+ 3 new"):
-        MODEL.forward([1, 2, 3], cache)
+        model.forward([1, 2, 3], cache)
     assert cache.length == limit - 2
 
 
@@ -249,16 +249,15 @@ def test_the_whole_context_can_be_used():
 def test_a_pass_that_fails_half_way_leaves_the_cache_as_it_was(monkeypatch):
     cache = MODEL.new_cache()
     MODEL.forward(IDS[:5], cache)
-    calls = []
+    append = KVCache.append
 
-    def failing(gate, up):
-        calls.append(gate)
-        if len(calls) == 2:
+    def failing(self, layer, k, v):
+        if layer == 1:
             raise KeyboardInterrupt
-        return gate * up
+        return append(self, layer, k, v)
 
     with monkeypatch.context() as patch:
-        patch.setattr(llama_edu.model, "swiglu", failing)
+        patch.setattr(KVCache, "append", failing)
         with pytest.raises(KeyboardInterrupt):
             MODEL.forward(IDS[5:], cache)
     assert cache.length == 5
