@@ -9,11 +9,15 @@ import json
 import math
 import reprlib
 from collections import Counter
-from typing import Any, NoReturn
+from typing import Any
 
 from llama_edu.errors import LlamaEduError
 
 SHORT_NCHARS = 80
+
+
+class _RefusedError(ValueError):
+    """Valid to Python's `json`, and still a sign of a damaged file."""
 
 
 def parse_object(data: bytes, source: str, error: type[LlamaEduError]) -> dict[str, Any]:
@@ -23,27 +27,12 @@ def parse_object(data: bytes, source: str, error: type[LlamaEduError]) -> dict[s
     UTF-8, not JSON, not an object, nested absurdly deep, name one key twice, or hold a number or
     a text that no other reader could hold.
     """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            ((name, count),) = Counter(name for name, _ in pairs).most_common(1)
-            raise error(f"{source}: expected each name once, got {short(name)} {count} times")
-        return found
-
-    def refuse_constant(text: str) -> NoReturn:
-        raise error(f"{source}: expected plain JSON numbers, got {text}")
-
-    def finite(text: str) -> float:
-        value = float(text)
-        return value if math.isfinite(value) else refuse_constant(short(text))
-
     try:
         value = json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=unique,
-            parse_constant=refuse_constant,
-            parse_float=finite,
+            object_pairs_hook=_unique,
+            parse_constant=_finite,
+            parse_float=_finite,
         )
         # Only an escape can smuggle in half a pair; writing the text out again finds it.
         if b"\\u" in data:
@@ -52,12 +41,27 @@ def parse_object(data: bytes, source: str, error: type[LlamaEduError]) -> dict[s
         raise error(f"{source}: expected UTF-8 text, got {problem}") from problem
     except RecursionError:
         raise error(f"{source}: expected JSON of sane depth, got it nested too deep") from None
-    except LlamaEduError:
-        raise
+    except _RefusedError as problem:
+        raise error(f"{source}: {problem}") from None
     except ValueError as problem:  # JSONDecodeError, or a number of thousands of digits
         raise error(f"{source}: expected JSON, got {problem}") from problem
     if not isinstance(value, dict):
         raise error(f"{source}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((name, count),) = Counter(name for name, _ in pairs).most_common(1)
+        raise _RefusedError(f"expected each name once, got {short(name)} {count} times")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):  # 1e999, or one of Python's own: NaN, Infinity, -Infinity
+        raise _RefusedError(f"expected plain JSON numbers, got {text[:SHORT_NCHARS]}")
     return value
 
 

@@ -20,7 +20,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -266,9 +266,7 @@ def _parse_header(text: bytes, file_nbytes: int, source: str) -> Header:
     entries = parse_object(text, f"{source}: header", CheckpointError)
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise CheckpointError(
-            f"{source}: expected __metadata__ to map text to text, got {short(metadata)}"
-        )
+        raise _refusal(source, "__metadata__ to map text to text", metadata)
     infos = [_parse_entry(name, entry, source) for name, entry in entries.items()]
     infos.sort(key=lambda info: (info.start, info.end))
     data_nbytes = file_nbytes - LENGTH_NBYTES - len(text)
@@ -289,29 +287,31 @@ def _parse_header(text: bytes, file_nbytes: int, source: str) -> Header:
 
 
 def _parse_entry(name: str, entry: Any, source: str) -> TensorInfo:
-    def refuse(expected: str, got: Any) -> NoReturn:
-        raise CheckpointError(f"{source}: {short(name)}: expected {expected}, got {short(got)}")
-
+    where = f"{source}: {short(name)}"
     if not name.isprintable():
-        refuse("a printable tensor name", name)
+        raise _refusal(where, "a printable tensor name", name)
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        refuse("dtype, shape and data_offsets", entry)
+        raise _refusal(where, "dtype, shape and data_offsets", entry)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        refuse(f"a dtype of {', '.join(DTYPES)}", dtype)
+        raise _refusal(where, f"a dtype of {', '.join(DTYPES)}", dtype)
     if not _are_sizes(shape) or len(shape) > MAX_RANK:
-        refuse(f"a shape of at most {MAX_RANK} sizes from 0 to 2**63 - 1", shape)
+        raise _refusal(where, f"a shape of at most {MAX_RANK} sizes from 0 to 2**63 - 1", shape)
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        refuse("data_offsets [start, end]", offsets)
+        raise _refusal(where, "data_offsets [start, end]", offsets)
     itemsize = DTYPES[dtype].itemsize
     # An empty array may have huge axes beside its axis of 0, but NumPy multiplies those too.
     if math.prod(size for size in shape if size) * itemsize > MAX_SIZE:
-        refuse("a shape of less than 2**63 bytes", shape)
+        raise _refusal(where, "a shape of less than 2**63 bytes", shape)
     start, end = offsets
     nbytes = math.prod(shape) * itemsize
     if nbytes != end - start:
-        refuse(f"{nbytes} bytes for {dtype} {short(shape)}", end - start)
+        raise _refusal(where, f"{nbytes} bytes for {dtype} {short(shape)}", end - start)
     return TensorInfo(name, dtype, tuple(shape), start, end)
+
+
+def _refusal(where: str, expected: str, got: Any) -> CheckpointError:
+    return CheckpointError(f"{where}: expected {expected}, got {short(got)}")
 
 
 def _are_sizes(value: Any) -> bool:
@@ -321,15 +321,11 @@ def _are_sizes(value: Any) -> bool:
 
 def _checked_weight_map(weight_map: Any, source: str) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(
-            f"{source}: expected a weight_map of names to files, got {short(weight_map)}"
-        )
+        raise _refusal(source, "a weight_map of names to files", weight_map)
     for name, file in weight_map.items():
         if not isinstance(file, str) or not _is_plain_file_name(file):
-            raise CheckpointError(
-                f"{source}: {short(name)}: expected the name of a file beside the index, "
-                f"got {short(file)}"
-            )
+            where = f"{source}: {short(name)}"
+            raise _refusal(where, "the name of a file beside the index", file)
     return weight_map
 
 
