@@ -116,7 +116,7 @@ def mutate(file: bytes, rng: Random) -> bytes:
         pairs = _pairs(text)
         if pairs:
             rng.choice(HEADER_MUTATIONS)(pairs, rng)
-            return pack(_dump(pairs), data)
+            return pack(_dump(pairs, text), data)
     if kind < 0.8:
         return pack(mutate_text(text, rng), data)
     return rng.choice(FILE_MUTATIONS)(file, rng)
@@ -151,7 +151,7 @@ def mutate_index(text: bytes, rng: Random) -> bytes:
         weight_map.pop(name, None)
     else:
         weight_map[name] = rng.choice((*FILES, "one", "two", "three", 1, None, ["one"]))
-    return _dump(pairs)
+    return _dump(pairs, text)
 
 
 def _drop(pairs: Pairs, rng: Random) -> None:
@@ -274,12 +274,15 @@ def _pairs(text: bytes) -> Pairs:
     """The header's top level as pairs, so that a name may come twice; none if it is damaged."""
     try:
         value = json.loads(text)
-        json.dumps(value)  # what nests too deep to be written again
     except (ValueError, RecursionError):
         return []
     return list(value.items()) if isinstance(value, dict) else []
 
 
-def _dump(pairs: Pairs) -> bytes:
-    items = (f"{json.dumps(name)}:{json.dumps(value)}" for name, value in pairs)
+def _dump(pairs: Pairs, text: bytes) -> bytes:
+    """The pairs as JSON, or the `text` they came from if they nest too deep to be written."""
+    try:
+        items = [f"{json.dumps(name)}:{json.dumps(value)}" for name, value in pairs]
+    except RecursionError:
+        return text
     return ("{" + ",".join(items) + "}").encode("utf-8")
