@@ -1,0 +1,66 @@
+"""Exercises that answer back: `check.<name>(your_function)` says whether, and if not, what.
+
+    from llama_edu.exercises import check
+    check.rms_norm(rms_norm_mine)
+
+Each check has inputs that tell right from nearly right, and is held to it by a test: it rejects
+every known wrong answer and accepts at least two correct ones. Solutions stand in the chapters.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llama_edu.exercises import ch10_generate, progress
+from llama_edu.exercises.exercise import Exercise, Verdict
+
+__all__ = ["Check", "check"]
+
+CHAPTERS = (ch10_generate,)
+
+
+class Check:
+    """Judges answers to one exercise, and remembers the one that is right."""
+
+    def __init__(self, exercise: Exercise) -> None:
+        self.exercise = exercise
+
+    def __call__(self, answer: Callable[..., Any]) -> Verdict:
+        """Judge an answer: a `Verdict`, whose text says what is wrong if something is."""
+        verdict = self.exercise(answer)
+        if verdict.ok:
+            progress.record(self.exercise.name)
+        return verdict
+
+    @property
+    def broken(self) -> Callable[..., Any]:
+        """The wrong version to repair, where the exercise is a repair."""
+        return self.exercise.broken
+
+    def __repr__(self) -> str:
+        return f"check.{self.exercise.name}: {self.exercise.task}"
+
+
+class _Checks:
+    """Every exercise as an attribute, in the order of the chapters."""
+
+    def __init__(self, exercises: tuple[Exercise, ...]) -> None:
+        self._checks = {exercise.name: Check(exercise) for exercise in exercises}
+
+    def __getattr__(self, name: str) -> Check:
+        checks: dict[str, Check] = self.__dict__.get("_checks", {})
+        if name not in checks:
+            known = ", ".join(checks)
+            raise AttributeError(f"expected the name of an exercise ({known}), got {name!r}")
+        return checks[name]
+
+    def __iter__(self) -> Iterator[Check]:
+        return iter(self._checks.values())
+
+    def __dir__(self) -> list[str]:
+        return list(self._checks)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self))
+
+
+check = _Checks(tuple(exercise for chapter in CHAPTERS for exercise in chapter.EXERCISES))

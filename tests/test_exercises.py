@@ -1,0 +1,169 @@
+"""Every check tells right from wrong: it accepts each correct version and rejects each mistake."""
+
+import re
+
+import numpy as np
+import pytest
+
+from llama_edu.exercises import check, progress
+from llama_edu.exercises.exercise import Case, Exercise, Mutant, difference
+
+EXERCISES = [item.exercise for item in check]
+each = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+MUTANTS = [(exercise, mutant) for exercise in EXERCISES for mutant in exercise.mutants]
+
+
+@pytest.fixture(autouse=True)
+def _own_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path))
+    monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+
+
+@each
+def test_accepts_every_correct_version(exercise):
+    assert len(exercise.correct) >= 2
+    for answer in exercise.correct:
+        verdict = exercise(answer)
+        assert verdict.ok, verdict
+        n = len(exercise.mutants)
+        assert f"rejects {n} of {n} known" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("exercise", "mutant"), MUTANTS, ids=[f"{e.name}-{m.name}" for e, m in MUTANTS]
+)
+def test_rejects_every_mistake_and_names_it(exercise, mutant):
+    verdict = exercise(mutant.function)
+    assert not verdict.ok
+    assert mutant.when in verdict.message, verdict.message
+    if mutant.link:
+        assert mutant.link in verdict.message
+
+
+@each
+def test_is_described(exercise):
+    assert exercise.stars in (1, 2, 3)
+    assert re.fullmatch(r"[a-z][a-z0-9_]+", exercise.name)
+    assert exercise.task.endswith(".")
+    assert exercise.section.startswith(f"Chapter {exercise.chapter}")
+    assert len(exercise.mutants) >= 2
+    names = [mutant.name for mutant in exercise.mutants]
+    assert len(names) == len(set(names))
+    for mutant in exercise.mutants:
+        assert mutant.when.startswith(("when ", "if ", "from ", "with ", "without "))
+        assert not mutant.link or re.match(r"https://github\.com/[\w.-]+/[\w.-]+/", mutant.link)
+
+
+def test_names_are_used_once():
+    names = [exercise.name for exercise in EXERCISES]
+    assert len(names) == len(set(names))
+
+
+def test_inputs_are_made_fresh_and_the_same_each_time():
+    for exercise in EXERCISES:
+        once, again = exercise.cases(), exercise.cases()
+        assert [case.label for case in once] == [case.label for case in again]
+        assert len({case.label for case in once}) == len(once)
+
+
+def _double(x):
+    return x * 2
+
+
+def _toy(**changes):
+    fields = {
+        "name": "toy",
+        "chapter": 1,
+        "stars": 1,
+        "task": "Double it.",
+        "section": "Chapter 1, By hand",
+        "cases": lambda: [Case("a 2 × 3 array", (np.arange(6, dtype=np.float32).reshape(2, 3),))],
+        "correct": (_double, lambda x: x + x),
+        "mutants": (
+            Mutant("square", lambda x: x * x, "when it is squared", "https://github.com/a/b/"),
+        ),
+        "axes": "seq hidden_size",
+    }
+    return Exercise(**fields | changes)
+
+
+def _in_place(x):
+    x *= 2
+    return x
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: 1 / 0, "got ZeroDivisionError"),
+        (lambda x: None, "expected an array, got nothing (None)"),
+        (lambda x: x.T * 2, "expected shape (2, 3) (seq, hidden_size), got (3, 2)"),
+        (lambda x: (x * 2).astype(np.float64), "expected float32, got float64"),
+        (lambda x: x * np.float32(np.nan), "got NaN at seq 0, hidden_size 0"),
+        (lambda x: x * x, "this is what you get when it is squared"),
+        (lambda x: x * 2 + (x == 4), "expected 8 at seq 1, hidden_size 1, got 9; 1 of 6"),
+        (_in_place, "changed its argument number 1"),
+    ],
+)
+def test_says_the_first_thing_that_is_wrong(answer, message):
+    verdict = _toy()(answer)
+    assert not verdict
+    assert message in repr(verdict)
+    assert repr(verdict).startswith("✗ toy")
+
+
+def test_an_expected_error_must_be_raised():
+    def refuse(x):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):  # an exercise that breaks is not one that refuses
+        _toy(correct=(refuse, refuse), mutants=())(refuse)
+    toy = _toy(correct=(refuse, refuse), mutants=(), refuses=(ValueError,))
+    assert toy(refuse)
+    assert "expected ValueError to be raised, got a result" in toy(_double).message
+    assert "got ZeroDivisionError" in toy(lambda x: 1 / 0).message
+
+
+def test_a_function_that_works_in_place_must():
+    toy = _toy(correct=(_in_place, _in_place), mutants=(), changes=frozenset({0}))
+    assert toy(_in_place)
+    assert "was not changed" in toy(_double).message
+
+
+@pytest.mark.parametrize(
+    ("got", "want"),
+    [
+        ([1, 2], [1, 2, 3]),
+        ([1, 2], (1, 3)),
+        (True, 1),
+        ("a", "b"),
+        (b"a", b"b"),
+        (1.0, 1.1),
+        ({"a": 1}, {"a": 2}),
+        (None, 1),
+        (np.arange(3), np.arange(1, 4)),
+    ],
+)
+def test_differences_are_seen(got, want):
+    assert difference(got, want, 1e-5, ()) is not None
+    assert difference(want, want, 1e-5, ()) is None
+
+
+def test_a_right_answer_is_remembered_and_a_wrong_one_is_not(monkeypatch):
+    first = next(iter(check))
+    first(first.broken)
+    assert progress.solved() == set()
+    first(first.exercise.correct[0])
+    assert progress.solved() == {first.exercise.name}
+    progress.path().write_text("not json")
+    assert progress.solved() == set()
+    monkeypatch.setenv("LLAMA_EDU_PROGRESS", "off")
+    first(first.exercise.correct[0])
+    assert progress.solved() == set()
+
+
+def test_check_lists_what_there_is():
+    assert "check.decode_loop: " in repr(check)
+    assert "decode_loop" in dir(check)
+    with pytest.raises(AttributeError, match="got 'decode_lop'"):
+        check.decode_lop  # noqa: B018
