@@ -1,10 +1,11 @@
 """Regenerate everything under ``tests/data`` with PyTorch and ``transformers``.
 
-    python tools/make_goldens.py            # all of it
-    python tools/make_goldens.py tiny       # one part: tiny, operators or models
+    python tools/make_goldens.py --smollm2 DIRECTORY     # all of it
+    python tools/make_goldens.py tiny                    # one part: tiny, operators or models
 
-The tests only read what this writes; they need neither library.  Install
-``torch`` (the CPU build is enough) and ``transformers`` to run it.
+DIRECTORY is where ``python -m llama_edu fetch smollm2-135m-instruct`` put the model; without it
+that model's goldens stay as they are. The tests only read what this writes; they need neither
+library. Install ``torch`` (the CPU build is enough) and ``transformers`` to run it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from golden_models import make_models
 from golden_operators import make_operators
 from golden_tiny import make_tiny
 
-DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
-PARTS = {"tiny": make_tiny, "operators": make_operators}
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "tests" / "data"
+EMBEDDED = ROOT / "llama_edu" / "models"
+PARTS = ("tiny", "operators", "models")
 
 
 def main() -> None:
@@ -30,11 +34,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", nargs="*", choices=[*PARTS, []], help="default: every part")
+    parser.add_argument("--smollm2", type=Path, metavar="DIRECTORY", help="the fetched model")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)  # one order of additions, whatever the machine
     transformers.logging.set_verbosity_error()
-    for part in parser.parse_args().part or PARTS:
-        PARTS[part](DATA)
-        _write_versions(part)
+    parts = arguments.part or PARTS
+    if "tiny" in parts:
+        make_tiny(DATA)
+        _write_versions("tiny")
+    if "operators" in parts:
+        make_operators(DATA)
+        _write_versions("operators")
+    if "models" in parts:
+        models = {path.parent.name: path.parent for path in EMBEDDED.glob("*/model.safetensors")}
+        if arguments.smollm2:
+            models["smollm2-135m-instruct"] = arguments.smollm2
+        make_models(DATA, models)
+        for name in models:
+            _write_versions(f"models/{name}")
 
 
 def _write_versions(part: str) -> None:
