@@ -94,29 +94,33 @@ def _checked_vocab(rules: Mapping[str, Any], source: str) -> dict[str, int]:
             f"{source}: expected a byte-pair encoding (BPE), got {kind!r}: not supported"
         )
     added = rules.get("added_tokens") or []
-    known = {**vocab, **{entry.get("content"): entry.get("id") for entry in _objects(added)}}
-    if not all(isinstance(name, str) and type(i) is int and i >= 0 for name, i in known.items()):
-        raise TokenizerError(f"{source}: expected every token to have text and an id")
+    if not isinstance(added, list):
+        raise TokenizerError(f"{source}: expected a list of added_tokens, got {added!r:.60}")
+    known = dict(vocab)
+    for entry in added:
+        if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
+            raise TokenizerError(f"{source}: expected added_tokens with content, got {entry!r:.60}")
+        known[entry["content"]] = entry.get("id")
+    if not all(type(token_id) is int and token_id >= 0 for token_id in known.values()):
+        raise TokenizerError(f"{source}: expected every token to have an id")
     return known
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
     """The JSON objects in a list; nothing when it is not a list."""
-    yield from (entry for entry in (value if isinstance(value, list) else ()) if _is_object(entry))
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
+    for entry in value if isinstance(value, list) else ():
+        if isinstance(entry, dict):
+            yield entry
 
 
 def _family(rules: Mapping[str, Any], source: str) -> str:
     steps = [*_steps(rules.get("pre_tokenizer")), *_steps(rules.get("decoder"))]
-    kinds = {step.get("type") for step in steps}
+    kinds = {str(step.get("type")) for step in steps}
     if "ByteLevel" in kinds:
         return BYTE_LEVEL
     if rules["model"].get("byte_fallback") and kinds & {"ByteFallback", "Metaspace"}:
         return SENTENCEPIECE
-    found = ", ".join(sorted(str(kind) for kind in kinds)) or "no such step"
+    found = ", ".join(sorted(kinds))[:80] or "no such step"
     raise TokenizerError(
         f"{source}: expected a ByteLevel step, or SentencePiece with byte_fallback, "
         f"got {found}: not supported"
@@ -128,7 +132,7 @@ def _steps(part: Any) -> Iterator[dict[str, Any]]:
     pending = [part]
     while pending:
         step = pending.pop(0)
-        if not _is_object(step):
+        if not isinstance(step, dict):
             continue
         inner = step.get("pretokenizers") or step.get("decoders")
         if step.get("type") == "Sequence" and isinstance(inner, list):
@@ -172,7 +176,7 @@ def _mark_special(
     Fine-tuned checkpoints exist whose `<|im_end|>` is an ordinary added token, or no added token
     at all. A user who typed it would end the turn. `rules` is ours, read a moment ago.
     """
-    added = {entry.get("content"): entry for entry in _objects(rules.get("added_tokens"))}
+    added = {entry["content"]: entry for entry in rules.get("added_tokens") or ()}
     for text, token_id in vocab.items():
         if text not in names and token_id not in ids:
             continue
