@@ -1,0 +1,36 @@
+"""Figures and tables for the book. The only place in the package that imports matplotlib.
+
+Functions take plain arrays or a `Trace` and return a `Picture` or an `Html`, which a notebook
+shows when it is the last line of a cell. Each carries a text that says what it shows, written
+from its numbers.
+"""
+
+from llama_edu.viz.atlas import attention_atlas, score_triptych
+from llama_edu.viz.attention import attention_maps, score_maps, weights_of
+from llama_edu.viz.axes import AXES, Axis, axis, axis_legend, chip
+from llama_edu.viz.figure import Picture
+from llama_edu.viz.heads import block_grid, head_wiring
+from llama_edu.viz.html import Html
+from llama_edu.viz.labels import token_label, token_labels
+from llama_edu.viz.tables import shape_table, tensor_table
+
+__all__ = [
+    "AXES",
+    "Axis",
+    "Html",
+    "Picture",
+    "attention_atlas",
+    "attention_maps",
+    "axis",
+    "axis_legend",
+    "block_grid",
+    "chip",
+    "head_wiring",
+    "score_maps",
+    "score_triptych",
+    "shape_table",
+    "tensor_table",
+    "token_label",
+    "token_labels",
+    "weights_of",
+]
