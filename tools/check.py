@@ -42,6 +42,7 @@ class Check:
     arguments: tuple[str, ...]  # of the Python that runs this file
     advice: str
     before: Callable[[], None] = lambda: None
+    quiet: bool = False  # keep only what it writes to stderr
 
 
 def remove_old_book() -> None:
@@ -86,6 +87,7 @@ CHECKS = {
         ("-c", JUPYTER_BOOK, "build", str(ROOT), "-W", "-n", "--keep-going", "--all", "-q"),
         "Sphinx names the page and the line above.",
         before=remove_old_book,
+        quiet=True,
     ),
     "browser": Check(
         "Pages in a browser",
@@ -101,7 +103,8 @@ def run_check(check: Check) -> float:
     start = time.perf_counter()
     check.before()
     command = [sys.executable, *check.arguments]
-    status = subprocess.run(command, cwd=ROOT, env=os.environ | ONE_THREAD).returncode
+    out = subprocess.DEVNULL if check.quiet else None
+    status = subprocess.run(command, cwd=ROOT, env=os.environ | ONE_THREAD, stdout=out).returncode
     seconds = time.perf_counter() - start
     if status != 0:
         print(f"\n✗ {check.title}: failed after {seconds:.0f} s.\n{check.advice}", flush=True)

@@ -168,7 +168,8 @@ def build() -> None:
         shutil.rmtree(VENV)
     uv = shutil.which("uv")
     version = ".".join(map(str, sys.version_info[:3]))
-    print(f"Setting up .venv with Python {version} and {'uv' if uv else 'pip'}, once …", flush=True)
+    pace = "uv" if uv else "pip (a few minutes)"
+    print(f"Setting up .venv with Python {version} and {pace}, once …", flush=True)
     if not (uv and install_with_uv(uv)):
         if uv:
             print("uv did not manage it (its words are above); trying pip.", flush=True)
