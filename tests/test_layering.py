@@ -19,10 +19,10 @@ MAX_FUNCTION_LINES = 40  # without its docstring
 ROWS = (
     "errors",
     "_gguf _json _terminal attention cache download linear mlp norm precision trace",
-    "_gguf_tokenizer _tokenizer_files checkpoint config sampling",
+    "_gguf_tokenizer _tokenizer_files checkpoint config quantize sampling",
     "rope weights",
     "_gguf_config operators",
-    "convert",
+    "convert mixed",
     "hub",
     "inspect_report model tokenizer",
     "generate",
