@@ -1,0 +1,77 @@
+"""Byte-level BPE: learn a vocabulary, and write it the way Hugging Face expects it.
+
+All 256 bytes stand in the base alphabet, so no text is unencodable: an emoji the corpus never
+showed becomes four byte tokens, not an error. Merges are learnt from the corpus alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from training.recipe import Recipe, TokenizerRecipe
+
+
+def train(texts: Iterable[str], recipe: TokenizerRecipe) -> Tokenizer:
+    """Learn `vocab_size` tokens from the texts; special tokens take the first ids."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=recipe.vocab_size,
+        special_tokens=list(recipe.special_tokens),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if recipe.bos is not None:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{recipe.bos} $A",
+            pair=f"{recipe.bos} $A {recipe.bos} $B",
+            special_tokens=[(recipe.bos, tokenizer.token_to_id(recipe.bos))],
+        )
+    return tokenizer
+
+
+def train_from_recipe(recipe: Recipe) -> Tokenizer:
+    """The tokenizer of a recipe, learnt from the first documents of its corpus."""
+    corpus = recipe.corpus
+    documents = corpus.documents_of(corpus.generator)(corpus.seed, corpus.documents)
+    sample = islice(documents, recipe.tokenizer.sample_documents)
+    # Special tokens stand inside some texts; the merges must not learn their letters.
+    texts = ("".join(segment.text for segment in document) for document in sample)
+    return train((_without(t, recipe.tokenizer.special_tokens) for t in texts), recipe.tokenizer)
+
+
+def _without(text: str, special_tokens: Iterable[str]) -> str:
+    for token in special_tokens:
+        text = text.replace(token, "\n")
+    return text
+
+
+def tokenizer_config(recipe: TokenizerRecipe, context: int) -> dict[str, Any]:
+    """`tokenizer_config.json`: which class of transformers reads this, and the special tokens."""
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "bos_token": recipe.bos,
+        "eos_token": recipe.eos[0],
+        "pad_token": recipe.pad,
+        "clean_up_tokenization_spaces": False,
+    }
+    if recipe.chat_template is not None:
+        config["chat_template"] = recipe.chat_template
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def save(tokenizer: Tokenizer, recipe: TokenizerRecipe, context: int, directory: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json."""
+    tokenizer.save(str(directory / "tokenizer.json"), pretty=True)
+    config = tokenizer_config(recipe, context)
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")

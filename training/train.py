@@ -1,0 +1,188 @@
+"""Train an embedded model from its recipe.
+
+    python -m training.train training/story.toml
+
+Makes the tokenizer and the corpus, trains, writes the loss curve and exports the weights into
+`llama_edu/models/<name>/`. Kill it whenever you like: the same command goes on from the last
+checkpoint and ends in the same weights as a run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tqdm import tqdm
+
+from training import bpe, corpus, curve, export
+from training.corpus import Corpus
+from training.model import Llama, Shape, token_losses
+from training.recipe import OptimiserRecipe, Recipe, load
+
+LOG_EVERY = 10
+
+
+def learning_rate(step: int, total: int, warmup: int) -> float:
+    """The share of the peak rate at a step: a straight climb, then half a cosine down to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def optimisers(model: Llama, recipe: OptimiserRecipe) -> list[torch.optim.Optimizer]:
+    """Matrices decay, vectors do not; with `muon_lr`, the blocks' matrices get Muon."""
+    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and ".layers." in n]
+    tables = [p for n, p in model.named_parameters() if p.dim() == 2 and ".layers." not in n]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    made: list[torch.optim.Optimizer] = []
+    if recipe.muon_lr > 0:
+        # Keller Jordan et al., "Muon" (2024): each update is made orthogonal first.
+        made.append(torch.optim.Muon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay))
+        matrices = []
+    groups = [
+        {"params": matrices + tables, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    made.append(torch.optim.AdamW(groups, lr=recipe.peak_lr, betas=recipe.betas))
+    for optimiser in made:
+        for group in optimiser.param_groups:
+            group["peak"] = group["lr"]
+    return made
+
+
+@dataclass
+class Run:
+    """The whole state of a training run: what a checkpoint holds."""
+
+    model: Llama
+    optimisers: list[torch.optim.Optimizer]
+    digest: str
+    step: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; a kill in the middle leaves the older one whole."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "step": self.step,
+            "log": self.log,
+            "digest": self.digest,
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Go back to a checkpoint; stops the program if another recipe made it."""
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state["digest"] != self.digest:
+            raise SystemExit(f"{path} was made by another recipe; remove it to start again")
+        self.model.load_state_dict(state["model"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.step, self.log = state["step"], state["log"]
+
+
+def losses_of(model: Llama, data: Corpus, documents: NDArray[np.int64]) -> torch.Tensor:
+    """The loss of every learnt token of these documents, on the model's device."""
+    device = next(model.parameters()).device
+    ids, targets = (torch.from_numpy(a).to(device) for a in corpus.batch(data, documents))
+    return token_losses(model, ids, targets)
+
+
+@torch.no_grad()
+def validation_loss(model: Llama, data: Corpus, tokens_per_step: int) -> float:
+    """Mean loss in nats a token over all the held-out documents."""
+    steps = corpus.plan(data.lengths, tokens_per_step, seed=0)
+    losses = torch.cat([losses_of(model, data, documents) for documents in steps])
+    return float(losses.double().mean())
+
+
+def advance(run: Run, data: Corpus, documents: NDArray[np.int64], share: float, clip: float) -> Any:
+    """One step: loss, gradients, clip, update. Returns (loss, number of targets)."""
+    for optimiser in run.optimisers:
+        optimiser.zero_grad(set_to_none=True)
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * share
+    losses = losses_of(run.model, data, documents)
+    loss = losses.mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), clip)
+    for optimiser in run.optimisers:
+        optimiser.step()
+    run.step += 1
+    return float(loss.detach()), losses.numel()
+
+
+def fit(run: Run, data: Corpus, held_out: Corpus, recipe: OptimiserRecipe, directory: Path) -> None:
+    """Train from `run.step` to the end of the last epoch, saving as it goes."""
+    size = recipe.tokens_per_step
+    steps = [
+        documents
+        for epoch in range(recipe.epochs)
+        for documents in corpus.plan(data.lengths, size, recipe.seed + epoch)
+    ]
+    path = directory / "checkpoint.pt"
+    if path.exists():
+        run.restore(path)
+    tokens = int(run.log[-1]["tokens"]) if run.log else 0
+    recent: list[float] = []
+    bar = tqdm(steps[run.step :], "training", total=len(steps), initial=run.step)
+    for documents in bar:
+        share = learning_rate(run.step, len(steps), recipe.warmup_steps)
+        loss, counted = advance(run, data, documents, share, recipe.clip_norm)
+        tokens += counted
+        recent.append(loss)
+        done = run.step == len(steps)
+        if run.step % LOG_EVERY == 0 or done:
+            run.log.append({"step": run.step, "tokens": tokens, "loss": sum(recent) / len(recent)})
+            recent = []
+        if run.step % recipe.validate_every == 0 or done:
+            run.log[-1]["held_out"] = validation_loss(run.model, held_out, size)
+            bar.set_postfix(loss=f"{run.log[-1]['loss']:.3f}", held_out=run.log[-1]["held_out"])
+        if run.step % recipe.checkpoint_every == 0 or done:
+            run.save(path)
+
+
+def begin(recipe: Recipe, device: torch.device) -> tuple[Run, Tokenizer]:
+    """A run at step zero, and the tokenizer of its recipe (made on the first call)."""
+    recipe.run_directory.mkdir(parents=True, exist_ok=True)
+    path = recipe.run_directory / "tokenizer.json"
+    if not path.exists():
+        bpe.train_from_recipe(recipe).save(str(path))
+    shape = Shape(vocab_size=recipe.tokenizer.vocab_size, **recipe.model)
+    compute: torch.dtype = getattr(torch, recipe.optimiser.compute)
+    model = Llama(shape, recipe.optimiser.seed, compute).to(device)
+    run = Run(model, optimisers(model, recipe.optimiser), recipe.digest)
+    return run, Tokenizer.from_file(str(path))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train an embedded model from its recipe.")
+    parser.add_argument("recipe", type=Path, help="training/story.toml, for example")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
+    parser.add_argument("--export", type=Path, help="where to write it (default: the package)")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    recipe = load(arguments.recipe)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run, tokenizer = begin(recipe, device)
+    data, held_out = corpus.from_recipe(recipe, tokenizer)
+    print(f"{len(data):,} documents, {int(data.learn.sum()):,} learnt tokens, on {device}")
+    fit(run, data, held_out, recipe.optimiser, recipe.run_directory)
+    curve.write(run.log, arguments.recipe.parent / "curves", recipe.name)
+    export.write(run.model, tokenizer, recipe, arguments.export or recipe.export_directory)
+
+
+if __name__ == "__main__":
+    main()
