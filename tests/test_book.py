@@ -40,6 +40,7 @@ SECTIONS = [
     "Common mistakes",
     "Same numbers?",
     "Check yourself",
+    "Bridge",
 ]
 GOALS = ":::{admonition} You will be able to"
 # A notebook shows the package; what it may define itself are foils and answers.

@@ -110,7 +110,8 @@ def install_with_uv(uv: str) -> bool:
         [*into, "--quiet", "--no-deps", "--no-build-isolation", "-e", str(ROOT)],
     ]
     if not python_works():
-        create = [uv, "venv", "--quiet", "--python", BASE_PYTHON, str(VENV)]
+        # --seed puts pip into it: `llama_edu fetch` downloads with the user's pip settings.
+        create = [uv, "venv", "--quiet", "--seed", "--python", BASE_PYTHON, str(VENV)]
         if subprocess.run(create, env=env, cwd=ROOT).returncode != 0:
             return False
     MARKER.write_text(BUILDING, encoding="utf-8")
