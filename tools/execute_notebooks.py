@@ -72,6 +72,7 @@ def execute(notebook: Any, folder: Path) -> None:
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],  # it would warn of talking to itself over TCP
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
@@ -96,6 +97,9 @@ def main(names: list[str]) -> int:
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not of the user's
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
         os.environ[variable] = "1"  # as in tools/check.py, so that the last digits agree
+    # Kernels start in the notebook's folder; let them find this checkout, installed or not.
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     failed = 0
     for path in [Path(name).resolve() for name in names] or sorted(BOOK.glob("*.ipynb")):
         start = time.perf_counter()
