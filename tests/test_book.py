@@ -22,7 +22,6 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 sys.path.insert(0, str(ROOT / "tools"))
-from axes_css import CSS, axes_css  # noqa: E402
 from execute_notebooks import COLAB_ID, METADATA, colab_source  # noqa: E402
 
 MAX_BYTES = 400_000
@@ -241,6 +240,8 @@ def test_answers_are_folded(path: Path) -> None:
 
 
 def test_the_axis_colours_come_from_the_package() -> None:
+    from axes_css import CSS, axes_css
+
     assert CSS.read_text("utf-8") == axes_css(), "run `make notebooks`"
 
 
@@ -249,7 +250,8 @@ def test_every_axis_is_in_the_notation() -> None:
     shown = re.findall(r"^\| \[(\w+)\]\{\.axis \.axis-(\w+)\} \|", page, re.MULTILINE)
     assert shown, "the table of axes is gone"
     assert all(name == css_class for name, css_class in shown)
-    assert [name for name, _ in shown] == re.findall(r"^\.axis-(\w+)", axes_css(), re.MULTILINE)
+    css = (BOOK / "_static" / "axes.css").read_text("utf-8")
+    assert [name for name, _ in shown] == re.findall(r"^\.axis-(\w+)", css, re.MULTILINE)
 
 
 def test_the_project_has_one_address() -> None:
