@@ -4,10 +4,11 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. This module k
 Llamas; `convert` does.
 """
 
+import operator
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, SupportsIndex, TypeVar
 
 import gguf
 import numpy as np
@@ -19,6 +20,9 @@ from llama_edu.errors import CheckpointError
 __all__ = ["GgufFile", "Metadata", "open_gguf"]
 
 T = TypeVar("T")
+
+# What the library's reading of a damaged file may run into.
+UNREADABLE = (ValueError, LookupError, ArithmeticError, RecursionError)
 
 
 class Metadata(Mapping[str, Any]):
@@ -99,7 +103,7 @@ class GgufFile:
         tensor = self.tensors[name]
         try:
             values = gguf.dequantize(tensor.data, tensor.tensor_type)
-        except Exception as problem:  # NotImplementedError, or what a misshapen block leads to
+        except (NotImplementedError, ValueError) as problem:
             raise CheckpointError(
                 f"{self.source}: {name!r}: expected a type that can be dequantised, "
                 f"got {tensor.tensor_type.name}"
@@ -121,7 +125,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GgufFile:
         raise CheckpointError(
             f"{source}: expected a readable file, got {problem.strerror or problem}"
         ) from problem
-    except Exception as problem:  # the library raises whatever its reading runs into
+    except UNREADABLE as problem:
         raise CheckpointError(f"{source}: expected a GGUF file, got {problem!r:.200}") from problem
     metadata = Metadata(values, source)
     if metadata.integer("split.count", 0) > 1:
@@ -140,13 +144,14 @@ class _CheckedReader(gguf.GGUFReader):
 
     def _get(
         self,
-        offset: int,
+        offset: SupportsIndex,
         dtype: npt.DTypeLike,
-        count: int = 1,
+        count: SupportsIndex = 1,
         override_order: Literal["I", "S", "<"] | None = None,
     ) -> npt.NDArray[Any]:
-        nbytes = np.dtype(dtype).itemsize * int(count)
-        raw = np.asarray(self.data)[int(offset) : int(offset) + nbytes]
+        start = operator.index(offset)
+        nbytes = np.dtype(dtype).itemsize * operator.index(count)
+        raw = np.asarray(self.data)[start : start + nbytes]
         if raw.nbytes != nbytes:
             raise ValueError(f"the file ends {nbytes - raw.nbytes} bytes too early")
         values = raw.view(dtype)
