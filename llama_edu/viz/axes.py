@@ -143,14 +143,18 @@ def _oklab_to_srgb(light: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarra
 
 # Weights go from paper (0) to navy (1): lightness alone orders them, as in cividis.
 WEIGHTS_MAP: Colormap = _ramp(
-    "llama_weights", (0.985, 0.02, 100), (0.74, 0.085, 195), (0.50, 0.11, 245), (0.25, 0.10, 270)
+    "llama_weights",
+    (0.985, 0.02, 100.0),
+    (0.74, 0.085, 195.0),
+    (0.50, 0.11, 245.0),
+    (0.25, 0.10, 270.0),
 )
 # Scores have a meaning on both sides of 0: blue below, orange above, white at 0.
 SCORES_MAP: Colormap = _ramp(
     "llama_scores",
-    (0.38, 0.13, 258),
-    (0.72, 0.10, 250),
-    (0.985, 0.0, 0),
-    (0.75, 0.11, 60),
-    (0.42, 0.11, 45),
+    (0.38, 0.13, 258.0),
+    (0.72, 0.10, 250.0),
+    (0.985, 0.0, 0.0),
+    (0.75, 0.11, 60.0),
+    (0.42, 0.11, 45.0),
 )
