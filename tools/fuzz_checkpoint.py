@@ -102,19 +102,25 @@ def write_shards(directory: Path) -> None:
 def within_bounds(nbytes: int, read: Callable[[], str], trace_memory: bool) -> str:
     """Run `read` and hold it to the bounds for an input of `nbytes`."""
     if trace_memory:
-        tracemalloc.start()
-    start = time.process_time()  # not the clock on the wall: other programs run too
-    try:
+        message, peak = _traced(read)
+        if peak > MEMORY + MEMORY_PER_BYTE * nbytes:
+            raise FaultError(f"a peak of {peak} bytes for {nbytes} bytes")
+        return message
+    for _ in range(3):  # a machine short of memory may slow down one of them, not all
+        start = time.process_time()  # not the clock on the wall: other programs run too
         message = read()
         seconds = time.process_time() - start
-        peak = tracemalloc.get_traced_memory()[1] if trace_memory else 0
+        if seconds <= SECONDS + SECONDS_PER_BYTE * nbytes:
+            return message
+    raise FaultError(f"{seconds:.2f} s for {nbytes} bytes")
+
+
+def _traced(read: Callable[[], str]) -> tuple[str, int]:
+    tracemalloc.start()
+    try:
+        return read(), tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    if not trace_memory and seconds > SECONDS + SECONDS_PER_BYTE * nbytes:
-        raise FaultError(f"{seconds:.2f} s for {nbytes} bytes")
-    if peak > MEMORY + MEMORY_PER_BYTE * nbytes:
-        raise FaultError(f"a peak of {peak} bytes for {nbytes} bytes")
-    return message
 
 
 def damaged(start: bytes, change: Callable[[bytes, Random], bytes], rng: Random) -> bytes:
