@@ -5,13 +5,16 @@ grouped-query attention saves. The cache does not know which tokens it holds; wh
 """
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 
 from llama_edu.errors import ContextError, InputError
 
 __all__ = ["KVCache"]
 
 MIN_CAPACITY = 32  # positions; below that, growing costs more than it saves
+
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 class KVCache:
@@ -22,41 +25,53 @@ class KVCache:
     the cache as it was.
     """
 
-    def __init__(self, n_layers: int, n_kv_heads: int, head_dim: int, max_seq: int) -> None:
+    def __init__(
+        self,
+        n_layers: int,
+        n_kv_heads: int,
+        head_dim: int,
+        max_seq: int,
+        dtype: np.dtype = _FLOAT32,
+    ) -> None:
         self.max_seq = max_seq
         self.length = 0
-        self._keys = [np.empty((n_kv_heads, 0, head_dim), dtype=np.float32)] * n_layers
-        self._values = list(self._keys)
+        self._keys = np.empty((n_layers, n_kv_heads, 0, head_dim), dtype=dtype)
+        self._values = np.empty_like(self._keys)
 
     @property
     def n_layers(self) -> int:
-        return len(self._keys)
+        return self._keys.shape[0]
 
     @property
     def n_kv_heads(self) -> int:
-        return self._keys[0].shape[0]
+        return self._keys.shape[1]
 
     @property
     def head_dim(self) -> int:
-        return self._keys[0].shape[2]
+        return self._keys.shape[3]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """What a key or value is kept as."""
+        return self._keys.dtype
 
     @property
     def nbytes(self) -> int:
         """Bytes of the positions that count. See `allocated_nbytes` for what is held for them."""
         per_position = 2 * self.n_layers * self.n_kv_heads * self.head_dim
-        return self.length * per_position * self._keys[0].itemsize
+        return self.length * per_position * self.dtype.itemsize
 
     @property
     def allocated_nbytes(self) -> int:
-        return sum(array.nbytes for array in (*self._keys, *self._values))
+        return self._keys.nbytes + self._values.nbytes
 
-    def keys(self, layer: int) -> Float32[np.ndarray, "n_kv_heads length head_dim"]:
+    def keys(self, layer: int) -> Float[np.ndarray, "n_kv_heads length head_dim"]:
         """A view of one layer's keys, after RoPE."""
-        return self._keys[layer][:, : self.length]
+        return self._keys[layer, :, : self.length]
 
-    def values(self, layer: int) -> Float32[np.ndarray, "n_kv_heads length head_dim"]:
+    def values(self, layer: int) -> Float[np.ndarray, "n_kv_heads length head_dim"]:
         """A view of one layer's values."""
-        return self._values[layer][:, : self.length]
+        return self._values[layer, :, : self.length]
 
     def check_room(self, seq: int) -> None:
         """Raise `ContextError` if `seq` more positions do not fit."""
@@ -66,26 +81,40 @@ class KVCache:
                 f"got {self.length} past + {seq} new"
             )
 
+    def reserve(
+        self, seq: int
+    ) -> tuple[
+        Float[np.ndarray, "n_layers n_kv_heads capacity head_dim"],
+        Float[np.ndarray, "n_layers n_kv_heads capacity head_dim"],
+    ]:
+        """Make room for `seq` more positions; returns all keys and values, room included.
+
+        For an engine that writes the new rows, `length` on, itself.
+        """
+        self.check_room(seq)
+        total_seq = self.length + seq
+        if total_seq > self._keys.shape[2]:
+            capacity = min(self.max_seq, max(total_seq, 2 * self.length, MIN_CAPACITY))
+            self._keys = self._grown(self._keys, capacity)
+            self._values = self._grown(self._values, capacity)
+        return self._keys, self._values
+
     def append(
         self,
         layer: int,
-        k: Float32[np.ndarray, "n_kv_heads seq head_dim"],
-        v: Float32[np.ndarray, "n_kv_heads seq head_dim"],
+        k: Float[np.ndarray, "n_kv_heads seq head_dim"],
+        v: Float[np.ndarray, "n_kv_heads seq head_dim"],
     ) -> tuple[
-        Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
-        Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
+        Float[np.ndarray, "n_kv_heads total_seq head_dim"],
+        Float[np.ndarray, "n_kv_heads total_seq head_dim"],
     ]:
         """Write new rows after the past ones; returns views of all, past and new."""
         seq = k.shape[1]
-        self.check_room(seq)
+        keys, values = self.reserve(seq)
         total_seq = self.length + seq
-        if total_seq > self._keys[layer].shape[1]:
-            capacity = min(self.max_seq, max(total_seq, 2 * self.length, MIN_CAPACITY))
-            self._keys[layer] = self._grown(self._keys[layer], capacity)
-            self._values[layer] = self._grown(self._values[layer], capacity)
-        self._keys[layer][:, self.length : total_seq] = k
-        self._values[layer][:, self.length : total_seq] = v
-        return self._keys[layer][:, :total_seq], self._values[layer][:, :total_seq]
+        keys[layer, :, self.length : total_seq] = k
+        values[layer, :, self.length : total_seq] = v
+        return keys[layer, :, :total_seq], values[layer, :, :total_seq]
 
     def advance(self, seq: int) -> None:
         """Make the `seq` positions that every layer has appended count."""
@@ -99,6 +128,6 @@ class KVCache:
         self.length = length
 
     def _grown(self, old: np.ndarray, capacity: int) -> np.ndarray:
-        new = np.empty((old.shape[0], capacity, old.shape[2]), dtype=old.dtype)
-        new[:, : self.length] = old[:, : self.length]
+        new = np.empty((*old.shape[:2], capacity, self.head_dim), dtype=old.dtype)
+        new[:, :, : self.length] = old[:, :, : self.length]
         return new

@@ -4,17 +4,17 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Bool, Float, Float32, Integer
 
 from llama_edu import attention, hub
+from llama_edu.backends import operators_of
 from llama_edu.cache import KVCache
 from llama_edu.checkpoint import open_checkpoint
 from llama_edu.config import LlamaConfig
 from llama_edu.errors import ContextError, InputError
-from llama_edu.linear import linear
-from llama_edu.mlp import swiglu
-from llama_edu.norm import rms_norm
-from llama_edu.rope import apply_rope, inverse_frequencies, rotation
+from llama_edu.precision import DTYPES, precision_named, rounded, to_float32
+from llama_edu.quantize import rows_as_float32
+from llama_edu.rope import inverse_frequencies, rotation
 from llama_edu.trace import IGNORE, Recorder, Trace
 from llama_edu.weights import LayerWeights, Projection, load_weights
 
@@ -24,23 +24,49 @@ __all__ = ["Llama"]
 class Llama:
     """A decoder-only transformer with its weights. Holds no state between calls.
 
-    `tensors` maps checkpoint names to arrays of any floating-point format; arithmetic is float32.
-    Raises `CheckpointError` if they are not what `config` calls for.
+    `tensors` maps checkpoint names to arrays of any floating-point format. `precision` is a name
+    from `llama_edu.precision.PRECISIONS` and `cache_dtype`, where given, overrides what it keeps
+    keys and values as. `backend` is "numpy".
+
+    Raises `CheckpointError` if the tensors are not what `config` calls for, `NumericsError` if
+    their numbers do not fit the precision, and `InputError` for an unknown name.
     """
 
-    def __init__(self, config: LlamaConfig, tensors: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        config: LlamaConfig,
+        tensors: Mapping[str, np.ndarray],
+        *,
+        precision: str = "f32",
+        backend: str = "numpy",
+        cache_dtype: str | None = None,
+    ) -> None:
         self.config = config
-        self.weights = load_weights(config, tensors)
+        self.precision = precision_named(precision, cache_dtype)
+        self.operators = operators_of(backend, self.precision)
+        self.weights = load_weights(config, tensors, self.precision)
         self.inv_freq = inverse_frequencies(config)
 
     @classmethod
-    def from_pretrained(cls, name_or_directory: str | os.PathLike[str]) -> "Llama":
+    def from_pretrained(
+        cls,
+        name_or_directory: str | os.PathLike[str],
+        precision: str = "f32",
+        backend: str = "numpy",
+        cache_dtype: str | None = None,
+    ) -> "Llama":
         """Load a known model by name, or a directory in the Hugging Face layout.
 
-        Raises `HubError` for an unknown name, `ConfigError` or `CheckpointError` for bad files.
+        Raises as the class does, and `HubError` for an unknown name, `ConfigError` for a bad file.
         """
         directory = hub.locate(name_or_directory)
-        return cls(LlamaConfig.from_directory(directory), open_checkpoint(directory))
+        return cls(
+            LlamaConfig.from_directory(directory),
+            open_checkpoint(directory),
+            precision=precision,
+            backend=backend,
+            cache_dtype=cache_dtype,
+        )
 
     def new_cache(self, max_seq: int | None = None) -> KVCache:
         """An empty cache with room for `max_seq` positions, by default the model's context."""
@@ -50,7 +76,11 @@ class Llama:
         if not 1 <= max_seq <= limit:
             raise ContextError(f"expected max_seq from 1 to the context of {limit}, got {max_seq}")
         return KVCache(
-            config.num_hidden_layers, config.num_key_value_heads, config.head_dim, max_seq
+            config.num_hidden_layers,
+            config.num_key_value_heads,
+            config.head_dim,
+            max_seq,
+            DTYPES[self.precision.cache],
         )
 
     def checked_ids(
@@ -114,9 +144,12 @@ class Llama:
             positions = {"seq": seq, "past": past, "total_seq": past + seq}
             record = trace.new_step(self.config.axis_sizes | positions)
 
-        x = self.weights.embed_tokens[ids]  # (seq, hidden_size)
+        ops, compute = self.operators, self.precision.compute
+        x = self._embed(ids)  # (seq, hidden_size)
         record("embed_tokens", x, "seq hidden_size")
-        cos, sin = rotation(self.inv_freq, past, seq)
+        cos, sin = (rounded(a, compute) for a in rotation(self.inv_freq, past, seq))
+        if ops.step is not None and seq == 1 and cache is not None and trace is None:
+            return ops.step(self, x, cos, sin, cache)
         mask = attention.causal_mask(seq, past)
         for i, layer in enumerate(self.weights.layers):
             here = record.at(f"layers.{i}")
@@ -127,75 +160,97 @@ class Llama:
         if cache is not None:
             cache.advance(seq)
 
-        x = rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
+        x = ops.rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
         record("norm", x, "seq hidden_size")
         # The head is the widest product of all; only the last row is needed to go on.
-        logits = linear(x[-1:] if last_only else x, self.weights.lm_head)
+        logits = ops.linear(x[-1:] if last_only else x, self.weights.lm_head)
         record("logits", logits, "1 vocab_size" if last_only else "seq vocab_size")
-        return logits
+        return to_float32(logits)
+
+    def _embed(self, ids: Integer[np.ndarray, " seq"]) -> Float[np.ndarray, "seq hidden_size"]:
+        if self.precision.is_pure:
+            return self.weights.embed_tokens[ids]  # type: ignore[return-value]
+        return rows_as_float32(self.weights.embed_tokens, ids)
 
     def _attention(
         self,
-        x: Float32[np.ndarray, "seq hidden_size"],
+        x: Float[np.ndarray, "seq hidden_size"],
         layer_index: int,
         layer: LayerWeights,
-        cos: Float32[np.ndarray, "seq half_dim"],
-        sin: Float32[np.ndarray, "seq half_dim"],
+        cos: Float[np.ndarray, "seq half_dim"],
+        sin: Float[np.ndarray, "seq half_dim"],
         mask: np.ndarray,
         cache: KVCache | None,
         record: Recorder,
-    ) -> Float32[np.ndarray, "seq hidden_size"]:
+    ) -> Float[np.ndarray, "seq hidden_size"]:
+        ops, cache_format = self.operators, self.precision.cache
         n_kv_heads, head_dim = self.config.num_key_value_heads, self.config.head_dim
-        x = rms_norm(x, layer.input_layernorm, self.config.rms_norm_eps)
+        x = ops.rms_norm(x, layer.input_layernorm, self.config.rms_norm_eps)
         record("input_layernorm", x, "seq hidden_size")
         record = record.at("self_attn")
 
-        q, k, v = _project(x, layer.q_proj), _project(x, layer.k_proj), _project(x, layer.v_proj)
+        q, k, v = (self._project(x, p) for p in (layer.q_proj, layer.k_proj, layer.v_proj))
         record("q_proj", q, "seq n_heads*head_dim")
         record("k_proj", k, "seq n_kv_heads*head_dim")
         record("v_proj", v, "seq n_kv_heads*head_dim")
-        q = apply_rope(attention.split_query_heads(q, n_kv_heads, head_dim), cos, sin)
-        k = apply_rope(attention.split_kv_heads(k, n_kv_heads, head_dim), cos, sin)
+        q = ops.apply_rope(attention.split_query_heads(q, n_kv_heads, head_dim), cos, sin)
+        k = ops.apply_rope(attention.split_kv_heads(k, n_kv_heads, head_dim), cos, sin)
         v = attention.split_kv_heads(v, n_kv_heads, head_dim)
         record("q_rope", q, "n_kv_heads n_groups seq head_dim")
         record("k_rope", k, "n_kv_heads seq head_dim")
+        # Rounded as the cache would, so that a pass without one computes the same.
+        k, v = rounded(k, cache_format), rounded(v, cache_format)
         if cache is not None:
             k, v = cache.append(layer_index, k, v)
         record("keys", k, "n_kv_heads total_seq head_dim")
         record("values", v, "n_kv_heads total_seq head_dim")
 
-        scores = attention.qk_scores(q, k)
-        record("scores", scores, "n_kv_heads n_groups seq total_seq")
-        if len(x) > 1:  # a single new token may look at everything
-            scores = attention.apply_mask(scores, mask)
-        record("masked_scores", scores, "n_kv_heads n_groups seq total_seq")
-        weights = attention.softmax(scores)
-        record("weights", weights, "n_kv_heads n_groups seq total_seq")
-        attn_v = attention.score_v(weights, v)
-        record("attn_v", attn_v, "n_kv_heads n_groups seq head_dim")
+        if ops.attend is not None and record is IGNORE:
+            attn_v = ops.attend(q, k, v)
+        else:
+            attn_v = self._attend(q, k, v, mask, record)
         merged = attention.merge_heads(attn_v)
         record("merged", merged, "seq n_heads*head_dim")
-        out = _project(merged, layer.o_proj)
+        out = self._project(merged, layer.o_proj)
         record("o_proj", out, "seq hidden_size")
         return out
 
+    def _attend(
+        self,
+        q: Float[np.ndarray, "n_kv_heads n_groups seq head_dim"],
+        k: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
+        v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
+        mask: Bool[np.ndarray, "seq total_seq"],
+        record: Recorder,
+    ) -> Float[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
+        ops = self.operators
+        scores = ops.qk_scores(q, k)
+        record("scores", scores, "n_kv_heads n_groups seq total_seq")
+        if len(mask) > 1:  # a single new token may look at everything
+            scores = ops.apply_mask(scores, mask)
+        record("masked_scores", scores, "n_kv_heads n_groups seq total_seq")
+        weights = ops.softmax(scores)
+        record("weights", weights, "n_kv_heads n_groups seq total_seq")
+        attn_v = ops.score_v(weights, v)
+        record("attn_v", attn_v, "n_kv_heads n_groups seq head_dim")
+        return attn_v
+
     def _mlp(
-        self, x: Float32[np.ndarray, "seq hidden_size"], layer: LayerWeights, record: Recorder
-    ) -> Float32[np.ndarray, "seq hidden_size"]:
-        x = rms_norm(x, layer.post_attention_layernorm, self.config.rms_norm_eps)
+        self, x: Float[np.ndarray, "seq hidden_size"], layer: LayerWeights, record: Recorder
+    ) -> Float[np.ndarray, "seq hidden_size"]:
+        x = self.operators.rms_norm(x, layer.post_attention_layernorm, self.config.rms_norm_eps)
         record("post_attention_layernorm", x, "seq hidden_size")
         record = record.at("mlp")
-        gate, up = _project(x, layer.gate_proj), _project(x, layer.up_proj)
+        gate, up = self._project(x, layer.gate_proj), self._project(x, layer.up_proj)
         record("gate_proj", gate, "seq intermediate_size")
         record("up_proj", up, "seq intermediate_size")
-        gated = swiglu(gate, up)
+        gated = self.operators.swiglu(gate, up)
         record("gated", gated, "seq intermediate_size")
-        out = _project(gated, layer.down_proj)
+        out = self._project(gated, layer.down_proj)
         record("down_proj", out, "seq hidden_size")
         return out
 
-
-def _project(
-    x: Float32[np.ndarray, "seq in_features"], projection: Projection
-) -> Float32[np.ndarray, "seq out_features"]:
-    return linear(x, projection.weight, projection.bias)
+    def _project(
+        self, x: Float[np.ndarray, "seq in_features"], projection: Projection
+    ) -> Float[np.ndarray, "seq out_features"]:
+        return self.operators.linear(x, projection.weight, projection.bias)

@@ -1,17 +1,31 @@
 """Number formats: how a weight is stored, and how it becomes the float32 we compute with.
 
 The names are those of the safetensors specification. NumPy has no bfloat16 and no 8-bit floats of
-its own; `ml_dtypes` adds them as ordinary dtypes. This module does not choose precisions for the
-model; it says what they are.
+its own; `ml_dtypes` adds them as ordinary dtypes.
+
+A `Precision` names four choices that are often confused: what the weights are stored as, what
+operators hand to each other, what a sum is accumulated in, and what the KV cache keeps. This
+module names and converts; the arithmetic of each choice is elsewhere.
 """
+
+from dataclasses import dataclass, replace
 
 import ml_dtypes
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
-from llama_edu.errors import InputError
+from llama_edu.errors import InputError, NumericsError
 
-__all__ = ["DTYPES", "dtype_name", "is_float", "to_float32"]
+__all__ = [
+    "DTYPES",
+    "PRECISIONS",
+    "Precision",
+    "dtype_name",
+    "is_float",
+    "precision_named",
+    "rounded",
+    "to_float32",
+]
 
 DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype("<f8"),
@@ -62,3 +76,91 @@ def to_float32(stored: np.ndarray) -> Float32[np.ndarray, "..."]:
     if not is_float(stored.dtype):
         raise InputError(f"expected floating-point weights, got {dtype_name(stored.dtype)}")
     return np.require(stored, np.float32, ["ALIGNED"])
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Four number formats, named as safetensors names them, under one name.
+
+    storage      what a weight matrix is kept as; read from memory once per token
+    compute      what one operator hands to the next
+    accumulate   what sums over many products are held in, inside an operator
+    cache        what keys and values are kept as
+    block        weights that share one scale, where storage needs scales: 0 means a whole row
+
+    The gains of RMSNorm and the biases, a thousandth of the weights, stay in float32 unless
+    compute is narrower.
+    """
+
+    name: str
+    storage: str
+    compute: str = "F32"
+    accumulate: str = "F32"
+    cache: str = "F32"
+    block: int = 0
+
+    @property
+    def is_pure(self) -> bool:
+        """True if every operator rounds its result to 16 bits."""
+        return self.compute != "F32"
+
+    @property
+    def is_quantized(self) -> bool:
+        """True if stored weights mean nothing without a scale."""
+        return self.storage in ("I8", "F8_E4M3")
+
+
+PRECISIONS: dict[str, Precision] = {
+    precision.name: precision
+    for precision in (
+        Precision("f32", storage="F32"),
+        Precision("bf16", storage="BF16", cache="BF16"),
+        Precision("f16", storage="F16", cache="F16"),
+        Precision("bf16-pure", storage="BF16", compute="BF16", cache="BF16"),
+        Precision("f16-pure", storage="F16", compute="F16", cache="F16"),
+        Precision("int8", storage="I8", cache="F16", block=32),
+        Precision("int8-row", storage="I8", cache="F16"),
+        Precision("f8", storage="F8_E4M3", cache="F16"),
+    )
+}
+"""The precisions a model can be loaded in, by name."""
+
+CACHE_FORMATS = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
+
+
+def precision_named(name: str, cache_dtype: str | None = None) -> Precision:
+    """The precision of that name, with its cache kept as `cache_dtype` ("f32", "bf16" or "f16").
+
+    Raises `InputError` for an unknown name, and for a cache that a pure precision's operators,
+    which take one format only, could not read.
+    """
+    if name not in PRECISIONS:
+        raise InputError(f"expected a precision of {', '.join(PRECISIONS)}, got {name!r}")
+    precision = PRECISIONS[name]
+    if cache_dtype is None:
+        return precision
+    if cache_dtype not in CACHE_FORMATS:
+        raise InputError(f"expected a cache of {', '.join(CACHE_FORMATS)}, got {cache_dtype!r}")
+    cache = CACHE_FORMATS[cache_dtype]
+    if precision.is_pure and cache != precision.compute:
+        raise InputError(
+            f"expected a {precision.compute} cache for precision {name!r}, got {cache_dtype!r}"
+        )
+    return replace(precision, cache=cache)
+
+
+def rounded(array: Float[np.ndarray, "*shape"], name: str) -> Float[np.ndarray, "*shape"]:
+    """The array in the format called `name`, each number to the nearest one the format has.
+
+    An array of that format already comes back as it is, not copied. Raises `NumericsError` if a
+    finite number is too large for the format: float16 ends at 65504, bfloat16 where float32 does.
+    """
+    dtype = DTYPES[name]
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore"):
+        narrow = array.astype(dtype)
+    if dtype_name(dtype) == "F16" and np.isinf(narrow).sum() > np.isinf(to_float32(array)).sum():
+        largest = float(np.max(np.abs(to_float32(array))))
+        raise NumericsError(f"expected numbers up to 65504, the end of float16, got {largest:g}")
+    return narrow

@@ -1,19 +1,21 @@
-"""Turn a checkpoint's tensors into the float32 arrays the forward pass multiplies by.
+"""Turn a checkpoint's tensors into the arrays the forward pass multiplies by.
 
 Decides which tensors a config calls for, checks that exactly those are there in exactly those
-shapes, and settles which array is the embedding table and which the output head. Computes nothing.
+shapes, brings each to the format a precision keeps it in, and settles which array is the embedding
+table and which the output head. Computes nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 
 from llama_edu._json import short
 from llama_edu.config import LlamaConfig
-from llama_edu.errors import CheckpointError, InputError
-from llama_edu.precision import to_float32
+from llama_edu.errors import CheckpointError, NumericsError
+from llama_edu.precision import PRECISIONS, Precision, dtype_name, is_float, rounded
+from llama_edu.quantize import Quantized, quantize
 
 __all__ = ["LayerWeights", "Projection", "Weights", "expected_shapes", "load_weights"]
 
@@ -25,20 +27,20 @@ LM_HEAD = "lm_head.weight"
 class Projection:
     """One linear layer, under the name the checkpoint gives it."""
 
-    weight: Float32[np.ndarray, "out_features in_features"]
-    bias: Float32[np.ndarray, " out_features"] | None
+    weight: Float[np.ndarray, "out_features in_features"] | Quantized
+    bias: Float[np.ndarray, " out_features"] | None
 
 
 @dataclass(frozen=True)
 class LayerWeights:
     """One decoder layer. Fields carry the checkpoint's names."""
 
-    input_layernorm: Float32[np.ndarray, " hidden_size"]
+    input_layernorm: Float[np.ndarray, " hidden_size"]
     q_proj: Projection
     k_proj: Projection
     v_proj: Projection
     o_proj: Projection
-    post_attention_layernorm: Float32[np.ndarray, " hidden_size"]
+    post_attention_layernorm: Float[np.ndarray, " hidden_size"]
     gate_proj: Projection
     up_proj: Projection
     down_proj: Projection
@@ -48,10 +50,24 @@ class LayerWeights:
 class Weights:
     """A whole model. With tied embeddings `lm_head` and `embed_tokens` are the same array."""
 
-    embed_tokens: Float32[np.ndarray, "vocab_size hidden_size"]
+    embed_tokens: Float[np.ndarray, "vocab_size hidden_size"] | Quantized
     layers: tuple[LayerWeights, ...]
-    norm: Float32[np.ndarray, " hidden_size"]
-    lm_head: Float32[np.ndarray, "vocab_size hidden_size"]
+    norm: Float[np.ndarray, " hidden_size"]
+    lm_head: Float[np.ndarray, "vocab_size hidden_size"] | Quantized
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of every weight, gain and bias, scales included; a tied table counts once."""
+        arrays = {id(array): array.nbytes for array in self._arrays()}
+        return sum(arrays.values())
+
+    def _arrays(self) -> Iterator[np.ndarray | Quantized]:
+        yield from (self.embed_tokens, self.norm, self.lm_head)
+        for layer in self.layers:
+            for part in vars(layer).values():
+                yield from (part.weight,) if isinstance(part, Projection) else (part,)
+                if isinstance(part, Projection) and part.bias is not None:
+                    yield part.bias
 
 
 def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
@@ -86,45 +102,74 @@ def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def load_weights(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> Weights:
-    """Check the stored tensors against the config and widen them to float32.
+def load_weights(
+    config: LlamaConfig,
+    stored: Mapping[str, np.ndarray],
+    precision: Precision = PRECISIONS["f32"],
+) -> Weights:
+    """Check the stored tensors against the config and bring them to a precision.
 
-    Tensors stored as float32 are used where they lie, memory-mapped or not; the others are
-    converted, one new array each. Raises `CheckpointError` for a missing, surplus or misshapen
-    tensor, an integer one, and for embeddings stored against what the config says.
+    Tensors stored in the format the precision keeps are used where they lie, memory-mapped or
+    not; the others are converted, one new array each. Raises `CheckpointError` for a missing,
+    surplus or misshapen tensor, an integer one, and for embeddings stored against what the config
+    says; `NumericsError` for numbers that the precision cannot hold.
     """
     _check_tensors(config, stored)
-
-    def get(name: str) -> np.ndarray:
-        try:
-            return to_float32(stored[name])
-        except InputError as problem:
-            raise CheckpointError(f"{name!r}: {problem}") from problem
-
-    def projection(name: str) -> Projection:
-        bias = f"{name}.bias"
-        return Projection(get(f"{name}.weight"), get(bias) if bias in stored else None)
-
-    def layer(prefix: str) -> LayerWeights:
-        return LayerWeights(
-            input_layernorm=get(f"{prefix}.input_layernorm.weight"),
-            q_proj=projection(f"{prefix}.self_attn.q_proj"),
-            k_proj=projection(f"{prefix}.self_attn.k_proj"),
-            v_proj=projection(f"{prefix}.self_attn.v_proj"),
-            o_proj=projection(f"{prefix}.self_attn.o_proj"),
-            post_attention_layernorm=get(f"{prefix}.post_attention_layernorm.weight"),
-            gate_proj=projection(f"{prefix}.mlp.gate_proj"),
-            up_proj=projection(f"{prefix}.mlp.up_proj"),
-            down_proj=projection(f"{prefix}.mlp.down_proj"),
-        )
-
+    load = _Loader(stored, precision)
     if config.tie_word_embeddings:
-        table = get(EMBED_TOKENS if EMBED_TOKENS in stored else LM_HEAD)
+        table = load.matrix(EMBED_TOKENS if EMBED_TOKENS in stored else LM_HEAD)
         embed_tokens, lm_head = table, table
     else:
-        embed_tokens, lm_head = get(EMBED_TOKENS), get(LM_HEAD)
-    layers = tuple(layer(f"model.layers.{i}") for i in range(config.num_hidden_layers))
-    return Weights(embed_tokens, layers, get("model.norm.weight"), lm_head)
+        embed_tokens, lm_head = load.matrix(EMBED_TOKENS), load.matrix(LM_HEAD)
+    layers = tuple(load.layer(f"model.layers.{i}") for i in range(config.num_hidden_layers))
+    return Weights(embed_tokens, layers, load.vector("model.norm.weight"), lm_head)
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """Reads tensors by name and converts them to what a precision keeps."""
+
+    stored: Mapping[str, np.ndarray]
+    precision: Precision
+
+    def matrix(self, name: str) -> np.ndarray | Quantized:
+        precision = self.precision
+        try:
+            if precision.is_quantized:
+                return quantize(self._float(name), precision.storage, precision.block)
+            return rounded(self._float(name), precision.storage)
+        except NumericsError as problem:
+            raise NumericsError(f"{name!r} as {precision.name}: {problem}") from problem
+
+    def vector(self, name: str) -> np.ndarray:
+        return rounded(self._float(name), self.precision.compute)
+
+    def projection(self, name: str) -> Projection:
+        bias = f"{name}.bias"
+        return Projection(
+            self.matrix(f"{name}.weight"), self.vector(bias) if bias in self.stored else None
+        )
+
+    def layer(self, prefix: str) -> LayerWeights:
+        return LayerWeights(
+            input_layernorm=self.vector(f"{prefix}.input_layernorm.weight"),
+            q_proj=self.projection(f"{prefix}.self_attn.q_proj"),
+            k_proj=self.projection(f"{prefix}.self_attn.k_proj"),
+            v_proj=self.projection(f"{prefix}.self_attn.v_proj"),
+            o_proj=self.projection(f"{prefix}.self_attn.o_proj"),
+            post_attention_layernorm=self.vector(f"{prefix}.post_attention_layernorm.weight"),
+            gate_proj=self.projection(f"{prefix}.mlp.gate_proj"),
+            up_proj=self.projection(f"{prefix}.mlp.up_proj"),
+            down_proj=self.projection(f"{prefix}.mlp.down_proj"),
+        )
+
+    def _float(self, name: str) -> np.ndarray:
+        array = self.stored[name]
+        if not is_float(array.dtype):
+            raise CheckpointError(
+                f"{name!r}: expected floating-point weights, got {dtype_name(array.dtype)}"
+            )
+        return array
 
 
 def _check_tensors(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> None:

@@ -1,0 +1,23 @@
+"""Which functions compute: the choice of a backend and a precision, made once per model."""
+
+from llama_edu.errors import InputError
+from llama_edu.mixed import MIXED
+from llama_edu.operators import NUMPY, Operators
+from llama_edu.precision import Precision
+from llama_edu.pure import PURE
+
+__all__ = ["BACKENDS", "operators_of"]
+
+BACKENDS = ("numpy",)
+
+
+def operators_of(backend: str, precision: Precision) -> Operators:
+    """The operators of a backend for a precision.
+
+    Raises `InputError` for an unknown backend.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"expected a backend of {', '.join(BACKENDS)}, got {backend!r}")
+    if precision.is_pure:
+        return PURE
+    return NUMPY if (precision.storage, precision.cache) == ("F32", "F32") else MIXED
