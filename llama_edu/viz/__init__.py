@@ -9,9 +9,16 @@ from llama_edu.viz.atlas import attention_atlas, score_triptych
 from llama_edu.viz.attention import attention_maps, score_maps, weights_of
 from llama_edu.viz.axes import AXES, Axis, axis, axis_legend, chip
 from llama_edu.viz.figure import Picture
+from llama_edu.viz.generation import (
+    cache_growth,
+    probability_bars,
+    work_with_and_without_cache,
+)
 from llama_edu.viz.heads import block_grid, head_wiring
+from llama_edu.viz.hexmap import hex_map
 from llama_edu.viz.html import Html
 from llama_edu.viz.labels import token_label, token_labels
+from llama_edu.viz.storage import byte_histogram, byte_offsets, dtype_bits
 from llama_edu.viz.tables import shape_table, tensor_table
 
 __all__ = [
@@ -24,8 +31,14 @@ __all__ = [
     "axis",
     "axis_legend",
     "block_grid",
+    "byte_histogram",
+    "byte_offsets",
+    "cache_growth",
     "chip",
+    "dtype_bits",
     "head_wiring",
+    "hex_map",
+    "probability_bars",
     "score_maps",
     "score_triptych",
     "shape_table",
@@ -33,4 +46,5 @@ __all__ = [
     "token_label",
     "token_labels",
     "weights_of",
+    "work_with_and_without_cache",
 ]

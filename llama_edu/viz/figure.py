@@ -120,7 +120,8 @@ def _flattened(pixels: Image.Image) -> Image.Image:
     colors = np.array([color for _, color in counts], dtype=np.int32)
     common = colors[:FLAT_COLORS]
     shared = pixels.quantize(256 - len(common), Image.Quantize.MAXCOVERAGE, dither=NO_DITHER)
-    palette = np.concatenate([common, np.reshape(shared.getpalette(), (-1, 3))], dtype=np.int32)
+    others = np.reshape(shared.getpalette() or [], (-1, 3))
+    palette = np.concatenate([common, others], dtype=np.int32)
     # Pillow can map to a palette, too, but so coarsely that white would come out grey.
     nearest = ((colors[:, None] - palette) ** 2).sum(axis=-1).argmin(axis=1)
     pack = np.array([1 << 16, 1 << 8, 1], dtype=np.int32)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from llama_edu.errors import InputError
 
-__all__ = ["TokenBytes", "checked_labels", "shortened", "token_label", "token_labels"]
+__all__ = ["TokenBytes", "byte_count", "checked_labels", "shortened", "token_label", "token_labels"]
 
 SPACE, LINE_BREAK, TAB, NOTHING = "·", "⏎", "⇥", "∅"
 _MARKS = {" ": SPACE, "\n": LINE_BREAK, "\t": TAB}
@@ -82,3 +82,11 @@ def shortened(label: str, limit: int = 10) -> str:
     if len(label) <= limit:
         return label
     return f"{label[: limit - 4]}…{label[-3:]}"
+
+
+def byte_count(nbytes: int) -> str:
+    """Bytes as a reader takes them in: `512 B`, `65.5 kB`, `1.05 MB` (thousands, not 1,024)."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if nbytes >= factor:
+            return f"{nbytes / factor:.3g} {unit}"
+    return f"{nbytes} B"
