@@ -178,8 +178,8 @@ def _llama3_scaling(file: GgufFile, config: dict[str, Any]) -> dict[str, Any] | 
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     }
-    plain = inverse_frequencies(LlamaConfig.from_dict({**config, "rope_scaling": None}))
-    if np.isfinite(factor) and factor >= 1.0 and divisors.shape == plain.shape:
+    if np.isfinite(factor) and factor >= 1.0 and divisors.size == config["head_dim"] // 2:
+        plain = inverse_frequencies(LlamaConfig.from_dict({**config, "rope_scaling": None}))
         scaled = inverse_frequencies(LlamaConfig.from_dict({**config, "rope_scaling": scaling}))
         if np.allclose(plain / scaled, divisors, rtol=1e-5, atol=0.0):
             return scaling

@@ -134,6 +134,11 @@ def _stored_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _check_shapes(file: GgufFile, names: Mapping[str, str], config: LlamaConfig) -> None:
+    layers = {name.split(".")[2] for name in names if name.startswith("model.layers.")}
+    if len(layers) != config.num_hidden_layers:  # before any list is made that long
+        raise CheckpointError(
+            f"{file.source}: expected {config.num_hidden_layers} layers, got {len(layers)}"
+        )
     shapes = _stored_shapes(config)
     for name, gguf_name in names.items():
         if name not in shapes:

@@ -532,8 +532,23 @@ class TestBadFiles:
         ):
             tensors = whole | {name: np.ones(64, dtype=np.float32)}
             source = write_gguf(tmp_path / "model.gguf", tensors)
-            with pytest.raises(CheckpointError, match=name):
+            message = "expected 2 layers, got 3" if "blk.2" in name else name
+            with pytest.raises(CheckpointError, match=message):
                 convert_gguf(source, tmp_path / "model")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"llama.block_count": 2**31},
+            {"llama.embedding_length": 2**31},
+            {"llama.attention.key_length": 2**31, "llama.rope.dimension_count": 2**31},
+        ],
+    )
+    def test_absurd_sizes_cost_nothing(self, tmp_path: Path, changes: dict[str, int]) -> None:
+        tensors = gguf_tensors() | {"rope_freqs.weight": np.full(8, 2.0, dtype=np.float32)}
+        source = write_gguf(tmp_path / "model.gguf", tensors, changes)
+        with pytest.raises((CheckpointError, ConfigError)):
+            convert_gguf(source, tmp_path / "model")
 
     def test_wrong_shape_names_both_sides(self, tmp_path: Path) -> None:
         tensors = gguf_tensors() | {"blk.1.attn_k.weight": np.ones((64, 32), dtype=np.float32)}

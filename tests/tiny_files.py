@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 
-def byte_level(pre: str = "gpt-2", *, bos: bool = False, vocab_size: int = 400) -> Tokenizer:
-    """A byte-level BPE trained on a few lines; its first three tokens are special."""
+@cache
+def _trained(pre: str, vocab_size: int) -> str:
     tokenizer = Tokenizer(models.BPE(ignore_merges=pre == "llama-bpe"))
     tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
     tokenizer.decoder = decoders.ByteLevel()
@@ -62,6 +63,12 @@ def byte_level(pre: str = "gpt-2", *, bos: bool = False, vocab_size: int = 400) 
         show_progress=False,
     )
     tokenizer.train_from_iterator([CORPUS], trainer)
+    return tokenizer.to_str()
+
+
+def byte_level(pre: str = "gpt-2", *, bos: bool = False, vocab_size: int = 400) -> Tokenizer:
+    """A byte-level BPE trained on a few lines; its first three tokens are special."""
+    tokenizer = Tokenizer.from_str(_trained(pre, vocab_size))
     if bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
