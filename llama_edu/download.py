@@ -58,13 +58,13 @@ def download_wheel(
 
 
 def _command(requirement: str, into: Path) -> list[str]:
-    if importlib.util.find_spec("pip") is not None:
+    """What to run. pip where this Python has it; uv also makes environments without pip."""
+    if _has_pip():
         options = ["--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off"]
         quiet = ["--disable-pip-version-check", "--no-color"]
         pip = [sys.executable, "-m", "pip", "download", *options, *quiet]
         return [*pip, "--dest", str(into), requirement]
-    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
-    uv = beside or shutil.which("uv")
+    uv = _uv()
     if uv is None:
         raise HubError(
             f"expected pip or uv to fetch {requirement} with, got neither; "
@@ -73,6 +73,15 @@ def _command(requirement: str, into: Path) -> list[str]:
     options = ["--no-deps", "--only-binary=:all:", "--no-progress", "--color=never"]
     target = ["--python", sys.executable, "--target", str(into)]
     return [uv, "pip", "install", *options, *target, requirement]
+
+
+def _has_pip() -> bool:
+    return importlib.util.find_spec("pip") is not None
+
+
+def _uv() -> str | None:
+    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
+    return beside or shutil.which("uv")
 
 
 def _folder_nbytes(folder: Path) -> int:

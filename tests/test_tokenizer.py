@@ -459,20 +459,23 @@ SMOLLM2_IDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def smollm2() -> Tokenizer:
+    return Tokenizer(hub.locate("smollm2-135m-instruct"))
+
+
 @pytest.mark.smollm2
 @pytest.mark.parametrize("text", SMOLLM2_IDS)
-def test_smollm2_as_llama_cpp(text: str) -> None:
-    tokenizer = Tokenizer(hub.locate("smollm2-135m-instruct"))
-    assert tokenizer.encode(text) == SMOLLM2_IDS[text]
-    assert tokenizer.decode(SMOLLM2_IDS[text]) == text
+def test_smollm2_as_llama_cpp(smollm2: Tokenizer, text: str) -> None:
+    assert smollm2.encode(text) == SMOLLM2_IDS[text]
+    assert smollm2.decode(SMOLLM2_IDS[text]) == text
 
 
 @pytest.mark.smollm2
-def test_smollm2_roles() -> None:
-    tokenizer = Tokenizer.from_pretrained("smollm2-135m-instruct")
-    assert tokenizer.vocab_size == 49152
-    assert (tokenizer.bos_token_id, tokenizer.eos_token_ids) == (1, (2,))
-    assert tokenizer.chat_template is not None
-    assert tokenizer.encode("<|im_start|>user\n", parse_special=True) == [1, 4093, 198]
+def test_smollm2_roles(smollm2: Tokenizer) -> None:
+    assert smollm2.vocab_size == 49152
+    assert (smollm2.bos_token_id, smollm2.eos_token_ids) == (1, (2,))
+    assert smollm2.chat_template is not None
+    assert smollm2.encode("<|im_start|>user\n", parse_special=True) == [1, 4093, 198]
     with pytest.raises(TokenizerError, match="no token for its byte 0xf1"):
-        tokenizer.encode("\U00040000")
+        smollm2.encode("\U00040000")
