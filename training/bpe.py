@@ -45,10 +45,11 @@ def train_from_recipe(recipe: Recipe) -> Tokenizer:
     sample = islice(documents, recipe.tokenizer.sample_documents)
     # Special tokens stand inside some texts; the merges must not learn their letters.
     texts = ("".join(segment.text for segment in document) for document in sample)
-    return train((_without(t, recipe.tokenizer.special_tokens) for t in texts), recipe.tokenizer)
+    return train((without(t, recipe.tokenizer.special_tokens) for t in texts), recipe.tokenizer)
 
 
-def _without(text: str, special_tokens: Iterable[str]) -> str:
+def without(text: str, special_tokens: Iterable[str]) -> str:
+    """The text with a line break in the place of every special token."""
     for token in special_tokens:
         text = text.replace(token, "\n")
     return text

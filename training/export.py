@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from tokenizers import Tokenizer
 
 from training import bpe
@@ -59,7 +59,8 @@ def write(model: Llama, tokenizer: Tokenizer, recipe: Recipe, directory: Path) -
     """Write weights, configs and tokenizer into the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     dtype: torch.dtype = getattr(torch, recipe.dtype)
-    save_file(tensors(model, dtype), directory / "model.safetensors", metadata={"format": "pt"})
+    weights = save(tensors(model, dtype), metadata={"format": "pt"})
+    (directory / "model.safetensors").write_bytes(weights)
     for name, config in (
         ("config.json", model_config(recipe, tokenizer)),
         ("generation_config.json", generation_config(recipe, tokenizer)),

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,8 @@ class Series:
 
 
 Node = Literal | Fact | Pronoun | Choice | Series
+
+Tokens = deque[re.Match[str]]
 
 TOKEN = re.compile(r"<(\w+)>|\{(a )?(\w+)\}|([\[|\]])|([^<{\[|\]]+)")
 
@@ -199,33 +202,36 @@ def compile_rules(rules: Mapping[str, Sequence[str]], root: str, facts: set[str]
     return rule(root)
 
 
-def _template(template: str, rule: object, facts: set[str]) -> Node:
-    """Parse one template; brackets open a list of alternatives, each a list of parts."""
-    assert callable(rule)
-    stack: list[list[list[Node]]] = [[[]]]
-    end = 0
-    for token in TOKEN.finditer(template):
-        if token.start() != end:
-            raise ValueError(f"cannot read {template[end:]!r} in the template {template!r}")
-        end = token.end()
-        reference, article, slot, mark, words = token.groups()
-        here = stack[-1][-1]
+def _template(template: str, rule: Callable[[str], Node], facts: set[str]) -> Node:
+    """Parse one template. Raises ValueError if it cannot be read to its end."""
+    tokens = deque(TOKEN.finditer(template))
+    covered = "".join(token[0] for token in tokens) == template
+    try:
+        node = _series(tokens, rule, facts)
+    except IndexError:  # a bracket that never closes
+        covered = False
+    if not covered or tokens:
+        raise ValueError(f"expected a template with matching brackets, got {template!r}")
+    return node
+
+
+def _series(tokens: Tokens, rule: Callable[[str], Node], facts: set[str]) -> Node:
+    """Everything up to the next "|" or "]" of this level, or the end."""
+    parts: list[Node] = []
+    while tokens and tokens[0][0] not in ("|", "]"):
+        reference, article, slot, mark, words = tokens.popleft().groups()
         if reference:
-            here.append(rule(reference))
+            parts.append(rule(reference))
         elif slot:
-            here.append(_slot(slot, bool(article), facts))
-        elif mark == "[":
-            stack.append([[]])
-        elif mark == "|":
-            stack[-1].append([])
-        elif mark == "]":
-            options = stack.pop()
-            stack[-1][-1].append(Choice(tuple(Series(tuple(parts)) for parts in options)))
+            parts.append(_slot(slot, bool(article), facts))
+        elif mark:
+            options = [_series(tokens, rule, facts)]
+            while tokens.popleft()[0] == "|":
+                options.append(_series(tokens, rule, facts))
+            parts.append(Choice(tuple(options)))
         else:
-            here.append(Literal(words))
-    if end != len(template) or len(stack) != 1 or len(stack[0]) != 1:
-        raise ValueError(f"brackets do not match in the template {template!r}")
-    return Series(tuple(stack[0][0]))
+            parts.append(Literal(words))
+    return Series(tuple(parts))
 
 
 def _slot(slot: str, article: bool, facts: set[str]) -> Node:

@@ -65,6 +65,8 @@ class Run:
     optimisers: list[torch.optim.Optimizer]
     digest: str
     step: int = 0
+    tokens: int = 0
+    recent: list[float] = field(default_factory=list)  # losses since the last line of the log
     log: list[dict[str, float]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
@@ -73,6 +75,8 @@ class Run:
             "model": self.model.state_dict(),
             "optimisers": [o.state_dict() for o in self.optimisers],
             "step": self.step,
+            "tokens": self.tokens,
+            "recent": self.recent,
             "log": self.log,
             "digest": self.digest,
         }
@@ -88,7 +92,8 @@ class Run:
         self.model.load_state_dict(state["model"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-        self.step, self.log = state["step"], state["log"]
+        for key in ("step", "tokens", "recent", "log"):
+            setattr(self, key, state[key])
 
 
 def losses_of(model: Llama, data: Corpus, documents: NDArray[np.int64]) -> torch.Tensor:
@@ -106,8 +111,10 @@ def validation_loss(model: Llama, data: Corpus, tokens_per_step: int) -> float:
     return float(losses.double().mean())
 
 
-def advance(run: Run, data: Corpus, documents: NDArray[np.int64], share: float, clip: float) -> Any:
-    """One step: loss, gradients, clip, update. Returns (loss, number of targets)."""
+def advance(
+    run: Run, data: Corpus, documents: NDArray[np.int64], share: float, clip: float
+) -> None:
+    """One step: loss, gradients, clip, update, at this share of the peak learning rates."""
     for optimiser in run.optimisers:
         optimiser.zero_grad(set_to_none=True)
         for group in optimiser.param_groups:
@@ -119,7 +126,8 @@ def advance(run: Run, data: Corpus, documents: NDArray[np.int64], share: float, 
     for optimiser in run.optimisers:
         optimiser.step()
     run.step += 1
-    return float(loss.detach()), losses.numel()
+    run.tokens += losses.numel()
+    run.recent.append(float(loss.detach()))
 
 
 def fit(run: Run, data: Corpus, held_out: Corpus, recipe: OptimiserRecipe, directory: Path) -> None:
@@ -133,21 +141,20 @@ def fit(run: Run, data: Corpus, held_out: Corpus, recipe: OptimiserRecipe, direc
     path = directory / "checkpoint.pt"
     if path.exists():
         run.restore(path)
-    tokens = int(run.log[-1]["tokens"]) if run.log else 0
-    recent: list[float] = []
     bar = tqdm(steps[run.step :], "training", total=len(steps), initial=run.step)
     for documents in bar:
         share = learning_rate(run.step, len(steps), recipe.warmup_steps)
-        loss, counted = advance(run, data, documents, share, recipe.clip_norm)
-        tokens += counted
-        recent.append(loss)
+        advance(run, data, documents, share, recipe.clip_norm)
         done = run.step == len(steps)
-        if run.step % LOG_EVERY == 0 or done:
-            run.log.append({"step": run.step, "tokens": tokens, "loss": sum(recent) / len(recent)})
-            recent = []
-        if run.step % recipe.validate_every == 0 or done:
-            run.log[-1]["held_out"] = validation_loss(run.model, held_out, size)
-            bar.set_postfix(loss=f"{run.log[-1]['loss']:.3f}", held_out=run.log[-1]["held_out"])
+        validating = run.step % recipe.validate_every == 0 or done
+        if run.step % LOG_EVERY == 0 or validating:
+            loss = sum(run.recent) / len(run.recent)
+            run.log.append({"step": run.step, "tokens": run.tokens, "loss": loss})
+            run.recent = []
+        if validating:
+            loss = validation_loss(run.model, held_out, size)
+            run.log[-1]["held_out"] = loss
+            bar.set_postfix(held_out=f"{loss:.4f}")
         if run.step % recipe.checkpoint_every == 0 or done:
             run.save(path)
 
