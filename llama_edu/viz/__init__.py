@@ -5,21 +5,23 @@ shows when it is the last line of a cell. Each carries a text that says what it 
 from its numbers.
 """
 
-from llama_edu.viz.atlas import attention_atlas, score_triptych
+from llama_edu.viz.atlas import attention_atlas
 from llama_edu.viz.attention import attention_maps, score_maps, weights_of
 from llama_edu.viz.axes import AXES, Axis, axis, axis_legend, chip
+from llama_edu.viz.bits import dtype_bits
+from llama_edu.viz.blocks import block_grid
+from llama_edu.viz.caching import cache_growth, work_with_and_without_cache
+from llama_edu.viz.candidates import probability_bars
 from llama_edu.viz.figure import Picture
-from llama_edu.viz.generation import (
-    cache_growth,
-    probability_bars,
-    work_with_and_without_cache,
-)
-from llama_edu.viz.heads import block_grid, head_wiring
+from llama_edu.viz.filemap import byte_offsets
+from llama_edu.viz.heads import head_wiring
 from llama_edu.viz.hexmap import hex_map
+from llama_edu.viz.histogram import byte_histogram
 from llama_edu.viz.html import Html
 from llama_edu.viz.labels import token_label, token_labels
-from llama_edu.viz.storage import byte_histogram, byte_offsets, dtype_bits
-from llama_edu.viz.tables import shape_table, tensor_table
+from llama_edu.viz.shapes import shape_table
+from llama_edu.viz.tables import tensor_table
+from llama_edu.viz.triptych import score_triptych
 
 __all__ = [
     "AXES",

@@ -13,7 +13,14 @@ from llama_edu.errors import InputError
 from llama_edu.trace import Trace
 from llama_edu.viz.axes import SCORES_MAP, WEIGHTS_MAP
 from llama_edu.viz.figure import Picture, picture
-from llama_edu.viz.heatmap import WEIGHTS_NORM, percent, scores_key, scores_norm, weights_key
+from llama_edu.viz.heatmap import (
+    WEIGHTS_NORM,
+    percent,
+    scores_key,
+    scores_norm,
+    signed,
+    weights_key,
+)
 from llama_edu.viz.labels import checked_labels
 from llama_edu.viz.maps import Ink, Maps
 
@@ -99,9 +106,7 @@ def score_maps(
     if np.any(~finite & ~np.isneginf(rows)):
         raise InputError("expected scores that are numbers or −∞, got NaN or +∞")
     norm = scores_norm(rows)
-    ink = Ink(
-        SCORES_MAP, norm, lambda score: f"{score:.1f}".replace("-", "−"), 0.34, not finite.all()
-    )
+    ink = Ink(SCORES_MAP, norm, lambda score: signed(score, 1), 0.34, not finite.all())
     where = "Scores" if layer is None else f"Scores of layer {layer}"
     high, low = (
         np.unravel_index(int(at), rows.shape)
@@ -112,8 +117,8 @@ def score_maps(
     )
     maps = Maps(rows, labels, rows.shape[3], ink)
     alt = (
-        f"{where}: {_shape_words(rows.shape)}. Highest {rows[high]:.2f}: {_place(maps, high)}. "
-        f"Lowest {rows[low]:.2f}: {_place(maps, low)}."
+        f"{where}: {_shape_words(rows.shape)}. Highest {signed(rows[high])}: "
+        f"{_place(maps, high)}. Lowest {signed(rows[low])}: {_place(maps, low)}."
     )
     caption = f"{where}, one map per query head: orange above 0, blue below."
     return Picture(
@@ -156,7 +161,7 @@ def _strongest(maps: Maps) -> str:
     seen[:, :, :start] = 0
     at = np.unravel_index(int(np.argmax(seen)), seen.shape)
     words = [f"Strongest: {percent(seen[at])}, {_place(maps, at)}."]
-    if maps.rows.shape[3] > 1:
+    if at[3] == 0 and maps.rows.shape[3] > 1:
         seen[..., 0] = 0
         at = np.unravel_index(int(np.argmax(seen)), seen.shape)
         words.append(f"Away from the first token: {percent(seen[at])}, {_place(maps, at)}.")

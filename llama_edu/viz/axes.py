@@ -16,7 +16,17 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from llama_edu.errors import InputError
 from llama_edu.viz.html import Html, escape
 
-__all__ = ["AXES", "SCORES_MAP", "TOGETHER", "WEIGHTS_MAP", "Axis", "axis", "axis_legend", "chip"]
+__all__ = [
+    "AXES",
+    "SCORES_MAP",
+    "TOGETHER",
+    "WEIGHTS_MAP",
+    "Axis",
+    "axis",
+    "axis_legend",
+    "badge",
+    "chip",
+]
 
 
 @dataclass(frozen=True)
@@ -74,19 +84,28 @@ def chip(name: str) -> str:
     return "\u202f×\u202f".join(map(_one_chip, name.split("*")))
 
 
+def badge(name: str) -> str:
+    """The letter of an axis on its colour, as inline HTML; of a product, its letters."""
+    return "".join(_one_badge(axis(part)) for part in name.split("*") if not part.isdigit())
+
+
+def _one_badge(known: Axis) -> str:
+    # Two backgrounds: the first is for browsers that do not know light-dark().
+    style = (
+        f"background:{known.color};background:light-dark({known.color},{known.dark});"
+        "color:#fff;color:light-dark(#fff,#14181e);border-radius:.3em;padding:0 .38em;"
+        "margin-right:.3em;font-weight:700;font-family:monospace"
+    )
+    return f'<span style="{style}" title="{escape(known.name)}">{known.letter}</span>'
+
+
 def _one_chip(name: str) -> str:
     if name.isdigit():
         return name
     known = axis(name)
-    # Two backgrounds: the first is for browsers that do not know light-dark().
-    badge = (
-        f"background:{known.color};background:light-dark({known.color},{known.dark});"
-        "color:#fff;color:light-dark(#fff,#14181e);border-radius:.3em;padding:0 .38em;"
-        "margin-right:.35em;font-weight:700;font-family:monospace"
-    )
     return (
         f'<span class="llama-axis" style="white-space:nowrap" title="{escape(known.meaning)}">'
-        f'<span style="{badge}">{known.letter}</span>{escape(known.name)}</span>'
+        f"{_one_badge(known)}{escape(known.name)}</span>"
     )
 
 
@@ -101,11 +120,11 @@ def axis_legend(*names: str, sizes: Mapping[str, int] | None = None) -> Html:
     for known in chosen:
         size = f" = {sizes[known.name]:,}" if known.name in sizes else ""
         items.append(
-            f'<span style="white-space:nowrap;margin-right:1.4em">{chip(known.name)}'
+            f'<span style="display:inline-block;margin-right:1.4em">{chip(known.name)}'
             f'<b>{size}</b> <span style="opacity:.75">{escape(known.meaning)}</span></span> '
         )
         lines.append(f"{known.letter}  {known.name}{size}: {known.meaning}")
-    html = f'<p class="llama-legend" style="line-height:2;margin:.4em 0">{"".join(items)}</p>'
+    html = f'<p class="llama-legend" style="line-height:1.9;margin:.4em 0">{"".join(items)}</p>'
     return Html(html, "\n".join(lines))
 
 

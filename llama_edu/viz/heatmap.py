@@ -23,12 +23,13 @@ __all__ = [
     "percent",
     "scores_key",
     "scores_norm",
+    "signed",
     "token_ticks",
     "weights_key",
 ]
 
 LABEL_POINTS = 9.0
-LABEL_INCHES = 0.15  # one line of labels
+LABEL_INCHES = 0.115  # one line of labels at their smallest, 8 points
 
 FUTURE = "#f4f5f7"
 
@@ -40,6 +41,11 @@ def percent(weight: float) -> str:
     """A weight as the reader sees it: `31 %`, `<1 %`, `0 %`."""
     rounded = round(100 * float(weight))
     return "<1 %" if rounded == 0 and weight > 0 else f"{rounded} %"
+
+
+def signed(number: float, digits: int = 2) -> str:
+    """A number with a real minus sign, and no minus before what rounds to 0."""
+    return f"{round(float(number), digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def scores_norm(scores: np.ndarray) -> Normalize:
@@ -105,7 +111,7 @@ def token_ticks(
         ax.set_yticks(list(shown), texts)
     ticks = ax.get_xticklabels() if horizontal else ax.get_yticklabels()
     for index, text in zip(shown, ticks, strict=True):
-        text.set_fontsize(LABEL_POINTS)
+        text.set_fontsize(LABEL_POINTS if every * cell > 0.14 else 8.0)
         text.set_parse_math(False)
         if bold_from is not None and index >= bold_from:
             text.set_fontweight("bold")

@@ -7,7 +7,7 @@ figures' font cannot be trusted with, are shown as hexadecimal bytes.
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from llama_edu.errors import InputError
 
@@ -22,6 +22,7 @@ _SCRIPTS = ("LATIN", "GREEK", "CYRILLIC")
 _LAST_LETTER = "\u052f"  # the end of Cyrillic; later blocks of these scripts lack glyphs
 
 
+@runtime_checkable
 class TokenBytes(Protocol):
     """Anything that knows the bytes of a token id, such as `llama_edu.Tokenizer`."""
 

@@ -22,7 +22,8 @@ TOP = 0.5  # inches above the first row, for the names of the axes
 SIDE = 0.34  # inches left of the labels and right of the maps, for the names of rows
 TITLE = 0.27  # inches above each map, for its name
 GAP = 0.18  # inches between two maps, at least
-TALLEST = 8.6  # inches of maps on one page
+TALLEST, LONG_TALLEST = 8.6, 10.4  # inches of maps on one page, of few and of many tokens
+MANY_TOKENS = 13
 LARGEST_CELL = 0.42
 
 
@@ -143,7 +144,7 @@ def _layout(shape: tuple[int, ...], labels: list[str]) -> _Layout:
     label_inches = 0.12 + 0.079 * max(len(shortened(label)) for label in labels)
     left = SIDE + label_inches
     room = (WIDTH - left - SIDE - GAP * (n_groups - 1)) / n_groups
-    tallest = TALLEST / n_kv_heads - TITLE - GAP
+    tallest = (TALLEST if total_seq < MANY_TOKENS else LONG_TALLEST) / n_kv_heads - TITLE - GAP
     across = min(room / total_seq, LARGEST_CELL, max(tallest / seq, 0.05))
     down = max(across, 0.28) if seq <= 2 else across  # a decode step is one row: keep it legible
     width = across * total_seq

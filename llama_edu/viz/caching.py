@@ -1,7 +1,7 @@
-"""Generation in numbers: work with and without the cache, the cache's bytes, the next token's odds.
+"""What the cache saves and what it costs: positions computed with and without it, and its bytes.
 
-Everything drawn was counted by the caller; only the line of `cache_growth` is computed here, from
-the sizes, to stand beside what was measured.
+Everything drawn was counted by the caller; only the lines of `cache_growth` are computed here,
+from the sizes, to stand beside what was measured.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ from llama_edu.errors import InputError
 from llama_edu.viz.axes import axis
 from llama_edu.viz.figure import (
     FAINT,
-    INK,
     MUTED,
     PAPER,
     WIDTH,
@@ -27,13 +26,12 @@ from llama_edu.viz.figure import (
     tag,
     write,
 )
-from llama_edu.viz.labels import TokenBytes, byte_count, shortened, token_label, token_labels
+from llama_edu.viz.labels import byte_count
 
-__all__ = ["cache_growth", "probability_bars", "work_with_and_without_cache"]
+__all__ = ["cache_growth", "work_with_and_without_cache"]
 
 COMPUTED = axis("seq").color
 MAX_STEPS = 40  # rows of squares that fit a page
-OTHERS = "#c4cad1"
 
 
 @picture
@@ -134,43 +132,42 @@ def cache_growth(
             f"expected {expected} bytes at lengths {list(lengths)} "
             f"({per_position:,} per position), got {list(nbytes)}"
         )
-    top = 1.55
-    figure, ax = board(top + 3.2)
+    figure, ax = board(4.75)
     write(ax, 0.15, 0.22, "bytes per position", 11.5, weight="bold")
     _product(ax, 0.66, {"layers": layers, "n_kv_heads": n_kv_heads, "head_dim": head_dim}, itemsize)
     total = f"= {per_position:,} bytes for one key and one value in every layer"
     write(ax, 0.15, 1.08, total, 10.5)
-    here = panel(figure, 0.95, top, WIDTH - 1.15, 2.55)
-    longest = max(lengths)
-    color = axis("n_kv_heads").color
-    if n_heads is not None:
-        ratio = n_heads / n_kv_heads
-        most = per_position * ratio * longest
-        here.plot([0, longest], [0, most], color=MUTED, lw=1.6, ls=(0, (4, 3)))
-        words = f"one KV head per query head: {ratio:g} ×"
-        here.annotate(
-            words,
-            (longest * 0.62, most * 0.62),
-            (-6, 6),
-            textcoords="offset points",
-            ha="right",
-            fontsize=9.5,
-            color=MUTED,
-        )
-    here.plot([0, longest], [0, per_position * longest], color=color, lw=2)
-    here.plot(lengths, nbytes, "o", color=color, ms=6, mec=PAPER)
-    words = f"measured: {byte_count(nbytes[-1])} at {lengths[-1]:,}"
-    here.text(longest, 0.28 * max(nbytes), words, ha="right", fontsize=9.5, color=color)
-    here.set_xlim(0, longest * 1.03)
-    here.set_ylim(0, None)
-    here.set_xlabel("positions in the cache", fontsize=10)
-    here.yaxis.set_major_formatter(lambda value, _: byte_count(round(value)))
-    here.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    here = panel(figure, 0.95, 1.55, WIDTH - 1.15, 2.55)
+    ratio = None if n_heads is None else n_heads / n_kv_heads
+    _growth_lines(here, lengths, nbytes, ratio)
     return Picture(
         figure,
         alt=_growth_alt(lengths, nbytes, per_position, n_heads, n_kv_heads),
         caption="The cache grows in a straight line, one step per position.",
     )
+
+
+def _growth_lines(
+    ax: Axes, lengths: Sequence[int], nbytes: Sequence[int], ratio: float | None
+) -> None:
+    """The measured points on their line; above it, what `ratio` times the heads would take."""
+    longest, most = max(lengths), max(nbytes)
+    color = axis("n_kv_heads").color
+    if ratio is not None:
+        ax.plot([0, longest], [0, most * ratio], color=MUTED, lw=1.6, ls=(0, (4, 3)))
+        words = f"one KV head per query head: {ratio:g} ×"
+        place, shift = (longest * 0.62, most * ratio * 0.62), (-8, 6)
+        style = {"ha": "right", "fontsize": 9.5, "color": MUTED}
+        ax.annotate(words, place, shift, textcoords="offset points", **style)
+    ax.plot([0, longest], [0, most], color=color, lw=2)
+    ax.plot(lengths, nbytes, "o", color=color, ms=6, mec=PAPER)
+    words = f"measured: {byte_count(most)} at {longest:,}"
+    ax.text(longest, 0.28 * most, words, ha="right", fontsize=9.5, color=color)
+    ax.set_xlim(0, longest * 1.03)
+    ax.set_ylim(0, None)
+    ax.set_xlabel("positions in the cache", fontsize=10)
+    ax.yaxis.set_major_formatter(lambda value, _: byte_count(round(value)))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def _growth_alt(
@@ -199,90 +196,3 @@ def _product(ax: Axes, y: float, sizes: dict[str, int], itemsize: int) -> None:
     for x in (1.66, 3.33, 4.95):
         write(ax, x, y, "×", 11, ha="center")
     write(ax, 5.08, y, f"{itemsize} B", 11)
-
-
-@picture
-def probability_bars(
-    probabilities: np.ndarray,
-    names: TokenBytes | Sequence[str | bytes],
-    *,
-    top: int = 10,
-    chosen: int | None = None,
-    kept: int | None = None,
-) -> Picture:
-    """The likeliest next tokens as bars, the rest in one bar.
-
-    `probabilities` is `(vocab_size,)` and sums to 1; `names` is a tokenizer, or one label per id.
-    `chosen` marks an id, `kept` draws the cut after that many candidates. Equal probabilities
-    stand in the order of their ids. Raises `InputError` for anything that is no distribution.
-    """
-    values = np.asarray(probabilities, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0 or not np.isclose(values.sum(), 1.0, atol=1e-4):
-        raise InputError(
-            f"expected probabilities (vocab_size,) that sum to 1, got {values.shape} "
-            f"summing to {values.sum():.4f}"
-        )
-    if values.min() < 0 or top < 1 or (chosen is not None and not 0 <= chosen < values.size):
-        raise InputError(
-            f"expected probabilities ≥ 0, top ≥ 1 and an id to mark below "
-            f"{values.size}, got {values.min()}, {top} and {chosen}"
-        )
-    ids = np.argsort(-values, kind="stable")[:top]
-    labels = _names(names, ids, values.size)
-    rest = max(0.0, 1.0 - float(values[ids].sum()))
-    rows = list(zip(labels, values[ids].tolist(), ids.tolist(), strict=True))
-    figure, ax = board(0.25 + 0.3 * (len(rows) + (values.size > len(rows))))
-    scale = 2.9 / float(values[ids].max())
-    for row, (label, value, token_id) in enumerate(rows):
-        is_out = kept is not None and row >= kept
-        color = OTHERS if is_out else axis("vocab_size").color
-        _bar(ax, row, label, value, scale, color, is_chosen=token_id == chosen)
-    if values.size > len(rows):
-        words = f"{values.size - len(rows):,} others together: {100 * rest:.1f} %"
-        write(ax, 1.55, 0.27 + 0.3 * len(rows), words, 10, color=MUTED)
-    if kept is not None and kept < len(rows):
-        y = 0.12 + 0.3 * kept
-        ax.plot([0.15, WIDTH - 0.15], [y, y], color=INK, lw=1.4, ls=(0, (3, 2)))
-        write(ax, WIDTH - 0.15, y + 0.12, "cut: never drawn", 9, ha="right", va="center")
-    return Picture(
-        figure,
-        alt=_bars_alt(rows, rest, values.size, chosen, kept),
-        caption="The next token: the likeliest candidates and their probabilities.",
-    )
-
-
-def _names(names: TokenBytes | Sequence[str | bytes], ids: np.ndarray, count: int) -> list[str]:
-    if not isinstance(names, Sequence):
-        return token_labels(names, ids.tolist())
-    if len(names) != count:
-        raise InputError(f"expected {count} labels, one per vocab_size, got {len(names)}")
-    return [token_label(names[i]) for i in ids.tolist()]
-
-
-def _bar(
-    ax: Axes, row: int, label: str, value: float, scale: float, color: str, *, is_chosen: bool
-) -> None:
-    y, weight = 0.27 + 0.3 * row, "bold" if is_chosen else "normal"
-    write(ax, 1.45, y, shortened(label, 14), 11, ha="right", weight=weight)
-    width = max(value * scale, 0.01)
-    edge = {"edgecolor": INK, "linewidth": 1.8} if is_chosen else {"linewidth": 0}
-    box(ax, 1.55, y - 0.11, width, 0.22, color, **edge)
-    text = f"{100 * value:.1f} %" + ("  ← chosen" if is_chosen else "")
-    write(ax, 1.63 + width, y, text, 10, weight=weight)
-
-
-def _bars_alt(
-    rows: list[tuple[str, float, int]],
-    rest: float,
-    count: int,
-    chosen: int | None,
-    kept: int | None,
-) -> str:
-    words = ", ".join(f"“{label}” {100 * value:.1f} %" for label, value, _ in rows)
-    alt = f"The {len(rows)} likeliest of {count:,} tokens: {words}; all others {100 * rest:.1f} %."
-    if kept is not None:
-        alt += f" The cut keeps the first {kept}."
-    if chosen is not None:
-        names = {token_id: label for label, _, token_id in rows}
-        alt += f" Chosen: {f'“{names[chosen]}”' if chosen in names else 'one of the others'}."
-    return alt
