@@ -21,6 +21,7 @@ lab: env ## Open the notebooks in JupyterLab
 	@$(PY) -m jupyter lab book
 
 notebooks: env model ## Run every notebook again and store its outputs in place
+	@$(PY) tools/axes_css.py
 	@$(PY) tools/execute_notebooks.py $(NB)
 
 format: env ## Repair layout and simple lint
