@@ -147,7 +147,7 @@ class Exercise:
             if want.error is not None and not isinstance(want.error, self.refuses):
                 raise want.error  # the exercise itself is broken, and must not pass for right
             if got.error is not None or want.error is not None:
-                text = _error_difference(got, want)
+                text = _error_difference(got, want, self.refuses)
                 if text is not None:
                     return case, text, True
                 continue
@@ -237,13 +237,15 @@ def _same_outcome(mine: Outcome, other: Outcome, tolerance: float) -> bool:
     )
 
 
-def _error_difference(got: Outcome, want: Outcome) -> str | None:
+def _error_difference(
+    got: Outcome, want: Outcome, refuses: tuple[type[Exception], ...]
+) -> str | None:
     if want.error is None:
         return f"expected a result, got {type(got.error).__name__}: {got.error}"
-    expected = type(want.error).__name__
+    expected = " or ".join(kind.__name__ for kind in refuses)
     if got.error is None:
         return f"expected {expected} to be raised, got a result"
-    if not isinstance(got.error, type(want.error)):
+    if not isinstance(got.error, refuses):
         return f"expected {expected} to be raised, got {type(got.error).__name__}: {got.error}"
     return None
 
