@@ -2,9 +2,9 @@
 
 import os
 import sys
-from typing import TextIO
+from typing import Protocol, runtime_checkable
 
-__all__ = ["ProgressLine", "may_colour", "one_line", "write_now"]
+__all__ = ["ProgressLine", "Stream", "may_colour", "one_line", "write_now"]
 
 BAR_WIDTH = 24
 
@@ -15,7 +15,24 @@ CONTROL_PICTURES = {
 }
 
 
-def may_colour(stream: TextIO) -> bool:
+@runtime_checkable
+class Stream(Protocol):
+    """As much of a text stream as is used here."""
+
+    def write(self, text: str, /) -> int:
+        """Write, and say how many characters."""
+        ...
+
+    def flush(self) -> None:
+        """Let nothing wait."""
+        ...
+
+    def isatty(self) -> bool:
+        """True if somebody is looking."""
+        ...
+
+
+def may_colour(stream: Stream) -> bool:
     """True on a terminal that has colours and whose user has not asked for none."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
@@ -41,7 +58,7 @@ class ProgressLine:
     Elsewhere each stage is named once, in a line of its own.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._drawn = stream.isatty()
         self._stage = ""

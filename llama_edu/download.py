@@ -98,4 +98,5 @@ def _last_words(log: str) -> str:
     """The line of a log that says what went wrong."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith(("error", "×", "╰─▶"))]
-    return (errors or lines or ["it said nothing"])[-1]
+    last = (errors or lines or ["it said nothing"])[-1]
+    return last.removeprefix("ERROR: ").removeprefix("error: ")
