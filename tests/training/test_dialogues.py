@@ -1,6 +1,7 @@
 """The grammar of dialogues: it keeps its own promises, and the split between the two sides."""
 
 from itertools import combinations, islice
+from math import factorial, prod
 
 import numpy as np
 import pytest
@@ -156,6 +157,13 @@ def test_memory_refuses_the_other_side() -> None:
         value = memory.draw_value(BY_KEY["food"], rng)
         assert value is not None
         assert is_held_out(("name", "Ana"), ("food", value)) is held_out
+
+
+def test_six_facts_alone_make_more_than_a_thousand_billion_dialogues() -> None:
+    """Six kinds of facts in any order, less the share of the fifteen pairs that is held out."""
+    kinds = ("name", "home", "age", "animal", "food", "friend")
+    combinations_of_values = prod(len(BY_KEY[kind].values) for kind in kinds)
+    assert combinations_of_values * factorial(6) * 0.9**15 > 1e12
 
 
 def test_dialogues_do_not_repeat() -> None:
