@@ -126,7 +126,11 @@ def _tensor_from_zero(data: bytes, name: str) -> Array:
 
 
 def _tensor_without_length(data: bytes, name: str) -> Array:
-    return _tensor_from(data, name, start_of_data=_length_struct(data))
+    length = int.from_bytes(data[:8], "little")
+    entry = json.loads(data[8 : 8 + length])[name]
+    start, end = entry["data_offsets"]
+    piece = data[length + start : length + end]
+    return np.frombuffer(piece, dtype="<f4").reshape(entry["shape"])
 
 
 def _tensor_big(data: bytes, name: str) -> Array:
