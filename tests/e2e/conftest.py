@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HTML = ROOT / "_build" / "html"
+PATIENCE_MS = 120_000  # a loaded machine is slow, not wrong
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -93,9 +94,11 @@ def visit(browser: Browser, site: str) -> Callable[..., Visit]:
 
     @functools.cache
     def context(width: int, scheme: Literal["light", "dark"]) -> BrowserContext:
-        return browser.new_context(
+        made = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
         )
+        made.set_default_timeout(PATIENCE_MS)
+        return made
 
     def open_page(
         name: str, width: int = 1280, scheme: Literal["light", "dark"] = "light"

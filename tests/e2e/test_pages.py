@@ -142,7 +142,7 @@ def test_axis_colours_change_with_the_page(visit: Open) -> None:
 def test_search_works_without_a_network(visit: Open) -> None:
     seen = visit("search")
     seen.page.goto(seen.page.url + "?q=total_seq")
-    seen.page.wait_for_selector("#search-results li a", timeout=15_000)
+    seen.page.wait_for_selector("#search-results li a")
     titles = seen.page.eval_on_selector_all(
         "#search-results li a", "all => all.map(a => a.textContent)"
     )
@@ -153,6 +153,6 @@ def test_search_works_without_a_network(visit: Open) -> None:
 def test_the_menu_opens_on_a_phone(visit: Open) -> None:
     page = visit("index", 390).page
     entry = page.locator(".bd-sidebar-primary").get_by_role("link", name="One word for one thing")
-    entry.wait_for(state="hidden", timeout=5_000)
+    entry.wait_for(state="hidden")
     page.locator(".primary-toggle:visible").first.click()
-    entry.wait_for(state="visible", timeout=5_000)
+    entry.wait_for(state="visible")
