@@ -8,16 +8,25 @@ from llama_edu.pure import PURE
 
 __all__ = ["BACKENDS", "operators_of"]
 
-BACKENDS = ("numpy",)
+BACKENDS = ("numpy", "numba")
 
 
 def operators_of(backend: str, precision: Precision) -> Operators:
     """The operators of a backend for a precision.
 
-    Raises `InputError` for an unknown backend.
+    Raises `InputError` for an unknown backend, and for a pure precision on "numba": those show
+    what rounding everywhere costs, so NumPy is enough. Raises `ImportError` without Numba.
     """
     if backend not in BACKENDS:
         raise InputError(f"expected a backend of {', '.join(BACKENDS)}, got {backend!r}")
+    if backend == "numba":
+        if precision.is_pure:
+            raise InputError(
+                f"expected backend 'numpy' for precision {precision.name!r}, got numba"
+            )
+        from llama_edu import kernels  # Numba takes a while to import
+
+        return kernels.operators()
     if precision.is_pure:
         return PURE
     return NUMPY if (precision.storage, precision.cache) == ("F32", "F32") else MIXED

@@ -26,10 +26,11 @@ class Llama:
 
     `tensors` maps checkpoint names to arrays of any floating-point format. `precision` is a name
     from `llama_edu.precision.PRECISIONS` and `cache_dtype`, where given, overrides what it keeps
-    keys and values as. `backend` is "numpy".
+    keys and values as. `backend` is "numpy" or "numba".
 
     Raises `CheckpointError` if the tensors are not what `config` calls for, `NumericsError` if
-    their numbers do not fit the precision, and `InputError` for an unknown name.
+    their numbers do not fit the precision, `InputError` for an unknown name, and `ImportError` if
+    the backend's package is not installed.
     """
 
     def __init__(
@@ -183,7 +184,38 @@ class Llama:
         cache: KVCache | None,
         record: Recorder,
     ) -> Float[np.ndarray, "seq hidden_size"]:
-        ops, cache_format = self.operators, self.precision.cache
+        q, k, v = self._qkv(x, layer, cos, sin, record)
+        record = record.at("self_attn")
+        # Rounded as the cache would, so that a pass without one computes the same.
+        k, v = (rounded(a, self.precision.cache) for a in (k, v))
+        if cache is not None:
+            k, v = cache.append(layer_index, k, v)
+        record("keys", k, "n_kv_heads total_seq head_dim")
+        record("values", v, "n_kv_heads total_seq head_dim")
+
+        if self.operators.attend is not None and record is IGNORE:
+            attn_v = self.operators.attend(q, k, v)
+        else:
+            attn_v = self._attend(q, k, v, mask, record)
+        merged = attention.merge_heads(attn_v)
+        record("merged", merged, "seq n_heads*head_dim")
+        out = self._project(merged, layer.o_proj)
+        record("o_proj", out, "seq hidden_size")
+        return out
+
+    def _qkv(
+        self,
+        x: Float[np.ndarray, "seq hidden_size"],
+        layer: LayerWeights,
+        cos: Float[np.ndarray, "seq half_dim"],
+        sin: Float[np.ndarray, "seq half_dim"],
+        record: Recorder,
+    ) -> tuple[
+        Float[np.ndarray, "n_kv_heads n_groups seq head_dim"],
+        Float[np.ndarray, "n_kv_heads seq head_dim"],
+        Float[np.ndarray, "n_kv_heads seq head_dim"],
+    ]:
+        ops = self.operators
         n_kv_heads, head_dim = self.config.num_key_value_heads, self.config.head_dim
         x = ops.rms_norm(x, layer.input_layernorm, self.config.rms_norm_eps)
         record("input_layernorm", x, "seq hidden_size")
@@ -198,22 +230,7 @@ class Llama:
         v = attention.split_kv_heads(v, n_kv_heads, head_dim)
         record("q_rope", q, "n_kv_heads n_groups seq head_dim")
         record("k_rope", k, "n_kv_heads seq head_dim")
-        # Rounded as the cache would, so that a pass without one computes the same.
-        k, v = rounded(k, cache_format), rounded(v, cache_format)
-        if cache is not None:
-            k, v = cache.append(layer_index, k, v)
-        record("keys", k, "n_kv_heads total_seq head_dim")
-        record("values", v, "n_kv_heads total_seq head_dim")
-
-        if ops.attend is not None and record is IGNORE:
-            attn_v = ops.attend(q, k, v)
-        else:
-            attn_v = self._attend(q, k, v, mask, record)
-        merged = attention.merge_heads(attn_v)
-        record("merged", merged, "seq n_heads*head_dim")
-        out = self._project(merged, layer.o_proj)
-        record("o_proj", out, "seq hidden_size")
-        return out
+        return q, k, v
 
     def _attend(
         self,

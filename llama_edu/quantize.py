@@ -31,7 +31,7 @@ class Quantized:
     """
 
     codes: np.ndarray  # (out_features, in_features), int8 or float8_e4m3fn
-    scales: np.ndarray  # (out_features, blocks per row): float16 per block, float32 per row
+    scales: np.ndarray  # (out_features, blocks per row): float16 for blocks, float32 for rows
     block: int  # weights per scale
 
     @property
@@ -60,6 +60,7 @@ def quantize(
     """
     wide = to_float32(weight)
     rows, columns = wide.shape
+    kept = np.dtype(np.float16 if block else np.float32)
     block = block or columns
     blocks = -(-columns // block)
     padded = np.zeros((rows, blocks * block), dtype=np.float32)
@@ -70,7 +71,7 @@ def quantize(
         raise NumericsError("expected finite weights to quantise, got an infinity or a NaN")
     exact = largest / LARGEST_CODE[storage]
     with np.errstate(over="ignore"):
-        scales = exact.astype(np.float16 if block < columns else np.float32)
+        scales = exact.astype(kept)
     if not np.isfinite(scales).all():
         raise NumericsError(f"expected scales up to 65504, got {float(np.max(exact)):g}")
     # The codes are made for the scale as stored, so its rounding costs nothing more.

@@ -1,0 +1,112 @@
+"""Kernels for many rows at once: what surrounds the matrix products of a prompt.
+
+The products themselves stay with BLAS, which is at its best here; narrow weights are widened for
+it some rows at a time. What NumPy does in several passes over memory, on one thread, is done here
+in one pass on all of them: RMSNorm, SwiGLU, and the softmax under the causal mask.
+"""
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
+
+import numpy as np
+
+from llama_edu.kernels.pieces import rms_norm, silu_times, softmax
+from llama_edu.kernels.rows import COLUMNS, DATA, SCALES, product, share
+from llama_edu.kernels.team import meet
+from llama_edu.kernels.vectors import (
+    F16,
+    F32,
+    compiled,
+    in_blocks,
+    itemsize,
+    load,
+    load1,
+    mul,
+    splat,
+    store,
+    store1,
+)
+
+__all__ = ["causal_softmax", "norm_rows", "product_of_row", "swiglu", "widen"]
+
+BLOCK = 32
+
+
+@compiled
+def product_of_row(form, matrix, x, y, counter, rank, ranks):
+    """y = W x + b, shared by rows."""
+    product(form, matrix, x, y, False, rank, ranks)
+    meet(counter, ranks)
+
+
+@compiled
+def norm_rows(x, weight, eps, rows, columns, y, counter, rank, ranks):
+    """RMSNorm of every row."""
+    start, end = share(rows, rank, ranks)
+    for row in range(start, end):
+        rms_norm(x + 4 * row * columns, weight, eps, columns, y + 4 * row * columns)
+    meet(counter, ranks)
+
+
+@compiled
+def swiglu(gate, up, count, y, counter, rank, ranks):
+    """y = silu(gate) · up, number by number."""
+    start, end = share(count, rank, ranks)
+    silu_times(gate + 4 * start, up + 4 * start, end - start, y + 4 * start)
+    meet(counter, ranks)
+
+
+@compiled
+def causal_softmax(scores, rows, seq, past, scale, counter, rank, ranks):
+    """In place of q·k: softmax of scale · q·k over what row may see, and 0 for what it may not.
+
+    Row r belongs to the query at position past + r % seq. Rows are dealt out one by one, since
+    later queries see more.
+    """
+    total_seq = past + seq
+    for row in range(rank, rows, ranks):
+        p, seen = scores + 4 * row * total_seq, past + row % seq + 1
+        _scale(p, seen, scale)
+        _, weight = softmax(p, seen)
+        _scale(p, seen, np.float32(1) / weight)
+        for i in range(4 * seen, 4 * total_seq, 4):
+            store1(F32, p + i, np.float32(0))
+    meet(counter, ranks)
+
+
+@compiled
+def _scale(x, n, factor):
+    whole, factors = n // 16 * 16, splat(factor)
+    for i in range(0, 4 * whole, 64):
+        store(x + i, mul(load(F32, x + i), factors))
+    for i in range(4 * whole, 4 * n, 4):
+        store1(F32, x + i, load1(F32, x + i) * np.float32(factor))
+
+
+@compiled
+def widen(form, matrix, first, count, y, counter, rank, ranks):
+    """Rows first … first + count - 1 of a matrix as float32, scales applied."""
+    start, end = share(count, rank, ranks)
+    columns, size = matrix[COLUMNS], itemsize(form)
+    for row in range(start, end):
+        p, out = matrix[DATA] + (first + row) * columns * size, y + 4 * row * columns
+        if in_blocks(form):
+            blocks = (columns + BLOCK - 1) // BLOCK
+            for b in range(blocks):
+                scale = load1(F16, matrix[SCALES] + 2 * ((first + row) * blocks + b))
+                n = min(BLOCK, columns - b * BLOCK)
+                _widen_row(form, p + b * BLOCK, n, scale, out + 4 * b * BLOCK)
+        else:
+            scale = np.float32(1)
+            if matrix[SCALES] != 0:
+                scale = load1(F32, matrix[SCALES] + 4 * (first + row))
+            _widen_row(form, p, columns, scale, out)
+    meet(counter, ranks)
+
+
+@compiled
+def _widen_row(form, p, n, scale, out):
+    size, scales = itemsize(form), splat(scale)
+    for _ in range(n // 16):
+        store(out, mul(load(form, p), scales))
+        p, out = p + 16 * size, out + 64
+    for i in range(n % 16):
+        store1(F32, out + 4 * i, load1(form, p + i * size) * scale)

@@ -1,0 +1,345 @@
+"""Sixteen float32 numbers as one value: the words the kernels are written in.
+
+Each function below is one or a few instructions of LLVM, the compiler behind Numba; it makes of
+them whatever vectors the processor has. Addresses are plain integers. What `load` reads depends
+on the format it is told: that is how one kernel serves float32, bfloat16, float16, int8 and
+float8, and how narrow weights are widened in a register without ever being copied.
+
+Nothing here checks bounds. Whoever passes an address answers for it.
+"""
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, no-any-return"
+# mypy: disable-error-code="import-untyped, import-not-found, misc"
+
+import inspect
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.imputils import lower_constant
+from numba.extending import (
+    NativeValue,
+    intrinsic,
+    models,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+
+__all__ = [
+    *("BF16", "BLOCKS", "F16", "F32", "F8", "ROWS", "Format"),
+    *(
+        "ADDRESS",
+        "add",
+        "compiled",
+        "count_up",
+        "div",
+        "exp",
+        "fma",
+        "in_blocks",
+        "itemsize",
+        "largest",
+        "load",
+        "load1",
+    ),
+    *("maximum", "mul", "peek", "splat", "store", "store1", "total", "zero"),
+]
+
+LANES = 16
+F, H = ir.FloatType(), ir.HalfType()
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+
+
+def compiled(function):
+    """Compile with Numba at the first call; keep the result on disk; let go of the GIL."""
+    # The tests wrap every function to check its arguments; a kernel is compiled without that.
+    return njit(inspect.unwrap(function), nogil=True, cache=True, error_model="numpy")
+
+
+class Format:
+    """How weights lie in memory. A kernel is compiled anew for each format it meets."""
+
+    def __init__(self, name, itemsize):
+        self.name, self.itemsize = name, itemsize
+
+
+class FormatType(types.Type):
+    """The Numba type of one `Format`: which it is, is known when compiling."""
+
+    def __init__(self, name, size):
+        super().__init__(name=f"Format({name})")
+        self.format, self.size = name, size
+
+
+class VectorType(types.Type):
+    """The Numba type of sixteen float32."""
+
+    def __init__(self):
+        super().__init__(name="float32x16")
+
+
+register_model(FormatType)(models.OpaqueModel)
+
+
+@register_model(VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, numba_type):
+        super().__init__(manager, numba_type, _vector(F))
+
+
+@typeof_impl.register(Format)
+def _typeof_format(value, context):
+    return FormatType(value.name, value.itemsize)
+
+
+@unbox(FormatType)
+def _unbox_format(numba_type, value, c):
+    return NativeValue(c.context.get_dummy_value())
+
+
+@lower_constant(FormatType)
+def _constant_format(context, builder, numba_type, value):
+    return context.get_dummy_value()
+
+
+F32, BF16, F16 = Format("f32", 4), Format("bf16", 2), Format("f16", 2)
+F8 = Format("f8", 1)  # e4m3, a float32 scale per row
+ROWS = Format("rows", 1)  # int8, a float32 scale per row
+BLOCKS = Format("blocks", 1)  # int8, a float16 scale per block of 32
+
+FLOATS = VectorType()
+ADDRESS = types.int64
+
+
+def _vector(element):
+    return ir.VectorType(element, LANES)
+
+
+def _all(element, value):
+    return ir.Constant(_vector(element), [value] * LANES)
+
+
+def _pointer(builder, address, element):
+    return builder.inttoptr(address, ir.PointerType(element))
+
+
+def _call(builder, name, result, arguments):
+    kinds = [argument.type for argument in arguments]
+    function = ir.FunctionType(result, kinds)
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
+
+
+def _fill(builder, scalar, element):
+    first = builder.insert_element(ir.Constant(_vector(element), ir.Undefined), scalar, I32(0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+
+
+def _instruction(result, *arguments):
+    """Make a Numba function out of one that emits instructions; a format goes to it by name."""
+
+    def decorate(emit):
+        def build(*given):
+            signature = result(*(want or got for want, got in zip(arguments, given, strict=True)))
+
+            def generate(context, builder, _, values):
+                pairs = zip(given, values, strict=True)
+                plain = [t.format if isinstance(t, FormatType) else v for t, v in pairs]
+                emitted = emit(builder, *plain)
+                return context.get_dummy_value() if result is types.void else emitted
+
+            return signature, generate
+
+        by_count = (
+            lambda typing: build(),
+            lambda typing, a: build(a),
+            lambda typing, a, b: build(a, b),
+            lambda typing, a, b, c: build(a, b, c),
+        )
+        typer = by_count[len(arguments)]
+        typer.__name__ = emit.__name__
+        typer.__doc__ = emit.__doc__
+        return intrinsic(typer)
+
+    return decorate
+
+
+FORMAT = None  # an argument of `_instruction` that may be any format
+
+
+@_instruction(FLOATS)
+def zero(builder):
+    """Sixteen zeros."""
+    return _all(F, 0.0)
+
+
+@_instruction(FLOATS, types.float32)
+def splat(builder, number):
+    """The same number sixteen times."""
+    return _fill(builder, number, F)
+
+
+@_instruction(FLOATS, FLOATS, FLOATS)
+def add(builder, a, b):
+    """Elementwise a + b."""
+    return builder.fadd(a, b)
+
+
+@_instruction(FLOATS, FLOATS, FLOATS)
+def mul(builder, a, b):
+    """Elementwise a · b."""
+    return builder.fmul(a, b)
+
+
+@_instruction(FLOATS, FLOATS, FLOATS)
+def div(builder, a, b):
+    """Elementwise a / b."""
+    return builder.fdiv(a, b)
+
+
+@_instruction(FLOATS, FLOATS, FLOATS)
+def maximum(builder, a, b):
+    """The larger of each pair."""
+    return _call(builder, "llvm.maxnum.v16f32", _vector(F), [a, b])
+
+
+@_instruction(FLOATS, FLOATS, FLOATS, FLOATS)
+def fma(builder, a, b, c):
+    """Elementwise a · b + c with a single rounding."""
+    return _call(builder, "llvm.fma.v16f32", _vector(F), [a, b, c])
+
+
+@_instruction(types.float32, FLOATS)
+def total(builder, a):
+    """The sum of the sixteen, in whatever order is fastest."""
+    function = ir.FunctionType(F, [F, _vector(F)])
+    reduce = cgutils.get_or_insert_function(
+        builder.module, function, "llvm.vector.reduce.fadd.v16f32"
+    )
+    return builder.call(reduce, [F(0.0), a], fastmath=("reassoc",))
+
+
+@_instruction(types.float32, FLOATS)
+def largest(builder, a):
+    """The largest of the sixteen."""
+    return _call(builder, "llvm.vector.reduce.fmax.v16f32", F, [a])
+
+
+@_instruction(ADDRESS, FORMAT)
+def itemsize(builder, name):
+    """Bytes per weight."""
+    return I64(SIZES[name])
+
+
+@_instruction(types.boolean, FORMAT)
+def in_blocks(builder, name):
+    """True, when compiling already, for the format with a scale per block."""
+    return ir.IntType(1)(name == "blocks")
+
+
+@_instruction(FLOATS, FORMAT, ADDRESS)
+def load(builder, name, address):
+    """Read sixteen weights and widen them. Float8 comes out 256 times too small."""
+    element, widen = WIDEN[name]
+    stored = builder.load(_pointer(builder, address, _vector(element)), align=SIZES[name])
+    return widen(builder, stored, _vector, _all)
+
+
+@_instruction(types.float32, FORMAT, ADDRESS)
+def load1(builder, name, address):
+    """Read one weight and widen it. Float8 comes out 256 times too small."""
+    element, widen = WIDEN[name]
+    stored = builder.load(_pointer(builder, address, element), align=SIZES[name])
+    return widen(builder, stored, lambda kind: kind, lambda kind, value: kind(value))
+
+
+@_instruction(types.void, ADDRESS, FLOATS)
+def store(builder, address, floats):
+    """Write sixteen float32."""
+    builder.store(floats, _pointer(builder, address, _vector(F)), align=4)
+
+
+@_instruction(types.void, FORMAT, ADDRESS, types.float32)
+def store1(builder, name, address, number):
+    """Write one number as float32, bfloat16 or float16, rounded to nearest, ties to even."""
+    if name == "bf16":
+        number = _to_bf16(builder, number)
+    elif name == "f16":
+        number = builder.fptrunc(number, H)
+    builder.store(number, _pointer(builder, address, number.type), align=SIZES[name])
+
+
+@_instruction(types.int64, ADDRESS)
+def count_up(builder, address):
+    """Add 1 to an int64 that other threads see; returns what it was. Earlier writes are visible."""
+    return builder.atomic_rmw("add", _pointer(builder, address, I64), I64(1), "acq_rel")
+
+
+@_instruction(types.int64, ADDRESS)
+def peek(builder, address):
+    """Read an int64 that other threads change, and all they wrote before they did."""
+    return builder.load_atomic(_pointer(builder, address, I64), "acquire", 8)
+
+
+@_instruction(FLOATS, FLOATS)
+def exp(builder, x):
+    """Elementwise e^x, good to about 2 units in the last place; 1e-38 where it would be less.
+
+    x = n ln 2 + r, |r| ≤ ln 2 / 2: e^r from the polynomial of the Cephes library, 2^n from the
+    bits of the exponent. Source: Moshier, Cephes, expf.c.
+    """
+
+    def fused(a, b, c):
+        return _call(builder, "llvm.fma.v16f32", _vector(F), [a, b, c])
+
+    x = _call(builder, "llvm.maxnum.v16f32", _vector(F), [x, _all(F, -87.3)])
+    x = _call(builder, "llvm.minnum.v16f32", _vector(F), [x, _all(F, 88.3)])
+    scaled = builder.fmul(x, _all(F, 1.4426950408889634))
+    n = _call(builder, "llvm.rint.v16f32", _vector(F), [scaled])
+    r = fused(n, _all(F, -0.693359375), x)
+    r = fused(n, _all(F, 2.12194440e-4), r)
+    p = _all(F, 1.9875691500e-4)
+    for coefficient in EXP_POLYNOMIAL:
+        p = fused(p, r, _all(F, coefficient))
+    p = builder.fadd(fused(builder.fmul(r, r), p, r), _all(F, 1.0))
+    bits = builder.add(builder.fptosi(n, _vector(I32)), _all(I32, 127))
+    power = builder.bitcast(builder.shl(bits, _all(I32, 23)), _vector(F))
+    return builder.fmul(p, power)
+
+
+EXP_POLYNOMIAL = (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+SIZES = {form.name: form.itemsize for form in (F32, BF16, F16, F8, ROWS, BLOCKS)}
+
+
+def _widen_bf16(builder, x, kind, all_):
+    # A bfloat16 is the upper half of a float32.
+    shifted = builder.shl(builder.zext(x, kind(I32)), all_(I32, 16))
+    return builder.bitcast(shifted, kind(F))
+
+
+def _widen_f8(builder, x, kind, all_):
+    # seeeemmm, moved apart to s0eeeemmm0000000: a float16 with the exponent's bias 8 too large.
+    wide = builder.zext(x, kind(I16))
+    sign = builder.shl(builder.and_(wide, all_(I16, 0x80)), all_(I16, 8))
+    rest = builder.shl(builder.and_(wide, all_(I16, 0x7F)), all_(I16, 7))
+    return builder.fpext(builder.bitcast(builder.or_(sign, rest), kind(H)), kind(F))
+
+
+def _widen_int8(builder, x, kind, all_):
+    return builder.sitofp(builder.sext(x, kind(I32)), kind(F))
+
+
+WIDEN = {
+    "f32": (F, lambda builder, x, kind, all_: x),
+    "bf16": (I16, _widen_bf16),
+    "f16": (H, lambda builder, x, kind, all_: builder.fpext(x, kind(F))),
+    "f8": (I8, _widen_f8),
+    "rows": (I8, _widen_int8),
+    "blocks": (I8, _widen_int8),
+}
+
+
+def _to_bf16(builder, number):
+    bits = builder.bitcast(number, I32)
+    odd = builder.and_(builder.lshr(bits, I32(16)), I32(1))
+    up = builder.add(builder.add(bits, I32(0x7FFF)), odd)
+    nan = builder.fcmp_unordered("uno", number, number)
+    return builder.trunc(builder.lshr(builder.select(nan, I32(0x7FC00000), up), I32(16)), I16)
