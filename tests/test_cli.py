@@ -440,7 +440,7 @@ class TestProcesses:
         with command("generate", str(model), "the cat", program=ENDLESS) as process:
             assert process.stdout.read(1)  # it has begun
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=120)
         assert process.returncode == 130
         assert b"Traceback" not in err
         assert err.endswith(b"\ninterrupted\n")
@@ -451,14 +451,14 @@ class TestProcesses:
         with command(name, str(model), *(["x"] if name == "generate" else [])) as process:
             process.stdout.close()
             err = process.stderr.read()
-            process.wait(timeout=60)
+            process.wait(timeout=120)
         assert process.returncode == 141
         assert b"Traceback" not in err
         assert b"rror" not in err
 
     def test_a_terminal_without_our_letters(self, model: Path) -> None:
         with command("inspect", str(model), PYTHONIOENCODING="ascii") as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=120)
         assert (process.returncode, err) == (0, b"")
         assert rb"64 \xd7 64" in out
         out.decode("ascii")

