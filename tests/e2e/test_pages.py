@@ -16,6 +16,14 @@ Open = Callable[..., Visit]
 # sphinx-thebe emits one script twice; the second copy only repeats a constant.
 HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
 
+# Answers and solutions are folded away; what is wrong inside them counts as well.
+UNFOLD = """() => {
+  document.querySelectorAll(".toggle-hidden").forEach(e => e.classList.remove("toggle-hidden"));
+  document.querySelectorAll("details").forEach(e => (e.open = true));
+  // Text that fades in is faint while it does.
+  return Promise.all(document.getAnimations().map(a => a.finished)).then(() => true);
+}"""
+
 LAYOUT = """() => {
   const article = document.querySelector("article.bd-article") ?? document.body;
   const images = [...article.querySelectorAll("img")];
@@ -93,6 +101,7 @@ def test_page(name: str, width: int, scheme: str, visit: Open) -> None:
     seen = visit(name, width, scheme)
     assert seen.outside == [], "a page must not ask the network for anything"
     assert [text for text in seen.complaints if HARMLESS not in text] == []
+    seen.page.evaluate(UNFOLD)
     layout: dict[str, Any] = seen.page.evaluate(LAYOUT)
     assert layout == {
         "sideways": 0,
