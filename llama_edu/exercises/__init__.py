@@ -10,12 +10,12 @@ every known wrong answer and accepts at least two correct ones. Solutions stand 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llama_edu.exercises import ch01_bytes, ch06_scores, ch10_generate, progress
+from llama_edu.exercises import ch01_bytes, ch06_scores, ch10_generate, ch11_sampling, progress
 from llama_edu.exercises.exercise import Exercise, Verdict
 
 __all__ = ["Check", "check"]
 
-CHAPTERS = (ch01_bytes, ch06_scores, ch10_generate)
+CHAPTERS = (ch01_bytes, ch06_scores, ch10_generate, ch11_sampling)
 
 
 class Check:
