@@ -10,6 +10,7 @@ from __future__ import annotations
 WORDS = {
     "sky": ["sunny", "windy", "rainy", "cold", "warm", "bright", "foggy", "frosty", "cloudy"],
     "hour": ["morning", "afternoon", "evening", "day"],
+    "when": ["One <sky> <hour>", "One <sky> <hour> near the {place}", "One <hour> by the {place}"],
     "near": ["near", "by", "close to", "not far from"],
     "food": ["apple pie", "warm soup", "fresh bread", "honey cake", "sweet berries", "pancakes"],
     "family": ["family", "parents", "three sisters", "two brothers", "many cousins"],
@@ -48,17 +49,18 @@ OPENINGS = {
         "There [once lived|was once] {a trait} {kind} called {name} who [loved|liked] to <play>."
         " {His} home was <near> the {place}.",
         "Everyone <near> the {place} knew {name}, the {trait} {kind}.",
-        "Far away, <near> the {place}, {a trait} {kind} called {name} lived with {his} <family>.",
+        "Far away, [near|by|close to] the {place}, {a trait} {kind} called {name} lived with"
+        " {his} <family>.",
         "This is the story of {name}, {a trait} {kind} who lived <near> the {place}.",
         "Do you know {name}, the {trait} {kind} from the {place}? {He} [loved|liked] to <play>.",
         "Down by the {place} lived {a trait} {kind} called {name}[, who liked to <play>|].",
         "Of all the animals <near> the {place}, none was as {trait} as {name} the {kind}.",
     ],
     "aside": [
-        "{name} [loved|liked] to <play> and to <play_too>.",
+        "{name} [loved|liked] to <play> by the {place} and to <play_too>.",
         "Most of all, {he} liked to <play> when it was <sky>.",
-        "On <sky> days {name} would <play> until [noon|dark].",
-        "Once {he} saw <a_colour> <sight> and [followed|watched|drew] it all <hour>.",
+        "On <sky> days {name} would <play> near the {place} until [noon|dark].",
+        "Once {he} saw <a_colour> <sight> by the {place} and [followed|watched] it all <hour>.",
         "That <hour> <a_colour> <sight> made {him} laugh.",
     ],
     "treasure": [
@@ -74,10 +76,10 @@ OPENINGS = {
 
 HELP = {
     "meet": [
-        "<soon> <an_old> {helper} came by.",
-        "On the path {he} met <an_old> {helper}.",
-        "<An_old> {helper} [heard|saw] {him} and [stopped|came closer].",
-        "Luckily, <an_old> {helper} was [resting|sitting|working] nearby.",
+        "<soon> <an_old> {helper} came [by|walking from the {place}].",
+        "On the [path|way] to the {place} {he} met <an_old> {helper}.",
+        "<An_old> {helper} from the {place} [heard|saw] {him} and [stopped|came closer].",
+        "Luckily, <an_old> {helper} was [resting|sitting|working] near the {place}.",
     ],
     "ask": [
         '"Why are you so <sad>, {name}?" asked the {helper}.',
@@ -105,14 +107,14 @@ PLOTS = {
         "<treasure> <lose> <sadness> <search> <meet> <tell> <find> <thanks>",
     ],
     "lose": [
-        "One <sky> <hour>, {he} was <playing> and lost the {object}.",
+        "<when>, {he} was <playing> and lost the {attribute} {object}.",
         "But one <sky> <hour> the {attribute} {object} was [gone|nowhere to be seen].",
-        "One <sky> <hour>, the {attribute} {object} [slipped|fell] out of {his} [hands|pocket],"
+        "<when>, the {attribute} {object} [slipped|fell] out of {his} [hands|pocket],"
         " and {name} did not notice.",
         "Then, on a <sky> <hour>, {name} forgot where {he} had put the {attribute} {object}.",
     ],
     "search": [
-        "{name} looked <indoors> and <indoors_too>, but the {object} was not there.",
+        "{name} looked <indoors> and <indoors_too>, but the {attribute} {object} was not there.",
         '"Where is my {attribute} {object}?" <cried> {name}.',
         "{He} searched [all day|for hours|everywhere] but could not find the {attribute} {object}.",
     ],
@@ -131,8 +133,8 @@ PLOTS = {
         "<treasure> <blown> <reach> <meet> <plead> <fetch> <thanks>",
     ],
     "blown": [
-        "One <sky> <hour>, the wind blew the {attribute} {object} {perch}.",
-        "One <sky> <hour>, {name} threw the {object} too far, and it [flew|went] {perch}.",
+        "<when>, the wind blew the {attribute} {object} {perch}.",
+        "<when>, {name} threw the {attribute} {object} too far, and it [flew|went] {perch}.",
         "But one <hour> a [naughty|cheeky] magpie took the {attribute} {object} and dropped it"
         " {perch}.",
     ],
@@ -143,7 +145,7 @@ PLOTS = {
     ],
     "plead": [
         '"Please help me get my {attribute} {object}," {he} <said>.',
-        '"My {object} went {perch}," <said> {name}.',
+        '"My {attribute} {object} went {perch}," <said> {name}.',
     ],
     "fetch": [
         "The {helper} [reached up|took a rope|took a ladder] and brought the {attribute} {object}"
@@ -158,15 +160,15 @@ PLOTS = {
         "<treasure> <break> <try> <sadness> <meet> <confess> <mend> <thanks>",
     ],
     "break": [
-        "One <sky> <hour>, {he} [tripped|stumbled|slipped], and the {attribute} {object} broke.",
-        "But one <hour> {name} sat on the {object} by mistake, and it cracked.",
+        "<when>, {he} [tripped|stumbled|slipped], and the {attribute} {object} broke.",
+        "But one <hour> {name} sat on the {attribute} {object} by mistake, and it cracked.",
         "While {he} was <playing>, the {attribute} {object} fell and broke [in two|to pieces].",
     ],
     "try": [
         "{He} tried to [mend|repair|fix] the {attribute} {object} with <tool>, but it did not"
         " [hold|work].",
         '"I cannot [mend|repair|fix] it," {name} <said>.',
-        "{name} [turned|shook] the {object} this way and that, but it stayed broken.",
+        "{name} [turned|shook] the {attribute} {object} this way and that, but it stayed broken.",
     ],
     "confess": [
         '"I broke my {attribute} {object}," <said> {name}.',
@@ -185,18 +187,19 @@ PLOTS = {
         "<see> <poor> <long> <sadness> <meet> <ask> <work> <earn> <thanks>",
     ],
     "see": [
-        "One <sky> <hour>, {name} saw {a attribute} {object} in a [shop|window|stall].",
+        "<when>, {name} saw {a attribute} {object} in a [shop|window|stall].",
         "In a shop window {he} saw {a attribute} {object} that [sparkled|shone|glowed].",
         "On a <sky> <hour> {he} found a shop that sold only one thing: {a attribute} {object}.",
     ],
     "long": [
         '"I wish I had that {attribute} {object}," <said> {name}.',
         "{He} dreamed of the {attribute} {object} all night.",
-        "{name} wanted the {object} more than anything.",
+        "{name} wanted the {attribute} {object} more than anything.",
     ],
     "poor": [
         "But {he} had no [money|coins].",
-        "But the {object} cost [ten|twenty|five] coins, and {name} had only [one|two|three].",
+        "But the {attribute} {object} cost [ten|twenty|five] coins, and {name} had only"
+        " [one|two|three].",
         "There was not a single coin in {his} pocket.",
     ],
     "work": [
@@ -214,7 +217,7 @@ PLOTS = {
         "<birthday> <make> <trouble> <sadness> <meet> <ask> <advice> <save> <thanks>",
     ],
     "birthday": [
-        "One <sky> <hour>, {name} remembered that {his} {relative} would soon have a birthday.",
+        "<when>, {name} remembered that {his} {relative} would soon have a birthday.",
         "{name} wanted to surprise {his} {relative}.",
         '"What can I give my {relative}?" {name} wondered.',
     ],
@@ -225,12 +228,12 @@ PLOTS = {
     ],
     "hide": [
         "{He} hid the {attribute} {object} {spot}.",
-        "At night {he} hid the {object} {spot}, so that nobody would see it.",
+        "At night {he} hid the {attribute} {object} {spot}, so that nobody would see it.",
     ],
     "trouble": [
         "But in the [night|evening|morning] the rain came, and the {attribute} {object}"
         " got wet and dirty.",
-        "But then {he} spilled [milk|juice|ink] on the {object}.",
+        "But then {he} spilled [milk|juice|ink] on the {attribute} {object}.",
         "But a strong wind blew, and the {attribute} {object} was covered in [mud|dust|sand].",
     ],
     "advice": [
@@ -240,7 +243,7 @@ PLOTS = {
     ],
     "save": [
         "They [washed|cleaned|brushed] the {attribute} {object} until it shone.",
-        "Together they [washed|cleaned|brushed] the {object} and hung it in the sun.",
+        "Together they [washed|cleaned|brushed] the {attribute} {object} and hung it in the sun.",
         "<soon> the {attribute} {object} looked better than before.",
     ],
     "found": [
@@ -248,18 +251,18 @@ PLOTS = {
         "<discover> <owner> <tempt> <meet> <ask> <mine> <return> <reward>",
     ],
     "discover": [
-        "One <sky> <hour>, {name} found {a attribute} {object} {spot}.",
+        "<when>, {name} found {a attribute} {object} {spot}.",
         "While {he} was <playing>, {he} saw something {spot}. It was {a attribute} {object}!",
         "On a <sky> <hour> {name} looked {spot} and saw {a attribute} {object}.",
     ],
     "tempt": [
         '"I would like to keep this {attribute} {object}," {he} thought.',
         "{name} held the {attribute} {object} up to the light.",
-        "How {name} wanted to keep the {object}!",
+        "How {name} wanted to keep the {attribute} {object}!",
     ],
     "owner": [
         '"But somebody must miss it," {name} <said>.',
-        "But {he} knew that the {object} was not {his} own.",
+        "But {he} knew that the {attribute} {object} was not {his} own.",
         "{He} asked [everyone|all {his} friends] who had lost {a attribute} {object}.",
     ],
     "mine": [
@@ -268,12 +271,12 @@ PLOTS = {
         "The {helper} was looking for {a attribute} {object}.",
     ],
     "return": [
-        "{name} gave the {object} back at once.",
+        "{name} gave the {attribute} {object} back at once.",
         '"Here it is," <replied> {name} with a smile.',
         "{He} was <sad> for a moment, but {he} gave the {attribute} {object} back.",
     ],
     "reward": [
-        '"You are honest, {name}. Keep the {object}," <replied> the {helper}.',
+        '"You are honest, {name}. Keep the {attribute} {object}," <replied> the {helper}.',
         "The {helper} was so <glad> that {name} got the {attribute} {object} as a present.",
         '"I am too old for it," <replied> the {helper}. "Now the {attribute} {object} is yours."',
     ],
@@ -284,12 +287,12 @@ PLOTS = {
     "storm": [
         "One <hour> a [terrible|great|wild] storm came.",
         "One <sky> night there was a [strange|loud|deep] noise outside.",
-        "One <sky> <hour>, {name} lost {his} way in the [dark|fog|snow].",
+        "<when>, {name} lost {his} way in the [dark|fog|snow].",
     ],
     "fear": [
         "{name} was afraid and held the {attribute} {object} tight.",
         '"I am [scared|frightened|afraid]," {he} whispered to the {attribute} {object}.',
-        "{He} hid {spot} with the {object} and [shook|trembled|shivered].",
+        "{He} hid {spot} with the {attribute} {object} and [shook|trembled|shivered].",
     ],
     "comfort": [
         '"[Sing|Count|Breathe] with me, {name}," <replied> the {helper}.',
@@ -311,8 +314,9 @@ PLOTS = {
         "<treasure> <encounter> <need> <offer> <use> <back>",
     ],
     "encounter": [
-        "One <sky> <hour>, {name} met <an_old> {helper}.",
-        "One <sky> <hour>, <an_old> {helper} knocked at the door.",
+        "<when>, {name} met <an_old> {helper}.",
+        "On the [path|way] to the {place} {name} met <an_old> {helper}.",
+        "<when>, <an_old> {helper} knocked at the door.",
         "While {he} was <playing>, {name} heard <an_old> {helper} crying.",
     ],
     "need": [
@@ -332,8 +336,8 @@ PLOTS = {
     ],
     "use": [
         "The {helper} was <glad> and [sang|danced|laughed] all <hour>.",
-        "The {object} was just what the {helper} needed.",
-        "How <glad> the {helper} was with the {object}!",
+        "The {attribute} {object} was just what the {helper} needed.",
+        "How <glad> the {helper} was with the {attribute} {object}!",
     ],
     "back": [
         "The next <hour> the {helper} brought the {attribute} {object} back, with <food>.",
@@ -345,7 +349,7 @@ PLOTS = {
 
 ENDINGS = {
     "homeward": [
-        "{name} <went> back to the {place} with the {attribute} {object} [<carry>|{his} own way].",
+        "{name} <went> back to the {place} with the {attribute} {object} <carry>.",
         "Then {he} carried the {attribute} {object} home to the {place}.",
         "They <went> home to the {place} together, and {name} carried the {attribute} {object}.",
         "Back [near|by|at] the {place}, {name} showed the {attribute} {object} to {his} <family>.",
