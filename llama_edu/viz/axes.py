@@ -47,7 +47,7 @@ _AXES = (
     Axis("seq", "s", "#1568e8", "#77a8ff", "//", "tokens in this call"),
     Axis("past", "p", "#1f6285", "#83e0ff", "..", "positions already cached"),
     Axis("total_seq", "t", "#24148f", "#7d78c0", "||", "past + seq: all positions one can look at"),
-    Axis("hidden_size", "m", "#4f1a96", "#9a6cbc", "--", "width of the residual stream"),
+    Axis("hidden_size", "m", "#4f1a96", "#9e72bf", "--", "width of the residual stream"),
     Axis("intermediate_size", "f", "#bc3f98", "#f09ac4", "++", "width inside the MLP"),
     Axis("n_heads", "h", "#432722", "#ffdcb7", "xx", "query heads = n_kv_heads × n_groups"),
     Axis("n_kv_heads", "k", "#9a1408", "#e5562f", "oo", "key/value heads = KV groups"),

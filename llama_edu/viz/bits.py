@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
-from llama_edu.viz.figure import MUTED, PAPER, WIDTH, Picture, board, box, picture, write
+from llama_edu.viz.figure import MUTED, PAPER, WIDTH, Number, Picture, board, box, picture, write
 
 __all__ = ["dtype_bits"]
 
@@ -25,13 +25,13 @@ class _Format:
     mantissa: int
     note: str
 
-    def bits(self, value: float) -> str:
+    def bits(self, value: Number) -> str:
         with np.errstate(over="ignore"):  # 70,000 is ∞ in float16, and the figure says so
             stored = np.array(value, dtype=np.float32).astype(self.dtype)
         size = self.dtype.itemsize
         return f"{int.from_bytes(stored.tobytes(), 'little'):0{8 * size}b}"
 
-    def stored(self, value: float) -> float:
+    def stored(self, value: Number) -> float:
         return float(
             np.array(int(self.bits(value), 2), dtype=f"u{self.dtype.itemsize}").view(self.dtype)
         )
@@ -45,7 +45,7 @@ FORMATS = (
 
 
 @picture
-def dtype_bits(value: float) -> Picture:
+def dtype_bits(value: Number) -> Picture:
     """Sign, exponent and mantissa of one number in float32, bfloat16 and float16.
 
     Under each row of bits stands what it is worth, and how far that is from `value`. Raises
@@ -71,7 +71,7 @@ def dtype_bits(value: float) -> Picture:
     return Picture(figure, alt=alt, caption=caption)
 
 
-def _bits_row(ax: Axes, y: float, form: _Format, value: float) -> None:
+def _bits_row(ax: Axes, y: float, form: _Format, value: Number) -> None:
     write(ax, 0.15, y + 0.14, form.name, 11.5, weight="bold")
     sizes = f"1 + {form.exponent} + {form.mantissa} bits"
     note = f"{sizes}: {form.note}" if form.note else sizes
@@ -85,7 +85,7 @@ def _bits_row(ax: Axes, y: float, form: _Format, value: float) -> None:
     write(ax, 0.15, y + 1.06, _error(form, value), 9.5, color=MUTED)
 
 
-def _worth(form: _Format, value: float) -> str:
+def _worth(form: _Format, value: Number) -> str:
     """The stored number as sign × power of two × mantissa."""
     bits, stored = form.bits(value), form.stored(value)
     sign = "−" if bits[0] == "1" else "+"
@@ -100,10 +100,10 @@ def _worth(form: _Format, value: float) -> str:
     return f"{sign} 2{_superscript(power)} × {whole + fraction:.9g} = {_short(stored)}"
 
 
-def _error(form: _Format, value: float) -> str:
+def _error(form: _Format, value: Number) -> str:
     bias = 2 ** (form.exponent - 1) - 1
     field = int(form.bits(value)[1 : 1 + form.exponent], 2)
-    error = abs(form.stored(value) - value)
+    error = abs(form.stored(value) - float(value))
     if not np.isfinite(error):
         return "too large for this format"
     exponent = f"exponent {field} − {bias} = {_short(field - bias)}"
@@ -116,5 +116,5 @@ def _superscript(power: int) -> str:
     return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _short(value: float, digits: int = 9) -> str:
+def _short(value: Number, digits: int = 9) -> str:
     return f"{value:.{digits}g}".replace("-", "−")

@@ -5,6 +5,7 @@ from the sizes, to stand beside what was measured.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -157,7 +158,7 @@ def _growth_lines(
         ax.plot([0, longest], [0, most * ratio], color=MUTED, lw=1.6, ls=(0, (4, 3)))
         words = f"one KV head per query head: {ratio:g} ×"
         place, shift = (longest * 0.62, most * ratio * 0.62), (-8, 6)
-        style = {"ha": "right", "fontsize": 9.5, "color": MUTED}
+        style: dict[str, Any] = {"ha": "right", "fontsize": 9.5, "color": MUTED}
         ax.annotate(words, place, shift, textcoords="offset points", **style)
     ax.plot([0, longest], [0, most], color=color, lw=2)
     ax.plot(lengths, nbytes, "o", color=color, ms=6, mec=PAPER)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
 from llama_edu.viz.axes import axis
-from llama_edu.viz.figure import INK, MUTED, WIDTH, Picture, board, box, picture, write
+from llama_edu.viz.figure import INK, MUTED, WIDTH, Number, Picture, board, box, picture, write
 from llama_edu.viz.labels import TokenBytes, shortened, token_label, token_labels
 
 __all__ = ["probability_bars"]
@@ -84,12 +84,12 @@ def _names(names: TokenBytes | Sequence[str | bytes], ids: np.ndarray, count: in
     return [token_label(names[i]) for i in ids.tolist()]
 
 
-def _share(value: float) -> str:
+def _share(value: Number) -> str:
     return "<0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
 
 
 def _bar(
-    ax: Axes, row: int, label: str, value: float, scale: float, color: str, *, is_chosen: bool
+    ax: Axes, row: int, label: str, value: Number, scale: Number, color: str, *, is_chosen: bool
 ) -> None:
     y, weight = 0.27 + 0.3 * row, "bold" if is_chosen else "normal"
     write(ax, 1.45, y, shortened(label, 14), 11, ha="right", weight=weight)
@@ -102,7 +102,7 @@ def _bar(
 
 def _bars_alt(
     rows: list[tuple[str, float, int]],
-    rest: float,
+    rest: Number,
     count: int,
     chosen: int | None,
     kept: int | None,

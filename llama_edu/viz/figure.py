@@ -54,6 +54,9 @@ _STYLE = {
     "figure.facecolor": PAPER,
 }
 
+# In a signature "float" lets no int in when types are checked at run time.
+Number = float | int | np.floating
+
 P = ParamSpec("P")
 
 
@@ -132,30 +135,31 @@ def _flattened(pixels: Image.Image) -> Image.Image:
     return flat
 
 
-def board(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
+def board(height: Number, width: Number = WIDTH) -> tuple[Figure, Axes]:
     """An empty drawing whose coordinates are inches from its top left corner."""
-    figure = Figure(figsize=(width, height))
+    size = float(width), float(height)
+    figure = Figure(figsize=size)
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    ax.set_xlim(0.0, width)
-    ax.set_ylim(height, 0.0)
+    ax.set_xlim(0.0, size[0])
+    ax.set_ylim(size[1], 0.0)
     ax.axis("off")
     return figure, ax
 
 
-def panel(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+def panel(figure: Figure, x: Number, y: Number, width: Number, height: Number) -> Axes:
     """Axes of their own whose top left corner is at inches (x, y) of a board."""
     across, down = figure.get_size_inches()
     return figure.add_axes((x / across, 1 - (y + height) / down, width / across, height / down))
 
 
-def write(ax: Axes, x: float, y: float, text: str, size: float = 10.0, **style: object) -> None:
+def write(ax: Axes, x: Number, y: Number, text: str, size: Number = 10.0, **style: object) -> None:
     """Text at inches (x, y); left-aligned and vertically centred unless told otherwise."""
     options: dict[str, object] = {"ha": "left", "va": "center", "color": INK} | style
     ax.text(x, y, text, fontsize=size, parse_math=False, **options)  # type: ignore[arg-type]
 
 
 def box(
-    ax: Axes, x: float, y: float, width: float, height: float, face: str, **style: object
+    ax: Axes, x: Number, y: Number, width: Number, height: Number, face: str, **style: object
 ) -> Rectangle:
     """A filled rectangle whose top left corner is at inches (x, y)."""
     options: dict[str, object] = {"edgecolor": FAINT, "linewidth": 0.8} | style
@@ -165,7 +169,7 @@ def box(
 
 
 def tag(
-    ax: Axes, x: float, y: float, name: str, note: int | str | None = None, **style: object
+    ax: Axes, x: Number, y: Number, name: str, note: int | str | None = None, **style: object
 ) -> None:
     """An axis as a coloured tag at inches (x, y): its letter, then its name and size, or a note."""
     known = axis(name)
@@ -177,7 +181,7 @@ def tag(
     write(ax, x, y, text, points, **(options | {"color": PAPER, "bbox": frame}))
 
 
-def rounded(ax: Axes, x: float, y: float, width: float, height: float, **style: object) -> None:
+def rounded(ax: Axes, x: Number, y: Number, width: Number, height: Number, **style: object) -> None:
     """A rectangle with round corners whose top left corner is at inches (x, y)."""
     shape = "round,pad=0,rounding_size=0.06"
     ax.add_patch(

@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, Normalize, PowerNorm, to_rgb
 from matplotlib.figure import Figure
 
 from llama_edu.viz.axes import SCORES_MAP, WEIGHTS_MAP
-from llama_edu.viz.figure import FAINT, INK, MUTED, PAPER, box, panel
+from llama_edu.viz.figure import FAINT, INK, MUTED, PAPER, Number, box, panel
 from llama_edu.viz.labels import shortened
 
 __all__ = [
@@ -37,13 +37,13 @@ FUTURE = "#f4f5f7"
 WEIGHTS_NORM: Normalize = PowerNorm(0.5, vmin=0.0, vmax=1.0)
 
 
-def percent(weight: float) -> str:
+def percent(weight: Number) -> str:
     """A weight as the reader sees it: `31 %`, `<1 %`, `0 %`."""
     rounded = round(100 * float(weight))
     return "<1 %" if rounded == 0 and weight > 0 else f"{rounded} %"
 
 
-def signed(number: float, digits: int = 2) -> str:
+def signed(number: Number, digits: int = 2) -> str:
     """A number with a real minus sign, and no minus before what rounds to 0."""
     return f"{round(float(number), digits) + 0.0:.{digits}f}".replace("-", "−")
 

@@ -7,7 +7,8 @@ figures' font cannot be trusted with, are shown as hexadecimal bytes.
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from operator import index
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 from llama_edu.errors import InputError
 
@@ -66,9 +67,9 @@ def _hex(data: bytes) -> str:
     return f"<{data.hex().upper()}>"
 
 
-def token_labels(tokenizer: TokenBytes, token_ids: Iterable[int]) -> list[str]:
+def token_labels(tokenizer: TokenBytes, token_ids: Iterable[SupportsIndex]) -> list[str]:
     """The labels of `token_ids`, from the bytes the tokenizer knows them by."""
-    return [token_label(tokenizer.token_bytes(int(token_id))) for token_id in token_ids]
+    return [token_label(tokenizer.token_bytes(index(token_id))) for token_id in token_ids]
 
 
 def checked_labels(tokens: Sequence[str | bytes], count: int, axis_name: str) -> list[str]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from llama_edu.errors import InputError
 from llama_edu.viz.axes import SCORES_MAP, WEIGHTS_MAP
-from llama_edu.viz.figure import WIDTH, Picture, board, panel, picture, write
+from llama_edu.viz.figure import WIDTH, Number, Picture, board, panel, picture, write
 from llama_edu.viz.heatmap import (
     WEIGHTS_NORM,
     cell_numbers,
@@ -108,7 +108,7 @@ def _stage(
     write(ax, left + width + 0.15, top + 0.34, words, 10, va="top", linespacing=1.4)
 
 
-def _cell_text(value: float, is_weight: bool, is_future: bool) -> str:
+def _cell_text(value: Number, is_weight: bool, is_future: bool) -> str:
     if is_future:
         return "0" if is_weight else "−∞"
     return f"{100 * value:.0f}" if is_weight else signed(value, 1)
