@@ -125,6 +125,11 @@ PRECISIONS: dict[str, Precision] = {
 }
 """The precisions a model can be loaded in, by name."""
 
+LARGEST = {
+    "F32": "3.40e38, the end of float32",
+    "BF16": "3.39e38, the end of bfloat16",
+    "F16": "65504, the end of float16",
+}
 CACHE_FORMATS = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
 
 
@@ -152,15 +157,19 @@ def precision_named(name: str, cache_dtype: str | None = None) -> Precision:
 def rounded(array: Float[np.ndarray, "*shape"], name: str) -> Float[np.ndarray, "*shape"]:
     """The array in the format called `name`, each number to the nearest one the format has.
 
-    An array of that format already comes back as it is, not copied. Raises `NumericsError` if a
-    finite number is too large for the format: float16 ends at 65504, bfloat16 where float32 does.
+    An array of that format already comes back as it is, not copied, unless its numbers straddle
+    machine words, as a file may lay them out: every product would copy them again. Raises
+    `NumericsError` if a finite number is too large for the format: float16 ends at 65504,
+    bfloat16 just before float32 does.
     """
     dtype = DTYPES[name]
     if array.dtype == dtype:
-        return array
+        return np.require(array, requirements=["ALIGNED"])
     with np.errstate(over="ignore"):
         narrow = array.astype(dtype)
-    if dtype_name(dtype) == "F16" and np.isinf(narrow).sum() > np.isinf(to_float32(array)).sum():
-        largest = float(np.max(np.abs(to_float32(array))))
-        raise NumericsError(f"expected numbers up to 65504, the end of float16, got {largest:g}")
+    # Float32 holds what anything narrower can, so loading a 16-bit checkpoint skips the search.
+    may_overflow = name != "F32" or array.itemsize > narrow.itemsize
+    if may_overflow and np.any(np.isinf(narrow) & np.isfinite(array)):
+        largest = float(np.max(np.abs(array[np.isfinite(array)])))
+        raise NumericsError(f"expected numbers up to {LARGEST[name]}, got {largest:g}")
     return narrow

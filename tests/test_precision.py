@@ -1,6 +1,7 @@
 """Number formats: every bit pattern of every float, by the arithmetic of its definition."""
 
 import math
+import re
 
 import ml_dtypes
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_edu.errors import InputError
-from llama_edu.precision import DTYPES, dtype_name, is_float, to_float32
+from llama_edu.errors import InputError, NumericsError
+from llama_edu.precision import DTYPES, dtype_name, is_float, rounded, to_float32
 
 # Sign bit, exponent bits, mantissa bits, exponent bias; and the patterns that stand for no number.
 # IEEE 754 for F16; for BF16 the upper half of a float32; for the 8-bit ones, Micikevicius et al.
@@ -158,3 +159,59 @@ def test_bfloat16_is_a_float32_with_half_its_bits(x):
     bits = np.array([x], dtype=np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
     kept = bits.view(np.float32)
     assert to_float32(kept.astype(DTYPES["BF16"])).view(np.uint32)[0] == bits[0]
+
+
+# Rounding to the format a precision keeps
+
+KEPT = ["F32", "BF16", "F16"]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_in_the_format_comes_back_as_it_is_unless_it_straddles_words(name):
+    stored = np.arange(6, dtype=np.float32).astype(DTYPES[name])
+    assert rounded(stored, name) is stored
+    raw = np.frombuffer(b"\0" + stored.tobytes(), dtype=np.uint8)[1:]
+    copied = rounded(raw.view(DTYPES[name]), name)
+    assert copied.flags.aligned
+    assert copied.dtype == DTYPES[name]
+    assert copied.tolist() == stored.tolist()
+
+
+def test_rounding_goes_to_the_nearest_and_ties_to_even():
+    step = 2.0**-7  # between 1 and 2, bfloat16 has 7 bits of mantissa
+    x = np.array(
+        [1, 1 + step / 2, 1 + step * 0.51, 1 + step * 1.5, -1 - step / 2], dtype=np.float32
+    )
+    assert rounded(x, "BF16").tolist() == [1, 1, 1 + step, 1 + 2 * step, -1]
+    assert rounded(x, "BF16").dtype == DTYPES["BF16"]
+    step = 2.0**-10
+    x = np.array([1 + step / 2, 1 + step * 1.5, 65519.0, 1e-8], dtype=np.float32)
+    assert rounded(x, "F16").tolist() == [1, 1 + 2 * step, 65504, 0]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "name", "message"),
+    [
+        (65520.0, "F32", "F16", "expected numbers up to 65504, the end of float16, got 65520"),
+        (-1e5, "F64", "F16", "expected numbers up to 65504, the end of float16, got 100000"),
+        (1e5, "BF16", "F16", "expected numbers up to 65504, the end of float16, got 99840"),
+        (3.4e38, "F32", "BF16", "expected numbers up to 3.39e38, the end of bfloat16, got 3.4e+38"),
+        (1e39, "F64", "BF16", "expected numbers up to 3.39e38, the end of bfloat16, got 1e+39"),
+        (1e39, "F64", "F32", "expected numbers up to 3.40e38, the end of float32, got 1e+39"),
+    ],
+)
+def test_numbers_past_the_end_of_a_format_are_refused(value, dtype, name, message):
+    array = np.array([1.0, value, 0.5], dtype=np.float64).astype(DTYPES[dtype])
+    with pytest.raises(NumericsError, match=re.escape(message)):
+        rounded(array, name)
+
+
+@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("dtype", ["F64", "F32", "BF16", "F16"])
+def test_the_largest_number_fits_and_infinity_stays(name, dtype):
+    largest = min(float(ml_dtypes.finfo(DTYPES[n]).max) for n in (name, dtype))
+    if {name, dtype} == {"F16", "BF16"}:
+        largest = 255 * 256.0  # eight bits of float16's eleven: the largest that both have
+    stored = np.array([largest, -np.inf, np.nan], dtype=np.float64).astype(DTYPES[dtype])
+    got = rounded(stored, name).astype(np.float64)
+    np.testing.assert_array_equal(got, [largest, -np.inf, np.nan])
