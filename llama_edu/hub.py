@@ -103,9 +103,12 @@ def known_names() -> tuple[str, ...]:
 def locate(name_or_directory: str | os.PathLike[str]) -> Path:
     """The directory of a known model, or the given directory itself.
 
-    A known name wins over a directory of that name; write `./story` for the directory.
+    A known name wins over a directory of that name; for the directory write "./story", or pass a
+    `Path`, which is never taken for a name.
     Raises `HubError` for an unknown name, and for a known model that has not been fetched.
     """
+    if not isinstance(name_or_directory, str) and Path(name_or_directory).is_dir():
+        return Path(name_or_directory)
     name = os.fspath(name_or_directory)
     if name in EMBEDDED:
         directory = _embedded(name)

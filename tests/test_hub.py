@@ -123,7 +123,7 @@ class TestLocate:
         (tmp_path / NAME).mkdir()
         with pytest.raises(HubError, match="not on this computer"):
             hub.locate(NAME)
-        assert hub.locate(f"./{NAME}") == Path(NAME)
+        assert hub.locate(f"./{NAME}") == hub.locate(Path(NAME)) == Path(NAME)
 
     def test_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LLAMA_EDU_HOME", "~/models of mine")
