@@ -119,18 +119,17 @@ def _png(figure: Figure) -> bytes:
 
 def _flattened(pixels: Image.Image) -> Image.Image:
     """The picture in 256 colours, a third of the bytes: a notebook must stay small."""
-    counts = sorted(pixels.getcolors(maxcolors=1 << 24) or [], key=lambda e: (-e[0], e[1]))
-    colors = np.array([color for _, color in counts], dtype=np.int32)
-    common = colors[:FLAT_COLORS]
+    # One number per colour: 0xRRGGBB.
+    codes = np.asarray(pixels) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+    distinct, counts = np.unique(codes, return_counts=True)
+    colors = distinct[:, None] >> np.array([16, 8, 0], dtype=np.int32) & 255
+    common = colors[np.argsort(-counts, kind="stable")[:FLAT_COLORS]]
     shared = pixels.quantize(256 - len(common), Image.Quantize.MAXCOVERAGE, dither=NO_DITHER)
     others = np.reshape(shared.getpalette() or [], (-1, 3))
     palette = np.concatenate([common, others], dtype=np.int32)
     # Pillow can map to a palette, too, but so coarsely that white would come out grey.
-    nearest = ((colors[:, None] - palette) ** 2).sum(axis=-1).argmin(axis=1)
-    pack = np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
-    index_of = np.zeros(1 << 24, dtype=np.uint8)
-    index_of[colors @ pack] = nearest
-    flat = Image.fromarray(index_of[np.asarray(pixels) @ pack])
+    nearest = ((colors[:, None] - palette) ** 2).sum(axis=-1).argmin(axis=1).astype(np.uint8)
+    flat = Image.fromarray(nearest[np.searchsorted(distinct, codes)])
     flat.putpalette(palette.astype(np.uint8).tobytes())
     return flat
 
