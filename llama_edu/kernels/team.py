@@ -9,6 +9,7 @@ pieces they meet at a barrier: a counter in memory that all of them add to and w
 # mypy: disable-error-code="import-untyped, import-not-found"
 
 import os
+import queue
 import sys
 import threading
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from llama_edu.kernels.vectors import compiled, count_up, peek
 
 __all__ = ["Team", "default_threads", "meet"]
 
+Job = tuple[Callable[..., object], tuple[Any, ...]]
 MOST_THREADS = 8  # beyond a few, they wait for memory together
-PATIENCE = 4000  # looks at the counter before letting another program have the processor
+PATIENCE = 100_000  # looks at the counter, some 0.1 ms, before letting another program run
 
 if sys.platform == "win32":
 
@@ -67,53 +69,45 @@ class Team:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
         self._turn = threading.Lock()
-        self._workers: list[_Worker] = []
+        self._jobs: list[queue.SimpleQueue[Job | None]] = []
         self._process = 0
+        # One counter per number of threads, a line of memory each. They only ever grow, and stay
+        # as long as the team: a thread may still look at one when the others have gone on.
+        self._counters = np.zeros((self.threads + 1, 8), dtype=np.int64)
 
     def run(self, kernel: Callable[..., object], *arguments: Any, threads: int = 0) -> None:
         """Run to the end on `threads` threads, by default all."""
         ranks = min(threads or self.threads, self.threads)
-        counter = np.zeros(1, dtype=np.int64)
-        address = counter.ctypes.data
+        address = self._counters[ranks].ctypes.data
         if ranks == 1 or not self._turn.acquire(blocking=False):
             kernel(*arguments, address, 0, 1)
             return
         try:
             self._start_workers()
             for rank in range(1, ranks):
-                self._workers[rank - 1].begin(kernel, (*arguments, address, rank, ranks))
+                self._jobs[rank - 1].put((kernel, (*arguments, address, rank, ranks)))
+            # It ends with a meeting, so when this returns the others are done as well.
             kernel(*arguments, address, 0, ranks)
-            for worker in self._workers[: ranks - 1]:
-                worker.finish()
         finally:
             self._turn.release()
 
     def _start_workers(self) -> None:
-        if self._process != os.getpid():
-            self._workers = [_Worker() for _ in range(self.threads - 1)]
-            self._process = os.getpid()
+        if self._process == os.getpid():
+            return
+        self._jobs = [queue.SimpleQueue() for _ in range(self.threads - 1)]
+        self._process = os.getpid()
+        self._counters[:] = 0
+        for jobs in self._jobs:
+            threading.Thread(target=_work, args=(jobs,), name="llama_edu", daemon=True).start()
+
+    def __del__(self) -> None:
+        for jobs in self._jobs:
+            jobs.put(None)
 
 
-class _Worker:
-    """One thread that waits for a kernel, runs it, and waits again."""
-
-    def __init__(self) -> None:
-        self._job: tuple[Callable[..., object], tuple[Any, ...]] | None = None
-        self._begin, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        threading.Thread(target=self._work, name="llama_edu kernel", daemon=True).start()
-
-    def begin(self, kernel: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        self._job = kernel, arguments
-        self._begin.release()
-
-    def finish(self) -> None:
-        self._done.acquire()
-
-    def _work(self) -> None:
-        while True:
-            self._begin.acquire()
-            assert self._job is not None
-            kernel, arguments = self._job
-            kernel(*arguments)
-            self._job = kernel = arguments = None  # type: ignore[assignment]
-            self._done.release()
+def _work(jobs: "queue.SimpleQueue[Job | None]") -> None:
+    """Run kernels as they come, until told to stop."""
+    while (job := jobs.get()) is not None:
+        kernel, arguments = job
+        kernel(*arguments)
+        del job, kernel, arguments  # or the last model would live as long as this thread
