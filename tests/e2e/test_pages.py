@@ -53,19 +53,24 @@ LAYOUT = """() => {
 FAINT_TEXT = """() => {
   const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
   const context = canvas.getContext("2d", { willReadFrequently: true });
+  const colors = new Map();
   const rgba = color => {
-    context.clearRect(0, 0, 1, 1);
-    context.fillStyle = color;
-    context.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
-    return [r, g, b, a / 255];
+    if (!colors.has(color)) {
+      context.clearRect(0, 0, 1, 1);
+      context.fillStyle = color;
+      context.fillRect(0, 0, 1, 1);
+      const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
+      colors.set(color, [r, g, b, a / 255]);
+    }
+    return colors.get(color);
   };
   const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+  const grounds = new Map([[null, [255, 255, 255]]]);
   const behind = element => {
-    const layers = [];
-    for (let up = element; up; up = up.parentElement)
-      layers.unshift(rgba(getComputedStyle(up).backgroundColor));
-    return layers.reduce((below, top) => over(top, below), [255, 255, 255]);
+    if (!grounds.has(element))
+      grounds.set(element,
+        over(rgba(getComputedStyle(element).backgroundColor), behind(element.parentElement)));
+    return grounds.get(element);
   };
   const luminance = color => color
     .map(c => c / 255)
