@@ -107,15 +107,14 @@ def locate(name_or_directory: str | os.PathLike[str]) -> Path:
     `Path`, which is never taken for a name.
     Raises `HubError` for an unknown name, and for a known model that has not been fetched.
     """
-    if not isinstance(name_or_directory, str) and Path(name_or_directory).is_dir():
-        return Path(name_or_directory)
     name = os.fspath(name_or_directory)
-    if name in EMBEDDED:
+    known = isinstance(name_or_directory, str) and name in known_names()
+    if known and name in EMBEDDED:
         directory = _embedded(name)
         if not _is_model(directory):
             raise HubError(f"expected the embedded model {name!r} in {directory}, got no files")
         return directory
-    if name in FETCHABLE:
+    if known:
         directory = _fetched(name)
         if not _is_model(directory):
             raise HubError(

@@ -108,6 +108,8 @@ class TestLocate:
             hub.locate("llama-9")
         with pytest.raises(HubError, match="got 'llama-9'"):
             hub.fetch("llama-9")
+        with pytest.raises(HubError, match="expected a directory"):
+            hub.locate(Path("story"))
 
     def test_not_fetched_says_how(self, home: Path) -> None:
         with pytest.raises(HubError, match=f"python -m llama_edu fetch {NAME}"):
