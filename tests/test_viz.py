@@ -21,6 +21,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from helpers import TINY, tiny_model
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -111,6 +112,11 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "block_grid by hand": lambda: viz.block_grid(2, 3, 4, 5, 6),
     "block_grid story": lambda: viz.block_grid(4, 2, 6, 6, 16),
     "block_grid decode": lambda: viz.block_grid(4, 2, 1, 12, 16),
+    "block_grid many": lambda: viz.block_grid(8, 4, 7, 30, 128),
+    "block_grid very many": lambda: viz.block_grid(2, 32, 3, 9, 64),
+    "block_grid one row of many": lambda: viz.block_grid(1, 12, 5, 5, 8),
+    "attention_maps one of each": lambda: viz.attention_maps(weights(1, 1, 1, 1), ["a"]),
+    "attention_maps 1x8": lambda: viz.attention_maps(weights(1, 8, 40, 40), words(40)),
     "block_grid smollm2": lambda: viz.block_grid(3, 3, 12, 12, 64),
     "attention_maps": lambda: viz.attention_maps(weights(4, 2, 6, 6), words(6), layer=0),
     "attention_maps decode": lambda: viz.attention_maps(decoded(4, 2, 6, 5), words(11)),
@@ -339,6 +345,20 @@ def test_all_words_are_on_the_page_and_large_enough(name: str) -> None:
         assert area.x1 <= width + 1, f"{said} falls off the right"
         assert area.y0 >= -1, f"{said} falls off the bottom"
         assert area.y1 <= height + 1, f"{said} falls off the top"
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nothing_is_drawn_beyond_the_page(name: str) -> None:
+    figure = drawn(name).figure
+    width, height = figure.bbox.size
+    renderer = figure.canvas.get_renderer()
+    for ax in figure.axes:
+        squares = [c for c in ax.collections if isinstance(c, PatchCollection)]
+        areas = [c.get_datalim(ax.transData).transformed(ax.transData) for c in squares]
+        areas += [a.get_window_extent(renderer) for a in (*ax.patches, *ax.lines, ax.patch)]
+        for area in areas:
+            assert -2 <= area.xmin <= area.xmax <= width + 2
+            assert -2 <= area.ymin <= area.ymax <= height + 2
 
 
 @pytest.mark.parametrize("name", PICTURES)

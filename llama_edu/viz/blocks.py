@@ -15,6 +15,8 @@ from llama_edu.viz.heads import TINTS, checked_groups
 __all__ = ["block_grid"]
 
 LEFT = 0.86  # inches; where the blocks begin, right of their row's name
+SPAN = WIDTH - LEFT - 0.15
+GRID_INDENT = 0.95  # of the grid of scores, for the names of its rows
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,14 @@ class _Blocks:
     head_dim: int
     position: float  # one position, down a block of q or k, or across a score matrix
     feature: float  # one entry of head_dim
-    gap: float = 0.07
+    gap: float  # between the heads of a group
+    group_gap: float  # between groups
+
+    @property
+    def pitch(self) -> float:
+        """From one score matrix to the next; enough for its name where the page allows it."""
+        room = (SPAN - GRID_INDENT + 0.1) / self.n_groups
+        return min(max(self.score_width + 0.3, 0.8), room)
 
     @property
     def head_width(self) -> float:
@@ -83,12 +92,16 @@ def _sized_blocks(
     n_kv_heads: int, n_groups: int, seq: int, total_seq: int, head_dim: int
 ) -> _Blocks:
     """The largest blocks that fit the page, positions drawn at one scale throughout."""
-    span, n_heads = WIDTH - LEFT - 0.15, n_kv_heads * n_groups
-    across = (span - 0.36 * n_groups) / (n_groups * total_seq)
+    n_heads = n_kv_heads * n_groups
+    gap, group_gap = min(0.07, 0.2 * SPAN / n_heads), min(0.17, 0.2 * SPAN / n_kv_heads)
+    free = SPAN - gap * n_heads - group_gap * n_kv_heads
+    column = (SPAN - GRID_INDENT) / n_groups
+    across = (column - min(0.3, 0.2 * column)) / total_seq
     down = 3.2 / (n_kv_heads * seq)
     position = min(0.15, 1.2 / total_seq, across, down)
-    feature = min(position, (span - 0.09 * n_heads - 0.1 * n_kv_heads) / (n_heads * head_dim))
-    return _Blocks(n_kv_heads, n_groups, seq, total_seq, head_dim, position, feature)
+    feature = min(position, free / (n_heads * head_dim))
+    sizes = (n_kv_heads, n_groups, seq, total_seq, head_dim)
+    return _Blocks(*sizes, position, feature, gap, group_gap)
 
 
 def _grid_block(
@@ -133,7 +146,7 @@ def _queries_and_keys(ax: Axes, b: _Blocks, q_top: float, k_top: float) -> None:
     write(ax, 0.12, q_top + b.rows / 2, "Q", 15, weight="bold")
     write(ax, 0.12, k_top + b.total_seq * b.position / 2, "K", 15, weight="bold")
     for group in range(b.n_kv_heads):
-        x = LEFT + group * (group_width + 0.17)
+        x = LEFT + group * (group_width + b.group_gap)
         middle = x + group_width / 2
         tint = TINTS[group % len(TINTS)]
         for j in range(b.n_groups):
@@ -156,9 +169,9 @@ def _queries_and_keys(ax: Axes, b: _Blocks, q_top: float, k_top: float) -> None:
 
 def _score_grid(ax: Axes, b: _Blocks, top: float) -> None:
     unit = (b.position, b.position)
-    across, down = max(b.score_width + 0.3, 0.8), b.rows + 0.36
-    left = LEFT + 0.95
-    right = left + (b.n_groups - 1) * across + b.score_width
+    down = b.rows + 0.36
+    left = LEFT + GRID_INDENT
+    right = left + (b.n_groups - 1) * b.pitch + b.score_width
     bottom = top + (b.n_kv_heads - 1) * down + b.rows
     write(ax, 0.12, top - 0.36, "Q @ Kᵀ", 13, weight="bold")
     for group in range(b.n_kv_heads):
@@ -166,9 +179,10 @@ def _score_grid(ax: Axes, b: _Blocks, top: float) -> None:
         tint = TINTS[group % len(TINTS)]
         write(ax, left - 0.72, y + b.rows / 2, f"k{group}", 9, ha="center", weight="bold")
         for j in range(b.n_groups):
-            x = left + j * across
+            x = left + j * b.pitch
             _grid_block(ax, x, y, (b.seq, b.total_seq), unit, tint)
-            label = f"q{group * b.n_groups + j}·k{group}ᵀ"
+            head = f"q{group * b.n_groups + j}"
+            label = f"{head}·k{group}ᵀ" if b.pitch > 0.75 else head if b.pitch > 0.3 else ""
             write(ax, x + b.score_width / 2, y + b.rows + 0.13, label, 9, ha="center")
     _side(ax, "n_kv_heads", b.n_kv_heads, (LEFT, top), (LEFT, bottom))
     _side(ax, "n_groups", b.n_groups, (left, top - 0.3), (right, top - 0.3))
