@@ -1,0 +1,172 @@
+"""The table of speed: llama_edu beside transformers and llama.cpp, in ratios with their spread.
+
+    python benchmarks/table.py smollm2-135m-instruct --gguf FOLDER --rounds 5
+
+Each round starts every engine once, in turn, in a fresh process, so that whatever else the machine
+does falls on all alike. Figures are medians of the rounds' ratios, with the range. A ratio is only
+printed if both engines chose the same tokens, or, where they round differently by design, the same
+first 8. `--gguf` holds <type>.gguf files written by `to_gguf.py`; `--python NAME=PATH` gives an
+engine an interpreter of its own. Everything measured goes to `--json`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llama_edu import LlamaConfig, Tokenizer
+from llama_edu.checkpoint import open_checkpoint
+from llama_edu.hub import locate
+
+ENGINES = Path(__file__).with_name("engines.py")
+PROMPT = "The history of the steam engine begins long before James Watt was born. In the first"
+AGREE = 8  # tokens that must be equal where both sides round differently by design
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: two engines, what is compared, and the ratio to reach."""
+
+    label: str
+    ours: str
+    peer: str
+    figure: str
+    target: float
+    exact: bool = True  # the same tokens to the end
+    prompt: int = 0  # tokens of prompt; 0 means the text above
+    new_tokens: int = 128
+
+
+ROWS = {
+    "f32-numpy": Row("decode f32", "llama_edu/numpy/f32", "transformers/f32", "tokens_per_s", 2.5),
+    "f32": Row("decode f32", "llama_edu/numba/f32", "llama.cpp/f32", "tokens_per_s", 1.2, False),
+    "bf16": Row(
+        "decode bf16", "llama_edu/numba/bf16", "llama.cpp/bf16", "tokens_per_s", 1.4, False
+    ),
+    "bf16-torch": Row(
+        "decode bf16", "llama_edu/numba/bf16", "transformers/bf16", "tokens_per_s", 5, False
+    ),
+    "int8": Row(
+        "decode int8", "llama_edu/numba/int8", "llama.cpp/q8_0", "tokens_per_s", 1.0, False
+    ),
+    "prefill": Row(
+        *("prefill of 512", "llama_edu/numba/f32", "transformers/f32", "prefill_s", 1.2),
+        prompt=512,
+        new_tokens=1,
+    ),
+    "past": Row(
+        *("at past 2000 / 100", "llama_edu/numba/bf16", "llama_edu/numba/bf16", "tokens_per_s"),
+        *(0.8, False, 2000, 32),
+    ),
+    "load": Row(
+        *("load + first token", "llama_edu/numba/bf16", "transformers/bf16", "sooner_s", 5.0),
+        exact=False,
+        new_tokens=8,
+    ),
+    "wall": Row("decode bf16", "llama_edu/numba/bf16", "memory", "tokens_per_s", 0.7),
+    "memory": Row("peak memory", "llama_edu/numba/bf16", "1.3 weights + 150 MB", "peak", 1.0),
+}
+
+
+def run(engine: str, ids: list[int], new_tokens: int, args: argparse.Namespace) -> dict[str, Any]:
+    """What one engine measures in a process of its own."""
+    name, *kind = engine.split("/")
+    model = args.gguf / f"{kind[0]}.gguf" if name == "llama.cpp" else args.directory
+    python = dict(pair.split("=", 1) for pair in args.python).get(name, sys.executable)
+    command = [python, ENGINES, engine, model, "--prompt", json.dumps(ids)]
+    command += ["--new-tokens", str(new_tokens), "--threads", str(args.threads)]
+    threads = {n: str(args.threads) for n in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    done = subprocess.run(
+        command, env=os.environ | threads, capture_output=True, check=True, text=True
+    )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result["sooner_s"] = result["load_s"] + result["first_s"]
+    if "text" not in result:
+        result["text"] = args.tokenizer.decode(result["ids"], skip_special=False)
+    return result
+
+
+def one_round(row: Row, args: argparse.Namespace) -> dict[str, Any]:
+    """Both engines once; the ratio, or why there is none."""
+    prompt = args.tokenizer.encode(PROMPT)
+    ids = prompt if not row.prompt else (prompt * (row.prompt // len(prompt) + 1))[: row.prompt]
+    ours = run(row.ours, ids, row.new_tokens, args)
+    if row.peer == "memory":
+        return {"ours": ours, "ratio": ours["tokens_per_s"] * args.nbytes / args.bandwidth}
+    if row.figure == "peak":
+        return {"ours": ours, "ratio": (1.3 * args.nbytes + 150e6) / ours["peak_bytes"]}
+    if row.ours == row.peer:
+        peer = run(row.peer, ids[:100], row.new_tokens, args)
+        return {"ours": ours, "peer": peer, "ratio": ours[row.figure] / peer[row.figure]}
+    peer = run(row.peer, ids, row.new_tokens, args)
+    texts = [side["text"] for side in (ours, peer)]
+    pairs = enumerate(zip(*texts, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), min(map(len, texts)))
+    agreed = len(args.tokenizer.encode(texts[0][:same], add_special=False))
+    result = {"ours": ours, "peer": peer, "agreed_tokens": agreed}
+    if texts[0] == texts[1] or (not row.exact and agreed >= min(AGREE, row.new_tokens)):
+        figures = ours[row.figure], peer[row.figure]
+        result["ratio"] = figures[0] / figures[1]
+        if row.figure.endswith("_s") and not row.figure.startswith("tokens"):
+            result["ratio"] = figures[1] / figures[0]
+    return result
+
+
+def print_row(row: Row, rounds: list[dict[str, Any]]) -> None:
+    """One line: the median ratio, its range, and the target."""
+    ratios = sorted(r["ratio"] for r in rounds if "ratio" in r)
+    label = f"{row.label:20} {row.ours:22} {row.peer:22}"
+    if len(ratios) < len(rounds):
+        least = min(r.get("agreed_tokens", 0) for r in rounds)
+        print(f"{label} no ratio: outputs differ after {least} tokens")
+        return
+    middle = statistics.median(ratios)
+    verdict = "reached" if middle >= row.target else "not reached"
+    print(f"{label} {middle:5.2f} [{ratios[0]:.2f}–{ratios[-1]:.2f}]  {row.target} {verdict}")
+
+
+def main() -> None:
+    """Run the rows asked for, round after round, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="smollm2-135m-instruct")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--gguf", type=Path, default=Path("gguf"))
+    parser.add_argument("--python", nargs="*", default=[], metavar="NAME=PATH")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    args.directory = locate(args.model)
+    args.tokenizer = Tokenizer.from_pretrained(args.directory)
+    args.nbytes = sum(2 * a.size for a in open_checkpoint(args.directory).values())
+    if "wall" in args.rows:
+        from bandwidth import read_bandwidth  # needs Numba
+
+        args.bandwidth = read_bandwidth(args.threads)
+        print(f"memory: {args.bandwidth / 1e9:.1f} GB/s")
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in args.rows}
+    for number in range(args.rounds):
+        for name in args.rows:
+            results[name].append(one_round(ROWS[name], args))
+            print(f"round {number + 1}: {name}", file=sys.stderr)
+    config = LlamaConfig.from_directory(args.directory)
+    print(f"{args.model}, {config.num_hidden_layers} layers, {args.threads} threads, ", end="")
+    print(f"{args.rounds} rounds, {platform.machine()}, NumPy {np.__version__}")
+    for name, rounds in results.items():
+        print_row(ROWS[name], rounds)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
