@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from tiny_files import gguf_tensors, write_gguf
+from tiny_files import gguf_tensors, sentencepiece_pieces, write_gguf
 
 import llama_edu
 from llama_edu import Llama, Sampling, Tokenizer, _terminal, cli, convert, generate, hub
@@ -212,8 +212,9 @@ class TestInspect:
     def test_one_value_is_enough_to_need_the_width(self, size: int) -> None:
         values = np.ones(size, dtype=np.float32)
         assert narrower_dtype(values) == "BF16"
-        values[-1] = 1 + 2**-9  # 9 bits after the point: float16 has 10, bfloat16 has 7
-        assert narrower_dtype(values) == "F16"
+        for bits in (8, 9, 10):  # after the point; bfloat16 has 7, float16 has 10
+            values[-1] = 1 + 2**-bits
+            assert narrower_dtype(values) == "F16"
         values[-1] = 1 + 2**-12
         assert narrower_dtype(values) == ""
         values[-1] = 2.0**17 + 2.0**8  # too large for float16
@@ -367,6 +368,22 @@ class TestGenerate:
         assert "".join(seen) == "one 猫!\n"
         assert seen[0] == ""
         assert sum(bool(piece) for piece in seen) >= 3
+
+    def test_a_space_between_prompt_and_answer_is_kept(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        """SentencePiece drops the first space of a text, but this text has begun before."""
+        tokens, scores, types = sentencepiece_pieces()
+        metadata = {
+            "tokenizer.ggml.model": "llama",
+            "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.scores": scores,
+            "tokenizer.ggml.token_type": types,
+        }
+        source = write_gguf(tmp_path / "x.gguf", gguf_tensors(vocab_size=len(tokens)), metadata)
+        directory = convert_gguf(source, tmp_path / "x")
+        monkeypatch.setattr(cli, "generate", lambda *_, **__: iter([tokens.index("▁cat")]))
+        assert run(capsys, "generate", str(directory), "the")[1] == " cat\n"
 
     def test_a_model_cannot_steer_the_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
         terminal, pipe = Terminal(), io.StringIO()

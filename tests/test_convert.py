@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_files import (
     CHAT_TOKENS,
@@ -390,24 +390,36 @@ class TestTokenizer:
 
     def pair(self, tmp_path_factory: pytest.TempPathFactory, pre: str) -> Any:
         if pre not in REBUILT:
-            original = byte_level(pre)
+            original = byte_level(pre, vocab_size=600, across_words=True)
             metadata = gguf_tokenizer(pre, original)
-            directory = converted(tmp_path_factory.mktemp(pre), metadata=metadata)
+            directory = converted(
+                tmp_path_factory.mktemp(pre),
+                metadata=metadata,
+                tensors=gguf_tensors(vocab_size=original.get_vocab_size()),
+            )
             REBUILT[pre] = (original, Tokenizer(directory))
         return REBUILT[pre]
 
     def test_pre_tokenizers_differ(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         """Else the test above could not tell them apart."""
-        cuts = {
+        text = "it found 345 birds!\n  Two"
+        ids = {
             tuple(self.pair(tmp_path_factory, pre)[1].encode(text, add_special=False))
             for pre in PRE_TOKENIZERS
-            for text in ("cat 345!\n\n",)
         }
-        words = [
-            [word for word, _ in pre.pre_tokenize_str("cat 345!\n\n'Tis")]
-            for pre in PRE_TOKENIZERS.values()
-        ]
-        assert len(cuts) == len({tuple(w) for w in words}) == 3
+        assert len(ids) == len(PRE_TOKENIZERS)
+
+    def test_llama3_takes_a_word_that_is_a_token_as_it_is(self, tmp_path: Path) -> None:
+        for pre, expected in (("llama-bpe", [400]), ("gpt-2", None)):
+            metadata = gguf_tokenizer(pre)
+            metadata["tokenizer.ggml.tokens"].append("zzqq")  # no merges lead there
+            metadata["tokenizer.ggml.token_type"].append(int(gguf.TokenType.NORMAL))
+            (tmp_path / pre).mkdir()
+            tokenizer = Tokenizer(
+                converted(tmp_path / pre, metadata=metadata, tensors=gguf_tensors(vocab_size=401))
+            )
+            ids = tokenizer.encode("zzqq", add_special=False)
+            assert ids == expected if expected else len(ids) == 4
 
     def test_roles_and_template(self, tmp_path: Path) -> None:
         directory = converted(tmp_path)
@@ -466,6 +478,8 @@ class TestTokenizer:
         return converted(tmp_path, metadata=metadata, tensors=gguf_tensors(vocab_size=len(tokens)))
 
     @given(text=st.text(st.sampled_from("the cat>.</s n0é猫🐈\n"), max_size=20))
+    @example("</s>")
+    @example(" the cat</s><s>")
     def test_sentencepiece_joins_by_score(
         self, tmp_path_factory: pytest.TempPathFactory, text: str
     ) -> None:
@@ -596,6 +610,17 @@ class TestBadFiles:
         (folder / "damaged.gguf").write_bytes(data)
         with contextlib.suppress(CheckpointError):
             convert.open_gguf(folder / "damaged.gguf")
+
+    def test_a_list_said_to_be_endless(self, tmp_path: Path) -> None:
+        """The library alone would read nothing, 2**62 times over."""
+        whole = write_gguf(tmp_path / "whole.gguf").read_bytes()
+        start = whole.index(b"tokenizer.ggml.token_type") + len(b"tokenizer.ggml.token_type") + 8
+        assert int.from_bytes(whole[start : start + 8], "little") == 400
+        (tmp_path / "x.gguf").write_bytes(
+            whole[:start] + (2**62).to_bytes(8, "little") + whole[start + 8 :]
+        )
+        with pytest.raises(CheckpointError, match=r"the file ends \d bytes too early"):
+            convert_gguf(tmp_path / "x.gguf", tmp_path / "model")
 
     def test_target_must_be_new(self, tmp_path: Path) -> None:
         source = write_gguf(tmp_path / "model.gguf")

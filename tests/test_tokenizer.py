@@ -85,6 +85,16 @@ class TestThereAndBack:
         assert tokenizer.decode(tokenizer.encode("cat " * 50)) == "cat " * 50
         assert len(tokenizer.encode("c")) == 1
 
+    def test_added_tokens_are_text_not_letters_for_bytes(self, tmp_path: Path) -> None:
+        """ "é" is also GPT-2's letter for byte 0xE9; in an added token it is just an é."""
+        backend = byte_level()
+        backend.add_tokens(["<é>", "<猫>"])
+        tokenizer = Tokenizer(write_tokenizer(tmp_path, backend))
+        ids = tokenizer.encode("a<é><猫>")
+        assert ids[1:] == [400, 401]
+        assert tokenizer.token_bytes(400) == "<é>".encode()
+        assert tokenizer.decode(ids) == "a<é><猫>"
+
     def test_numpy_ids_are_ids(self, bytes_tok: Tokenizer) -> None:
         import numpy as np
 

@@ -52,9 +52,11 @@ def write_json(path: Path, content: Any) -> Path:
 
 
 @cache
-def _trained(pre: str, vocab_size: int) -> str:
-    tokenizer = Tokenizer(models.BPE(ignore_merges=pre == "llama-bpe"))
-    tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
+def _trained(vocab_size: int, across_words: bool) -> str:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=not across_words
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -62,13 +64,22 @@ def _trained(pre: str, vocab_size: int) -> str:
         special_tokens=CHAT_TOKENS,
         show_progress=False,
     )
-    tokenizer.train_from_iterator([CORPUS], trainer)
+    tokenizer.train_from_iterator(CORPUS.splitlines(keepends=True), trainer)
     return tokenizer.to_str()
 
 
-def byte_level(pre: str = "gpt-2", *, bos: bool = False, vocab_size: int = 400) -> Tokenizer:
-    """A byte-level BPE trained on a few lines; its first three tokens are special."""
-    tokenizer = Tokenizer.from_str(_trained(pre, vocab_size))
+def byte_level(
+    pre: str = "gpt-2", *, bos: bool = False, vocab_size: int = 400, across_words: bool = False
+) -> Tokenizer:
+    """A byte-level BPE trained on a few lines; its first three tokens are special.
+
+    With `across_words` the merges join anything to anything, "12" and "t. T" too, so that where
+    `pre` cuts a text is seen in the ids.
+    """
+    rules = json.loads(_trained(vocab_size, across_words))
+    rules["model"]["ignore_merges"] = pre == "llama-bpe"
+    tokenizer = Tokenizer.from_str(json.dumps(rules))
+    tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
     if bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
