@@ -52,7 +52,7 @@ def greet(rng: np.random.Generator, memory: Memory) -> Turn | None:
         return Turn("greet", f"{hello}!", f"Hello, {name}! How can I help you?", must=(name,))
     if NAME.key in memory.facts:
         return None
-    memory.bare_name_next = rng.random() < 0.3
+    memory.bare_name_next = rng.random() < 0.5
     reply = "Hello! What is your name?" if memory.bare_name_next else "Hello! How can I help you?"
     return Turn("greet", f"{hello}{pick(rng, ('!', '.', ''))}", reply, must=("Hello",))
 
@@ -68,7 +68,7 @@ def tell_bare_name(rng: np.random.Generator, memory: Memory) -> Turn | None:
     if value is None:
         return None
     memory.tell(NAME, value)
-    user = pick(rng, ("{}.", "{}", "It is {}.", "It's {}.", "I am {}.", "My name is {}."))
+    user = pick(rng, ("{}.", "{}", "{}!", "It is {}.", "I'm {}.", "My name is {}."))
     return Turn("tell", user.format(value), _welcome(rng, value), must=(value,), slot=NAME.key)
 
 
@@ -90,12 +90,13 @@ def tell_slot(rng: np.random.Generator, memory: Memory, slot: Slot) -> Turn | No
     user = _lead_in(rng, slot.say(pick(rng, slot.tells), value))
     if slot is NAME:
         return Turn("tell", user, _welcome(rng, value), must=(value,), slot=slot.key)
-    if rng.random() < 0.25:
-        reply = pick(rng, ("Thank you, I will remember that.", "Good to know. I will remember it."))
-        return Turn("tell", user, reply, must=("remember",), slot=slot.key)
     answer = slot.say(slot.answer, value)
-    reply = pick(rng, (f"I will remember that {answer}.", f"I see, {answer}."))
-    return Turn("tell", user, reply, slot=slot.key)
+    if rng.random() < 0.25:
+        replies = ("Thank you, I will remember that.", "Good to know. I will remember it.")
+    else:
+        replies = (f"I will remember that {answer}.", f"I see, {answer}.")
+    reply, wrong = pick(rng, replies), _others(slot, value)
+    return Turn("tell", user, reply, must_not=wrong, slot=slot.key)
 
 
 def tell_two(rng: np.random.Generator, memory: Memory) -> Turn | None:

@@ -23,7 +23,7 @@ PEOPLE = _listed(
     Jonas Julia Kai Karim Kate Kenji Kim Lara Leila Lena Leo Liam Lily Lin Lisa Louis Lucas Lucy
     Luis Mara Marco Maria Mark Marta Max Maya Mei Mia Mila Mina Mohamed Nadia Nina Noah Nora Olga
     Oliver Omar Oscar Owen Pablo Paul Pavel Petra Priya Rafa Ravi Rita Rosa Ruth Sam Sara Simon
-    Sofia Stella Sven Tara Theo Tim Tom Uma Vera Victor Wei Will Yara Yuki Zoe"""
+    Sofia Stella Sven Tara Theo Tim Tom Uma Vera Victor Wei Wilma Yara Yuki Zoe"""
 )
 PETS = _listed(
     """Bella Biscuit Bolt Bubbles Buddy Button Cocoa Comet Daisy Fluffy Ginger Honey Lucky Luna
