@@ -10,6 +10,7 @@ import ast
 import json
 import re
 import statistics
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -111,6 +112,12 @@ def test_every_page_is_in_the_toc_and_every_toc_entry_is_a_page() -> None:
 
 def test_the_first_chapters_are_there() -> None:
     missing = FIRST_RELEASE - {path.stem for path in CHAPTERS}
+    assert not missing
+
+
+def test_the_first_page_leads_to_every_chapter() -> None:
+    first_page = (ROOT / "index.md").read_text("utf-8")
+    missing = [path.name for path in NOTEBOOKS if f"(book/{path.name})" not in first_page]
     assert not missing
 
 
@@ -262,6 +269,20 @@ def test_the_project_has_one_address() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     named = set(re.findall(r"https://github\.com/llama[\w-]*/[\w-]+", readme))
     assert named <= {address}
+
+
+def test_the_code_in_the_readme_runs() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(blocks) == 2
+    code = "\n".join(blocks)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert result.returncode == 0, result.stderr
+    story, shape = result.stdout.rsplit("\n", 2)[0], result.stdout.rsplit("\n", 2)[1]
+    assert len(story.split()) > 10
+    assert re.fullmatch(r"\(\d+, \d+, \d+, \d+\)", shape)
 
 
 def test_the_readme_shows_the_tree_as_it_is() -> None:
