@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--gguf", type=Path, default=Path("gguf"))
-    parser.add_argument("--python", nargs="*", default=[], metavar="NAME=PATH")
+    parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     args.directory = locate(args.model)
