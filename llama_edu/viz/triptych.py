@@ -60,8 +60,8 @@ def score_triptych(
             arrow, x = ("mask", "softmax")[index], left + place[1] / 2
             write(ax, x, 0.2 + (index + 1) * step - 0.26, f"↓ {arrow}", 11, ha="center")
     alt = _triptych_alt(stages, labels, head)
-    whose = "" if head is None else f"Query head {head}: "
-    caption = f"{whose}scores, masked scores, weights. Each row of weights sums to 1."
+    stages_named = "Scores" if head is None else f"Query head {head}: scores"
+    caption = f"{stages_named}, masked scores, weights. Each row of weights sums to 1."
     return Picture(figure, alt=alt, caption=caption)
 
 
@@ -92,7 +92,7 @@ def _stage(
     paint(here, np.where(np.isfinite(stage), stage, 0.0), colors, norm)
     if index > 0:
         hatch_future(here, seq, total_seq, past)
-    is_numbered = min(width / total_seq, height / seq) >= 0.34
+    is_numbered = min(width / total_seq, height / seq) >= 0.33
     if is_numbered:
         texts = [
             [_cell_text(value, is_last, index > 0 and j > past + i) for j, value in enumerate(row)]
