@@ -44,18 +44,21 @@ READ_KEYS = {  # used below, or without meaning for the numbers
 HARMLESS = {"attention.causal": True, "rope.scaling.attn_factor": 1.0}
 
 
+def _check_architecture(metadata: Metadata, source: str) -> None:
+    architecture = metadata.text("general.architecture")
+    if architecture != ARCHITECTURE:
+        raise ConfigError(
+            f"{source}: expected architecture {ARCHITECTURE!r}, got {architecture!r}: not supported"
+        )
+
+
 def hf_config(file: GgufFile, tensor_names: set[str], dtype: np.dtype) -> dict[str, Any]:
     """`config.json` for a GGUF file; `tensor_names` are Hugging Face's, `dtype` as stored.
 
     Raises `ConfigError` for another architecture or for metadata without a counterpart.
     """
     metadata = file.metadata
-    architecture = metadata.text("general.architecture")
-    if architecture != ARCHITECTURE:
-        raise ConfigError(
-            f"{file.source}: expected architecture {ARCHITECTURE!r}, got {architecture!r}: "
-            "not supported"
-        )
+    _check_architecture(metadata, file.source)
     _refuse_unknown(metadata, file.source)
     heads = metadata.integer("llama.attention.head_count")
     hidden = metadata.integer("llama.embedding_length")

@@ -89,7 +89,7 @@ def apply_rope_interleaved(
 
 
 def interleaved_to_half_split(weight: np.ndarray, n_heads: int) -> np.ndarray:
-    """Reorder the rows of a q or k weight (or bias), head by head: row 2j goes to j, 2j+1 to j+half.
+    """Reorder the rows of a q or k weight (or bias) per head: row 2j goes to j, row 2j+1 to j+half.
 
     `weight` is (n_heads · head_dim, …) of any dtype. Returns a new array.
     """

@@ -86,7 +86,7 @@ class TestThereAndBack:
         assert len(tokenizer.encode("c")) == 1
 
     def test_added_tokens_are_text_not_letters_for_bytes(self, tmp_path: Path) -> None:
-        """ "é" is also GPT-2's letter for byte 0xE9; in an added token it is just an é."""
+        """An é is also GPT-2's letter for byte 0xE9; in an added token it is just an é."""
         backend = byte_level()
         backend.add_tokens(["<é>", "<猫>"])
         tokenizer = Tokenizer(write_tokenizer(tmp_path, backend))
