@@ -1,6 +1,7 @@
 """The evaluation of `chat`: how it counts, and that the committed weights still hold a talk."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from training.dialogues import Dialogue, chatml, write
 from training.evaluate_chat import (
     ENDED,
     Verdict,
+    about_own_story,
     held_out_dialogues,
     label,
     markdown,
@@ -61,7 +63,24 @@ def test_the_table_says_share_and_interval() -> None:
 @pytest.mark.parametrize(("right", "total"), [(0, 5), (5, 5), (450, 500)])
 def test_the_interval_holds_the_share_and_stays_within_bounds(right: int, total: int) -> None:
     low, high = wilson(right, total)
-    assert -1e-12 <= low <= right / total <= high <= 1 + 1e-12
+    assert 0 <= low <= right / total <= high <= 1
+
+
+def test_only_all_right_is_a_hundred_percent() -> None:
+    assert "| 99.9% | 8999 / 9000 |" in markdown({"x": [True] * 8999 + [False]})
+    assert "| 100.0% | 9 / 9 |" in markdown({"x": [True] * 9})
+
+
+def test_a_question_about_a_story_is_judged_by_the_story_the_model_told() -> None:
+    told = "Once upon a time, a little fox went to the barn and found an orange bell. It was good."
+    before = [Verdict(Turn("story", "", ""), told, right=True, ended=True)]
+    asked = Turn("story question", "What did the fox find?", "", must=("a pink cup",))
+    assert about_own_story(asked, before).must == ("an orange bell",)
+    where = replace(asked, user="Where did the fox go?")
+    assert about_own_story(where, before).must == ("barn",)
+    stray = replace(asked, user="What did the wolf find?")
+    assert about_own_story(stray, before).kind == "talk"
+    assert about_own_story(asked, []).kind == "talk"
 
 
 def test_dialogue_number_i_is_the_same_whatever_the_count() -> None:
