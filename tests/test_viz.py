@@ -780,6 +780,12 @@ def test_each_query_head_is_wired_to_its_block(n_heads: int, n_kv_heads: int) ->
     n_groups = n_heads // n_kv_heads
     lines = picture.figure.axes[0].get_lines()
     assert len(lines) == n_heads
+    labels = {
+        tuple(np.round(t.get_position(), 6)): t.get_text() for t in picture.figure.axes[0].texts
+    }
+    starts = [(line.get_xdata()[0], line.get_ydata()[0] - 0.18) for line in lines]
+    names = [labels[tuple(np.round(start, 6))].lstrip("q") for start in starts]
+    assert names == [str(head) for head in range(n_heads)]
     targets = [(round(line.get_xdata()[1], 6), round(line.get_ydata()[1], 6)) for line in lines]
     for h, one in enumerate(targets):
         for other, two in enumerate(targets):
@@ -1028,9 +1034,11 @@ def test_work_is_one_square_per_position_computed() -> None:
     assert "with a cache 10 (6, 1, 1, … 1): 4.0 times fewer." in alt
     filled = {}
     for squares in picture.figure.axes[0].collections:
-        faces = [tuple(color) for color in squares.get_facecolors()]
-        filled[squares.get_label()] = len(faces), sum(c[:3] != (1, 1, 1) for c in faces)
-    assert filled == {"without a cache": (40, 40), "with a cache": (40, 10)}
+        colors = squares.get_facecolors()[:, :3]
+        filled[squares.get_label()] = "".join(".#"[bool((c < 1).any())] for c in colors)
+    first, rows = "#" * 6, ["#" * n for n in (7, 8, 9, 10)]
+    assert filled["without a cache"] == first + "".join(rows)
+    assert filled["with a cache"] == first + "".join("." * (len(row) - 1) + "#" for row in rows)
 
 
 @pytest.mark.parametrize(
