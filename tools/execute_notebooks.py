@@ -29,13 +29,17 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-# The launch button opens a notebook on Colab, where the package has to be installed first.
+# The launch button opens a notebook on Colab, where everything it reads has to be brought first:
+# the package, the stored results beside it, and the real model.
 COLAB_ID = "colab-setup"
 COLAB_CELL = """\
 import sys
 
 if "google.colab" in sys.modules:
-    %pip install -q "llama_edu[viz] @ git+{url}"\
+    !git clone -q --depth 1 {url}
+    %pip install -q "./llama_edu[viz]" safetensors
+    %cd llama_edu/book
+    !python -m llama_edu fetch smollm2-135m-instruct\
 """
 
 
