@@ -1,6 +1,12 @@
-"""What holds for every test: the property tests are reproducible, and slow machines do not fail."""
+"""What holds for every test: property tests are reproducible, and Ctrl-C can be pressed."""
+
+import signal
 
 from hypothesis import settings
 
 settings.register_profile("llama_edu", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("llama_edu")
+
+# A run started in the background ignores Ctrl-C, and so would the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
