@@ -48,12 +48,12 @@ def spread(values: list[float], scale: float) -> str:
 
 
 def print_table(results: dict[str, list[Any]]) -> None:
-    print(f"{'':20}" + "".join(f"{engine:>28}" for engine in ENGINES) + "   ratio")
+    print(f"{'':20}" + "".join(f"{engine:>31}" for engine in ENGINES) + "   ratio")
     for figure, (label, unit, scale, more_is_better) in FIGURES.items():
         columns = {e: [run[figure] for run in runs] for e, runs in results.items()}
         medians = {e: statistics.median(values) for e, values in columns.items()}
         row = f"{label:20}"
-        row += "".join(f"{spread(v, scale):>23} {unit:4.4}" for v in columns.values())
+        row += "".join(f"{spread(v, scale):>22} {unit:8}" for v in columns.values())
         for peer in PEERS:
             ratio = medians[BASE] / medians[peer]
             row += f"{ratio if more_is_better else 1 / ratio:8.2f}×"
