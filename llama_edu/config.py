@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llama_edu._json import parse_object
+from llama_edu._json import parse_object, short
 from llama_edu.errors import ConfigError
 
 __all__ = ["LlamaConfig", "RopeScaling"]
@@ -162,16 +162,18 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 def _refuse_unsupported(config: Mapping[str, Any]) -> None:
     model_type = config.get("model_type")
     if model_type not in MODEL_TYPES:
-        raise ConfigError(f"expected model_type {' or '.join(MODEL_TYPES)}, got {model_type!r}")
+        raise ConfigError(
+            f"expected model_type {' or '.join(MODEL_TYPES)}, got {short(model_type)}"
+        )
     for name, allowed in REQUIRED_VALUES.items():
         value = config.get(name, allowed[0])
         if value not in allowed:
-            raise ConfigError(f"expected {name} {allowed[0]!r}, got {value!r}: not supported")
+            raise ConfigError(f"expected {name} {allowed[0]!r}, got {short(value)}: not supported")
     layer_types = config.get("layer_types") or []
     if not isinstance(layer_types, list):
-        raise ConfigError(f"expected layer_types to be a list, got {layer_types!r}")
+        raise ConfigError(f"expected layer_types to be a list, got {short(layer_types)}")
     if any(kind != "full_attention" for kind in layer_types):
-        raise ConfigError(f"expected only full_attention layers, got {layer_types!r}")
+        raise ConfigError(f"expected only full_attention layers, got {short(layer_types)}")
 
 
 def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
@@ -184,7 +186,9 @@ def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     theta = thetas.pop() if thetas else 10000.0
     if parameters.get("partial_rotary_factor", 1.0) != 1.0:
         fraction = parameters["partial_rotary_factor"]
-        raise ConfigError(f"expected partial_rotary_factor 1.0, got {fraction!r}: not supported")
+        raise ConfigError(
+            f"expected partial_rotary_factor 1.0, got {short(fraction)}: not supported"
+        )
     rope_type = _either(parameters, "rope_type", "type") or "default"
     if rope_type == "default":
         return theta, None
@@ -204,7 +208,7 @@ def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
                 f"got {scaling.low_freq_factor} and {scaling.high_freq_factor}"
             )
         return theta, scaling
-    raise ConfigError(f"expected rope_type default, linear or llama3, got {rope_type!r}")
+    raise ConfigError(f"expected rope_type default, linear or llama3, got {short(rope_type)}")
 
 
 def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,16 +217,18 @@ def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("rope_parameters", "rope_scaling"):
         given = config.get(name)
         if given is not None and not isinstance(given, Mapping):
-            raise ConfigError(f"expected {name} to be an object, got {given!r}")
+            raise ConfigError(f"expected {name} to be an object, got {short(given)}")
         for field, value in (given or {}).items():
             if isinstance(value, Mapping):  # other architectures have a set per kind of layer
-                raise ConfigError(f"expected one set of RoPE parameters, got one for {field!r}")
+                raise ConfigError(
+                    f"expected one set of RoPE parameters, got one for {short(field)}"
+                )
             if field not in merged and value is not None:
                 merged[field] = value
             elif value is not None and merged[field] != value:
                 raise ConfigError(
                     f"expected {field} in rope_parameters and rope_scaling to agree, "
-                    f"got {merged[field]!r} and {value!r}"
+                    f"got {short(merged[field])} and {short(value)}"
                 )
     return merged
 
@@ -231,7 +237,9 @@ def _either(config: Mapping[str, Any], name: str, other: str) -> Any:
     """The value under either spelling; `ConfigError` if both are there and disagree."""
     first, second = config.get(name), config.get(other)
     if first is not None and second is not None and first != second:
-        raise ConfigError(f"expected {name} and {other} to agree, got {first!r} and {second!r}")
+        raise ConfigError(
+            f"expected {name} and {other} to agree, got {short(first)} and {short(second)}"
+        )
     return second if first is None else first
 
 
@@ -239,7 +247,9 @@ def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> i
     value = config.get(name)
     value = default if value is None else value
     if type(value) is not int or value < 1:
-        raise ConfigError(f"expected {name} to be a whole number of at least 1, got {value!r}")
+        raise ConfigError(f"expected {name} to be a whole number of at least 1, got {short(value)}")
+    if value >= 2**63:  # no array is as long, and no float need hold it
+        raise ConfigError(f"expected {name} below 2**63, got {short(value)}")
     return value
 
 
@@ -249,21 +259,21 @@ def _positive(config: Mapping[str, Any], name: str, default: float | None = None
     # `bool` is an int to isinstance, and no number to a reader of JSON. An int may exceed floats.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is None or not is_number or not 0 < value <= sys.float_info.max:
-        raise ConfigError(f"expected {name} to be a positive number, got {value!r}")
+        raise ConfigError(f"expected {name} to be a positive number, got {short(value)}")
     return float(value)
 
 
 def _flag(config: Mapping[str, Any], name: str) -> bool:
     value = config.get(name)
     if value not in (None, True, False):
-        raise ConfigError(f"expected {name} to be true or false, got {value!r}")
+        raise ConfigError(f"expected {name} to be true or false, got {short(value)}")
     return bool(value)
 
 
 def _token_ids(value: Any, name: str) -> tuple[int, ...]:
     ids = value if isinstance(value, list) else [] if value is None else [value]
     if not all(type(i) is int and i >= 0 for i in ids):
-        raise ConfigError(f"expected {name} to be an id or a list of ids, got {value!r}")
+        raise ConfigError(f"expected {name} to be an id or a list of ids, got {short(value)}")
     return tuple(ids)
 
 

@@ -50,7 +50,18 @@ VALID = {
 }
 NUMBERS = [0, 1, -1, 2, 7, 1.5, 1.0, 0.0, -2.5, 1e308, 5e-324, 2**63, 10**400, -(10**400)]
 TEXTS = ["", "7", "default", "linear", "llama3", "yarn", "mistral", "float16", "x" * 500]
-LISTS = [[], [1], [[1]], [None], [1, "a"], [1, 2.5], [True], [{}], ["full_attention", 1]]
+LISTS = [
+    ["x" * 500] * 9,
+    [],
+    [1],
+    [[1]],
+    [None],
+    [1, "a"],
+    [1, 2.5],
+    [True],
+    [{}],
+    ["full_attention", 1],
+]
 OBJECTS = [{}, {"a": 1}, {"rope_type": "linear", "factor": 2}, {"type": ["linear"]}, LLAMA3]
 ODD = [None, True, False, *NUMBERS, *TEXTS, *LISTS, *OBJECTS]
 
@@ -85,7 +96,7 @@ def check(config: LlamaConfig) -> None:
     ):
         value = getattr(config, name)
         assert type(value) is int, name
-        assert value >= 1, name
+        assert 1 <= value < 2**63, name
     assert config.n_groups * config.num_key_value_heads == config.num_attention_heads
     assert config.head_dim % 2 == 0
     for name in ("tie_word_embeddings", "attention_bias", "mlp_bias"):
@@ -95,6 +106,7 @@ def check(config: LlamaConfig) -> None:
         assert type(config.rope_scaling) is RopeScaling
         assert config.rope_scaling.rope_type in ("linear", "llama3")
         floats.append(config.rope_scaling.factor)
+        assert config.rope_scaling.original_max_position_embeddings < 2**63
         assert config.rope_scaling.low_freq_factor < config.rope_scaling.high_freq_factor
     for value in floats:
         assert type(value) is float
@@ -127,6 +139,7 @@ def test_damaged_configs(seed):
     before = json.dumps([config, generation])
     message = refusal(config, generation)
     assert not message or re.search("expected .*, got ", message)
+    assert len(message) < 300
     assert json.dumps([config, generation]) == before
 
 
