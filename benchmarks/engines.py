@@ -2,9 +2,9 @@
 
     python benchmarks/engines.py llama_edu/numba/bf16 DIRECTORY --prompt '[1, 2, 3]'
 
-Started by `table.py`. An engine is `llama_edu/<backend>/<precision>`, `transformers/<dtype>` or
-`llama.cpp/<type>`. Whatever a user would wait for counts as loading, imports included, so nothing
-heavy is imported before the clock starts.
+Started by `table.py` and `compare.py`. An engine is `llama_edu/<backend>/<precision>`,
+`transformers/<dtype>` or `llama.cpp/<type>`. Whatever a user would wait for counts as loading,
+imports included, so nothing heavy is imported before the clock starts.
 """
 
 import argparse
