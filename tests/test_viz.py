@@ -6,8 +6,6 @@ too small, fall off the page, or run into each other.
 
 from __future__ import annotations
 
-import base64
-import io
 import itertools
 import re
 import struct
@@ -21,11 +19,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 from helpers import TINY, tiny_model
-from matplotlib.collections import PatchCollection
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from PIL import Image
+from picture_checks import CHECKS, shown_texts
 
 import llama_edu.viz.axes as viz_axes
 from llama_edu import KVCache, Trace, viz
@@ -143,6 +139,12 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
         head_dim=64,
         n_heads=9,
     ),
+    "mask_staircase": lambda: viz.mask_staircase(np.tri(4, 9, 5, dtype=bool), words(9)),
+    "mask_staircase wrong": lambda: viz.mask_staircase(np.tri(11, 24, 15, dtype=bool)),
+    "mask_staircase one": lambda: viz.mask_staircase(np.ones((1, 2), dtype=bool)),
+    "row_sums": lambda: viz.row_sums(weights(1, 1, 4, 9)[0, 0], words(9)),
+    "row_sums wrong": lambda: viz.row_sums(softmax(scores(9, 4)).T.copy(), words(9)),
+    "row_sums many": lambda: viz.row_sums(weights(1, 1, 60, 60)[0, 0], words(60)),
     "probability_bars": lambda: viz.probability_bars(
         softmax(scores(300)), [f" w{i}" for i in range(300)], chosen=4, kept=7
     ),
@@ -168,17 +170,6 @@ def growth(lengths: list[int]) -> viz.Picture:
 @cache
 def drawn(name: str) -> viz.Picture:
     return PICTURES[name]()
-
-
-def shown_texts(figure: Figure) -> list[Text]:
-    """All words of a figure, without the labels of ticks beyond the ends of their axis."""
-    beyond = set()
-    for axis in itertools.chain.from_iterable((ax.xaxis, ax.yaxis) for ax in figure.axes):
-        low, high = sorted(axis.get_view_interval())
-        ticks = axis.get_major_ticks()
-        beyond |= {tick.label1 for tick in ticks if not low <= tick.get_loc() <= high}
-    every = [text for text in figure.findobj(Text) if text.get_text().strip()]
-    return [text for text in every if text.get_visible() and text not in beyond]
 
 
 def texts(picture: viz.Picture) -> list[str]:
@@ -332,83 +323,10 @@ def test_scores_darken_away_from_zero_and_differ_by_sign_for_every_eye(eyes: str
 # --- every picture -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", PICTURES)
-def test_all_words_are_on_the_page_and_large_enough(name: str) -> None:
-    figure = drawn(name).figure
-    width, height = figure.bbox.size
-    renderer = figure.canvas.get_renderer()
-    for text in shown_texts(figure):
-        area = text.get_window_extent(renderer)
-        said = repr(text.get_text())
-        assert text.get_fontsize() >= 8, said
-        assert area.x0 >= -1, f"{said} falls off the left"
-        assert area.x1 <= width + 1, f"{said} falls off the right"
-        assert area.y0 >= -1, f"{said} falls off the bottom"
-        assert area.y1 <= height + 1, f"{said} falls off the top"
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_nothing_is_drawn_beyond_the_page(name: str) -> None:
-    figure = drawn(name).figure
-    width, height = figure.bbox.size
-    renderer = figure.canvas.get_renderer()
-    for ax in figure.axes:
-        squares = [c for c in ax.collections if isinstance(c, PatchCollection)]
-        areas = [c.get_datalim(ax.transData).transformed(ax.transData) for c in squares]
-        areas += [a.get_window_extent(renderer) for a in (*ax.patches, *ax.lines, ax.patch)]
-        for area in areas:
-            assert -2 <= area.xmin <= area.xmax <= width + 2
-            assert -2 <= area.ymin <= area.ymax <= height + 2
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_no_words_run_into_each_other(name: str) -> None:
-    figure = drawn(name).figure
-    renderer = figure.canvas.get_renderer()
-    areas = [(t.get_text(), t.get_window_extent(renderer)) for t in shown_texts(figure)]
-    for (one, a), (two, b) in itertools.combinations(areas, 2):
-        across = min(a.x1, b.x1) - max(a.x0, b.x0)
-        down = min(a.y1, b.y1) - max(a.y0, b.y0)
-        # A text's box has air around the letters; two boxes may share that.
-        assert not (across > 2 and down > 5), (one, two)
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_small_sharp_and_on_white(name: str) -> None:
-    picture = drawn(name)
-    assert len(picture.png) < 80_000
-    image = Image.open(io.BytesIO(picture.png))
-    width, height = picture.figure.get_size_inches() * 100
-    assert image.width == pytest.approx(1.75 * width, abs=1)
-    assert image.height == pytest.approx(1.75 * height, abs=1)
-    assert image.convert("RGB").getpixel((1, image.height - 2)) == (255, 255, 255)
-    assert width <= 720
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_says_what_it_shows(name: str) -> None:
-    picture = drawn(name)
-    assert repr(picture) == picture.alt
-    assert len(picture.alt) > 60
-    assert not re.search(r"\bnan\b|\s\s|\n|None", picture.alt)
-    assert picture.caption.endswith(".")
-    html = picture._repr_html_()
-    alt = re.search(r'<img alt="([^"]*)"', html)
-    assert alt
-    assert (
-        alt[1]
-        .replace("&quot;", '"')
-        .replace("&#x27;", "'")
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&amp;", "&")
-        == picture.alt
-    )
-    data = re.search(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)
-    assert data
-    assert base64.b64decode(data[1]) == picture.png
-    assert "<figcaption>" in html
-    assert "http" not in html
+def test_a_picture_is_fit_for_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
+    check(drawn(name))
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
