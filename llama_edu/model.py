@@ -151,7 +151,8 @@ class Llama:
         cos, sin = (rounded(a, compute) for a in rotation(self.inv_freq, past, seq))
         if ops.step is not None and seq == 1 and cache is not None and trace is None:
             return ops.step(self, x, cos, sin, cache)
-        mask = attention.causal_mask(seq, past)
+        # A single new token may look at everything.
+        mask = attention.causal_mask(seq, past) if seq > 1 else None
         for i, layer in enumerate(self.weights.layers):
             here = record.at(f"layers.{i}")
             x = x + self._attention(x, i, layer, cos, sin, mask, cache, here)
@@ -168,6 +169,50 @@ class Llama:
         record("logits", logits, "1 vocab_size" if last_only else "seq vocab_size")
         return to_float32(logits)
 
+    def forward_batch(
+        self,
+        token_ids: Sequence[int] | Integer[np.ndarray, " rows"],
+        caches: Sequence[KVCache],
+    ) -> Float32[np.ndarray, "rows vocab_size"]:
+        """Logits after one new token of each of several texts: row i continues `caches[i]`.
+
+        The rows go through every weight together, so the weights are read once for all of them;
+        only attention, whose keys and values are each text's own, is computed row by row. A row
+        is what `forward` gives for that text alone, but for the order in which BLAS sums.
+        Each cache gains its token. Raises as `forward` does, before any work, and `InputError`
+        unless there is one cache, of its own, for each id.
+        """
+        ids = self.checked_ids(token_ids)
+        if len(ids) != len(caches) or len({id(cache) for cache in caches}) != len(caches):
+            raise InputError(
+                f"expected a cache of its own for each of {len(ids)} token ids, got "
+                f"{len({id(cache) for cache in caches})} caches in {len(caches)} places"
+            )
+        for cache in caches:
+            self.check_room(1, cache)
+        if len(ids) == 1:
+            return self.forward(ids, caches[0])
+        x = self._embed(ids)  # (rows, hidden_size)
+        turns = [rotation(self.inv_freq, cache.length, 1) for cache in caches]
+        cos, sin = (
+            rounded(np.concatenate(part), self.precision.compute)
+            for part in zip(*turns, strict=True)
+        )
+        for i, layer in enumerate(self.weights.layers):
+            q, k, v = self._qkv(x, layer, cos, sin, IGNORE)
+            merged = [
+                self._attend(
+                    q[:, :, r : r + 1], k[:, r : r + 1], v[:, r : r + 1], i, None, c, IGNORE
+                )
+                for r, c in enumerate(caches)
+            ]
+            x = x + self._project(np.concatenate(merged), layer.o_proj)
+            x = x + self._mlp(x, layer, IGNORE)
+        for cache in caches:
+            cache.advance(1)
+        x = self.operators.rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
+        return to_float32(self.operators.linear(x, self.weights.lm_head))
+
     def _embed(self, ids: Integer[np.ndarray, " seq"]) -> Float[np.ndarray, "seq hidden_size"]:
         if self.precision.is_pure:
             return self.weights.embed_tokens[ids]  # type: ignore[return-value]
@@ -180,24 +225,13 @@ class Llama:
         layer: LayerWeights,
         cos: Float[np.ndarray, "seq half_dim"],
         sin: Float[np.ndarray, "seq half_dim"],
-        mask: np.ndarray,
+        mask: Bool[np.ndarray, "seq total_seq"] | None,
         cache: KVCache | None,
         record: Recorder,
     ) -> Float[np.ndarray, "seq hidden_size"]:
         q, k, v = self._qkv(x, layer, cos, sin, record)
         record = record.at("self_attn")
-        # Rounded as the cache would, so that a pass without one computes the same.
-        k, v = (rounded(a, self.precision.cache) for a in (k, v))
-        if cache is not None:
-            k, v = cache.append(layer_index, k, v)
-        record("keys", k, "n_kv_heads total_seq head_dim")
-        record("values", v, "n_kv_heads total_seq head_dim")
-
-        if self.operators.attend is not None and record is IGNORE:
-            attn_v = self.operators.attend(q, k, v)
-        else:
-            attn_v = self._attend(q, k, v, mask, record)
-        merged = attention.merge_heads(attn_v)
+        merged = self._attend(q, k, v, layer_index, mask, cache, record)
         record("merged", merged, "seq n_heads*head_dim")
         out = self._project(merged, layer.o_proj)
         record("o_proj", out, "seq hidden_size")
@@ -235,15 +269,36 @@ class Llama:
     def _attend(
         self,
         q: Float[np.ndarray, "n_kv_heads n_groups seq head_dim"],
+        k: Float[np.ndarray, "n_kv_heads seq head_dim"],
+        v: Float[np.ndarray, "n_kv_heads seq head_dim"],
+        layer_index: int,
+        mask: Bool[np.ndarray, "seq total_seq"] | None,
+        cache: KVCache | None,
+        record: Recorder,
+    ) -> Float[np.ndarray, "seq width"]:
+        """Attention over the past, which the new keys and values join, and over themselves."""
+        # Rounded as the cache would, so that a pass without one computes the same.
+        k, v = (rounded(a, self.precision.cache) for a in (k, v))
+        if cache is not None:
+            k, v = cache.append(layer_index, k, v)
+        record("keys", k, "n_kv_heads total_seq head_dim")
+        record("values", v, "n_kv_heads total_seq head_dim")
+        if self.operators.attend is not None and record is IGNORE:
+            return attention.merge_heads(self.operators.attend(q, k, v))
+        return attention.merge_heads(self._mix(q, k, v, mask, record))
+
+    def _mix(
+        self,
+        q: Float[np.ndarray, "n_kv_heads n_groups seq head_dim"],
         k: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
         v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
-        mask: Bool[np.ndarray, "seq total_seq"],
+        mask: Bool[np.ndarray, "seq total_seq"] | None,
         record: Recorder,
     ) -> Float[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
         ops = self.operators
         scores = ops.qk_scores(q, k)
         record("scores", scores, "n_kv_heads n_groups seq total_seq")
-        if len(mask) > 1:  # a single new token may look at everything
+        if mask is not None:
             scores = ops.apply_mask(scores, mask)
         record("masked_scores", scores, "n_kv_heads n_groups seq total_seq")
         weights = ops.softmax(scores)

@@ -283,3 +283,72 @@ def test_a_cache_has_room_for_the_context_unless_told_otherwise():
 def test_a_cache_past_the_context_is_refused(max_seq):
     with pytest.raises(ContextError, match=f"from 1 to the context of 64, got {max_seq}"):
         MODEL.new_cache(max_seq=max_seq)
+
+
+# Several texts in one step
+
+
+def decoded_alone(model, texts, new_ids):
+    """Logits of each text's new token, each in a pass of its own; and the caches after it."""
+    caches = [model.new_cache() for _ in texts]
+    rows = []
+    for text, new_id, cache in zip(texts, new_ids, caches, strict=True):
+        prefill(model, text, cache)
+        rows.append(model.forward([new_id], cache)[0])
+    return np.stack(rows), caches
+
+
+def decoded_together(model, texts, new_ids):
+    caches = [model.new_cache() for _ in texts]
+    for text, cache in zip(texts, caches, strict=True):
+        prefill(model, text, cache)
+    return model.forward_batch(new_ids, caches), caches
+
+
+@settings(max_examples=15)
+@given(texts=st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=9), min_size=1, max_size=7))
+def test_a_batched_step_gives_each_text_what_it_would_get_alone(texts):
+    new_ids = [text[0] for text in texts]
+    alone, apart = decoded_alone(MODEL, texts, new_ids)
+    together, shared = decoded_together(MODEL, texts, new_ids)
+    assert_close(together, alone, TOLERANCE)
+    for one, other in zip(apart, shared, strict=True):
+        assert one.length == other.length
+        for layer in range(MODEL.config.num_hidden_layers):
+            assert_close(other.keys(layer), one.keys(layer), TOLERANCE)
+            assert_close(other.values(layer), one.values(layer), TOLERANCE)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "f16", "bf16-pure", "f16-pure", "int8", "f8"])
+def test_a_batched_step_in_every_precision(precision):
+    config = tiny_config(attention_bias=True, mlp_bias=True)
+    model = Llama(config, tiny_tensors(config), precision=precision)
+    texts, new_ids = [[1, 2, 3], [4], [5, 6, 7, 8, 9]], [10, 11, 12]
+    alone, _ = decoded_alone(model, texts, new_ids)
+    together, _ = decoded_together(model, texts, new_ids)
+    # A sum in another order may round to the neighbouring 16-bit number, in cache or activations.
+    assert_close(together, alone, 0.03 if "pure" in precision else 0.01)
+
+
+def test_a_batched_step_of_the_compiled_backend():
+    pytest.importorskip("numba")
+    config = tiny_config(attention_bias=True)
+    model = Llama(config, tiny_tensors(config), backend="numba")
+    texts, new_ids = [[1, 2, 3], [4], [5, 6, 7, 8, 9]], [10, 11, 12]
+    alone, _ = decoded_alone(model, texts, new_ids)
+    assert_close(decoded_together(model, texts, new_ids)[0], alone, TOLERANCE)
+
+
+def test_a_batched_step_that_cannot_be_done_changes_nothing():
+    caches = [MODEL.new_cache(), MODEL.new_cache(max_seq=2)]
+    for cache in caches:
+        prefill(MODEL, [1, 2], cache)
+    with pytest.raises(ContextError, match="2 past \\+ 1 new"):
+        MODEL.forward_batch([3, 4], caches)
+    with pytest.raises(InputError, match=r"got 1 caches in 2 places"):
+        MODEL.forward_batch([3, 4], [caches[0], caches[0]])
+    with pytest.raises(InputError, match=r"each of 1 token ids, got 2 caches"):
+        MODEL.forward_batch([3], caches)
+    with pytest.raises(InputError, match="got 31"):
+        MODEL.forward_batch([3, 31], caches)
+    assert [cache.length for cache in caches] == [2, 2]
