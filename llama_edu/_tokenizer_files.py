@@ -29,7 +29,8 @@ class TokenizerFiles:
 
     `text` is `tokenizer.json`, with every token that has a special role marked as special there.
     `family` is `BYTE_LEVEL` or `SENTENCEPIECE`. `strips_space` tells whether decoding drops one
-    leading space, the one that encoding put there.
+    leading space, the one that encoding put there. `names` maps a role such as "bos_token" to the
+    text of its token, for the roles that `tokenizer_config.json` fills.
     """
 
     text: str
@@ -39,6 +40,7 @@ class TokenizerFiles:
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     chat_template: str | None
+    names: dict[str, str]
 
 
 def read_tokenizer_files(directory: str | os.PathLike[str]) -> TokenizerFiles:
@@ -68,6 +70,7 @@ def read_tokenizer_files(directory: str | os.PathLike[str]) -> TokenizerFiles:
         bos_token_id=bos[0] if bos else None,
         eos_token_ids=eos,
         chat_template=_chat_template(folder, settings),
+        names=_named_tokens(settings),
     )
 
 
@@ -151,11 +154,14 @@ def _strips_space(decoder: Any) -> bool:
     return False
 
 
+def _named_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
+    texts = {name: _token_text(settings.get(name)) for name in NAMED_TOKENS}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
 def _special_names(settings: Mapping[str, Any]) -> Iterator[str]:
     """The tokens `tokenizer_config.json` gives a role."""
-    for name in NAMED_TOKENS:
-        if (text := _token_text(settings.get(name))) is not None:
-            yield text
+    yield from _named_tokens(settings).values()
     extra = settings.get("additional_special_tokens")
     for entry in extra if isinstance(extra, list) else ():
         if (text := _token_text(entry)) is not None:

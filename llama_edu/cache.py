@@ -121,6 +121,49 @@ class KVCache:
         self.check_room(seq)
         self.length += seq
 
+    def rows(
+        self, start: int, stop: int
+    ) -> tuple[
+        Float[np.ndarray, "n_layers n_kv_heads seq head_dim"],
+        Float[np.ndarray, "n_layers n_kv_heads seq head_dim"],
+    ]:
+        """Copies of the keys and values of positions `start` to `stop - 1`, every layer."""
+        if not 0 <= start <= stop <= self.length:
+            raise InputError(
+                f"expected positions within the {self.length} cached ones, got {start} to {stop}"
+            )
+        return self._keys[:, :, start:stop].copy(), self._values[:, :, start:stop].copy()
+
+    def extend(
+        self,
+        keys: Float[np.ndarray, "n_layers n_kv_heads seq head_dim"],
+        values: Float[np.ndarray, "n_layers n_kv_heads seq head_dim"],
+    ) -> None:
+        """Copy in what `rows` gave, behind the positions that count, and make it count.
+
+        Only right if the rows were computed from the same tokens at the same positions, by the
+        same model. Raises `ContextError` without room, `InputError` for the rows of another shape
+        or dtype.
+        """
+        seq = keys.shape[2]
+        expected = ((self.n_layers, self.n_kv_heads, seq, self.head_dim), self.dtype)
+        for name, array in (("keys", keys), ("values", values)):
+            if (array.shape, array.dtype) != expected:
+                raise InputError(
+                    f"expected {name} of shape {expected[0]} as {self.dtype}, "
+                    f"got {array.shape} as {array.dtype}"
+                )
+        all_keys, all_values = self.reserve(seq)
+        all_keys[:, :, self.length : self.length + seq] = keys
+        all_values[:, :, self.length : self.length + seq] = values
+        self.advance(seq)
+
+    def copy(self) -> "KVCache":
+        """A cache of its own with the same positions: writing to one leaves the other alone."""
+        new = KVCache(self.n_layers, self.n_kv_heads, self.head_dim, self.max_seq, self.dtype)
+        new.extend(*self.rows(0, self.length))
+        return new
+
     def truncate(self, length: int) -> None:
         """Forget every position from `length` on. The next tokens continue from there."""
         if not 0 <= length <= self.length:

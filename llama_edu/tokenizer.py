@@ -2,7 +2,7 @@
 
 Two families of byte-pair encoding are read, as Llama checkpoints use them: byte-level (GPT-2's, in
 Llama 3, SmolLM and this package's own models) and SentencePiece's with byte fallback (Llama 2,
-Mistral). Others are refused by name. Chat templates are kept as text; nothing renders them here.
+Mistral). Others are refused by name. Chat templates are kept as text; `chat_template` renders them.
 
 Decoding works on bytes, never on pieces of text. A token may end in the middle of a character:
 its bytes wait until the rest has come, so half a character is never shown and none is lost.
@@ -11,7 +11,7 @@ its bytes wait until the rest has come, so half a character is never shown and n
 import codecs
 import operator
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import SupportsIndex
 
 import tokenizers
@@ -29,7 +29,8 @@ class Tokenizer:
     """The tokenizer of one model directory.
 
     `bos_token_id` may be None; `eos_token_ids` holds every id that ends a text (a model may have
-    several); `chat_template` is the checkpoint's own Jinja text, or None.
+    several); `chat_template` is the checkpoint's own Jinja text, or None. `names` maps a role such
+    as "eos_token" to the text of its token.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -71,6 +72,7 @@ class Tokenizer:
         self.bos_token_id = files.bos_token_id
         self.eos_token_ids = files.eos_token_ids
         self.chat_template = files.chat_template
+        self.names = files.names
 
     @classmethod
     def from_pretrained(cls, name_or_dir: str | os.PathLike[str]) -> "Tokenizer":
@@ -99,7 +101,45 @@ class Tokenizer:
         for token_id, was_added in zip(encoding.ids, encoding.special_tokens_mask, strict=True):
             # Merges of a vocabulary can happen to build "<s>" out of ordinary text.
             built = not was_added and token_id in self._special
-            ids.extend(self._spell(token_id, text) if built else [token_id])
+            ids.extend(self._spell_special(token_id, text) if built else [token_id])
+        return ids
+
+    def control_tokens(self, template: str) -> dict[int, str]:
+        """Ids and texts of the tokens that steer a conversation: none of them can be typed.
+
+        Those are the special ones, and any added token that a chat template writes: checkpoints
+        exist that forgot to mark theirs as special.
+        """
+        return {
+            token_id: token.content
+            for token_id, token in self._added.items()
+            if token.special or (token.content.strip() and token.content in template)
+        }
+
+    def encode_rendered(
+        self, text: str, typed: bytes, controls: Mapping[int, str], *, continues: bool = False
+    ) -> list[int]:
+        """Encode a rendered chat in which `typed[i]` is 1 if a person typed `text[i]`, else 0.
+
+        Tokens of `controls` count where the template wrote all of their text. Where any of it was
+        typed, the text is spelled out in the tokens of its bytes. Nothing is put around the text.
+        `continues` says that it goes on from an earlier one, so that SentencePiece adds no space.
+
+        Raises `TokenizerError` as `encode` does.
+        """
+        self._check_encodable(text)
+        lead = "\n" if continues and not self._byte_level else ""
+        lead_ids = self._parsing.encode(lead, add_special_tokens=False).ids
+        encoding = self._parsing.encode(lead + text, add_special_tokens=False)
+        if encoding.ids[: len(lead_ids)] != lead_ids:  # the line break became part of a word
+            return self.encode_rendered(text, typed, controls)
+        ids: list[int] = []
+        spans = [(start - len(lead), stop - len(lead)) for start, stop in encoding.offsets]
+        for token_id, span in list(zip(encoding.ids, spans, strict=True))[len(lead_ids) :]:
+            if token_id in controls and _any_typed(controls[token_id], text, typed, span):
+                ids.extend(self._spell(text[slice(*span)]))
+            else:
+                ids.append(token_id)
         return ids
 
     def decode(self, token_ids: Iterable[SupportsIndex], *, skip_special: bool = True) -> str:
@@ -161,14 +201,17 @@ class Tokenizer:
                 f"no token for its byte 0x{byte:02x}"
             )
 
-    def _spell(self, token_id: int, text: str) -> list[int]:
+    def _spell_special(self, token_id: int, text: str) -> list[int]:
         """The ids of a special token's own text, byte by byte."""
         content = self._added[token_id].content
         if content == self._unk_token and content not in text:
             raise TokenizerError(
                 f"expected text the vocabulary has tokens for, got {content} in {text[:40]!r}"
             )
-        spelled = [self._plain.token_to_id(self._spelling[byte]) for byte in content.encode()]
+        return self._spell(content)
+
+    def _spell(self, text: str) -> list[int]:
+        spelled = [self._plain.token_to_id(self._spelling[byte]) for byte in text.encode()]
         return [i for i in spelled if i is not None]  # _check_encodable saw that none is missing
 
 
@@ -199,6 +242,13 @@ class TextStream:
     def finish(self) -> str:
         """What is left at the end: U+FFFD if a character never became whole, else ""."""
         return self._decoder.decode(b"", final=True)
+
+
+def _any_typed(token: str, text: str, typed: bytes, span: tuple[int, int]) -> bool:
+    """True if a person typed part of a control token found at `span`."""
+    # A token may swallow the blanks around it. Those may well have been typed.
+    start = text.find(token, *span)
+    return any(typed[start : start + len(token)]) if start >= 0 else any(typed[slice(*span)])
 
 
 def _byte_letters() -> list[str]:

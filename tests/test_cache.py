@@ -141,3 +141,45 @@ def test_it_says_what_it_was_made_for():
     cache = new_cache(max_seq=9)
     shape = (cache.n_layers, cache.n_kv_heads, cache.head_dim, cache.max_seq, cache.length)
     assert shape == (N_LAYERS, N_KV_HEADS, HEAD_DIM, 9, 0)
+
+
+def test_rows_taken_out_and_put_back_are_the_same_rows():
+    cache, other = new_cache(), new_cache()
+    append(cache, rows(7))
+    other.extend(*cache.rows(0, 3))
+    other.extend(*cache.rows(3, 7))
+    assert other.length == 7
+    for layer in range(N_LAYERS):
+        np.testing.assert_array_equal(other.keys(layer), cache.keys(layer))
+        np.testing.assert_array_equal(other.values(layer), cache.values(layer))
+
+
+def test_a_copy_goes_its_own_way():
+    cache = new_cache()
+    append(cache, rows(4))
+    copy, before = cache.copy(), cache.keys(1).copy()
+    copy.keys(1)[:] = 0
+    append(copy, rows(2, 1))
+    np.testing.assert_array_equal(cache.keys(1), before)
+    assert (cache.length, copy.length, copy.max_seq) == (4, 6, cache.max_seq)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 2), (3, 2), (0, 5)])
+def test_rows_that_are_not_there(start, stop):
+    cache = new_cache()
+    append(cache, rows(4))
+    with pytest.raises(InputError, match=f"within the 4 cached ones, got {start} to {stop}"):
+        cache.rows(start, stop)
+
+
+def test_rows_of_another_shape_or_format_or_too_many_are_refused():
+    cache = new_cache(max_seq=5)
+    append(cache, rows(4))
+    k, v = cache.rows(0, 2)
+    with pytest.raises(InputError, match="expected keys of shape"):
+        cache.extend(k[:2], v[:2])
+    with pytest.raises(InputError, match="as float32, got .* as float16"):
+        cache.extend(k.astype(np.float16), v.astype(np.float16))
+    with pytest.raises(ContextError):
+        cache.extend(k, v)
+    assert cache.length == 4
