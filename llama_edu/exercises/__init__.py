@@ -5,6 +5,10 @@
 
 Each check has inputs that tell right from nearly right, and is held to it by a test: it rejects
 every known wrong answer and accepts at least two correct ones. Solutions stand in the chapters.
+
+    with use_operators(rms_norm=rms_norm_mine): ...
+
+runs the whole model on your functions, and says where it parts from the book's.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,8 +16,9 @@ from typing import Any
 
 from llama_edu.exercises import ch01_bytes, ch06_scores, ch10_generate, ch11_sampling, progress
 from llama_edu.exercises.exercise import Exercise, Verdict
+from llama_edu.exercises.own_operators import use_operators
 
-__all__ = ["Check", "check"]
+__all__ = ["Check", "check", "use_operators"]
 
 CHAPTERS = (ch01_bytes, ch06_scores, ch10_generate, ch11_sampling)
 

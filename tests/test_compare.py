@@ -1,0 +1,130 @@
+"""Two runs of a model: the first array that differs stands right behind the cause."""
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from llama_edu.attention import causal_mask, qk_scores
+from llama_edu.errors import InputError
+from llama_edu.exercises.compare import compare
+from llama_edu.exercises.tiny import tiny_llama
+from llama_edu.generate import generate
+from llama_edu.mlp import swiglu
+from llama_edu.norm import rms_norm
+from llama_edu.rope import rotation
+
+MODEL = tiny_llama()
+PROMPT = [3, 14, 15, 9, 26, 5]
+
+
+def operators(**functions):
+    return patch.object(MODEL, "operators", MODEL.operators.replaced(**functions))
+
+
+def test_without_a_change_nothing_differs():
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=9)
+    assert found.same
+    assert found.array is None
+    assert found.ids == list(generate(MODEL, PROMPT, max_new_tokens=9))
+    assert found.gaps.shape == (len(PROMPT) + 9 - 1,)
+    assert found.gaps.max() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"rms_norm": lambda x, w, e: rms_norm(x, w, 0.3)}, "layers.0.input_layernorm"),
+        ({"swiglu": lambda gate, up: swiglu(up, gate)}, "layers.0.mlp.gated"),
+        ({"qk_scores": lambda q, k: qk_scores(q, k) * np.float32(2)}, "layers.0.self_attn.scores"),
+        ({"softmax": lambda x: np.exp(x)}, "layers.0.self_attn.weights"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_names_the_array_behind_the_cause(change, name):
+    found = compare(MODEL, PROMPT, operators(**change), max_new_tokens=5)
+    assert found.array is not None
+    assert found.array.name == name
+    assert (found.array.first_position, found.array.last_position) == (0, 2)
+    assert not found.same
+
+
+def test_says_where_and_by_how_much():
+    def one_number_up(gate, up):
+        gated = swiglu(gate, up)
+        gated[-1, 7] += np.float32(3)
+        return gated
+
+    found = compare(MODEL, PROMPT, operators(swiglu=one_number_up), chunk=2, max_new_tokens=2)
+    array = found.array
+    assert array is not None
+    assert array.place == "seq 1, intermediate_size 7"
+    assert array.got - array.want == pytest.approx(3, abs=1e-5)
+    assert array.largest_gap == pytest.approx(3, abs=1e-5)
+
+
+def test_counts_positions_from_the_start_of_the_text():
+    def forgetful(inv_freq, past, seq):
+        return rotation(inv_freq, 0, seq)
+
+    change = patch("llama_edu.model.rotation", forgetful)
+    found = compare(MODEL, PROMPT, change, chunk=4, max_new_tokens=6)
+    assert found.array is not None
+    assert found.array.name == "layers.0.self_attn.q_rope"
+    assert (found.array.first_position, found.array.last_position) == (4, 5)
+    assert found.position == 4
+    assert found.gaps[:4].max() < 1e-5
+
+    change = patch("llama_edu.model.rotation", forgetful)
+    whole = compare(MODEL, PROMPT, change, chunk=len(PROMPT), max_new_tokens=6)
+    assert whole.position == len(PROMPT)
+    assert whole.token != 0  # the first token comes from the prefill, which is right
+
+
+def test_the_second_piece_of_the_prompt_shows_a_mask_that_was_skipped():
+    change = patch(
+        "llama_edu.attention.causal_mask", lambda seq, past: causal_mask(seq, past) | (past > 0)
+    )
+    found = compare(MODEL, PROMPT, change, max_new_tokens=3)
+    assert found.array is not None
+    assert found.array.name == "layers.0.self_attn.masked_scores"
+    assert (found.array.first_position, found.array.last_position) == (3, 5)
+    assert found.array.want == -np.inf
+    assert found.array.largest_gap == np.inf
+
+
+def test_broken_logits_end_the_text_and_are_told():
+    found = compare(MODEL, PROMPT, operators(softmax=lambda x: x * np.float32(np.nan)))
+    assert found.ids == []
+    assert found.token == 0
+    assert found.position == 0
+    assert "nan" in found.error
+    assert np.isnan(found.gaps).all()
+
+
+def test_the_first_other_token_is_found_and_so_is_an_early_end():
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=4)
+    assert replace(found, ids=found.right_ids[:3]).token == 3
+    other = (found.right_ids[2] + 1) % MODEL.config.vocab_size
+    changed = [*found.right_ids[:2], other, *found.right_ids[3:]]
+    assert replace(found, ids=changed).token == 2
+
+
+def test_the_model_is_left_as_it_was_when_a_change_raises():
+    before = MODEL.operators
+
+    @contextmanager
+    def failing():
+        with operators(softmax=lambda x: 1 / 0):
+            yield
+
+    with pytest.raises(ZeroDivisionError):
+        compare(MODEL, PROMPT, failing())
+    assert MODEL.operators is before
+
+
+def test_a_bad_prompt_is_refused():
+    with pytest.raises(InputError, match="at least one token id"):
+        compare(MODEL, [], nullcontext())
