@@ -14,12 +14,20 @@ from llama_edu.viz.caching import cache_growth, work_with_and_without_cache
 from llama_edu.viz.candidates import probability_bars
 from llama_edu.viz.figure import Picture
 from llama_edu.viz.filemap import byte_offsets
+from llama_edu.viz.flip import flip_bits
+from llama_edu.viz.gates import silu_gate
 from llama_edu.viz.heads import head_wiring
 from llama_edu.viz.hexmap import hex_map
 from llama_edu.viz.histogram import byte_histogram
 from llama_edu.viz.html import Html
 from llama_edu.viz.labels import token_label, token_labels
+from llama_edu.viz.ladder import residual_ladder
+from llama_edu.viz.matmul import matmul_tile
+from llama_edu.viz.norms import norm_stages
+from llama_edu.viz.rounding import bytes_and_gap, error_map, running_sums
 from llama_edu.viz.shapes import shape_table
+from llama_edu.viz.staircase import mask_staircase, row_sums
+from llama_edu.viz.strides import stride_grid
 from llama_edu.viz.tables import tensor_table
 from llama_edu.viz.triptych import score_triptych
 
@@ -35,15 +43,26 @@ __all__ = [
     "block_grid",
     "byte_histogram",
     "byte_offsets",
+    "bytes_and_gap",
     "cache_growth",
     "chip",
     "dtype_bits",
+    "error_map",
+    "flip_bits",
     "head_wiring",
     "hex_map",
+    "mask_staircase",
+    "matmul_tile",
+    "norm_stages",
     "probability_bars",
+    "residual_ladder",
+    "row_sums",
+    "running_sums",
     "score_maps",
     "score_triptych",
     "shape_table",
+    "silu_gate",
+    "stride_grid",
     "tensor_table",
     "token_label",
     "token_labels",
