@@ -14,13 +14,20 @@ runs the whole model on your functions, and says where it parts from the book's.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llama_edu.exercises import ch01_bytes, ch06_scores, ch10_generate, ch11_sampling, progress
+from llama_edu.exercises import (
+    ch01_bytes,
+    ch04_norm_mlp,
+    ch06_scores,
+    ch10_generate,
+    ch11_sampling,
+    progress,
+)
 from llama_edu.exercises.exercise import Exercise, Verdict
 from llama_edu.exercises.own_operators import use_operators
 
 __all__ = ["Check", "check", "use_operators"]
 
-CHAPTERS = (ch01_bytes, ch06_scores, ch10_generate, ch11_sampling)
+CHAPTERS = (ch01_bytes, ch04_norm_mlp, ch06_scores, ch10_generate, ch11_sampling)
 
 
 class Check:
