@@ -13,6 +13,7 @@ __all__ = [
     "InputError",
     "LlamaEduError",
     "NumericsError",
+    "ServeError",
     "TokenizerError",
 ]
 
@@ -47,3 +48,15 @@ class NumericsError(LlamaEduError, ArithmeticError):
 
 class HubError(LlamaEduError, RuntimeError):
     """A named model is unknown, not fetched yet, or could not be fetched."""
+
+
+class ServeError(LlamaEduError, RuntimeError):
+    """A server cannot do now what was asked; `code` says why in one word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SessionError(LlamaEduError, ValueError):
+    """A saved conversation is damaged, or was held with another model."""

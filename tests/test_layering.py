@@ -27,10 +27,12 @@ ROWS = (
     "hub kernels",
     "backends inspect_report tokenizer",
     "chat_template model",
-    "budget generate",
+    "_chat_file budget generate",
+    "chat",
     "__init__",
     "viz",
     "exercises",
+    "serve",
     "cli",
     "__main__",
 )

@@ -1,0 +1,162 @@
+"""One request to the scheduler, what becomes of it, and the limits that all requests share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from llama_edu.cache import KVCache
+from llama_edu.errors import LlamaEduError
+from llama_edu.sampling import GREEDY, Sampling
+from llama_edu.serve.output import OutputText
+
+__all__ = [
+    "Choice",
+    "Ended",
+    "Event",
+    "Failed",
+    "Job",
+    "Limits",
+    "Piece",
+    "Request",
+    "TokenScore",
+]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one model takes on at a time. A request for n choices counts as n texts."""
+
+    max_live: int = 32
+    """Texts that grow at the same time: the rows of one batched step."""
+
+    max_waiting: int = 64
+    """Texts in the queue. Beyond that, requests are refused."""
+
+    prefill_tokens: int = 64
+    """Prompt tokens per step: how long the texts that grow are kept waiting for their next one."""
+
+    max_prompt_tokens: int = 32_768
+    max_new_tokens: int = 4_096
+
+    max_seconds: float = 300.0
+    """From a request's arrival to its last token."""
+
+    kv_nbytes: int = 1 << 30
+    """Keys and values of all that grows, at the longest it may get."""
+
+    prefix_nbytes: int = 256 << 20
+    """Keys and values kept for prompts that begin like an earlier one."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to continue, and how."""
+
+    token_ids: Sequence[int]
+    max_new_tokens: int
+    sampling: Sampling = GREEDY
+    seed: int | None = None
+
+    stop: tuple[str, ...] = ()
+    """Texts that end a reply, and are not part of it."""
+
+    n: int = 1
+    """How many choices; each draws for itself."""
+
+    top_scores: int | None = None
+    """None: no scores. A number: each token's own, and those of that many likeliest ones."""
+
+    continues: bool = True
+    """Whether the text goes on from the prompt's, or is a reply of its own."""
+
+    def generator(self, choice: int) -> np.random.Generator:
+        """The random numbers of a choice. The first draws as `generate(…, seed=seed)` does."""
+        if self.seed is None:
+            return np.random.default_rng()
+        seed = self.seed % 2**64
+        return np.random.default_rng(seed if choice == 0 else [seed, choice])
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """Log-probability of a token in the model's own distribution, before temperature and cuts.
+
+    `start` counts the characters of the text before it; `top` holds the likeliest ids, in order.
+    """
+
+    token_id: int
+    logprob: float
+    start: int
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text that may be shown, and the scores of the tokens that begin in it, if asked for."""
+
+    text: str
+    scores: tuple[TokenScore, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last event of a choice that came to its end: "stop" or "length"."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The last event of a choice that did not."""
+
+    problem: LlamaEduError
+
+
+Event = Piece | Ended | Failed
+
+
+@dataclass(eq=False)
+class Choice:
+    """One text that grows out of a job's prompt. Only the scheduler changes it."""
+
+    job: "Job"
+    index: int
+    rng: np.random.Generator
+    output: OutputText
+    cache: KVCache | None = None
+    new_ids: list[int] = field(default_factory=list)
+    scores: list[TokenScore] = field(default_factory=list)
+    """Of the tokens whose text is still held back."""
+    done: bool = False
+
+
+@dataclass(eq=False)
+class Job:
+    """A request on its way. Only the scheduler changes it, but for `cancel`.
+
+    Times are readings of the scheduler's clock, in seconds.
+    """
+
+    number: int
+    request: Request
+    submitted: float
+    choices: list[Choice] = field(default_factory=list)
+    cache: KVCache | None = None
+    """Of the prompt, until its choices take it over."""
+    reused: int = 0
+    """Prompt tokens whose keys and values were known from an earlier request."""
+    cancelled: bool = False
+    passed_over: int = 0
+    started: float | None = None
+    first_token: float | None = None
+    ended: float | None = None
+
+    def cancel(self) -> None:
+        """Ask for the end, from any thread. It comes before the next step, without an event."""
+        self.cancelled = True
+
+    @property
+    def n_generated(self) -> int:
+        """New tokens of all choices; a token that ends a text counts, since it was computed."""
+        return sum(len(choice.new_ids) for choice in self.choices)

@@ -1,0 +1,51 @@
+"""Text that may be shown: never half a character, never part of a stop sequence."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_served import tiny
+
+from llama_edu.serve.output import OutputText
+
+_, TOKENIZER = tiny()
+
+
+def shown(ids, stop=()):
+    """Every piece as it comes, then the last."""
+    output = OutputText(TOKENIZER.stream(continues=True), stop)
+    pieces = []
+    for token_id in ids:
+        pieces.append(output.push(token_id))
+        if output.stopped:
+            break
+    return [*pieces, output.finish()], output
+
+
+def cut(text, stop):
+    found = [at for one in stop if (at := text.find(one)) >= 0]
+    return text[: min(found)] if found else text
+
+
+@given(
+    text=st.text("abc 🐈é", max_size=30),
+    stop=st.lists(st.text("abc 🐈é", min_size=1, max_size=4), max_size=4),
+)
+def test_the_pieces_are_the_text_before_the_first_stop_sequence(text, stop):
+    pieces, output = shown(TOKENIZER.encode(text), tuple(stop))
+    assert "".join(pieces) == cut(text, stop)
+    assert output.stopped == any(one in text for one in stop)
+    assert output.shown == output.length == len(cut(text, stop))
+
+
+@given(st.lists(st.integers(0, 399), max_size=30))
+def test_without_stop_sequences_nothing_is_held_back_longer_than_a_character_takes(ids):
+    stream = TOKENIZER.stream(continues=True)
+    pieces, _ = shown(ids)
+    assert pieces == [*(stream.push(i) for i in ids), stream.finish()]
+
+
+def test_what_could_become_a_stop_sequence_waits_until_it_cannot():
+    output = OutputText(TOKENIZER.stream(), ("END!",))
+    spelled = [TOKENIZER.encode(letter)[0] for letter in "xENDyE"]
+    assert [output.push(i) for i in spelled] == ["x", "", "", "", "ENDy", ""]
+    assert (output.shown, output.length) == (5, 6)
+    assert output.finish() == "E"

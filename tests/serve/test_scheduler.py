@@ -1,0 +1,326 @@
+"""Continuous batching: everyone's own tokens, short before long, bounded, gone when cancelled."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_served import CONTEXT, tiny
+
+from llama_edu import Llama, Sampling, generate
+from llama_edu.errors import ContextError, InputError, NumericsError, ServeError
+from llama_edu.sampling import GREEDY
+from llama_edu.serve.job import Ended, Failed, Limits, Piece, Request
+from llama_edu.serve.scheduler import PATIENCE, Scheduler
+
+MODEL, TOKENIZER = tiny()
+HOT = Sampling(temperature=1.5)
+EOS = 2
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def scheduler(**limits):
+    return Scheduler(MODEL, TOKENIZER, Limits(**limits), Clock())
+
+
+def request(n_prompt=5, new=6, start=10, **options):
+    return Request(tuple(range(start, start + n_prompt)), new, **options)
+
+
+def run(one, most=500):
+    """Step until idle; the events of every choice, in order."""
+    news = {}
+    for _ in range(most):
+        if one.is_idle:
+            return news
+        for choice, event in one.step().events:
+            news.setdefault((choice.job.number, choice.index), []).append(event)
+    raise AssertionError(f"still busy after {most} steps")
+
+
+def text_of(events):
+    return "".join(event.text for event in events if isinstance(event, Piece))
+
+
+def alone(asked):
+    """What `generate` gives for a request's first choice."""
+    options = {"sampling": asked.sampling, "seed": asked.seed}
+    return list(generate(MODEL, asked.token_ids, max_new_tokens=asked.max_new_tokens, **options))
+
+
+ASKED = st.fixed_dictionaries(
+    {
+        "n_prompt": st.integers(1, 40),
+        "new": st.integers(1, 12),
+        "start": st.integers(3, 300),
+        "sampling": st.sampled_from([GREEDY, HOT]),
+        "seed": st.integers(0, 9),
+    }
+)
+
+
+@settings(max_examples=12)
+@given(asked=st.lists(ASKED, min_size=1, max_size=6), prefill=st.integers(1, 50))
+def test_everyone_gets_the_tokens_they_would_get_alone(asked, prefill):
+    one = scheduler(prefill_tokens=prefill)
+    jobs = [one.submit(request(**each)) for each in asked]
+    news = run(one)
+    for job in jobs:
+        ids = alone(job.request)
+        assert job.choices[0].new_ids == ids
+        stopped = ids[-1] == EOS
+        assert news[job.number, 0][-1] == Ended("stop" if stopped else "length")
+        text = TOKENIZER.stream(continues=True)
+        shown = ids[:-1] if stopped else ids
+        assert text_of(news[job.number, 0]) == "".join(map(text.push, shown)) + text.finish()
+        assert job.n_generated == len(ids)
+
+
+def test_a_request_joins_while_others_run_and_leaves_before_they_end():
+    one = scheduler()
+    long = one.submit(request(new=60))
+    for _ in range(5):
+        one.step()
+    short = one.submit(request(start=100, new=3))
+    together = 0
+    while short.ended is None:
+        together += len(one.step().decoded) == 2
+    assert together == 2  # its first token came with the prompt
+    assert long.ended is None
+    assert len(long.choices[0].new_ids) < 20
+    run(one)
+    assert long.n_generated == 60
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one():
+    one = scheduler(prefill_tokens=8)
+    long = one.submit(request(n_prompt=200, new=1))
+    short = one.submit(request(n_prompt=4, new=1, start=300))
+    steps = [one.step().prefilled for _ in range(3)]
+    assert steps == [{long.number: 8}, {short.number: 4, long.number: 4}, {long.number: 8}]
+    assert short.ended is not None
+    assert long.first_token is None
+
+
+def test_texts_that_grow_get_a_token_in_every_step_of_a_long_prompt():
+    one = scheduler(prefill_tokens=16)
+    growing = one.submit(request(new=40))
+    one.step()
+    one.submit(request(n_prompt=100, new=1, start=200))
+    for _ in range(6):
+        before = len(growing.choices[0].new_ids)
+        step = one.step()
+        assert sum(step.prefilled.values()) <= 16
+        assert len(growing.choices[0].new_ids) == before + 1
+
+
+def test_choices_share_the_prompt_and_draw_for_themselves():
+    one = scheduler()
+    job = one.submit(request(n_prompt=30, n=3, sampling=HOT, seed=1))
+    fed = 0
+    while not one.is_idle:
+        fed += sum(one.step().prefilled.values())
+    assert fed == 30
+    first, second, third = (choice.new_ids for choice in job.choices)
+    assert first == alone(job.request)
+    assert len({tuple(first), tuple(second), tuple(third)}) == 3
+    again = one.submit(job.request)
+    run(one)
+    assert [choice.new_ids for choice in again.choices] == [first, second, third]
+
+
+def test_what_was_computed_is_not_computed_again():
+    one = scheduler()
+    first = one.submit(request(n_prompt=30, new=5))
+    run(one)
+    ids = (*first.request.token_ids, *first.choices[0].new_ids, 7, 8)
+    second = one.submit(Request(ids, 5))
+    run(one)
+    assert first.reused == 0
+    assert second.reused == 30 + 4  # the last new token was never fed
+    assert second.choices[0].new_ids == alone(second.request)
+    third = one.submit(Request(ids, 5))
+    run(one)
+    assert third.reused == len(ids) - 1  # one token is left to run
+
+
+def test_a_stop_sequence_ends_the_text_before_it():
+    whole = run_text(request(new=20))
+    cut = whole[len(whole) // 2 :][:2]
+    events = run_events(request(new=20, stop=(cut, "never there")))
+    assert text_of(events) == whole[: whole.index(cut)]
+    assert events[-1] == Ended("stop")
+
+
+def run_events(asked):
+    one = scheduler()
+    job = one.submit(asked)
+    return run(one)[job.number, 0]
+
+
+def run_text(asked):
+    return text_of(run_events(asked))
+
+
+def test_scores_are_the_models_own_log_probabilities():
+    asked = request(new=8, sampling=HOT, seed=3, top_scores=4)
+    events = run_events(asked)
+    scores = [one for event in events if isinstance(event, Piece) for one in event.scores]
+    ids = alone(asked)
+    assert [one.token_id for one in scores] == ids
+    logits = MODEL.forward([*asked.token_ids, *ids])[len(asked.token_ids) - 1 : -1]
+    for one, row in zip(scores, logits.astype(np.float64), strict=True):
+        logprobs = row - np.log(np.sum(np.exp(row - row.max()))) - row.max()
+        assert one.logprob == pytest.approx(logprobs[one.token_id], abs=1e-4)
+        assert [i for i, _ in one.top] == np.argsort(-logprobs)[:4].tolist()
+        assert one.top[0][1] == pytest.approx(logprobs.max(), abs=1e-4)
+    for event in events[:-1]:
+        assert all(one.start < len(text_of(events)) for one in event.scores)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_cancelled_job_is_gone_before_the_next_step(steps):
+    one = scheduler(prefill_tokens=20)
+    job, other = one.submit(request(n_prompt=30, new=50)), one.submit(request(start=200))
+    for _ in range(steps):
+        one.step()
+    job.cancel()
+    step = one.step()
+    assert job.ended is not None
+    assert job in step.ended
+    assert all(choice.job is not job for choice, _ in step.events)
+    assert all(choice.job is not job for choice in step.decoded)
+    run(one)
+    assert other.choices[0].new_ids == alone(other.request)
+
+
+def test_what_a_cancelled_job_computed_helps_the_next():
+    one = scheduler(prefill_tokens=20)
+    job = one.submit(request(n_prompt=30, new=50))
+    one.step()
+    job.cancel()
+    again = one.submit(job.request)
+    run(one)
+    assert again.reused == 20
+
+
+def test_a_full_queue_refuses_and_names_the_room():
+    one = scheduler(max_live=2, max_waiting=3)
+    for _ in range(2):
+        one.submit(request(new=50))
+    one.step()
+    for _ in range(3):
+        one.submit(request())
+    with pytest.raises(ServeError, match="at most 3 texts in the queue, got 3 and 1 more") as seen:
+        one.submit(request())
+    assert seen.value.code == "queue_full"
+    assert 1 <= one.retry_after() <= 60
+    assert (one.n_live, one.n_waiting) == (2, 3)
+    run(one)
+
+
+def test_memory_for_keys_and_values_bounds_who_grows():
+    position = 2 * 2 * 2 * 8 * 4  # keys and values of 2 layers, 2 KV heads, 8 numbers of 4 bytes
+    one = scheduler(kv_nbytes=100 * position)
+    big = [one.submit(request(n_prompt=40, new=20)) for _ in range(2)]
+    small = one.submit(request(n_prompt=10, new=20))
+    one.step()
+    assert [job.started is not None for job in (*big, small)] == [True, False, True]
+    run(one)
+    with pytest.raises(InputError, match=r"at most 25600 bytes, got 27392 for 1 × 107 positions"):
+        one.submit(request(n_prompt=100, new=7))
+
+
+def test_nobody_is_overtaken_for_ever():
+    position = 2 * 2 * 2 * 8 * 4
+    one = scheduler(kv_nbytes=100 * position)
+    one.submit(request(n_prompt=30, new=60))
+    big = one.submit(request(n_prompt=80, new=1))
+    small = []
+    while big.started is None:
+        small.append(one.submit(request(n_prompt=2, new=2)))
+        one.step()
+        assert len(small) < 100
+    assert sum(job.started is not None and job.started <= big.started for job in small) >= PATIENCE
+    assert big.passed_over == PATIENCE
+    run(one)
+
+
+def test_time_is_limited_in_the_queue_and_out_of_it():
+    one = scheduler(max_live=1, max_seconds=10.0)
+    growing, waiting = one.submit(request(new=50)), one.submit(request())
+    one.step()
+    one.clock.now = 10.5
+    events = {choice.job: event for choice, event in one.step().events}
+    for job in (growing, waiting):
+        assert isinstance(events[job], Failed)
+        assert events[job].problem.code == "time_limit"
+    assert one.is_idle
+
+
+def test_one_texts_broken_numbers_are_its_own_problem(monkeypatch):
+    forward_batch = Llama.forward_batch
+
+    def broken(self, token_ids, caches):
+        logits = forward_batch(self, token_ids, caches)
+        logits[0] = np.nan
+        return logits
+
+    one = scheduler()
+    job, other = one.submit(request()), one.submit(request(start=200))
+    one.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(Llama, "forward_batch", broken)
+        events = one.step().events
+    assert [type(event.problem) for choice, event in events if choice.job is job] == [NumericsError]
+    run(one)
+    assert other.choices[0].new_ids == alone(other.request)
+
+
+def test_a_step_without_memory_fails_those_in_it_and_serves_the_next(monkeypatch):
+    def full(self, *args, **options):
+        raise MemoryError
+
+    one = scheduler()
+    jobs = [one.submit(request()), one.submit(request(start=200))]
+    one.step()
+    waiting = one.submit(request(start=100))
+    with monkeypatch.context() as patched:
+        patched.setattr(Llama, "forward_batch", full)
+        patched.setattr(Llama, "forward", full)
+        events = {choice.job: event for choice, event in one.step().events}
+    assert [events[job].problem.code for job in (*jobs, waiting)] == ["out_of_memory"] * 3
+    assert one.is_idle
+    again = one.submit(request())
+    run(one)
+    assert again.choices[0].new_ids == alone(again.request)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"token_ids": ()}, InputError, "at least one token id"),
+        ({"token_ids": (400,)}, InputError, "from 0 to 399, got 400"),
+        ({"max_new_tokens": 0}, InputError, "expected 1 to 100 new tokens, got 0"),
+        ({"max_new_tokens": 101}, InputError, "expected 1 to 100 new tokens, got 101"),
+        ({"token_ids": (9,) * 201}, InputError, "expected 1 to 200 prompt tokens, got 201"),
+        ({"n": 9}, InputError, "expected 1 to 8 choices, got 9"),
+        (
+            {"token_ids": (9,) * 200, "max_new_tokens": 57},
+            ContextError,
+            f"at most {CONTEXT} positions in all, got 200 prompt \\+ 57 new",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_at_the_door(changes, error, message):
+    one = scheduler(max_live=8, max_prompt_tokens=200, max_new_tokens=100)
+    with pytest.raises(error, match=message):
+        one.submit(dataclasses.replace(request(), **changes))
+    assert one.is_idle

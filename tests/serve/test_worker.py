@@ -1,0 +1,106 @@
+"""The thread that steps: it answers, stops in time, and a fault does not leave anyone waiting."""
+
+import threading
+import time
+
+import pytest
+from tiny_served import tiny
+
+from llama_edu.errors import ServeError
+from llama_edu.serve.job import Ended, Failed, Limits, Request
+from llama_edu.serve.scheduler import Scheduler
+from llama_edu.serve.worker import Worker
+
+MODEL, TOKENIZER = tiny()
+PATIENCE_S = 120.0  # a loaded machine is slow, not wrong
+
+
+class Office:
+    """A worker, its post, and what it complained about."""
+
+    def __init__(self, **limits):
+        self.events, self.complaints = [], []
+        self.news = threading.Condition()
+        self.scheduler = Scheduler(MODEL, TOKENIZER, Limits(**limits))
+        self.worker = Worker(self.scheduler, self._report, self.complaints.append)
+
+    def _report(self, step, seconds):
+        assert seconds >= 0
+        with self.news:
+            self.events += step.events
+            self.news.notify()
+
+    def last_event(self, job):
+        def last():
+            mine = [event for choice, event in self.events if choice.job is job]
+            return mine[-1] if mine and isinstance(mine[-1], Ended | Failed) else None
+
+        with self.news:
+            assert self.news.wait_for(last, PATIENCE_S), "no last event came"
+            return last()
+
+
+@pytest.fixture
+def office():
+    made = Office()
+    made.worker.start()
+    yield made
+    made.worker.stop(grace=0.0)
+    made.worker.join()
+    assert not made.worker.is_running
+
+
+def request(new=5):
+    return Request((5, 6, 7), new)
+
+
+def test_jobs_are_done_without_anyone_stepping(office):
+    jobs = [office.worker.submit(request()) for _ in range(3)]
+    assert [type(office.last_event(job)) for job in jobs] == [Ended] * 3
+    assert [job.n_generated for job in jobs] == [5, 5, 5]
+
+
+def test_a_cancelled_job_ends_and_the_next_is_served(office):
+    job = office.worker.submit(request(200))
+    office.worker.cancel(job)
+    assert office.last_event(office.worker.submit(request())) == Ended("length")
+    assert job.ended is not None
+    assert job.n_generated < 200
+
+
+def test_stopping_finishes_what_runs_and_takes_nothing_new(office):
+    job = office.worker.submit(request(30))
+    office.worker.stop(grace=PATIENCE_S)
+    with pytest.raises(ServeError, match="one that stops") as seen:
+        office.worker.submit(request())
+    assert seen.value.code == "shutting_down"
+    assert office.last_event(job) == Ended("length")
+    office.worker.join()
+
+
+def test_stopping_ends_what_does_not_finish_in_time(office):
+    job = office.worker.submit(request(250))
+    office.worker.stop(grace=0.0)
+    last = office.last_event(job)
+    assert isinstance(last, Failed)
+    assert last.problem.code == "shutting_down"
+    office.worker.join()
+
+
+def test_a_fault_of_ours_ends_the_jobs_and_not_the_worker(office, monkeypatch):
+    def fault():
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(office.scheduler, "_decode", fault)
+        last = office.last_event(office.worker.submit(request()))
+    assert last.problem.code == "internal"
+    assert [str(problem) for problem in office.complaints] == ["a bug"]
+    assert office.last_event(office.worker.submit(request())) == Ended("length")
+
+
+def test_an_idle_worker_sleeps(office):
+    office.last_event(office.worker.submit(request()))
+    used = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - used < 0.2
