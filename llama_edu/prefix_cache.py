@@ -19,7 +19,7 @@ from jaxtyping import Float
 from llama_edu.cache import KVCache
 from llama_edu.errors import InputError
 
-__all__ = ["PrefixCache", "PrefixStats"]
+__all__ = ["PrefixCache", "PrefixStats", "common_length"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class PrefixCache:
             child = node.children.get(token_ids[start])
             if child is None:
                 break
-            shared = _common(child.token_ids, token_ids[start : start + len(child.token_ids)])
+            shared = common_length(child.token_ids, token_ids[start : start + len(child.token_ids)])
             path.append((child, shared))
             if shared < len(child.token_ids):
                 break
@@ -233,7 +233,7 @@ class PrefixCache:
             )
 
 
-def _common(run: Sequence[int], token_ids: Sequence[int]) -> int:
+def common_length(run: Sequence[int], token_ids: Sequence[int]) -> int:
     """How many ids two sequences have in common, from the first on."""
     pairs = zip(run, token_ids, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(run), len(token_ids)))

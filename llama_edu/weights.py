@@ -5,6 +5,7 @@ shapes, brings each to the format a precision keeps it in, and settles which arr
 table and which the output head. Computes nothing else.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -62,6 +63,16 @@ class Weights:
         """Bytes of every weight, gain and bias, scales included; a tied table counts once."""
         arrays = {id(array): array.nbytes for array in self._arrays()}
         return sum(arrays.values())
+
+    def sha256(self) -> str:
+        """A hash over every number as it is stored here: equal for equal models only."""
+        whole = hashlib.sha256()
+        for array in self._arrays():
+            parts = (array.codes, array.scales) if isinstance(array, Quantized) else (array,)
+            for part in parts:
+                whole.update(f"{part.dtype} {part.shape}".encode())
+                whole.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+        return whole.hexdigest()
 
     def _arrays(self) -> Iterator[np.ndarray | Quantized]:
         yield from (self.embed_tokens, self.norm, self.lm_head)

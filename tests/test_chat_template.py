@@ -169,16 +169,19 @@ class TestRepliesAsIds:
         ids = chat.encode(talk)
         assert ids[: len(before) + 3] == [*before, *reply]
 
-    @pytest.mark.parametrize("template", ["chatml", "default_system", "headers", "inst"])
-    @pytest.mark.parametrize("tokenizer", TOKENIZERS)
-    def test_with_the_ids_of_its_own_text_nothing_changes(self, tokenizer, template):
-        chat, tok = template_of(template, tokenizer), tokenizer_of(tokenizer)
-        text = "cat"
-        ids = tok.encode(text, add_special=False)
-        if tokenizer == "pieces" and template != "inst":  # there the space was the template's
-            pytest.skip("after a line break SentencePiece begins a word without a space")
-        if tokenizer != "pieces" and template == "inst":
-            ids = tok.encode(" " + text)
+    @pytest.mark.parametrize(
+        ("tokenizer", "template", "text"),
+        [
+            ("words", "chatml", "cat"),
+            ("words", "default_system", "cat"),
+            ("joined", "headers", "cat"),
+            ("words", "inst", " cat"),  # the space is the template's, and the reply's
+            ("pieces", "inst", "cat"),  # SentencePiece puts it there by itself
+        ],
+    )
+    def test_with_the_ids_of_its_own_text_nothing_changes(self, tokenizer, template, text):
+        chat = template_of(template, tokenizer)
+        ids = tokenizer_of(tokenizer).encode(text, add_special=False)
         as_text = chat.encode([*user("the"), Message("assistant", text), *user("a")])
         as_ids = chat.encode([*user("the"), Message("assistant", "", tuple(ids)), *user("a")])
         assert as_ids == as_text
@@ -221,7 +224,7 @@ class TestTheSandbox:
             "{{ ''.__class__.__mro__ }}",
             "{{ messages[0].content.__class__.__name__ }}",
             "{% set x = messages.pop() %}",
-            "{{ raise_exception.__globals__ }}",
+            "{{ raise_exception.__globals__.keys() }}",
             "{% include 'secret' %}",
             "{% for i in range(10**9) %}{% endfor %}",
             "{{ 1 // 0 }}",
