@@ -139,12 +139,6 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
         head_dim=64,
         n_heads=9,
     ),
-    "mask_staircase": lambda: viz.mask_staircase(np.tri(4, 9, 5, dtype=bool), words(9)),
-    "mask_staircase wrong": lambda: viz.mask_staircase(np.tri(11, 24, 15, dtype=bool)),
-    "mask_staircase one": lambda: viz.mask_staircase(np.ones((1, 2), dtype=bool)),
-    "row_sums": lambda: viz.row_sums(weights(1, 1, 4, 9)[0, 0], words(9)),
-    "row_sums wrong": lambda: viz.row_sums(softmax(scores(9, 4)).T.copy(), words(9)),
-    "row_sums many": lambda: viz.row_sums(weights(1, 1, 60, 60)[0, 0], words(60)),
     "probability_bars": lambda: viz.probability_bars(
         softmax(scores(300)), [f" w{i}" for i in range(300)], chosen=4, kept=7
     ),

@@ -18,6 +18,7 @@ from llama_edu.exercises import (
     ch01_bytes,
     ch04_norm_mlp,
     ch06_scores,
+    ch07_mask_softmax,
     ch10_generate,
     ch11_sampling,
     progress,
@@ -27,7 +28,7 @@ from llama_edu.exercises.own_operators import use_operators
 
 __all__ = ["Check", "check", "use_operators"]
 
-CHAPTERS = (ch01_bytes, ch04_norm_mlp, ch06_scores, ch10_generate, ch11_sampling)
+CHAPTERS = (ch01_bytes, ch04_norm_mlp, ch06_scores, ch07_mask_softmax, ch10_generate, ch11_sampling)
 
 
 class Check:
