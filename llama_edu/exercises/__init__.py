@@ -16,6 +16,7 @@ from typing import Any
 
 from llama_edu.exercises import (
     ch01_bytes,
+    ch02_linear,
     ch04_norm_mlp,
     ch06_scores,
     ch07_mask_softmax,
@@ -28,7 +29,15 @@ from llama_edu.exercises.own_operators import use_operators
 
 __all__ = ["Check", "check", "use_operators"]
 
-CHAPTERS = (ch01_bytes, ch04_norm_mlp, ch06_scores, ch07_mask_softmax, ch10_generate, ch11_sampling)
+CHAPTERS = (
+    ch01_bytes,
+    ch02_linear,
+    ch04_norm_mlp,
+    ch06_scores,
+    ch07_mask_softmax,
+    ch10_generate,
+    ch11_sampling,
+)
 
 
 class Check:
