@@ -20,8 +20,10 @@ from llama_edu.exercises import (
     ch04_norm_mlp,
     ch06_scores,
     ch07_mask_softmax,
+    ch08_score_v,
     ch10_generate,
     ch11_sampling,
+    ch12_precision,
     progress,
 )
 from llama_edu.exercises.exercise import Exercise, Verdict
@@ -35,8 +37,10 @@ CHAPTERS = (
     ch04_norm_mlp,
     ch06_scores,
     ch07_mask_softmax,
+    ch08_score_v,
     ch10_generate,
     ch11_sampling,
+    ch12_precision,
 )
 
 
