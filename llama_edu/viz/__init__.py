@@ -24,6 +24,7 @@ from llama_edu.viz.labels import token_label, token_labels
 from llama_edu.viz.ladder import residual_ladder
 from llama_edu.viz.matmul import matmul_tile
 from llama_edu.viz.norms import norm_stages
+from llama_edu.viz.parity import parity_staircase
 from llama_edu.viz.rounding import bytes_and_gap, error_map, running_sums
 from llama_edu.viz.shapes import shape_table
 from llama_edu.viz.staircase import mask_staircase, row_sums
@@ -54,6 +55,7 @@ __all__ = [
     "mask_staircase",
     "matmul_tile",
     "norm_stages",
+    "parity_staircase",
     "probability_bars",
     "residual_ladder",
     "row_sums",
