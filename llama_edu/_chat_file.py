@@ -109,5 +109,5 @@ def _checksum(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
     for name in TENSORS:
         array = tensors[name]
         whole.update(f"{name} {array.dtype} {array.shape}".encode())
-        whole.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        whole.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return whole.hexdigest()

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Protocol, runtime_checkable
 
-__all__ = ["ProgressLine", "Stream", "may_colour", "one_line", "write_now"]
+__all__ = ["ProgressLine", "Stream", "may_colour", "one_line", "printable", "write_now"]
 
 BAR_WIDTH = 24
 
@@ -39,7 +39,11 @@ def may_colour(stream: Stream) -> bool:
 
 def one_line(problem: BaseException) -> str:
     """A message without line breaks or escape codes: parts of it may come out of a file."""
-    text = str(problem) or type(problem).__name__
+    return printable(str(problem) or type(problem).__name__)
+
+
+def printable(text: str) -> str:
+    """A text of anybody's as one line that only shows, with codes for what does not print."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

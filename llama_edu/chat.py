@@ -12,7 +12,7 @@ One person at a time talks to a session. Sessions of one model may share a `Pref
 import copy
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -135,7 +135,7 @@ class ChatSession:
         if text != self._system:
             self._system, self._cause, self._plan = text, Break.EDITED, None
 
-    def send(self, text: str) -> Iterator[str]:
+    def send(self, text: str) -> Generator[str, None, None]:
         """Say something, and yield the reply in pieces of text, as it is made.
 
         All checks happen at the call, before any work: `ContextError` if there is no room,
@@ -146,12 +146,12 @@ class ChatSession:
         """
         return self._answer(tuple(self._turns), text, self._cause)
 
-    def edit(self, turn: int, text: str) -> Iterator[str]:
+    def edit(self, turn: int, text: str) -> Generator[str, None, None]:
         """Say something else in `turns[turn]`, and yield the new reply. Later turns are gone."""
         self._check_turn(turn, len(self._turns) - 1)
         return self._answer(tuple(self._turns[:turn]), text, Break.EDITED)
 
-    def regenerate(self) -> Iterator[str]:
+    def regenerate(self) -> Generator[str, None, None]:
         """Yield another reply to the last message, in place of the one there is.
 
         With greedy sampling it is the same one.
@@ -244,7 +244,9 @@ class ChatSession:
             messages.append(Message("assistant", turn.reply, turn.token_ids))
         return messages
 
-    def _answer(self, kept: tuple[Turn, ...], text: str, cause: Break | None) -> Iterator[str]:
+    def _answer(
+        self, kept: tuple[Turn, ...], text: str, cause: Break | None
+    ) -> Generator[str, None, None]:
         self._check_idle()
         prompt, forgotten = self._fitting_prompt(kept, text)
         self._plan = _Plan(kept, text, prompt, forgotten, cause)
@@ -273,7 +275,7 @@ class ChatSession:
             f"{self.max_new_tokens} in a context of {self._cache.max_seq}, got {len(prompt)}"
         )
 
-    def _reply(self, plan: _Plan) -> Iterator[str]:
+    def _reply(self, plan: _Plan) -> Generator[str, None, None]:
         self._check_idle()
         if plan is not self._plan:
             raise InputError("expected the reply that was asked for last, got an earlier one")

@@ -1,4 +1,4 @@
-"""The command line: `python -m llama_edu inspect | fetch | convert | generate`.
+"""The command line: `python -m llama_edu inspect | fetch | convert | generate | chat`.
 
 What was asked for goes to standard output, everything else to standard error, so that output
 pipes. Exit codes: 0 done, 1 an error, told in one line, 2 wrong usage, 130 interrupted, 141 the
@@ -15,7 +15,10 @@ from typing import Any
 
 import llama_edu
 from llama_edu import hub
+from llama_edu._chat_command import COMMANDS, ChatCommand
 from llama_edu._terminal import ProgressLine, may_colour, one_line, write_now
+from llama_edu.chat import OVERFLOWS, ChatSession
+from llama_edu.chat_template import ChatTemplate
 from llama_edu.errors import InputError, LlamaEduError
 from llama_edu.generate import generate
 from llama_edu.inspect_report import report
@@ -35,6 +38,7 @@ examples:
   python -m llama_edu inspect story
   python -m llama_edu generate story "Once upon a time"
   echo "The sea is" | python -m llama_edu generate smollm2-135m-instruct -
+  python -m llama_edu chat
   python -m llama_edu COMMAND --help
 """
 
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fetch(commands)
     _add_convert(commands)
     _add_generate(commands)
+    _add_chat(commands)
     return parser
 
 
@@ -178,10 +183,7 @@ def _add_generate(commands: Any) -> None:
         help='the beginning; "-" (the default) reads standard input, less its last line break',
     )
     add = parser.add_argument
-    add("--temperature", type=float, default=0.8, metavar="T", help="0 is greedy (default: 0.8)")
-    add("--top-k", type=int, default=0, metavar="K", help="choose among K tokens (default: all)")
-    add("--top-p", type=float, default=0.95, metavar="P", help="probability kept (default: 0.95)")
-    add("--seed", type=int, metavar="N", help="same seed, same text (default: a new one)")
+    _add_sampling(parser, 0.8)
     add(
         "--max-new-tokens",
         type=int,
@@ -192,7 +194,17 @@ def _add_generate(commands: Any) -> None:
     parser.set_defaults(run=_generate, parser=parser)
 
 
-def _generate(args: argparse.Namespace) -> None:
+def _add_sampling(parser: argparse.ArgumentParser, temperature: float) -> None:
+    add = parser.add_argument
+    warm = f"0 is greedy (default: {temperature})"
+    add("--temperature", type=float, default=temperature, metavar="T", help=warm)
+    add("--top-k", type=int, default=0, metavar="K", help="choose among K tokens (default: all)")
+    add("--top-p", type=float, default=0.95, metavar="P", help="probability kept (default: 0.95)")
+    add("--seed", type=int, metavar="N", help="same seed, same text (default: a new one)")
+
+
+def _sampling(args: argparse.Namespace) -> tuple[Sampling, int]:
+    """The sampling and the seed that the options ask for; wrong ones leave as wrong usage."""
     try:
         sampling = Sampling(args.temperature, args.top_k, args.top_p)
     except InputError as problem:
@@ -201,7 +213,11 @@ def _generate(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             args.parser.error(f"expected {name} of at least {least}, got {value}")
-    seed = secrets.randbits(32) if args.seed is None else args.seed
+    return sampling, secrets.randbits(32) if args.seed is None else args.seed
+
+
+def _generate(args: argparse.Namespace) -> None:
+    sampling, seed = _sampling(args)
     prompt = _standard_input() if args.prompt == "-" else args.prompt
     tokenizer = Tokenizer.from_pretrained(args.model)
     token_ids = tokenizer.encode(prompt, parse_special=args.special)
@@ -214,6 +230,55 @@ def _generate(args: argparse.Namespace) -> None:
         new_tokens = max(1, min(DEFAULT_NEW_TOKENS, room))
     new_ids = generate(model, token_ids, max_new_tokens=new_tokens, sampling=sampling, seed=seed)
     _write_text(tokenizer, len(token_ids), new_ids, seed)
+
+
+def _add_chat(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "chat",
+        "talk with a model, turn after turn",
+        "examples:\n"
+        "  python -m llama_edu chat\n"
+        '  python -m llama_edu chat smollm2-135m-instruct --system "You are a pirate."\n'
+        "  python -m llama_edu chat --load evening.chat\n"
+        "  printf 'Hello!\\nWhat can you do?\\n' | python -m llama_edu chat --temperature 0\n\n"
+        f"commands while you talk:\n{COMMANDS}\n"
+        "Replies go to standard output; what each turn reused and computed, to standard error.\n",
+    )
+    add = parser.add_argument
+    add("model", nargs="?", default="chat", help="a known model or a directory (default: chat)")
+    add("--system", metavar="TEXT", help="the system prompt")
+    add("--load", metavar="FILE", help="go on with a saved conversation, and its settings")
+    _add_sampling(parser, 0.7)
+    add("--max-new-tokens", type=int, default=256, metavar="N", help="per reply (default: 256)")
+    add(
+        "--overflow",
+        choices=OVERFLOWS,
+        default="refuse",
+        help="what to do when the context is full (default: refuse)",
+    )
+    parser.set_defaults(run=_chat, parser=parser)
+
+
+def _chat(args: argparse.Namespace) -> None:
+    sampling, seed = _sampling(args)
+    tokenizer = Tokenizer.from_pretrained(args.model)
+    template = ChatTemplate(tokenizer)  # before the weights are read: it may not be there
+    model = Llama.from_pretrained(args.model)
+    if args.load is not None:
+        session = ChatSession.load(args.load, model, tokenizer, template=template)
+    else:
+        session = ChatSession(
+            model,
+            tokenizer,
+            system=args.system,
+            sampling=sampling,
+            max_new_tokens=args.max_new_tokens,
+            overflow=args.overflow,
+            seed=seed,
+            template=template,
+        )
+    ChatCommand(session).run()
 
 
 def _write_text(tokenizer: Tokenizer, n_prompt: int, new_ids: Iterator[int], seed: int) -> None:

@@ -1,13 +1,14 @@
 """What one turn of a conversation cost, in tokens: reused, computed, generated, lost, and why.
 
-The terminal, the page, the API's `usage` and the book's figures all show these numbers. Nothing
-here counts; `chat` and the server do.
+The terminal, the page, the API's `usage` and the book's figures all show these numbers, the first
+two in the words of this module. Nothing here counts; `chat` and the server do.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Break", "Ledger"]
+__all__ = ["Break", "Ledger", "ledger_table"]
 
 
 class Break(StrEnum):
@@ -41,3 +42,29 @@ class Ledger:
 
     def __post_init__(self) -> None:
         assert self.prompt_tokens == self.reused + self.computed, self
+
+    def in_words(self) -> str:
+        """One line for people."""
+        words = (
+            f"{self.prompt_tokens} prompt tokens = {self.reused} reused "
+            f"+ {self.computed} computed, {self.generated} new"
+        )
+        if self.reason is not None:
+            words += f"; {self.dropped} dropped: {self.reason}"
+        if self.forgotten:
+            words += f"; oldest {self.forgotten} turns left out"
+        return words
+
+
+def ledger_table(ledgers: Iterable[Ledger]) -> Iterator[str]:
+    """A table of turns, counted from 1, with their sum, as lines of text."""
+    row = "{:>5}{:>8}{:>8}{:>10}{:>6}{:>9}  {}".format
+    yield row("turn", "prompt", "reused", "computed", "new", "dropped", "why").rstrip()
+    total = [0, 0, 0, 0, 0]
+    for number, turn in enumerate(ledgers, 1):
+        counts = (turn.prompt_tokens, turn.reused, turn.computed, turn.generated, turn.dropped)
+        total = [a + b for a, b in zip(total, counts, strict=True)]
+        left_out = [f"{turn.forgotten} turns left out"] if turn.forgotten else []
+        why = [str(turn.reason)] if turn.reason else []
+        yield row(number, *counts, ", ".join(why + left_out)).rstrip()
+    yield row("all", *total, "").rstrip()

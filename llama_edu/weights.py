@@ -71,7 +71,7 @@ class Weights:
             parts = (array.codes, array.scales) if isinstance(array, Quantized) else (array,)
             for part in parts:
                 whole.update(f"{part.dtype} {part.shape}".encode())
-                whole.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+                whole.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         return whole.hexdigest()
 
     def _arrays(self) -> Iterator[np.ndarray | Quantized]:

@@ -51,13 +51,13 @@ class TestUsage:
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(capsys, "--version") == (0, f"llama_edu {llama_edu.__version__}\n", "")
 
-    @pytest.mark.parametrize("command", ["", "inspect", "fetch", "convert", "generate"])
+    @pytest.mark.parametrize("command", ["", "inspect", "fetch", "convert", "generate", "chat"])
     def test_help(self, capsys: pytest.CaptureFixture[str], command: str) -> None:
         code, out, err = run(capsys, *command.split(), "--help")
         assert (code, err) == (0, "")
         assert "example" in out or "smollm2-135m-instruct" in out
         if not command:
-            assert all(name in out for name in ("inspect", "fetch", "convert", "generate"))
+            assert all(name in out for name in ("inspect", "fetch", "convert", "generate", "chat"))
 
     @pytest.mark.parametrize(
         "arguments",

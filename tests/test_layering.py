@@ -32,7 +32,7 @@ ROWS = (
     "_chat_command",
     "__init__",
     "viz",
-    "exercises",
+    "exercises widget",
     "serve",
     "cli",
     "__main__",
