@@ -28,6 +28,11 @@ from llama_edu.viz.parity import parity_staircase
 from llama_edu.viz.rounding import bytes_and_gap, error_map, running_sums
 from llama_edu.viz.shapes import shape_table
 from llama_edu.viz.staircase import mask_staircase, row_sums
+from llama_edu.viz.step_layer import step_layer
+from llama_edu.viz.step_matmul import step_matmul
+from llama_edu.viz.step_score_v import step_score_v
+from llama_edu.viz.step_scores import step_scores
+from llama_edu.viz.step_softmax import step_mask_softmax
 from llama_edu.viz.strides import stride_grid
 from llama_edu.viz.tables import tensor_table
 from llama_edu.viz.triptych import score_triptych
@@ -64,6 +69,11 @@ __all__ = [
     "score_triptych",
     "shape_table",
     "silu_gate",
+    "step_layer",
+    "step_mask_softmax",
+    "step_matmul",
+    "step_score_v",
+    "step_scores",
     "stride_grid",
     "tensor_table",
     "token_label",

@@ -26,6 +26,7 @@ __all__ = [
     "axis_legend",
     "badge",
     "chip",
+    "hatched",
 ]
 
 
@@ -52,7 +53,7 @@ _AXES = (
     Axis("n_heads", "h", "#432722", "#ffdcb7", "xx", "query heads = n_kv_heads × n_groups"),
     Axis("n_kv_heads", "k", "#9a1408", "#e5562f", "oo", "key/value heads = KV groups"),
     Axis("n_groups", "g", "#986f00", "#fcaa2d", "\\\\", "query heads that share one KV head"),
-    Axis("head_dim", "d", "#0f8560", "#2d9270", "||--", "width of one head"),
+    Axis("head_dim", "d", "#0f8560", "#2d9270", "|.", "width of one head"),
     Axis("vocab_size", "v", "#6f7d05", "#92d734", "**", "tokens the model knows"),
     Axis("layers", "l", "#50535a", "#eceef0", "OO", "decoder layers"),
 )
@@ -107,6 +108,28 @@ def _one_chip(name: str) -> str:
         f'<span class="llama-axis" style="white-space:nowrap" title="{escape(known.meaning)}">'
         f"{_one_badge(known)}{escape(known.name)}</span>"
     )
+
+
+# What each character of a pattern is in a style sheet.
+_STROKES = {"/": 135, "\\": 45, "|": 90, "-": 0}
+_DOTS = {
+    ".": "radial-gradient(currentColor 1px,transparent 1.3px) 0 0/4px 4px",
+    "*": "radial-gradient(currentColor 2.2px,transparent 2.5px) 0 0/7px 7px",
+    "o": "radial-gradient(transparent 1px,currentColor 1.2px 2px,transparent 2.2px) 0 0/6px 6px",
+    "O": "radial-gradient(transparent 2px,currentColor 2.2px 3.2px,transparent 3.4px) 0 0/8px 8px",
+}
+
+
+def hatched(name: str) -> str:
+    """The pattern of an axis as a CSS background, drawn in the colour of the text around it."""
+    marks = dict.fromkeys(axis(name).hatch.replace("x", "/\\").replace("+", "|-"))
+    layers = [
+        f"repeating-linear-gradient({_STROKES[mark]}deg,currentColor 0 1px,transparent 1px 4px)"
+        if mark in _STROKES
+        else _DOTS[mark]
+        for mark in marks
+    ]
+    return ",".join(layers)
 
 
 def axis_legend(*names: str, sizes: Mapping[str, int] | None = None) -> Html:

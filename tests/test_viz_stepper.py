@@ -1,0 +1,436 @@
+"""The steppers: what they hold is what the package computed, line by line, and nothing else.
+
+What a reader can do with them in a browser is tested in tests/e2e.
+"""
+
+from __future__ import annotations
+
+import html as html_words
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import random, tiny_model
+
+from llama_edu import Llama, Trace, attention, viz
+from llama_edu.errors import InputError
+from llama_edu.linear import matmul_transb
+from llama_edu.viz import embed, recorded
+from llama_edu.viz import labels as viz_labels
+from llama_edu.viz.listing import Listing, watch
+from llama_edu.viz.stepper import MAX_DIGITS, Matrix, Operand, Side, Step, stepper
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYER = 1
+HOSTILE = "</script><script>alert(1)</script>"
+PROMPT = [1, 2, 3, 4]
+
+
+@cache
+def tiny() -> Llama:
+    return tiny_model()
+
+
+@cache
+def passes() -> Trace:
+    """A prompt of 4 tokens, then one token with 4 in the cache."""
+    model = tiny()
+    kv = model.new_cache()
+    with Trace() as trace:
+        model.forward(PROMPT, kv, trace=trace)
+        model.forward([5], kv, trace=trace)
+    return trace
+
+
+def labels(count: int) -> list[str]:
+    return [f" t{i}" for i in range(count)]
+
+
+def whole(*rows: list[int]) -> np.ndarray:
+    return np.array(rows)
+
+
+def product(**changes: Any) -> viz.Html:
+    rng = np.random.default_rng(4)
+    a, b, c = random(rng, 5, 12), random(rng, 11, 12), random(rng, 5, 11)
+    return viz.step_matmul(a, b, c, **({"alpha": 0.5, "beta": 2.0} | changes))
+
+
+FIGURES: dict[str, Callable[[], viz.Html]] = {
+    "matmul": product,
+    "matmul plain": lambda: product(alpha=1.0, beta=0.0),
+    "matmul whole": lambda: viz.step_matmul(whole([1, 2]), whole([3, -4]), axes=("m", "k", "n")),
+    "scores": lambda: viz.step_scores(passes(), LAYER, labels(4), step=0),
+    "scores decode": lambda: viz.step_scores(passes(), LAYER, labels(5)),
+    "softmax": lambda: viz.step_mask_softmax(passes(), LAYER, labels(4), head=3, step=0),
+    "softmax decode": lambda: viz.step_mask_softmax(passes(), LAYER, labels(5), head=5),
+    "score_v": lambda: viz.step_score_v(passes(), LAYER, labels(4), kv_head=1, step=0),
+    "layer": lambda: viz.step_layer(passes(), LAYER, labels(4), step=0),
+    "layer decode": lambda: viz.step_layer(passes(), 0, labels(5)),
+    "score_v decode": lambda: viz.step_score_v(passes(), LAYER, labels(5)),
+}
+each_figure = pytest.mark.parametrize("name", FIGURES)
+
+
+@cache
+def drawn(name: str) -> viz.Html:
+    return FIGURES[name]()
+
+
+def data_of(figure: viz.Html) -> Any:
+    packed = re.search(
+        r'<script type="application/json">(.*?)</script>', figure._repr_html_(), re.DOTALL
+    )
+    assert packed
+    return json.loads(packed[1])
+
+
+def entries(figure: viz.Html, key: str) -> np.ndarray:
+    """A matrix as the page shows it, in numbers."""
+    shown = data_of(figure)["matrices"][key]
+    values = [[-np.inf if v is None else v for v in row] for row in shown["values"]]
+    return np.array(values, dtype=np.float64) / 10 ** shown["digits"]
+
+
+def assert_shown(figure: viz.Html, key: str, want: np.ndarray) -> None:
+    got = entries(figure, key)
+    assert got.shape == want.shape
+    assert np.array_equal(np.isfinite(got), np.isfinite(want))
+    finite = np.isfinite(want)
+    assert np.abs(got[finite] - want[finite]).max() <= 0.5 * 10**-MAX_DIGITS + 1e-9
+
+
+# --- what is shown is what was computed ----------------------------------------------------------
+
+
+def recorded_array(name: str, step: int) -> np.ndarray:
+    return passes().steps[step][f"layers.{LAYER}.self_attn.{name}"].array
+
+
+@pytest.mark.parametrize(("step", "figure"), [(0, "scores"), (1, "scores decode")])
+def test_scores_are_those_of_the_trace(step: int, figure: str) -> None:
+    q, k, scores = (recorded_array(name, step) for name in ("q_rope", "keys", "scores"))
+    n_kv_heads, n_groups, seq, head_dim = q.shape
+    dims = slice(0, recorded.DIMS)
+    for kv in range(n_kv_heads):
+        rows = q[kv].reshape(n_groups * seq, head_dim)
+        assert_shown(drawn(figure), f"q{kv}", rows[:, dims])
+        assert_shown(drawn(figure), f"k{kv}", k[kv, :, dims].T)
+        by_head = scores[kv].reshape(n_groups * seq, -1)
+        assert_shown(drawn(figure), f"p{kv}", by_head * head_dim**0.5)
+        assert_shown(drawn(figure), f"s{kv}", by_head)
+
+
+def test_mask_and_softmax_are_those_of_the_trace() -> None:
+    figure, place = drawn("softmax"), (1, 0)  # query head 3 of 2 × 3
+    for key, name in (("scores", "scores"), ("masked", "masked_scores"), ("weights", "weights")):
+        assert_shown(figure, key, recorded_array(name, 0)[place])
+    assert np.array_equal(entries(figure, "mask"), np.tri(4))
+    masked = recorded_array("masked_scores", 0)[place]
+    shifted = masked - masked.max(axis=1, keepdims=True)
+    assert_shown(figure, "shifted", shifted)
+    assert_shown(figure, "powers", np.exp(shifted))
+
+
+def test_a_single_token_is_not_masked() -> None:
+    shown = data_of(drawn("softmax decode"))
+    assert list(shown["matrices"]) == ["masked", "shifted", "powers", "weights"]
+    assert "no mask" in shown["steps"][0]["say"]
+    assert_shown(drawn("softmax decode"), "weights", recorded_array("weights", 1)[1, 2])
+
+
+@pytest.mark.parametrize(("step", "kv", "name"), [(0, 1, "score_v"), (1, 0, "score_v decode")])
+def test_mixed_values_are_those_of_the_trace(step: int, kv: int, name: str) -> None:
+    weights, values, mixed = (recorded_array(n, step) for n in ("weights", "values", "attn_v"))
+    merged = recorded_array("merged", step)
+    rows = weights.shape[1] * weights.shape[2]
+    assert_shown(drawn(name), "w", weights[kv].reshape(rows, -1))
+    assert_shown(drawn(name), "v", values[kv, :, : recorded.DIMS])
+    assert_shown(drawn(name), "o", mixed[kv].reshape(rows, -1)[:, : recorded.DIMS])
+    head_dim, heads = values.shape[2], weights.shape[1]
+    first = kv * heads * head_dim
+    columns = [first + h * head_dim + d for h in range(heads) for d in range(recorded.NARROW)]
+    assert_shown(drawn(name), "m", merged[:, columns])
+
+
+def test_a_product_is_that_of_the_package() -> None:
+    rng = np.random.default_rng(4)
+    a, b, c = random(rng, 5, 12), random(rng, 11, 12), random(rng, 5, 11)
+    rows, columns, summed = (slice(0, n) for n in (9, 8, 6))
+    assert_shown(drawn("matmul"), "a", a[rows, summed])
+    assert_shown(drawn("matmul"), "b", b[columns, summed].T)
+    assert_shown(drawn("matmul"), "p", matmul_transb(a, b)[:, columns])
+    assert_shown(drawn("matmul"), "s", matmul_transb(a, b, alpha=0.5)[:, columns])
+    assert_shown(drawn("matmul"), "old", c[:, columns])
+    want = matmul_transb(a, b, c, alpha=0.5, beta=2.0)
+    assert_shown(drawn("matmul"), "t", want[:, columns])
+    assert "t" not in data_of(drawn("matmul plain"))["matrices"]
+    assert entries(drawn("matmul whole"), "p").tolist() == [[-5]]
+    assert data_of(drawn("matmul whole"))["matrices"]["p"]["digits"] == 0
+
+
+def test_a_long_prompt_shows_its_newest_tokens_and_tells_the_rest() -> None:
+    ids = list(range(1, 16))
+    with Trace() as trace:
+        tiny().forward(ids, trace=trace)
+    figure = viz.step_scores(trace, 0, labels(15))
+    shown = data_of(figure)
+    keys = shown["sides"][shown["matrices"]["s0"]["cols"]]
+    assert keys["labels"] == [f"·t{i}" for i in range(6, 15)]
+    assert keys["total"] == 15
+    rows = shown["sides"][shown["matrices"]["s0"]["rows"]]
+    per_head = recorded.STACKED // 3
+    assert [count for _, count in rows["groups"]] == [per_head] * 3
+    scores = trace["layers.0.self_attn.scores"].array
+    want = scores[0][:, -per_head:, -recorded.KEYS :].reshape(-1, recorded.KEYS)
+    assert_shown(figure, "s0", want)
+
+
+# --- the lines ------------------------------------------------------------------------------------
+
+
+@each_figure
+def test_every_line_stands_in_the_package(name: str) -> None:
+    shown = data_of(drawn(name))
+    for listing in shown["listings"]:
+        path = listing["title"].rpartition(", ")[0]
+        source = (ROOT / path).read_text("utf-8").splitlines()
+        for number, text in listing["lines"]:
+            assert source[number - 1].strip() == text.strip()
+    for step in shown["steps"]:
+        assert step["line"] in [number for number, _ in shown["listings"][step["listing"]]["lines"]]
+
+
+def test_watching_tells_what_each_line_made_and_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    q, k = random(rng, 2, 3, 4, 6), random(rng, 2, 5, 6)
+    before = sys.gettrace()
+    run = watch(attention.qk_scores, q, k)
+    assert sys.gettrace() is before
+    want = attention.qk_scores(q, k)
+    assert np.array_equal(run.result, want)
+    # The scale is applied in place: the line before it must not show what it made.
+    raw, scaled = run.after("np.matmul", "scores"), run.after("scores *=", "scores")
+    assert np.allclose(raw, scaled * 6**0.5, atol=1e-6)
+    assert not np.allclose(raw, scaled)
+    assert np.array_equal(scaled.reshape(want.shape), want)
+
+
+def test_watching_knows_the_lines_that_were_not_reached() -> None:
+    rng = np.random.default_rng(0)
+    run = watch(matmul_transb, random(rng, 2, 3), random(rng, 4, 3), alpha=2.0)
+    assert run.ran("product *=")
+    assert not run.ran("product +=")
+
+
+def test_watching_passes_on_what_a_function_raises() -> None:
+    before = sys.gettrace()
+    with pytest.raises(ValueError, match="expected c"):
+        watch(matmul_transb, np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), beta=1.0)
+    assert sys.gettrace() is before
+
+
+def test_a_listing_leaves_out_the_docstring_and_keeps_the_numbers() -> None:
+    listing = Listing.of(attention.softmax)
+    assert listing.title == "llama_edu/attention.py, softmax"
+    assert not any("largest value is subtracted" in text for _, text in listing.lines)
+    line = listing.find("np.subtract")
+    cut = listing.between(line, line + 1)
+    assert [text.split("(")[0] for _, text in cut.lines] == [
+        "    weights = np.subtract",
+        "    np.exp",
+    ]
+
+
+@pytest.mark.parametrize("code", ["no such line", "weights"])
+def test_a_line_that_is_not_one_line_is_refused(code: str) -> None:
+    with pytest.raises(InputError, match="expected one line with"):
+        Listing.of(attention.softmax).find(code)
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+class Elements(HTMLParser):
+    """The tags of a page, the attributes, and the words outside scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self._inside = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else self._inside
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = "" if tag == self._inside else self._inside
+
+    def handle_data(self, data: str) -> None:
+        self.words += "" if self._inside else data
+
+
+@each_figure
+def test_the_same_figure_has_the_same_bytes(name: str) -> None:
+    assert FIGURES[name]()._repr_html_() == drawn(name)._repr_html_()
+
+
+def test_bytes_do_not_depend_on_the_process() -> None:
+    code = (
+        "import hashlib, sys; sys.path.insert(0, 'tests'); import test_viz_stepper as t;"
+        "print(hashlib.sha256(t.drawn('scores')._repr_html_().encode()).hexdigest())"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(hashes) == 1
+
+
+def test_figures_have_ids_of_their_own() -> None:
+    ids = [Elements(drawn(name)._repr_html_()).found[0][1]["id"] for name in FIGURES]
+    assert len(set(ids)) == len(ids)
+
+
+@each_figure
+def test_a_figure_asks_for_nothing_and_has_no_inline_handlers(name: str) -> None:
+    page = drawn(name)._repr_html_()
+    assert not re.search(r"https?:|//cdn|@import|url\(", page)
+    for tag, attributes in Elements(page).found:
+        assert tag not in ("link", "img", "iframe")
+        assert not [key for key in attributes if key.startswith("on") or key in ("src", "href")]
+
+
+@each_figure
+def test_without_scripts_a_numbered_table_of_the_steps_remains(name: str) -> None:
+    page = drawn(name)._repr_html_()
+    steps = data_of(drawn(name))["steps"]
+    words = Elements(page).words
+    rows = re.findall(r"<tr><th>(\d+)</th>", page)
+    assert rows == [str(i) for i in range(1, len(steps) + 1)]
+    for step in steps:
+        assert step["title"] in words
+        assert step["say"].replace("`", "") in words
+
+
+@each_figure
+def test_the_plain_text_tells_every_step(name: str) -> None:
+    shown = data_of(drawn(name))
+    steps = shown["steps"]
+    lines = repr(drawn(name)).splitlines()
+    assert len(lines) == 1 + len(steps)
+    for number, (line, step) in enumerate(zip(lines[1:], steps, strict=True), 1):
+        assert line.startswith(f"{number}. {step['title']} [")
+        code = dict(shown["listings"][step["listing"]]["lines"])[step["line"]]
+        assert f": {code.partition('  #')[0].strip()}]" in line
+        assert line.endswith(step["say"])
+
+
+@each_figure
+def test_a_figure_is_small(name: str) -> None:
+    assert len(drawn(name)._repr_html_()) < 45_000
+
+
+@pytest.mark.parametrize("token", [HOSTILE, "<!--", "`", "\u2028", "&lt;", '"><img src=x>'])
+def test_a_hostile_token_stays_text(token: str) -> None:
+    tokens = [*labels(3), token]
+    figures = [
+        viz.step_scores(passes(), LAYER, tokens, step=0),
+        viz.step_mask_softmax(passes(), LAYER, tokens, step=0),
+        viz.step_score_v(passes(), LAYER, tokens, step=0),
+    ]
+    for figure in figures:
+        page = figure._repr_html_()
+        tags = [tag for tag, _ in Elements(page).found]
+        usual = [tag for tag, _ in Elements(drawn("softmax")._repr_html_()).found]
+        assert set(tags) <= set(usual)
+        assert tags.count("script") == 2
+        seen = [label for side in data_of(figure)["sides"] for label in side["labels"]]
+        assert viz_labels.shortened(viz.token_label(token)) in seen
+
+
+def test_the_scripts_comments_stay_at_home() -> None:
+    script = (embed.STATIC / "stepper.js").read_text("utf-8")
+    assert "// A stepper:" in script
+    page = drawn("scores")._repr_html_()
+    assert "// A stepper:" not in page
+    assert "/*" not in re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]  # type: ignore[index]
+    assert "class Stepper {" in page
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: viz.step_scores(passes(), 7, labels(5)), "layers.7.self_attn.scores"),
+        (lambda: viz.step_scores(passes(), 0, labels(4)), "expected 5 token labels"),
+        (lambda: viz.step_scores(passes(), 0, labels(5), step=2), "pass of the 2 in the trace"),
+        (lambda: viz.step_scores(passes(), 0, labels(5), step=-1), "got -1"),
+        (lambda: viz.step_mask_softmax(passes(), 0, labels(5), head=6), "from 0 to 5, got 6"),
+        (lambda: viz.step_score_v(passes(), 0, labels(5), kv_head=2), "from 0 to 1, got 2"),
+        (lambda: viz.step_matmul(np.ones((2, 3)), np.ones((3, 2))), r"b \(n, k\), got \(2, 3\)"),
+        (lambda: viz.step_matmul(whole([1, 2]), whole([1, 2]), beta=1.0), r"expected c \(1, 1\)"),
+        (lambda: viz.step_matmul(*[whole([1, 2])] * 3, beta=1.0), r"got \(1, 2\)"),
+        (lambda: viz.step_matmul(*[whole([1])] * 2, row_labels=["a", "b"]), "expected 1 token"),
+        (lambda: viz.step_matmul(*[np.full((1, 1), np.nan)] * 2), "got NaN"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call: Callable[[], viz.Html], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_another_number_format_is_refused() -> None:
+    model = tiny_model()
+    with Trace() as trace:
+        model.forward(PROMPT, trace=trace)
+    records = trace.steps[0]
+    name = "layers.0.self_attn.scores"
+    changed = records[name].array.astype(np.float64)
+    records[name] = type(records[name])(name, records[name].axes, changed, False, 0)
+    with pytest.raises(InputError, match="float32 model, got float64"):
+        viz.step_scores(trace, 0, labels(4))
+
+
+def test_a_matrix_and_its_labels_must_agree() -> None:
+    side = Side("seq", ["a", "b"], 2)
+    with pytest.raises(InputError, match=r"expected 2 × 2 entries of q, got \(2, 3\)"):
+        Matrix("q", np.zeros((2, 3)), side, side).data([])
+
+
+def test_an_operand_and_its_axes_must_agree() -> None:
+    with pytest.raises(InputError, match=r"expected 2 axes \(seq head_dim\) of q, got \(3,\)"):
+        Operand.of("q", np.zeros(3), "seq head_dim")
+
+
+def test_a_step_shows_only_what_is_there() -> None:
+    step = Step("t", "s", Listing.of(attention.softmax), "np.exp", [], [], ["gone"])
+    with pytest.raises(InputError, match="to show, got 'gone'"):
+        stepper("title", [step], {})
+
+
+def test_words_in_the_table_are_escaped() -> None:
+    step = Step("<b>", "a & b", Listing.of(attention.softmax), "np.exp", [], [], [])
+    page = stepper("<title>", [step], {})._repr_html_()
+    assert html_words.escape("<b>") in page
+    assert "a &amp; b" in page
+    assert "<title>" not in page
