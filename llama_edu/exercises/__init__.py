@@ -17,13 +17,17 @@ from typing import Any
 from llama_edu.exercises import (
     ch01_bytes,
     ch02_linear,
+    ch03_tokenizer,
     ch04_norm_mlp,
+    ch05_rope,
     ch06_scores,
     ch07_mask_softmax,
     ch08_score_v,
+    ch09_model,
     ch10_generate,
     ch11_sampling,
     ch12_precision,
+    ch15_cost,
     progress,
 )
 from llama_edu.exercises.exercise import Exercise, Verdict
@@ -34,13 +38,17 @@ __all__ = ["Check", "check", "use_operators"]
 CHAPTERS = (
     ch01_bytes,
     ch02_linear,
+    ch03_tokenizer,
     ch04_norm_mlp,
+    ch05_rope,
     ch06_scores,
     ch07_mask_softmax,
     ch08_score_v,
+    ch09_model,
     ch10_generate,
     ch11_sampling,
     ch12_precision,
+    ch15_cost,
 )
 
 

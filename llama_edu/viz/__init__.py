@@ -12,6 +12,8 @@ from llama_edu.viz.bits import dtype_bits
 from llama_edu.viz.blocks import block_grid
 from llama_edu.viz.caching import cache_growth, work_with_and_without_cache
 from llama_edu.viz.candidates import probability_bars
+from llama_edu.viz.dials import rope_clock
+from llama_edu.viz.distance import distance_curve
 from llama_edu.viz.figure import Picture
 from llama_edu.viz.filemap import byte_offsets
 from llama_edu.viz.flip import flip_bits
@@ -22,10 +24,16 @@ from llama_edu.viz.histogram import byte_histogram
 from llama_edu.viz.html import Html
 from llama_edu.viz.labels import token_label, token_labels
 from llama_edu.viz.ladder import residual_ladder
+from llama_edu.viz.layouts import rope_layouts
+from llama_edu.viz.ledger import shape_ledger
 from llama_edu.viz.matmul import matmul_tile
+from llama_edu.viz.merges import merge_tree
+from llama_edu.viz.mixing import head_concat, mixing_bars
 from llama_edu.viz.norms import norm_stages
 from llama_edu.viz.parity import parity_staircase
+from llama_edu.viz.roof import cost_bars, roofline
 from llama_edu.viz.rounding import bytes_and_gap, error_map, running_sums
+from llama_edu.viz.scaling import frequency_scaling
 from llama_edu.viz.shapes import shape_table
 from llama_edu.viz.staircase import mask_staircase, row_sums
 from llama_edu.viz.step_layer import step_layer
@@ -34,8 +42,11 @@ from llama_edu.viz.step_score_v import step_score_v
 from llama_edu.viz.step_scores import step_scores
 from llama_edu.viz.step_softmax import step_mask_softmax
 from llama_edu.viz.strides import stride_grid
+from llama_edu.viz.strip import token_strip
 from llama_edu.viz.tables import tensor_table
+from llama_edu.viz.treemap import parameter_treemap
 from llama_edu.viz.triptych import score_triptych
+from llama_edu.viz.turns import first_token_work, prefix_break, turn_timeline
 
 __all__ = [
     "AXES",
@@ -52,21 +63,34 @@ __all__ = [
     "bytes_and_gap",
     "cache_growth",
     "chip",
+    "cost_bars",
+    "distance_curve",
     "dtype_bits",
     "error_map",
+    "first_token_work",
     "flip_bits",
+    "frequency_scaling",
+    "head_concat",
     "head_wiring",
     "hex_map",
     "mask_staircase",
     "matmul_tile",
+    "merge_tree",
+    "mixing_bars",
     "norm_stages",
+    "parameter_treemap",
     "parity_staircase",
+    "prefix_break",
     "probability_bars",
     "residual_ladder",
+    "roofline",
+    "rope_clock",
+    "rope_layouts",
     "row_sums",
     "running_sums",
     "score_maps",
     "score_triptych",
+    "shape_ledger",
     "shape_table",
     "silu_gate",
     "step_layer",
@@ -78,6 +102,8 @@ __all__ = [
     "tensor_table",
     "token_label",
     "token_labels",
+    "token_strip",
+    "turn_timeline",
     "weights_of",
     "work_with_and_without_cache",
 ]
