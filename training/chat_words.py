@@ -86,13 +86,20 @@ def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
     return options[int(rng.integers(len(options)))]
 
 
-def invented_name(rng: np.random.Generator) -> str:
+def invented_name(rng: np.random.Generator, *, echo: float = 0.0) -> str:
     """Make up a name that no list holds, such as "Broushi", from two or three syllables.
 
-    A model that can repeat these copies tokens; it cannot have learned them by heart.
+    A model that can repeat these copies tokens; it cannot have learned them by heart. ``echo`` is
+    the chance that one onset or one vowel stands in every syllable ("Plöpléck", "Lalasa"). Who
+    copies by looking for what followed the same token before needs to look further back there.
     """
     syllables = 2 + int(rng.random() < 0.4)
-    name = "".join(pick(rng, _ONSETS) + pick(rng, _VOWELS) for _ in range(syllables))
+    parts = [[pick(rng, _ONSETS), pick(rng, _VOWELS)] for _ in range(syllables)]
+    if echo and rng.random() < echo:
+        same = int(rng.integers(2))
+        for part in parts:
+            part[same] = parts[0][same]
+    name = "".join(onset + vowel for onset, vowel in parts)
     return (name + pick(rng, _CODAS)).capitalize()
 
 

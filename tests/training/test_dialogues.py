@@ -1,5 +1,6 @@
 """The grammar of dialogues: it keeps its own promises, and the split between the two sides."""
 
+import re
 from itertools import combinations, islice
 from math import factorial, prod
 
@@ -201,3 +202,27 @@ def test_values_tell_themselves_apart() -> None:
         assert len(set(slot.values)) == len(slot.values)
         clashes = [(a, b) for a in slot.values for b in slot.values if a != b and holds(a, b)]
         assert not clashes
+
+
+def onsets_and_vowels(name: str) -> list[tuple[str, str]]:
+    return re.findall(r"([b-df-hj-np-tv-z]+)([aeiouéö]+)", name.lower())
+
+
+def test_echoing_names_keep_one_onset_or_one_vowel() -> None:
+    for seed in range(200):
+        name = words.invented_name(np.random.default_rng(seed), echo=1)
+        parts = onsets_and_vowels(name)
+        onset, vowel = parts[0]
+        kept_onset = all(o.endswith(onset) for o, _ in parts)
+        assert len(parts) >= 2
+        assert kept_onset or all(v == vowel for _, v in parts), name
+
+
+def test_training_is_the_harder_side_in_names() -> None:
+    def invented(*, held_out: bool) -> float:
+        rng = np.random.default_rng(3)
+        drawn = [Memory(held_out=held_out).draw_value(NAME, rng) for _ in range(600)]
+        return sum(name not in NAME.values for name in drawn) / len(drawn)
+
+    assert invented(held_out=True) == pytest.approx(0.15, abs=0.05)
+    assert invented(held_out=False) == pytest.approx(0.35, abs=0.06)
