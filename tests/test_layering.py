@@ -27,7 +27,7 @@ ROWS = (
     "hub kernels",
     "backends inspect_report tokenizer",
     "chat_template model",
-    "_chat_file budget generate",
+    "_chat_file budget generate timing",
     "chat",
     "_chat_command",
     "__init__",
