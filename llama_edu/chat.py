@@ -186,7 +186,8 @@ class ChatSession:
         """
         self._check_idle()
         known = 0
-        if messages := self._messages(self._turns[self.forgotten :]):
+        if self._turns:
+            messages = self._messages(self._turns[self.forgotten :])
             ids = self.template.encode(messages, add_generation_prompt=False)
             known = common_length(self.cached_ids, ids)
         state = {

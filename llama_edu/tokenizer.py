@@ -113,7 +113,7 @@ class Tokenizer:
         return {
             token_id: token.content
             for token_id, token in self._added.items()
-            if token.special or (token.content.strip() and token.content in template)
+            if token.content.strip() and (token.special or token.content in template)
         }
 
     def encode_rendered(

@@ -27,6 +27,7 @@ from llama_edu.exercises import (
     ch10_generate,
     ch11_sampling,
     ch12_precision,
+    ch13_chat,
     ch15_cost,
     progress,
 )
@@ -48,6 +49,7 @@ CHAPTERS = (
     ch10_generate,
     ch11_sampling,
     ch12_precision,
+    ch13_chat,
     ch15_cost,
 )
 
