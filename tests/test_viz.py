@@ -61,10 +61,6 @@ def decoded(n_kv_heads: int, n_groups: int, prompt: int, steps: int) -> list[np.
     return [first, *rest]
 
 
-def whole(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-9, 10, shape)
-
-
 def words(count: int) -> list[str]:
     return ["<|endoftext|>", *(f" word{i}" for i in range(count - 1))]
 

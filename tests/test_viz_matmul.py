@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
+from picture_checks import CHECKS
 from test_viz import texts
 
 from llama_edu import viz
 from llama_edu.errors import InputError
+
+
+def whole(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-9, 10, shape)
+
+
+PICTURES: dict[str, Callable[[], viz.Picture]] = {
+    "grid": lambda: viz.stride_grid(np.arange(-90, 5).reshape(5, 19)[:4, :10].copy()),
+    "turned grid": lambda: viz.stride_grid(np.arange(100, 135).reshape(7, 5).T),
+    "part of a row": lambda: viz.stride_grid(np.arange(48)[3::5]),
+    "tile": lambda: viz.matmul_tile(whole(2, 3), whole(4, 3, seed=1), (1, 2)),
+    "tile of a block": lambda: viz.matmul_tile(
+        whole(5, 8), whole(6, 8, seed=1), (1, 1), block=2, names=("x", "W", "y")
+    ),
+    "large tile": lambda: viz.matmul_tile(whole(40, 24), whole(40, 24, seed=1), (9, 9), block=4),
+    "tall tile": lambda: viz.matmul_tile(whole(1, 16), whole(3, 16, seed=1)),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
+    check(PICTURES[name]())
+
 
 FLAT = np.arange(10, 22)
 GRID = FLAT.reshape(3, 4)
