@@ -5,7 +5,7 @@
 MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 
-.PHONY: help env book test lab notebooks format lock clean distclean
+.PHONY: help env book test lab student notebooks format lock clean distclean
 .PHONY: lint types unit nbval browser model
 
 help: ## List these commands
@@ -19,6 +19,9 @@ test: env ## Check everything: lint, format, types, tests, notebooks, book, brow
 
 lab: env ## Open the notebooks in JupyterLab
 	@$(PY) -m jupyter lab book
+
+student: env ## Make copies of the chapters to work in, with stubs for solutions
+	@$(PY) tools/student.py
 
 notebooks: env model ## Run every notebook again and store its outputs in place
 	@$(PY) tools/axes_css.py
