@@ -479,3 +479,29 @@ class TestProcesses:
         assert (process.returncode, err) == (0, b"")
         assert rb"64 \xd7 64" in out
         out.decode("ascii")
+
+
+class TestProgress:
+    def test_what_is_solved_is_marked_and_the_next_is_named(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        from llama_edu.exercises import check, progress
+
+        monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path))
+        monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+        names = [item.exercise.name for item in check]
+        code, out, err = run(capsys, "progress")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"0 of {len(names)} exercises solved\n")
+        assert f"next: check.{names[0]}, Chapter 1" in out
+        assert all(name in out for name in names)
+        progress.record(names[0])
+        progress.record("an exercise of another time")
+        out = run(capsys, "progress")[1]
+        assert out.startswith(f"1 of {len(names)} exercises solved\n")
+        assert next(line for line in out.splitlines() if "✓" in line).endswith(names[0])
+        assert f"next: check.{names[1]}" in out
+        assert str(tmp_path) in out
+        for name in names:
+            progress.record(name)
+        assert "All solved" in run(capsys, "progress")[1]
