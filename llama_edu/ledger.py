@@ -49,10 +49,12 @@ class Ledger:
             f"{self.prompt_tokens} prompt tokens = {self.reused} reused "
             f"+ {self.computed} computed, {self.generated} new"
         )
-        if self.reason is not None:
+        if self.dropped:
             words += f"; {self.dropped} dropped: {self.reason}"
+        elif self.reason is not None:
+            words += f"; from there on: {self.reason}"
         if self.forgotten:
-            words += f"; oldest {self.forgotten} turns left out"
+            words += f"; {_left_out(self.forgotten)}"
         return words
 
 
@@ -64,7 +66,11 @@ def ledger_table(ledgers: Iterable[Ledger]) -> Iterator[str]:
     for number, turn in enumerate(ledgers, 1):
         counts = (turn.prompt_tokens, turn.reused, turn.computed, turn.generated, turn.dropped)
         total = [a + b for a, b in zip(total, counts, strict=True)]
-        left_out = [f"{turn.forgotten} turns left out"] if turn.forgotten else []
+        left_out = [_left_out(turn.forgotten)] if turn.forgotten else []
         why = [str(turn.reason)] if turn.reason else []
         yield row(number, *counts, ", ".join(why + left_out)).rstrip()
     yield row("all", *total, "").rstrip()
+
+
+def _left_out(n_turns: int) -> str:
+    return "oldest turn left out" if n_turns == 1 else f"oldest {n_turns} turns left out"

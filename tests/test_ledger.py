@@ -24,6 +24,14 @@ def test_a_prompt_is_what_was_reused_and_what_was_computed():
             "90 prompt tokens = 12 reused + 78 computed, 5 new; 80 dropped: overflow; "
             "oldest 2 turns left out",
         ),
+        (
+            Ledger(26, 16, 10, 20, reason=Break.OTHER),
+            "26 prompt tokens = 16 reused + 10 computed, 20 new; from there on: other conversation",
+        ),
+        (
+            Ledger(9, 0, 9, 5, forgotten=1),
+            "9 prompt tokens = 0 reused + 9 computed, 5 new; oldest turn left out",
+        ),
     ],
 )
 def test_in_words(ledger, words):
@@ -35,7 +43,7 @@ def test_the_table_adds_up():
         " turn  prompt  reused  computed   new  dropped  why",
         "    1      26       0        26     8        0",
         "    2      49      42         7    11       37  edited",
-        "    3      90      12        78     5       80  overflow, 2 turns left out",
+        "    3      90      12        78     5       80  overflow, oldest 2 turns left out",
         "  all     165      54       111    24      117",
     ]
 
