@@ -11,11 +11,16 @@ from llama_edu.model import Llama
 from llama_edu.trace import Trace
 from llama_edu.weights import expected_shapes
 
-__all__ = ["CountingModel", "tiny_llama"]
+__all__ = ["CountingModel", "tiny_checkpoint", "tiny_llama"]
 
 
 def tiny_llama(seed: int = 0) -> Llama:
     """Two layers, 6 query heads over 2 KV heads, random weights strong enough to matter."""
+    return Llama(*tiny_checkpoint(seed))
+
+
+def tiny_checkpoint(seed: int = 0) -> tuple[LlamaConfig, dict[str, np.ndarray]]:
+    """The config and the tensors that `tiny_llama` is made of."""
     config = LlamaConfig(
         vocab_size=31,
         hidden_size=20,
@@ -36,7 +41,7 @@ def tiny_llama(seed: int = 0) -> Llama:
             tensors[name] = 1 + noise * 0.3
         else:
             tensors[name] = noise * (1.0 if "embed" in name else 1.5 * shape[-1] ** -0.5)
-    return Llama(config, tensors)
+    return config, tensors
 
 
 class CountingModel(Llama):

@@ -42,16 +42,15 @@ def norm_stages(
     for x, (title, words) in zip(COLUMNS, TITLES, strict=True):
         write(ax, x, 0.2, title, 11, weight="bold")
         write(ax, x, 0.44, words, 9, color=MUTED)
-    widest = max(float(size.max()) for size in sizes)
     for index, label in enumerate(labels):
         y = top + row * index
         write(ax, 1.15, y + row / 2, shortened(label), ha="right")
         for x, size in zip(COLUMNS, sizes, strict=True):
-            _bar(ax, x, y, row, float(size[index]), widest)
+            _bar(ax, x, y, row, float(size[index]), float(size.max()))
     return Picture(
         figure,
         alt=_norm_alt(sizes, labels),
-        caption="The size of each row: before the norm, after dividing by it, after the weights.",
+        caption="The size of each row, each column on a scale of its own.",
     )
 
 
