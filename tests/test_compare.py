@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from llama_edu.attention import causal_mask, qk_scores
-from llama_edu.errors import InputError
-from llama_edu.exercises.compare import compare
+from llama_edu.errors import ContextError, InputError
+from llama_edu.exercises.compare import NEAR_TIE, Writing, compare, relative_gap, steadiest
 from llama_edu.exercises.tiny import tiny_llama
 from llama_edu.generate import generate
+from llama_edu.linear import linear
 from llama_edu.mlp import swiglu
 from llama_edu.norm import rms_norm
 from llama_edu.rope import rotation
@@ -28,8 +29,9 @@ def test_without_a_change_nothing_differs():
     found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=9)
     assert found.same
     assert found.array is None
-    assert found.ids == list(generate(MODEL, PROMPT, max_new_tokens=9))
-    assert found.gaps.shape == (len(PROMPT) + 9 - 1,)
+    written = list(generate(MODEL, PROMPT, max_new_tokens=9))
+    assert found.changed.ids == found.right.ids == written[: len(found.right.ids)]
+    assert found.gaps.shape == (len(PROMPT) + len(found.right.ids) - 1,)
     assert found.gaps.max() == 0
 
 
@@ -97,19 +99,47 @@ def test_the_second_piece_of_the_prompt_shows_a_mask_that_was_skipped():
 
 def test_broken_logits_end_the_text_and_are_told():
     found = compare(MODEL, PROMPT, operators(softmax=lambda x: x * np.float32(np.nan)))
-    assert found.ids == []
+    assert found.changed == Writing([], "broken")
     assert found.token == 0
     assert found.position == 0
-    assert "nan" in found.error
     assert np.isnan(found.gaps).all()
 
 
-def test_the_first_other_token_is_found_and_so_is_an_early_end():
-    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=4)
-    assert replace(found, ids=found.right_ids[:3]).token == 3
-    other = (found.right_ids[2] + 1) % MODEL.config.vocab_size
-    changed = [*found.right_ids[:2], other, *found.right_ids[3:]]
-    assert replace(found, ids=changed).token == 2
+@pytest.mark.parametrize(
+    ("right", "changed", "token"),
+    [
+        (Writing([5, 6, 7], "limit"), Writing([5, 6, 7], "limit"), None),
+        (Writing([5, 6, 7], "limit"), Writing([5, 9, 7], "limit"), 1),
+        (Writing([5, 6, 7], "limit"), Writing([5, 6], "eos"), 2),
+        (Writing([5, 6, 7], "limit"), Writing([5, 6], "tie"), None),
+        (Writing([5, 6], "tie"), Writing([5, 6, 7], "limit"), None),
+        (Writing([5, 6, 7], "tie"), Writing([], "broken"), 0),
+    ],
+)
+def test_the_first_other_token_is_found_and_so_is_an_early_end(right, changed, token):
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=1)
+    assert replace(found, right=right, changed=changed).token == token
+
+
+def test_a_text_ends_at_a_near_tie():
+    def flat(x, weight, bias=None):  # logits 1 apart, but for the two best
+        y = linear(x, weight, bias)
+        if weight is MODEL.weights.lm_head:
+            y[:] = np.arange(len(weight), dtype=np.float32)
+            y[:, -2] = y[:, -1] - gap
+        return y
+
+    for gap, end in ((NEAR_TIE * 0.9, "tie"), (NEAR_TIE * 1.1, "limit")):  # noqa: B007
+        found = compare(MODEL, PROMPT, operators(linear=flat), max_new_tokens=3)
+        assert found.changed.end == end
+        assert found.changed.ids == ([] if end == "tie" else [MODEL.config.vocab_size - 1] * 3)
+
+
+def test_a_text_ends_with_an_end_token():
+    first = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=1).right.ids[0]
+    config = replace(MODEL.config, eos_token_ids=(first,))
+    with patch.object(MODEL, "config", config):
+        assert compare(MODEL, PROMPT, nullcontext()).right == Writing([first], "eos")
 
 
 def test_the_model_is_left_as_it_was_when_a_change_raises():
@@ -125,6 +155,35 @@ def test_the_model_is_left_as_it_was_when_a_change_raises():
     assert MODEL.operators is before
 
 
+def test_the_steadiest_prompt_is_the_one_continued_furthest():
+    prompts = [[3], [14, 15], [9, 26, 5], [7, 7]]
+    lengths = [
+        len(compare(MODEL, prompt, nullcontext(), max_new_tokens=30).right.ids)
+        for prompt in prompts
+    ]
+    assert len(set(lengths)) > 1
+    assert steadiest(MODEL, prompts, 30) == lengths.index(max(lengths))
+    assert steadiest(MODEL, [[3], [3]], 5) == 0
+
+
 def test_a_bad_prompt_is_refused():
     with pytest.raises(InputError, match="at least one token id"):
         compare(MODEL, [], nullcontext())
+    with pytest.raises(InputError, match="at least 1, got 0"):
+        compare(MODEL, PROMPT, nullcontext(), max_new_tokens=0)
+    with pytest.raises(ContextError, match="at most 64 positions, got 66"):
+        compare(MODEL, PROMPT, nullcontext(), max_new_tokens=60)
+
+
+def test_a_gap_is_a_share_of_the_largest_number():
+    want = np.array([[1.0, -4.0], [2.0, -np.inf]], dtype=np.float32)
+    got = want.copy()
+    assert relative_gap(want, got) == 0
+    got[1, 0] = 2.5
+    assert relative_gap(want, got) == pytest.approx(0.125)
+    for wrong in (np.inf, 0.0, np.nan):
+        got[1, 1] = wrong
+        assert relative_gap(want, got) == np.inf
+    got[1, 1], got[0, 0] = -np.inf, np.nan
+    assert relative_gap(want, got) == np.inf
+    assert relative_gap(want, want[:1]) == np.inf

@@ -6,7 +6,7 @@ import pytest
 from llama_edu import Llama, Tokenizer, attention, mlp, norm
 from llama_edu.errors import InputError
 from llama_edu.exercises import use_operators
-from llama_edu.exercises.own_operators import NAMES
+from llama_edu.exercises.own_operators import NAMES, PROMPTS
 from llama_edu.exercises.tiny import tiny_llama
 from llama_edu.hub import BOOK_MODEL
 from llama_edu.linear import linear
@@ -44,7 +44,9 @@ def test_a_right_function_changes_nothing(story, tokenizer, capsys):
     assert story.operators is before
     shown = capsys.readouterr().out
     assert shown.startswith("✓ the model on your rms_norm\n")
-    assert "Both write:\n    Once upon a time" in shown
+    written = shown.split("Both write:\n    ")[1]
+    assert written.startswith(tuple(prompt[:15] for prompt in PROMPTS))
+    assert len(written.split()) > 15
 
 
 def test_a_wrong_one_is_shown_with_its_text_and_where_it_parts(story, tokenizer, capsys):
@@ -61,8 +63,10 @@ def test_a_wrong_one_is_shown_with_its_text_and_where_it_parts(story, tokenizer,
     words = " ".join(shown.split())
     assert words.count("Tom had a red ball") >= 2
     assert inside.startswith("Tom had a red ball")
-    assert inside in words.split("Yours write:")[1]
-    assert run.write("Tom had a red ball", 12) in words.split("Yours write:")[0]
+    outside = run.write("Tom had a red ball", 12)
+    for half, text in zip(words.split("Yours write:"), (outside, inside), strict=True):
+        shown_text = half.split("write:")[-1].split("First")[0].split("…")[0].strip()
+        assert shown_text.startswith(text) or text.startswith(shown_text)
 
 
 def test_without_a_model_it_runs_the_book_s(capsys):
@@ -183,5 +187,5 @@ def test_broken_logits_are_told(capsys):
     with use_operators(tiny_llama(), softmax=nothing):
         pass
     shown = capsys.readouterr().out
-    assert "and stop there: expected finite logits" in shown
+    assert "… (logits that are no numbers)" in shown
     assert "First token that differs: new token 0 of" in shown

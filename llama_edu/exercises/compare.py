@@ -4,6 +4,9 @@ The tokens are the same on both sides: the prompt and what the unchanged model w
 one pass after another over a cache. So every array of one side has its twin on the other, and the
 first pair that is not equal stands right behind the cause. What each side writes on its own is
 kept as well, since a text may read well and still be wrong.
+
+A text is written greedily, and only as far as rounding has no say in it: where the two best logits
+are nearly equal, another processor may go on differently, and so may a right function.
 """
 
 from collections.abc import Sequence
@@ -14,14 +17,15 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from llama_edu.errors import NumericsError
-from llama_edu.generate import generate
+from llama_edu.errors import InputError
+from llama_edu.generate import prefill
 from llama_edu.model import Llama
 from llama_edu.trace import Record, Trace
 
-__all__ = ["ArrayGap", "Comparison", "compare"]
+__all__ = ["ArrayGap", "Comparison", "Writing", "compare", "relative_gap", "steadiest"]
 
 TOLERANCE = 1e-4  # of an array's largest value: a hundred times what rounding does in float32
+NEAR_TIE = 0.05  # between two logits; rounding moves one by 1e-5 or so
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class ArrayGap:
     """The first recorded array that differs: where, by how much, and in which call.
 
     `first_position` and `last_position` are those of the tokens fed in that call; `place` names
-    the axes of the first number that differs, whose two values are `want` and `got`.
+    the axes of the first number that differs, whose two values are `want` and `got`. Where the
+    shapes differ, `place` says so, and the gap is infinite.
     """
 
     name: str
@@ -42,22 +47,32 @@ class ArrayGap:
 
 
 @dataclass(frozen=True)
+class Writing:
+    """New ids, each the likeliest, and why they end.
+
+    `end` is "eos", "limit", "tie" where the two best logits are too close to tell, or "broken"
+    where a logit is not a finite number.
+    """
+
+    ids: list[int]
+    end: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What the unchanged model and the changed one did.
 
-    `right_ids` and `ids` are what each writes after `prompt_ids`, greedily. `gaps` is measured on
-    the unchanged model's text: the largest difference between the two rows of logits, for each
-    position, and `scales` the largest right logit of that row. `error` is what stopped the
-    changed model's writing, if its logits broke.
+    `right` and `changed` are what each writes after `prompt_ids`. `gaps` is measured on the
+    unchanged model's text: the largest difference between the two rows of logits, for each
+    position, and `scales` the largest right logit of that row.
     """
 
     prompt_ids: list[int]
-    right_ids: list[int]
-    ids: list[int]
+    right: Writing
+    changed: Writing
     array: ArrayGap | None
     gaps: Float[np.ndarray, " positions"]
     scales: Float[np.ndarray, " positions"]
-    error: str = ""
 
     @cached_property
     def position(self) -> int | None:
@@ -68,11 +83,14 @@ class Comparison:
     @property
     def token(self) -> int | None:
         """The first new token, counted from 0, that the changed model chooses otherwise."""
-        pairs = zip(self.right_ids, self.ids, strict=False)
-        different = (i for i, (right, mine) in enumerate(pairs) if right != mine)
-        shorter = min(len(self.right_ids), len(self.ids))
-        ends = shorter if len(self.right_ids) != len(self.ids) else None
-        return next(different, ends)
+        pairs = zip(self.right.ids, self.changed.ids, strict=False)
+        for i, (right, changed) in enumerate(pairs):
+            if right != changed:
+                return i
+        shorter, longer = sorted((self.right, self.changed), key=lambda text: len(text.ids))
+        if len(shorter.ids) == len(longer.ids) or shorter.end == "tie":
+            return None
+        return len(shorter.ids)
 
     @property
     def same(self) -> bool:
@@ -91,22 +109,50 @@ def compare(
     """Run `model` on a prompt as it is, and once more inside `with change:`.
 
     The prompt is fed `chunk` tokens at a time, by default in two pieces: the second one brings
-    several tokens to a past, which is where many an engine fails. Raises as `generate` does for a
-    bad prompt, and whatever the changed model raises, except that broken logits end its text.
+    several tokens to a past, which is where many an engine fails. Raises `InputError` for a count
+    below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed model
+    raises.
     """
-    prompt = [int(token_id) for token_id in token_ids]
-    chunk = max(1, -(-len(prompt) // 2)) if chunk is None else chunk
-    right_ids, _ = _written(model, prompt, max_new_tokens, chunk)
-    calls = _calls(prompt, right_ids, chunk)
+    if max_new_tokens < 1:
+        raise InputError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
+    prompt = model.checked_ids(token_ids).tolist()
+    model.check_room(len(prompt) + max_new_tokens, None)
+    chunk = -(-len(prompt) // 2) if chunk is None else chunk
+    right = _written(model, prompt, max_new_tokens, chunk)
+    calls = _calls(prompt, right.ids, chunk)
     right_trace, right_logits = _traced(model, calls)
     with change:
         trace, logits = _traced(model, calls)
-        ids, error = _written(model, prompt, max_new_tokens, chunk)
+        writing = _written(model, prompt, max_new_tokens, chunk)
     with np.errstate(invalid="ignore"):  # ∞ on both sides: their gap is not a number
         gaps = np.abs(right_logits - logits).max(axis=-1)
     scales = np.abs(right_logits).max(axis=-1)
     array = _first_array(right_trace, trace, calls)
-    return Comparison(prompt, right_ids, ids, array, gaps, scales, error)
+    return Comparison(prompt, right, writing, array, gaps, scales)
+
+
+def steadiest(model: Llama, prompts: Sequence[Sequence[int]], max_new_tokens: int = 40) -> int:
+    """Which of the prompts the model continues furthest without a near tie; the first of equals.
+
+    A text to compare by should not hang on a choice that was all but a toss-up.
+    """
+    lengths = [
+        len(_written(model, list(prompt), max_new_tokens, len(prompt)).ids) for prompt in prompts
+    ]
+    return int(np.argmax(lengths))
+
+
+def relative_gap(want: np.ndarray, got: np.ndarray) -> float:
+    """The largest difference of two arrays, as a share of the largest finite number in `want`.
+
+    Infinite if their shapes differ, or if one has an infinity or a NaN where the other has not.
+    """
+    finite = np.isfinite(want)
+    if got.shape != want.shape or not np.array_equal(np.isfinite(got), finite):
+        return np.inf
+    if not np.array_equal(got[~finite], want[~finite]):
+        return np.inf
+    return float(np.abs(got[finite] - want[finite]).max() / np.abs(want[finite]).max())
 
 
 def _calls(prompt: list[int], new_ids: list[int], chunk: int) -> list[list[int]]:
@@ -124,16 +170,22 @@ def _traced(
     return trace, np.concatenate(rows)
 
 
-def _written(
-    model: Llama, prompt: list[int], max_new_tokens: int, chunk: int
-) -> tuple[list[int], str]:
+def _written(model: Llama, prompt: list[int], max_new_tokens: int, chunk: int) -> Writing:
+    cache = model.new_cache()
     ids: list[int] = []
-    try:
-        for token_id in generate(model, prompt, max_new_tokens=max_new_tokens, chunk=chunk):
-            ids.append(token_id)  # noqa: PERF402 — what came before an error is kept
-    except NumericsError as problem:
-        return ids, str(problem)
-    return ids, ""
+    logits = prefill(model, prompt, cache, chunk=chunk)[-1]
+    while True:
+        if not np.isfinite(logits).all():
+            return Writing(ids, "broken")
+        second, best = np.partition(logits, -2)[-2:]
+        if best - second < NEAR_TIE:
+            return Writing(ids, "tie")
+        ids.append(int(np.argmax(logits)))
+        if ids[-1] in model.config.eos_token_ids:
+            return Writing(ids, "eos")
+        if len(ids) == max_new_tokens:
+            return Writing(ids, "limit")
+        logits = model.forward(ids[-1:], cache)[-1]
 
 
 def _first_array(right: Trace, changed: Trace, calls: list[list[int]]) -> ArrayGap | None:
@@ -148,6 +200,10 @@ def _first_array(right: Trace, changed: Trace, calls: list[list[int]]) -> ArrayG
 
 
 def _gap(want: Record, got: np.ndarray, first_position: int, seq: int) -> ArrayGap | None:
+    last_position = first_position + seq - 1
+    if got.shape != want.shape:
+        place = f"shape {got.shape} instead of {want.shape}"
+        return ArrayGap(want.name, first_position, last_position, place, 0.0, 0.0, np.inf)
     finite = np.isfinite(want.array)
     scale = float(np.abs(want.array, where=finite, out=np.zeros(want.shape, np.float32)).max())
     close = np.isclose(got, want.array, rtol=0.0, atol=TOLERANCE * scale)
@@ -159,7 +215,7 @@ def _gap(want: Record, got: np.ndarray, first_position: int, seq: int) -> ArrayG
     return ArrayGap(
         name=want.name,
         first_position=first_position,
-        last_position=first_position + seq - 1,
+        last_position=last_position,
         place=", ".join(f"{axis} {i}" for axis, i in zip(want.axes, index, strict=True)),
         want=float(want.array[index]),
         got=float(got[index]),

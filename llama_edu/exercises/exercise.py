@@ -189,15 +189,31 @@ def difference(got: Any, want: Any, tolerance: float, axes: tuple[str, ...]) -> 
             if text is not None:
                 return f"item {index}: {text}"
         return None
+    if isinstance(want, dict):
+        return _dict_difference(got, want, tolerance, axes)
     if isinstance(want, float | np.floating):
         if not isinstance(got, int | float | np.floating | np.integer):
             return f"expected a number, got {_kind(got)}"
         close = abs(float(got) - float(want)) <= tolerance * max(1.0, abs(float(want)))
         return None if close else f"expected {want:.6g}, got {float(got):.6g}"
-    if isinstance(want, int | str | bytes | bool | dict | type(None)):
+    if isinstance(want, int | str | bytes | bool | type(None)):
         equal = isinstance(got, bool) == isinstance(want, bool) and got == want
         return None if bool(equal) else f"expected {_shown(want)}, got {_shown(got)}"
     return None  # an object with a state of its own: the case compares what it returns
+
+
+def _dict_difference(
+    got: Any, want: dict[Any, Any], tolerance: float, axes: tuple[str, ...]
+) -> str | None:
+    if not isinstance(got, dict):
+        return f"expected a dict, got {_kind(got)}"
+    if got.keys() != want.keys():
+        return f"expected the keys {_shown(list(want))}, got {_shown(list(got))}"
+    for key, value in want.items():
+        text = difference(got[key], value, tolerance, axes)
+        if text is not None:
+            return f"{key!r}: {text}"
+    return None
 
 
 def _array_difference(

@@ -18,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 
 from llama_edu.errors import InputError
-from llama_edu.exercises.compare import Comparison, compare
+from llama_edu.exercises.compare import Comparison, Writing, compare, steadiest
 from llama_edu.generate import generate
 from llama_edu.hub import BOOK_MODEL
 from llama_edu.model import Llama
@@ -29,7 +29,16 @@ __all__ = ["Run", "use_operators"]
 
 # The shortcuts have no default: they are no step of the book.
 NAMES = tuple(field.name for field in fields(Operators) if field.default is not None)
-PROMPT = "Once upon a time there was a"
+PROMPTS = (  # the one that is continued furthest without a near tie is taken
+    "Once upon a time there was a cow named Lily. She lived not far from the cave with her "
+    "parents. Lily never went anywhere without her shiny candle. One day",
+    "There was a little cat named Tim. He had a blue ball. One day, the blue ball",
+    "Once upon a time there was a kind duck named Sam. One day, Sam",
+    "It was a sunny day. Ben and his friend went to the park. They",
+    "Lily found a shiny button by the river. She",
+    "Once upon a time there was a cow named",
+)
+ENDINGS = {"tie": " … (a near tie)", "broken": " … (logits that are no numbers)"}
 
 # Most operators return what has the shape of their first argument.
 _SHAPES: dict[str, Callable[..., tuple[int, ...]]] = {
@@ -53,8 +62,9 @@ def use_operators(
 
     `functions` are operators by their names in `llama_edu.operators.Operators`, such as
     `rms_norm` or `qk_scores`, with the arguments and results the book's own have. `model` is a
-    name, or a model with its tokenizer; a model alone is run on token ids. `prompt` is text, or
-    ids. What your functions are given can be read, not written.
+    name, or a model with its tokenizer; a model alone is run on token ids. `prompt` is text or
+    ids; without one, a beginning is taken whose continuation is clear. What your functions are
+    given can be read, not written.
 
     Raises `InputError` for a name that is no operator, for what cannot be called, for a result of
     another shape or dtype than the book's function returns, and for text without a tokenizer;
@@ -64,7 +74,7 @@ def use_operators(
         tokenizer = tokenizer or Tokenizer.from_pretrained(model)
         model = Llama.from_pretrained(model)
     change = _changed(model, functions)
-    prompt_ids = _prompt_ids(prompt, tokenizer)
+    prompt_ids = _prompt_ids(prompt, tokenizer) if prompt is not None else _own(model, tokenizer)
     comparison = compare(model, prompt_ids, change(), max_new_tokens=max_new_tokens)
     run = Run(model, tokenizer, tuple(functions), comparison)
     print(run)
@@ -100,12 +110,10 @@ class Run:
         yield f"{'✓' if found.same else '✗'} the model on your {_listed(self.names)}"
         if found.same:
             yield "  Every array and every row of logits is the book's, up to rounding."
-            yield from self._wrapped("Both write:", found.ids)
+            yield from self._wrapped("Both write:", found.changed)
             return
-        yield from self._wrapped("The book's functions write:", found.right_ids)
-        yield from self._wrapped("Yours write:", found.ids)
-        if found.error:
-            yield f"  and stop there: {found.error}"
+        yield from self._wrapped("The book's functions write:", found.right)
+        yield from self._wrapped("Yours write:", found.changed)
         if (array := found.array) is not None:
             call = f"positions {array.first_position} to {array.last_position}"
             yield f"  First array that differs: {array.name}, in the pass over {call}"
@@ -114,13 +122,14 @@ class Run:
         if (position := found.position) is not None:
             gap = found.gaps[position]
             yield f"  First logits that differ: at position {position}, by up to {gap:.2g}"
-        after = "no new token" if found.token is None else f"new token {found.token}"
-        yield f"  First token that differs: {after} of {len(found.right_ids)}"
+        after = "none" if found.token is None else f"new token {found.token}"
+        yield f"  First token that differs: {after} of {len(found.right.ids)}"
 
-    def _wrapped(self, label: str, new_ids: list[int]) -> Iterator[str]:
+    def _wrapped(self, label: str, writing: Writing) -> Iterator[str]:
         wrap = TextWrapper(72, initial_indent="    ", subsequent_indent="    ")
         yield f"  {label}"
-        yield from wrap.wrap(self._text([*self.comparison.prompt_ids, *new_ids]))
+        ending = ENDINGS.get(writing.end, "")
+        yield from wrap.wrap(self._text([*self.comparison.prompt_ids, *writing.ids]) + ending)
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(list(ids)) if self.tokenizer is None else self.tokenizer.decode(ids)
@@ -172,14 +181,20 @@ def _read_only(argument: Any) -> Any:
     return view
 
 
-def _prompt_ids(prompt: str | Sequence[int] | None, tokenizer: Tokenizer | None) -> list[int]:
-    if prompt is None:
-        prompt = list(range(8)) if tokenizer is None else PROMPT
+def _prompt_ids(prompt: str | Sequence[int], tokenizer: Tokenizer | None) -> list[int]:
     if not isinstance(prompt, str):
         return [int(token_id) for token_id in prompt]
     if tokenizer is None:
         raise InputError("expected a tokenizer for a prompt in words, got a model alone")
     return tokenizer.encode(prompt)
+
+
+def _own(model: Llama, tokenizer: Tokenizer | None) -> list[int]:
+    """A prompt of ours."""
+    if tokenizer is None:
+        return list(range(8))
+    prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
+    return prompts[steadiest(model, prompts)]
 
 
 def _listed(names: tuple[str, ...]) -> str:
