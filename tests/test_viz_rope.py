@@ -96,8 +96,8 @@ def test_curves_that_agree_are_said_to() -> None:
         {},
         {"a": WAVE, "b": WAVE[1:]},
         {str(i): WAVE for i in range(4)},
-        {"a": [1.0]},
-        {"a": [1.0, np.nan]},
+        {"a": np.ones(1)},
+        {"a": np.array([1.0, np.nan])},
     ],
 )
 def test_curves_that_cannot_be_drawn(curves: dict[str, np.ndarray]) -> None:
@@ -133,7 +133,12 @@ def test_scaling_counts_what_is_kept_blended_and_slowed() -> None:
 
 @pytest.mark.parametrize(
     ("plain", "scaled", "context"),
-    [(PLAIN, SCALED[1:], 8192), (PLAIN, -SCALED, 8192), (PLAIN, SCALED, 0), ([1.0], [1.0], 9)],
+    [
+        (PLAIN, SCALED[1:], 8192),
+        (PLAIN, -SCALED, 8192),
+        (PLAIN, SCALED, 0),
+        (np.ones(1), np.ones(1), 9),
+    ],
 )
 def test_frequencies_that_cannot_be_drawn(plain: object, scaled: object, context: int) -> None:
     with pytest.raises(InputError, match="expected"):

@@ -137,6 +137,14 @@ def _rotate_complex(x: Array, cos: Array, sin: Array) -> Array:
     return np.concatenate([turned.real, turned.imag], axis=-1).astype(x.dtype)
 
 
+def _rotate_slices(x: Array, cos: Array, sin: Array) -> Array:
+    first, second = x[..., 0::2], x[..., 1::2]
+    y = np.empty_like(x)
+    y[..., 0::2] = first * cos - second * sin
+    y[..., 1::2] = second * cos + first * sin
+    return y
+
+
 def _rotate_backwards(x: Array, cos: Array, sin: Array) -> Array:
     return apply_rope(x, cos, -sin)
 
@@ -196,7 +204,7 @@ ROTATE = Exercise(
     mutants=(
         Mutant(
             "interleaved",
-            apply_rope_interleaved,
+            _rotate_slices,
             "when neighbours are taken for pairs: that is the other layout",
             "https://github.com/NeuraLegion/shainet/pull/111",
         ),
@@ -247,6 +255,11 @@ def _rows_strided(weight: Array, n_heads: int) -> Array:
     return out.reshape(weight.shape)
 
 
+def _rows_reshaped(weight: Array, n_heads: int) -> Array:
+    pairs = weight.reshape(n_heads, -1, 2, *weight.shape[1:])
+    return pairs.swapaxes(1, 2).reshape(weight.shape)
+
+
 def _rows_one_head(weight: Array, n_heads: int) -> Array:
     return half_split_to_interleaved(weight, 1)
 
@@ -285,7 +298,7 @@ ROWS_TO_NEIGHBOURS = Exercise(
     mutants=(
         Mutant(
             "way_back",
-            interleaved_to_half_split,
+            _rows_reshaped,
             "when the rows are sorted the other way: even ones first, then odd ones",
             "https://github.com/rasbt/LLMs-from-scratch/pull/750",
         ),
