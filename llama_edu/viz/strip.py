@@ -77,7 +77,7 @@ def _cuts(characters: list[Piece], tokens: list[Piece], size: int) -> Iterator[t
 def _line(data: bytes, start: int, end: int, characters: list[Piece], tokens: list[Piece]) -> str:
     # Every second character and token is tinted, counted from the start of the text.
     rows = [
-        ("character", characters, "font-size:1.25em"),
+        ("character", [(i, j, _visible(c)) for i, j, c in characters], "font-size:1.25em"),
         ("byte", [(i, i + 1, f"{byte:02X}") for i, byte in enumerate(data)], "font-size:.85em"),
         ("token, id", tokens, "font-size:.9em"),
     ]
@@ -94,7 +94,7 @@ def _row(title: str, pieces: list[Piece], cut: tuple[int, int], style: str) -> s
     for number, (start, end, text) in enumerate(pieces):
         if cut[0] <= start < end <= cut[1]:
             tint = "" if title == "byte" else _TINTS[number % 2]
-            lines = "<br>".join(escape(_visible(line)) for line in text.split("\n"))
+            lines = "<br>".join(escape(line) for line in text.split("\n"))
             cells.append(
                 f'<td colspan="{end - start}" style="border:{_LINE};padding:.2em .35em;'
                 f'text-align:center;white-space:nowrap;{style};{tint}">{lines}</td>'
@@ -106,8 +106,8 @@ def _row(title: str, pieces: list[Piece], cut: tuple[int, int], style: str) -> s
     return f'<tr style="background:none">{head}{"".join(cells)}</tr>'
 
 
-def _visible(text: str) -> str:
-    return {" ": "·", "": "⏎"}.get(text, text)
+def _visible(character: str) -> str:
+    return {" ": "·", "\n": "⏎", "\t": "⇥"}.get(character, character)
 
 
 def _text(ids: list[int], parts: list[bytes], characters: list[Piece]) -> str:
