@@ -164,7 +164,7 @@ def run(script, gap, **options):
 
 @pytest.mark.parametrize("sampling", [Sampling(temperature=0.0), HOT], ids=["greedy", "drawn"])
 @pytest.mark.parametrize("name", ["chat", "story"])
-@settings(max_examples=12)
+@settings(max_examples=25)
 @given(script=SCRIPTS)
 def test_any_script_gives_what_starting_afresh_gives(name, sampling, script):
     run(script, GAP["f32"], name=name, sampling=sampling)
@@ -185,7 +185,7 @@ def test_on_the_compiled_backend(precision, script, name):
     run(script, GAP[precision], name=name, precision=precision, backend="numba")
 
 
-@settings(max_examples=8)
+@settings(max_examples=15)
 @given(scripts=st.lists(SCRIPTS, min_size=2, max_size=3), room=st.sampled_from([20_000, 10**9]))
 def test_sessions_that_share_a_prefix_cache(scripts, room):
     shared = PrefixCache(room)
