@@ -23,6 +23,7 @@ from helpers import random, tiny_model
 from llama_edu import Llama, Trace, attention, viz
 from llama_edu.errors import InputError
 from llama_edu.linear import matmul_transb
+from llama_edu.sampling import Sampling, probabilities, sample
 from llama_edu.viz import embed, recorded
 from llama_edu.viz import labels as viz_labels
 from llama_edu.viz.listing import Listing, watch
@@ -32,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYER = 1
 HOSTILE = "</script><script>alert(1)</script>"
 PROMPT = [1, 2, 3, 4]
+WORDS = [f"w{i}" for i in range(30)]
 
 
 @cache
@@ -52,6 +54,10 @@ def passes() -> Trace:
 
 def labels(count: int) -> list[str]:
     return [f" t{i}" for i in range(count)]
+
+
+def row() -> np.ndarray:
+    return 2 * random(np.random.default_rng(8), len(WORDS))
 
 
 def whole(*rows: list[int]) -> np.ndarray:
@@ -75,6 +81,9 @@ FIGURES: dict[str, Callable[[], viz.Html]] = {
     "score_v": lambda: viz.step_score_v(passes(), LAYER, labels(4), kv_head=1, step=0),
     "layer": lambda: viz.step_layer(passes(), LAYER, labels(4), step=0),
     "layer decode": lambda: viz.step_layer(passes(), 0, labels(5)),
+    "sampling": lambda: viz.step_sampling(row(), WORDS, Sampling(0.8, 9, 0.6), seed=3),
+    "sampling off": lambda: viz.step_sampling(row(), WORDS, Sampling(2.0), top=40),
+    "sampling greedy": lambda: viz.step_sampling(row(), WORDS, Sampling(0.0), seed=3),
     "score_v decode": lambda: viz.step_score_v(passes(), LAYER, labels(5)),
 }
 each_figure = pytest.mark.parametrize("name", FIGURES)
@@ -175,6 +184,61 @@ def test_a_product_is_that_of_the_package() -> None:
     assert "t" not in data_of(drawn("matmul plain"))["matrices"]
     assert entries(drawn("matmul whole"), "p").tolist() == [[-5]]
     assert data_of(drawn("matmul whole"))["matrices"]["p"]["digits"] == 0
+
+
+def test_the_whole_layer_is_that_of_the_trace() -> None:
+    for name, step, layer, x in (
+        ("layer", 0, LAYER, "layers.0.mlp_residual"),
+        ("layer decode", 1, 0, "embed_tokens"),
+    ):
+        records = passes().steps[step]
+        shown = data_of(drawn(name))["matrices"]
+        assert "mlp_residual" in shown
+        for key in set(shown) - {"kᵀ"}:
+            array = records[x if key == "x" else f"layers.{layer}.{key}"].array
+            first = array[(0,) * (array.ndim - 2)]
+            wide = None if key.endswith(("scores", "weights")) else 5
+            assert_shown(drawn(name), key, first[:, :wide])
+        assert np.array_equal(entries(drawn(name), "kᵀ"), entries(drawn(name), "self_attn.keys").T)
+
+
+def test_a_layer_walks_in_the_order_of_the_records_and_skips_what_did_not_run() -> None:
+    made = [[name for name, _ in step["out"]] for step in data_of(drawn("layer"))["steps"]]
+    order = [name.rpartition(".")[2] for name in passes().steps[0] if f"layers.{LAYER}." in name]
+    walked = [name for names in made for name in names]
+    assert walked == [name for name in order if name in walked]
+    titles = {
+        name: [s["title"] for s in data_of(drawn(name))["steps"]]
+        for name in ("layer", "layer decode")
+    }
+    assert "append to the cache" not in titles["layer"]
+    assert "append to the cache" in titles["layer decode"]
+    assert "hide the future" in titles["layer"]
+    assert "hide the future" not in titles["layer decode"]
+
+
+def test_the_choice_is_that_of_the_package() -> None:
+    logits, sampling = row(), Sampling(0.8, 9, 0.6)
+    want = probabilities(logits, sampling)
+    ids = np.argsort(-logits, kind="stable")[:10]
+    final = np.where(want[ids] > 0, want[ids], -np.inf)
+    assert 0 < np.isfinite(final).sum() < 9
+    assert_shown(drawn("sampling"), "logit", logits[ids][:, None])
+    assert_shown(drawn("sampling"), "final", final[:, None])
+    ranks = np.where(np.arange(1, 11) <= 9, np.arange(1.0, 11.0), -np.inf)
+    assert_shown(drawn("sampling"), "rank", ranks[:, None])
+    steps = data_of(drawn("sampling"))["steps"]
+    token = sample(logits, sampling, np.random.default_rng(3))
+    assert f"“w{token}”" in steps[-1]["say"]
+    assert steps[-1]["out"] == [[f"token id {token}", []]]
+
+
+def test_filters_that_are_off_have_no_step() -> None:
+    titles = [step["title"] for step in data_of(drawn("sampling off"))["steps"]]
+    assert not any("top_p" in title or "point" in title for title in titles)
+    greedy = data_of(drawn("sampling greedy"))
+    assert [step["title"] for step in greedy["steps"]] == ["take the largest"]
+    assert f"“w{int(np.argmax(row()))}”" in greedy["steps"][0]["say"]
 
 
 def test_a_long_prompt_shows_its_newest_tokens_and_tells_the_rest() -> None:
@@ -345,7 +409,7 @@ def test_the_plain_text_tells_every_step(name: str) -> None:
 
 @each_figure
 def test_a_figure_is_small(name: str) -> None:
-    assert len(drawn(name)._repr_html_()) < 45_000
+    assert len(drawn(name)._repr_html_()) < 50_000
 
 
 @pytest.mark.parametrize("token", [HOSTILE, "<!--", "`", "\u2028", "&lt;", '"><img src=x>'])
@@ -391,6 +455,10 @@ def test_the_scripts_comments_stay_at_home() -> None:
         (lambda: viz.step_matmul(whole([1, 2]), whole([1, 2]), beta=1.0), r"expected c \(1, 1\)"),
         (lambda: viz.step_matmul(*[whole([1, 2])] * 3, beta=1.0), r"got \(1, 2\)"),
         (lambda: viz.step_matmul(*[whole([1])] * 2, row_labels=["a", "b"]), "expected 1 token"),
+        (lambda: viz.step_sampling(row()[None], WORDS, Sampling()), r"float32 \(1, 30\)"),
+        (lambda: viz.step_sampling(row().astype(np.float64), WORDS, Sampling()), "got float64"),
+        (lambda: viz.step_sampling(row(), WORDS[1:], Sampling()), "expected 30 labels"),
+        (lambda: viz.step_sampling(row(), WORDS, Sampling(), top=0), "top of at least 1, got 0"),
         (lambda: viz.step_matmul(*[np.full((1, 1), np.nan)] * 2), "got NaN"),
     ],
 )

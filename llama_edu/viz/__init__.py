@@ -33,11 +33,13 @@ from llama_edu.viz.norms import norm_stages
 from llama_edu.viz.parity import parity_staircase
 from llama_edu.viz.roof import cost_bars, roofline
 from llama_edu.viz.rounding import bytes_and_gap, error_map, running_sums
+from llama_edu.viz.sampling_lab import sampling_lab
 from llama_edu.viz.scaling import frequency_scaling
 from llama_edu.viz.shapes import shape_table
 from llama_edu.viz.staircase import mask_staircase, row_sums
 from llama_edu.viz.step_layer import step_layer
 from llama_edu.viz.step_matmul import step_matmul
+from llama_edu.viz.step_sampling import step_sampling
 from llama_edu.viz.step_score_v import step_score_v
 from llama_edu.viz.step_scores import step_scores
 from llama_edu.viz.step_softmax import step_mask_softmax
@@ -88,6 +90,7 @@ __all__ = [
     "rope_layouts",
     "row_sums",
     "running_sums",
+    "sampling_lab",
     "score_maps",
     "score_triptych",
     "shape_ledger",
@@ -96,6 +99,7 @@ __all__ = [
     "step_layer",
     "step_mask_softmax",
     "step_matmul",
+    "step_sampling",
     "step_score_v",
     "step_scores",
     "stride_grid",

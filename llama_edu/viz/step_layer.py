@@ -1,6 +1,7 @@
 """A walk through one whole decoder layer: the lines of `llama_edu/model.py`, as they run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from inspect import isfunction
 
 import numpy as np
@@ -15,7 +16,7 @@ from llama_edu.viz.stepper import Link, Matrix, Operand, Side, Step, quoted, ste
 
 __all__ = ["step_layer"]
 
-WIDE = 6  # numbers of a row in view
+WIDE = 5  # numbers of a row in view
 AROUND = 4  # lines shown before the first and after the last line that runs
 
 # Each step: its title, the line of `Llama` that runs, what goes in and what comes out by recorded
@@ -172,12 +173,16 @@ def step_layer(
             code,
             [_operand(seen, name) for name in takes],
             [_operand(seen, name) for name in gives],
-            [*takes, *gives],
+            *_shown(takes, gives),
         )
         for title, code, takes, gives, say in told
     ]
     names = dict.fromkeys(name for spec in told for name in (*spec[2], *spec[3]))
     matrices = {name: _matrix(seen, name) for name in names}
+    keys = matrices["self_attn.keys"]
+    matrices["kᵀ"] = replace(
+        keys, name="keysᵀ", values=keys.values.T, rows=keys.cols, cols=keys.rows
+    )
     return stepper(f"Layer {layer}, from x to x", steps, matrices)
 
 
@@ -193,6 +198,15 @@ def _listings(codes: Sequence[str]) -> dict[str, Listing]:
         lines = [method.find(code) for code in codes if homes[code][0] is method]
         cut[method] = method.between(min(lines) - AROUND, max(lines) + AROUND)
     return {code: cut[found[0]] for code, found in homes.items()}
+
+
+def _shown(takes: Sequence[str], gives: Sequence[str]) -> tuple[list[str], str]:
+    """What is shown of a step, and how: a product as one, and never more than fits side by side."""
+    if gives == ("self_attn.scores",):
+        return [takes[0], "kᵀ", *gives], "cross"
+    if gives == ("self_attn.attn_v",):
+        return [*takes, *gives], "cross"
+    return [*(takes if len(gives) < 3 else ()), *gives], "row"
 
 
 def _record(seen: Pass, name: str) -> Record:
@@ -234,7 +248,7 @@ def _matrix(seen: Pass, name: str) -> Matrix:
 def _links(name: str) -> list[Link]:
     """Where the numbers of a record came from, among what is in view with it."""
     if name == "self_attn.scores":
-        return [Link("self_attn.q_rope", "row", "row"), Link("self_attn.keys", "row", "col")]
+        return [Link("self_attn.q_rope", "row", "row"), Link("kᵀ", "col", "col")]
     if name == "self_attn.weights":
         return [
             Link("self_attn.masked_scores", "row", "row"),

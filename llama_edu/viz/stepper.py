@@ -68,7 +68,8 @@ class Link:
 class Matrix:
     """A window of an array, named, with what its entries say when they are pointed at.
 
-    `kind` chooses the shading: "signed", "share" or "bool". In `tell`, `{row}`, `{col}`,
+    `kind` chooses the shading: "signed", "share", "bool" or "rank" (none). `absent` is how −∞ is
+    written. In `tell`, `{row}`, `{col}`,
     `{group}`, `{value}`, `{shares}` (the row's largest) and `{terms}` (the products of the first
     two links) are filled in by the page, and `{=key}` with the same entry of another matrix.
     """
@@ -80,6 +81,7 @@ class Matrix:
     kind: str = "signed"
     links: Sequence[Link] = ()
     tell: str = "{row}, {col}: {value}"
+    absent: str = "−∞"
 
     def data(self, sides: list[dict[str, Any]]) -> dict[str, Any]:
         """For the page: whole numbers that stand for decimals, −∞ as null, sides by their place."""
@@ -107,6 +109,7 @@ class Matrix:
             "kind": self.kind,
             "links": links,
             "tell": self.tell,
+            "absent": self.absent,
         }
 
 
@@ -141,10 +144,10 @@ class Operand:
 class Step:
     """One step: the lines that ran, what went in and out, the numbers in view, and a sentence.
 
-    `code` is found in `listing`; `show` names matrices. `layout` is "row" (side by side), "cross"
-    (a product: left operand, upper operand, result where they meet) or "grid" (rows of small
-    maps, each one group of a matrix: `s0#1` is group 1 of `s0`). `at` is the entry pointed at
-    when the step opens: a matrix, a row and a column.
+    `code` is found in `listing`; `show` names matrices. `layout` is "row" (side by side),
+    "columns" (of one table), "cross" (a product: left operand, upper operand, result where they
+    meet) or "grid" (rows of small maps, each one group of a matrix: `s0#1` is group 1 of `s0`).
+    `at` is the entry pointed at when the step opens: a matrix, a row and a column.
     """
 
     title: str

@@ -14,8 +14,8 @@
   // A sentence whose `backticks` mean code.
   const prose = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", "", part) : part));
 
-  const written = (value, digits, places) => {
-    if (value === null) return "−∞";
+  const written = (value, digits, places, absent = "−∞") => {
+    if (value === null) return absent;
     const text = (value / 10 ** digits).toFixed(places);
     return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
   };
@@ -224,7 +224,7 @@
         const shares = (name) => `${this.data.matrices[name].rows.labels}` === `${one.rows.labels}`;
         box.append(
           ...show.map((name, i) =>
-            this.matrix(name, { noHeads: i > 0 && shares(name) && !this.isNarrow }),
+            this.matrix(name, { noHeads: i > 0 && shares(name) && (!this.isNarrow || layout === "columns") }),
           ),
         );
       }
@@ -237,21 +237,22 @@
       const [rows, cols] = [few(known.rows), few(known.cols)];
       const values = known.values.slice(0, rows).map((row) => row.slice(0, cols));
       const top = Math.max(1e-9, ...values.flat().map((v) => Math.abs(v ?? 0))) / 10 ** known.digits;
-      const usual = top < 10 ? 2 : top < 100 ? 1 : 0;
-      const places = Math.min(known.digits, this.isNarrow && known.kind !== "share" ? usual - 1 : usual);
+      const isColumn = known.cols.total === 1;
+      const usual = (top < 10 ? 2 : top < 100 ? 1 : 0) + (isColumn ? 1 : 0);
+      const places = Math.min(known.digits, this.isNarrow && !isColumn && known.kind !== "share" ? usual - 1 : usual);
       const grid = { name, known, top, places: Math.max(0, places), cells: [], heads: [] };
       this.grids.set(name, grid);
       const box = make("div", `ll-matrix${how.isThumb ? " ll-thumb" : ""}${how.isBack ? " ll-back" : ""}`);
       const widest = Math.max(...known.rows.labels.map((label) => label.length));
       box.style.setProperty("--heads", how.noHeads ? "0" : `${widest * 0.58 + 0.8}em`);
-      box.style.setProperty("--cell", this.isNarrow ? "1.7rem" : "2rem");
+      box.style.setProperty("--cell", isColumn ? "3.2rem" : this.isNarrow ? "1.7rem" : "2rem");
       box.setAttribute("role", "grid");
       const size = [[known.rows, rows], [known.cols, cols]].map(([{ total }, shown]) => (shown < total ? `${shown} of ${total}` : total)).join(" × ");
       const axes = `${known.rows.axis} × ${known.cols.axis}`.replaceAll("*", " × ");
       box.setAttribute("aria-label", `${known.name}, ${size}, ${axes}`);
       const title = make("div", "ll-name", make("b", "", known.name));
       if (!how.isThumb) title.append(make("span", "ll-soft", ` ${size}`));
-      box.append(title);
+      if (!isColumn) box.append(title);
       if (!how.isThumb && !how.noTop) box.append(this.top(known, cols, how));
       box.append(...this.lines(grid, values, how));
       return box;
@@ -259,7 +260,7 @@
 
     top({ rows, cols }, count, how) {
       const labels = cols.labels.slice(0, count).map((label) => {
-        const head = make("span", label.length > 3 ? "ll-label" : "ll-short", label);
+        const head = make("span", label.length > 3 && count > 1 ? "ll-label" : "ll-short", label);
         head.setAttribute("role", "columnheader");
         return head;
       });
@@ -305,10 +306,11 @@
     }
 
     cell(grid, value, i, j, how) {
-      const { kind, digits } = grid.known;
+      const { kind, digits, absent } = grid.known;
       const number = value === null ? 0 : value / 10 ** digits;
-      const shade = value === null ? "none" : kind === "signed" ? (number < 0 ? "minus" : "plus") : "share";
-      const text = kind === "bool" ? (value ? "✓" : "✗") : written(value, digits, grid.places);
+      const signed = number < 0 ? "minus" : "plus";
+      const shade = value === null ? "none" : { signed, bool: "share" }[kind] ?? kind;
+      const text = kind === "bool" ? (value ? "✓" : "✗") : written(value, digits, grid.places, absent);
       const cell = make("div", `ll-cell ll-${kind === "bool" && !value ? "none" : shade}`, how.isThumb ? "" : text);
       cell.style.setProperty("--v", kind === "signed" ? Math.abs(number) / grid.top : number);
       cell.setAttribute("role", "gridcell");
@@ -362,14 +364,14 @@
     }
 
     told({ known }, i, j) {
-      const { rows, cols, digits, values, tell } = known;
+      const { rows, cols, digits, values, tell, absent } = known;
       let before = 0;
       const group = rows.groups.find(([, count]) => i < (before += count));
       const fill = {
         row: rows.labels[i],
         col: cols.labels[j],
         group: group ? group[0] : "",
-        value: written(values[i][j], digits, digits),
+        value: written(values[i][j], digits, digits, absent),
         shares: this.largest(known, i),
         terms: this.terms(known, i, j),
       };
