@@ -279,6 +279,7 @@ def test_axes_have_letters_and_patterns_of_their_own() -> None:
     known = viz.AXES.values()
     for field in ("letter", "color", "dark", "hatch"):
         assert len({getattr(axis, field) for axis in known}) == len(known), field
+    assert len({viz_axes.hatched(name) for name in viz.AXES}) == len(known)
     assert {name for group in viz_axes.TOGETHER for name in group} == set(viz.AXES)
 
 
@@ -443,6 +444,7 @@ def test_a_legend_gives_sizes_and_meanings() -> None:
         "s  seq: tokens in this call\nv  vocab_size = 49,152: tokens the model knows"
     )
     assert "<b> = 49,152</b>" in legend._repr_html_()
+    assert viz_axes.hatched("seq") in legend._repr_html_()
     assert len(repr(viz.axis_legend()).splitlines()) == len(viz.AXES)
 
 

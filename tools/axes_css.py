@@ -6,17 +6,18 @@ file is the bridge, so that the colours are still defined once. `make notebooks`
 
 from pathlib import Path
 
-from llama_edu.viz.axes import AXES
+from llama_edu.viz.axes import AXES, hatched
 
 CSS = Path(__file__).resolve().parent.parent / "book" / "_static" / "axes.css"
 
 
 def axes_css() -> str:
-    """The style sheet: for each axis its colour on light and on dark pages, and its letter."""
+    """The style sheet: for each axis its colour on light and dark pages, letter and pattern."""
     rules = [
         f".axis-{axis.name} {{\n"
         f"  --axis: light-dark({axis.color}, {axis.dark});\n"
         f'  --letter: "{axis.letter}";\n'
+        f"  --pattern: {hatched(axis.name)};\n"
         "}\n"
         for axis in AXES.values()
     ]

@@ -132,8 +132,15 @@ def hatched(name: str) -> str:
     return ",".join(layers)
 
 
+def _swatch(known: Axis) -> str:
+    """A little square of an axis's pattern, the one that runs along the edges of a stepper."""
+    color = f"color:{known.color};color:light-dark({known.color},{known.dark})"
+    style = f"display:inline-block;width:.9em;height:.9em;{color};background:{hatched(known.name)}"
+    return f'<span aria-hidden="true" style="{style}"></span>'
+
+
 def axis_legend(*names: str, sizes: Mapping[str, int] | None = None) -> Html:
-    """The axes named (all, if none is), each with its chip, what it counts, and its size here.
+    """The axes named (all, if none is): chip, pattern, size here, and what each counts.
 
     Raises `InputError` for an unknown axis.
     """
@@ -143,8 +150,9 @@ def axis_legend(*names: str, sizes: Mapping[str, int] | None = None) -> Html:
     for known in chosen:
         size = f" = {sizes[known.name]:,}" if known.name in sizes else ""
         items.append(
-            f'<span style="display:inline-block;margin-right:1.4em">{chip(known.name)}'
-            f'<b>{size}</b> <span style="opacity:.75">{escape(known.meaning)}</span></span> '
+            f'<span style="display:inline-block;margin-right:1.4em">{chip(known.name)} '
+            f"{_swatch(known)}<b>{size}</b> "
+            f'<span style="opacity:.75">{escape(known.meaning)}</span></span> '
         )
         lines.append(f"{known.letter}  {known.name}{size}: {known.meaning}")
     html = f'<p class="llama-legend" style="line-height:1.9;margin:.4em 0">{"".join(items)}</p>'
