@@ -1,4 +1,4 @@
-"""The command line: `python -m llama_edu inspect | fetch | convert | generate | chat`.
+"""The command line: `python -m llama_edu inspect | generate | chat | serve | progress …`.
 
 What was asked for goes to standard output, everything else to standard error, so that output
 pipes. Exit codes: 0 done, 1 an error, told in one line, 2 wrong usage, 130 interrupted, 141 the
@@ -24,6 +24,7 @@ from llama_edu.generate import generate
 from llama_edu.inspect_report import report
 from llama_edu.model import Llama
 from llama_edu.sampling import Sampling
+from llama_edu.serve import command as serve
 from llama_edu.tokenizer import Tokenizer
 
 __all__ = ["main"]
@@ -39,6 +40,7 @@ examples:
   python -m llama_edu generate story "Once upon a time"
   echo "The sea is" | python -m llama_edu generate smollm2-135m-instruct -
   python -m llama_edu chat
+  python -m llama_edu serve
   python -m llama_edu COMMAND --help
 """
 
@@ -80,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_convert(commands)
     _add_generate(commands)
     _add_chat(commands)
+    serve.add_arguments(_command(commands, "serve", serve.SUMMARY, serve.EPILOG))
+    _add_progress(commands)
     return parser
 
 
@@ -262,6 +266,8 @@ def _add_chat(commands: Any) -> None:
 
 def _chat(args: argparse.Namespace) -> None:
     sampling, seed = _sampling(args)
+    if args.load is not None and args.system is not None:
+        args.parser.error("expected --load or --system: a saved conversation has its own")
     tokenizer = Tokenizer.from_pretrained(args.model)
     template = ChatTemplate(tokenizer)  # before the weights are read: it may not be there
     model = Llama.from_pretrained(args.model)
@@ -310,3 +316,22 @@ def _standard_input() -> str:
     except UnicodeDecodeError as problem:
         raise InputError(f"expected UTF-8 text on standard input, got {problem}") from problem
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def _add_progress(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "progress",
+        "list the book's exercises, and which of them you have solved",
+        "example:\n  python -m llama_edu progress\n\n"
+        "A check that accepts your answer notes it in a file of your own; its place is printed.\n"
+        "Set LLAMA_EDU_PROGRESS=off to note nothing.\n",
+    )
+    parser.set_defaults(run=_progress)
+
+
+def _progress(args: argparse.Namespace) -> None:
+    from llama_edu.exercises.report import report as progress_report  # nothing else needs them
+
+    for line in progress_report():
+        print(line)

@@ -128,7 +128,8 @@ class Choice:
     new_ids: list[int] = field(default_factory=list)
     scores: list[TokenScore] = field(default_factory=list)
     """Of the tokens whose text is still held back."""
-    done: bool = False
+    reason: str | None = None
+    """Why it ended: "stop", "length", "cancelled", or the code of a `ServeError`."""
 
 
 @dataclass(eq=False)

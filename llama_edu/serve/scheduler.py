@@ -82,7 +82,7 @@ class Scheduler:
     @property
     def n_live(self) -> int:
         """Texts that grow, or will once their prompt is computed."""
-        return len(self._decoding) + sum(job.request.n for job in self._prefilling)
+        return len(self._decoding) + sum(job.request.n for job in tuple(self._prefilling))
 
     @property
     def is_idle(self) -> bool:
@@ -281,9 +281,9 @@ class Scheduler:
 
     def _end(self, choice: Choice, event: Event | None) -> None:
         """Take a choice out, keep what it computed for others, and tell whoever asked."""
-        if choice.done:
+        if choice.reason is not None:
             return
-        choice.done = True
+        choice.reason = _reason(event)
         job = choice.job
         if choice.cache is not None:
             self._decoding.remove(choice)
@@ -293,7 +293,7 @@ class Scheduler:
             choice.cache = None
         if event is not None:
             self._step.events.append((choice, event))
-        if all(other.done for other in job.choices):
+        if all(other.reason is not None for other in job.choices):
             job.ended = self.clock()
             self._step.ended.append(job)
             if job.started is not None:
@@ -324,6 +324,14 @@ def _position_nbytes(model: Llama) -> int:
     cache = model.new_cache(1)
     cache.reserve(1)
     return cache.allocated_nbytes
+
+
+def _reason(event: Event | None) -> str:
+    if isinstance(event, Ended):
+        return event.reason
+    if isinstance(event, Failed):
+        return event.problem.code if isinstance(event.problem, ServeError) else "numerics"
+    return "cancelled"
 
 
 def _as_ours(problem: LlamaEduError | MemoryError) -> LlamaEduError:

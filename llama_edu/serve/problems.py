@@ -1,0 +1,122 @@
+"""Every error the server gives, in the shape OpenAI's clients read.
+
+    {"error": {"message": "expected …, got …", "type": "…", "param": "…", "code": "…"}}
+
+`CODES` is the whole list. A stream that has begun cannot change its status any more: there the
+same object comes as the last event.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from llama_edu.errors import (
+    ContextError,
+    InputError,
+    LlamaEduError,
+    NumericsError,
+    ServeError,
+    TokenizerError,
+)
+
+__all__ = ["CODES", "ApiError", "as_api_error", "from_validation"]
+
+REQUEST, SERVER = "invalid_request_error", "server_error"
+
+CODES: dict[str, tuple[int, str, str]] = {
+    "invalid_json": (400, REQUEST, "The body is no UTF-8, or no JSON."),
+    "invalid_value": (400, REQUEST, "A field is missing, or has a value it cannot have."),
+    "unknown_parameter": (400, REQUEST, "A field that this server does not know."),
+    "context_length_exceeded": (400, REQUEST, "Prompt and new tokens do not fit the model."),
+    "invalid_api_key": (401, "authentication_error", "The server asks for a key."),
+    "cross_site": (403, "permission_error", "A page of another site sent this."),
+    "not_found": (404, REQUEST, "There is nothing at this address."),
+    "model_not_found": (404, REQUEST, "No model of that name is served."),
+    "method_not_allowed": (405, REQUEST, "The address is right, the method is not."),
+    "body_timeout": (408, REQUEST, "The body did not come in time."),
+    "body_too_large": (413, REQUEST, "The body has more bytes than are read."),
+    "unsupported_media_type": (415, REQUEST, "The body is not application/json."),
+    "wrong_host": (421, REQUEST, "The Host header names another server."),
+    "queue_full": (429, "rate_limit_error", "Too many wait already. Retry-After says how long."),
+    "internal": (500, SERVER, "A fault of the server's."),
+    "numerics": (500, SERVER, "The model's numbers broke."),
+    "out_of_memory": (503, SERVER, "No memory for this text now."),
+    "shutting_down": (503, SERVER, "The server is about to end."),
+    "time_limit": (504, SERVER, "The reply took longer than is allowed."),
+}
+"""By code: status, type, and what it means."""
+
+SHOWN_CHARS = 80  # of what a client sent, in a message back to it
+
+
+class ApiError(Exception):
+    """An answer that says no."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code, self.message, self.param = code, message, param
+        self.headers = dict(headers or {})
+        self.status, self.type, _ = CODES[code]
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def response(self) -> JSONResponse:
+        """The HTTP answer."""
+        return JSONResponse(self.body(), self.status, self.headers)
+
+
+def as_api_error(problem: LlamaEduError, retry_after: int = 1) -> ApiError:
+    """What an error of the engine means to a client."""
+    message = str(problem)
+    if isinstance(problem, ServeError):
+        code = problem.code if problem.code in CODES else "internal"
+        retry = CODES[code][0] in (429, 503)
+        return ApiError(code, message, headers={"Retry-After": str(retry_after)} if retry else None)
+    if isinstance(problem, ContextError):
+        return ApiError("context_length_exceeded", message)
+    if isinstance(problem, InputError | TokenizerError):
+        return ApiError("invalid_value", message)
+    return ApiError("numerics" if isinstance(problem, NumericsError) else "internal", message)
+
+
+def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+    """One answer for what FastAPI found wrong with a body: the first fault, by its field."""
+    first = errors[0]
+    # A value that fits none of several types is reported once for each; the field is what counts.
+    where = [str(part) for part in first["loc"][1:]]
+    if first["type"] == "json_invalid":
+        return ApiError("invalid_json", f"expected JSON, got {first['ctx']['error']}")
+    param = where[0] if where else None
+    if first["type"] == "extra_forbidden":
+        name = ".".join(where)
+        return ApiError("unknown_parameter", f"expected a known field, got {name!r}"[:200], param)
+    if first["type"] == "missing":
+        return ApiError("invalid_value", f"expected {param or 'a body'}, got none", param)
+    if first["type"] == "value_error":  # from a validator of ours: "field: expected …, got …"
+        message = str(first["ctx"]["error"])
+        return ApiError("invalid_value", message, message.partition(":")[0])
+    got = repr(first.get("input"))
+    got = got if len(got) <= SHOWN_CHARS else got[: SHOWN_CHARS - 1] + "…"
+    message = f"{'.'.join(where) or 'body'}: {_lower(first['msg'])}, got {got}"
+    return ApiError("invalid_value", message[:400], param)
+
+
+def _lower(text: str) -> str:
+    """Pydantic's sentences say "Input should be …"; ours begin with what was expected."""
+    return "expected " + text.removeprefix("Input should be ")

@@ -1,0 +1,53 @@
+"""Server-sent events: a reply in frames, each sent as soon as there is something to send.
+
+A frame is `data: ` and one line of JSON, and an empty line; the last one reads `data: [DONE]`.
+Source: HTML Living Standard, section 9.2 (event stream format); OpenAI API reference, "Streaming".
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+__all__ = ["DONE", "EventStream", "frame"]
+
+DONE = b"data: [DONE]\n\n"
+SLOWEST_READER_S = 60.0  # to take what was sent, before we stop waiting
+
+
+def frame(content: Any) -> bytes:
+    """One event."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return b"data: " + text.encode("utf-8") + b"\n\n"
+
+
+class EventStream(Response):
+    """Sends frames as they are made. Whatever ends it, `close` is called."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, frames: AsyncGenerator[bytes, None], close: Callable[[], None]) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._frames, self._close = frames, close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all of it. A reader that takes nothing for a minute is given up: `TimeoutError`."""
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            async for data in self._frames:
+                message = {"type": "http.response.body", "body": data, "more_body": True}
+                await asyncio.wait_for(send(message), SLOWEST_READER_S)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._close()
+            await self._frames.aclose()

@@ -1,0 +1,272 @@
+// The Chat tab: a conversation that lives in this browser and is sent whole with every message.
+// The server remembers nothing of it but keys and values, which the strip under a reply shows.
+
+import { stream } from "./api.js";
+import { byId, el, fillModels, showValues, speak } from "./dom.js";
+import { render } from "./markdown.js";
+import * as store from "./store.js";
+
+export class Chat {
+  #form = byId("say");
+  #turns = byId("turns");
+  #trouble;
+  #chat = store.current() ?? store.newChat();
+  #abort = null;
+  #canChat = false;
+
+  constructor(section, trouble) {
+    this.#trouble = trouble;
+    showValues(this.#form);
+    const { message, system, stop } = this.#form.elements;
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#say(message.value);
+    });
+    message.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.#say(message.value);
+    });
+    section.addEventListener("keydown", (event) => event.key === "Escape" && this.#abort?.abort());
+    stop.addEventListener("click", () => this.#abort?.abort());
+    system.addEventListener("input", () => this.#changed(() => (this.#chat.system = system.value)));
+    byId("new-chat").addEventListener("click", () => this.#open(store.newChat()));
+    section.querySelector(".chats").open = matchMedia("(min-width: 52rem)").matches;
+    store.onChange((id) => this.#changedElsewhere(id));
+    this.#open(this.#chat);
+  }
+
+  offer(models) {
+    const able = models.filter((model) => model.chat);
+    fillModels(this.#form.elements.model, able);
+    this.#canChat = able.length > 0;
+    this.#form.elements.message.placeholder = this.#canChat ? "" : "No model here was taught to converse.";
+    this.#busy(this.#abort !== null);
+  }
+
+  // A conversation on the page
+
+  #open(chat) {
+    this.#abort?.abort();
+    this.#chat = chat;
+    store.setCurrent(chat.id);
+    this.#form.elements.system.value = chat.system;
+    this.#draw();
+    this.#list();
+  }
+
+  #draw() {
+    this.#turns.replaceChildren(...this.#chat.turns.map((turn, i) => this.#turn(turn, i)));
+  }
+
+  #turn(turn, i) {
+    const mine = turn.role === "user";
+    const last = i === this.#chat.turns.length - 1;
+    const text = el("div", { class: "said" }, ...(mine ? [el("p", {}, turn.content)] : render(turn.content)));
+    return el(
+      "li",
+      { class: turn.role },
+      el("h2", {}, mine ? "You" : "Model"),
+      text,
+      el(
+        "p",
+        { class: "tools" },
+        mine ? el("button", { onclick: () => this.#edit(i) }, "Edit") : null,
+        last ? el("button", { onclick: () => this.#retry() }, "Retry") : null,
+      ),
+      mine ? null : strip(turn),
+    );
+  }
+
+  #list() {
+    const item = (chat) =>
+      el(
+        "li",
+        {},
+        el(
+          "button",
+          { "aria-current": chat.id === this.#chat.id ? "true" : null, onclick: () => this.#open(chat) },
+          store.title(chat),
+        ),
+        el("button", { "aria-label": `Delete: ${store.title(chat)}`, onclick: () => this.#delete(chat) }, "×"),
+      );
+    byId("chats").replaceChildren(...store.all().map(item));
+  }
+
+  #delete(chat) {
+    store.remove(chat.id);
+    if (chat.id === this.#chat.id) this.#open(store.newChat());
+    else this.#list();
+  }
+
+  #changed(change) {
+    change();
+    try {
+      store.write(this.#chat);
+    } catch {
+      this.#trouble.report(new Error("This browser has no room left for conversations: delete one."));
+    }
+    this.#list();
+  }
+
+  #changedElsewhere(id) {
+    const chat = store.read(id);
+    if (id === this.#chat.id && chat && !this.#abort) this.#open(chat);
+    else this.#list();
+  }
+
+  // A turn
+
+  #say(text) {
+    if (!text.trim() || this.#abort || !this.#canChat) return;
+    this.#form.elements.message.value = "";
+    this.#changed(() => this.#chat.turns.push({ role: "user", content: text }));
+    this.#reply();
+  }
+
+  #retry() {
+    if (this.#abort) return;
+    this.#changed(() => {
+      if (this.#chat.turns.at(-1).role === "assistant") this.#chat.turns.pop();
+    });
+    this.#reply();
+  }
+
+  /** Put a message in a box to write in; what came after it goes when it is sent. */
+  #edit(i) {
+    if (this.#abort) return;
+    const box = el("textarea", { rows: 3, "aria-label": "Message" });
+    box.value = this.#chat.turns[i].content;
+    const send = () => {
+      if (!box.value.trim() || this.#abort) return;
+      this.#changed(() => this.#chat.turns.splice(i, Infinity, { role: "user", content: box.value }));
+      this.#reply();
+      this.#form.elements.message.focus();
+    };
+    const form = el(
+      "form",
+      {
+        class: "edit",
+        onsubmit: (event) => {
+          event.preventDefault();
+          send();
+        },
+      },
+      box,
+      el("p", { class: "actions" }, el("button", { class: "main" }, "Send again"),
+        el("button", { type: "button", onclick: () => this.#draw() }, "Leave it")),
+    );
+    this.#turns.children[i].querySelector(".said").replaceWith(form);
+    box.focus();
+  }
+
+  async #reply() {
+    const chat = this.#chat; // also if another one is opened meanwhile
+    const turn = { role: "assistant", content: "" };
+    const body = this.#body(chat);
+    this.#draw();
+    const clock = { sent: performance.now() };
+    this.#abort = new AbortController();
+    this.#busy(true);
+    try {
+      for await (const chunk of stream("/v1/chat/completions", body, this.#abort.signal)) {
+        this.#take(chat, turn, chunk, clock);
+      }
+      this.#trouble.clear();
+    } catch (problem) {
+      turn.cut = problem.name === "AbortError" ? "stopped" : "cut off";
+      if (turn.cut === "cut off") this.#trouble.report(problem);
+    } finally {
+      this.#abort = null;
+      this.#busy(false);
+      this.#finish(chat, turn);
+    }
+  }
+
+  #body(chat) {
+    const system = chat.system.trim() ? [{ role: "system", content: chat.system }] : [];
+    return {
+      model: this.#form.elements.model.value,
+      messages: [...system, ...chat.turns.map(({ role, content }) => ({ role, content }))],
+      temperature: +this.#form.elements.temperature.value,
+    };
+  }
+
+  #take(chat, turn, chunk, clock) {
+    const now = performance.now();
+    const piece = chunk.choices[0]?.delta.content;
+    if (chunk.choices[0]?.finish_reason) turn.end = chunk.choices[0].finish_reason;
+    if (piece) {
+      clock.first ??= now;
+      clock.last = now;
+      if (!turn.content) chat.turns.push(turn);
+      turn.content += piece;
+      if (chat === this.#chat) this.#drawLast(turn);
+    }
+    if (chunk.usage) turn.counts = counts(chunk.usage, clock);
+  }
+
+  #drawLast(turn) {
+    const index = this.#chat.turns.length - 1;
+    const node = this.#turn(turn, index);
+    if (this.#turns.children.length > index) this.#turns.lastChild.replaceWith(node);
+    else this.#turns.append(node);
+    node.scrollIntoView({ block: "nearest" });
+  }
+
+  #finish(chat, turn) {
+    if (chat !== this.#chat) {
+      if (turn.content) store.write(chat);
+      this.#list();
+      return;
+    }
+    this.#changed(() => {});
+    this.#draw();
+    speak(turn.content ? `Model: ${turn.content}` : "No reply.");
+  }
+
+  #busy(busy) {
+    const { send, stop } = this.#form.elements;
+    send.disabled = busy || !this.#canChat;
+    stop.disabled = !busy;
+    this.#turns.setAttribute("aria-busy", busy);
+  }
+}
+
+function counts(usage, clock) {
+  const reused = usage.prompt_tokens_details.cached_tokens;
+  const seconds = (clock.last - clock.first) / 1000;
+  const generated = usage.completion_tokens;
+  return {
+    reused,
+    computed: usage.prompt_tokens - reused,
+    generated,
+    first: clock.first === undefined ? null : (clock.first - clock.sent) / 1000,
+    // The first new token comes out of the prompt's pass; each later one took a step.
+    rate: generated > 1 && seconds > 0 ? (generated - 1) / seconds : null,
+  };
+}
+
+/** What a reply cost: tokens known from before, computed, and new. */
+function strip(turn) {
+  if (!turn.counts) return el("p", { class: "strip" }, turn.cut ?? "");
+  const { reused, computed, generated, first, rate } = turn.counts;
+  const parts = { reused, computed, generated };
+  const bars = Object.entries(parts).map(([name, count]) => {
+    const bar = el("span", { class: name });
+    bar.style.flexGrow = count;
+    return bar;
+  });
+  const numbers = Object.entries(parts).map(([name, count]) => el("span", { class: name }, `${count} ${name}`));
+  const times = [
+    first === null ? null : `first token ${first.toFixed(2)} s`,
+    rate === null ? null : `${rate.toFixed(0)} tokens/s`,
+    turn.end === "length" ? "ended by length" : null,
+  ];
+  return el(
+    "div",
+    { class: "strip" },
+    el("span", { class: "bars", "aria-hidden": "true" }, ...bars),
+    el("p", {}, ...numbers, ...times.filter(Boolean).map((text) => el("span", {}, text))),
+  );
+}

@@ -1,0 +1,84 @@
+// The page: two tabs, and a watch over the server.
+
+import { isReady, models, setKey } from "./api.js";
+import { Chat } from "./chat.js";
+import { byId } from "./dom.js";
+import { Story } from "./story.js";
+
+const TABS = ["story", "chat"];
+const ASK_AGAIN_MS = 1500;
+
+function show(name) {
+  for (const tab of TABS) {
+    const chosen = tab === name;
+    byId(tab).hidden = !chosen;
+    byId(`tab-${tab}`).setAttribute("aria-selected", chosen);
+    byId(`tab-${tab}`).tabIndex = chosen ? 0 : -1;
+  }
+  history.replaceState(null, "", `#${name}`);
+}
+
+for (const tab of TABS) {
+  byId(`tab-${tab}`).addEventListener("click", () => show(tab));
+  byId(`tab-${tab}`).addEventListener("keydown", (event) => {
+    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+    const other = TABS[1 - TABS.indexOf(tab)];
+    show(other);
+    byId(`tab-${other}`).focus();
+  });
+}
+show(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "story");
+
+/** What went wrong, where everybody sees it, and what is done about it. */
+class Trouble {
+  #watching = false;
+
+  report(problem) {
+    if (problem.status === 401) byId("key").hidden = false;
+    if (problem.isLost) this.#watch();
+    else this.#say(problem.retryAfter ? `${problem.message} Try again in ${problem.retryAfter} s.` : problem.message);
+  }
+
+  clear() {
+    if (!this.#watching) this.#say("");
+  }
+
+  #say(text) {
+    byId("trouble").hidden = !text;
+    byId("trouble").textContent = text;
+  }
+
+  async #watch() {
+    if (this.#watching) return;
+    this.#watching = true;
+    this.#say("The server cannot be reached. Your conversations are safe in this browser; asking again …");
+    while (!(await isReady())) await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
+    this.#watching = false;
+    this.#say("The server is back.");
+    await start();
+  }
+}
+
+const trouble = new Trouble();
+const story = new Story(byId("story"), trouble);
+const chat = new Chat(byId("chat"), trouble);
+
+async function start() {
+  try {
+    const known = await models();
+    story.offer(known);
+    chat.offer(known);
+  } catch (problem) {
+    trouble.report(problem);
+  }
+}
+
+byId("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setKey(event.target.querySelector("input").value);
+  byId("key").hidden = true;
+  trouble.clear();
+  start();
+});
+
+await start();
