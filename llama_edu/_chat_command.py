@@ -66,6 +66,10 @@ class ChatCommand:
                 if not self._interactive:
                     raise
                 _tell(f"error: {one_line(problem)}")
+            except KeyboardInterrupt:  # outside of a reply: while a file is read, say
+                if not self._interactive:
+                    raise
+                _tell("\nstopped")
 
     def _lines(self) -> Iterator[str]:
         """Lines that are not blank, until the input ends."""

@@ -151,6 +151,7 @@ class TestThroughAPipe:
             ["--max-new-tokens", "0"],
             ["--overflow", "forget"],
             ["--seed", "-1"],
+            ["--load", "a.chat", "--system", "You are Max."],
         ],
     )
     def test_wrong_usage(self, say: Any, options: list[str]) -> None:

@@ -44,6 +44,7 @@ AFTER = ids("<|im_start|>user\nMy favourite animal is the owl.<|im_end|>\n<|im_s
 def pictures() -> dict[str, viz.Picture]:
     return {
         "turns": viz.turn_timeline(TURNS),
+        "steps": viz.turn_timeline(TURNS, ["send", "send", "send", "edit", "retry"]),
         "one turn": viz.turn_timeline(TURNS[:1]),
         "a full context": viz.turn_timeline(FULL),
         "first tokens": viz.first_token_work(TURNS),
@@ -66,6 +67,13 @@ def test_the_timeline_tells_every_ledger() -> None:
     for number, turn in enumerate(TURNS, 1):
         assert f"Turn {number}: {turn.in_words()}." in alt
     assert "In all, 65 of 247 prompt tokens were computed." in alt
+
+
+def test_steps_may_have_names() -> None:
+    alt = pictures()["steps"].alt
+    assert f"Edit: {TURNS[3].in_words()}. Retry: {TURNS[4].in_words()}." in alt
+    with pytest.raises(InputError, match="a name for each of 5 turns, got 1"):
+        viz.turn_timeline(TURNS, ["send"])
 
 
 def test_the_timeline_draws_as_long_as_it_counts() -> None:

@@ -36,22 +36,27 @@ ROW = 0.5
 
 
 @picture
-def turn_timeline(ledgers: Sequence[Ledger]) -> Picture:
+def turn_timeline(ledgers: Sequence[Ledger], names: Sequence[str] | None = None) -> Picture:
     """One bar per turn: the prompt, reused and computed, then the reply. Below it, what was lost.
 
-    Raises `InputError` without a turn, or for more than 12.
+    `names` stand before the bars in place of "turn 1", "turn 2" and so on. Raises `InputError`
+    without a turn, for more than 12, or for more or fewer names.
     """
     _check_turns(ledgers)
+    names = [f"turn {n}" for n in range(1, len(ledgers) + 1)] if names is None else names
+    if len(names) != len(ledgers):
+        raise InputError(f"expected a name for each of {len(ledgers)} turns, got {len(names)}")
     longest = max(max(t.prompt_tokens + t.generated, t.reused + t.dropped) for t in ledgers)
     scale = (WIDTH - LEFT - 0.2) / longest
     figure, ax = board(len(ledgers) * ROW + 0.95)
     _legend(ax, 0.22)
-    for number, turn in enumerate(ledgers, 1):
-        _turn_bar(ax, 0.62 + (number - 1) * ROW, number, turn, scale)
+    for row, (name, turn) in enumerate(zip(names, ledgers, strict=True)):
+        _turn_bar(ax, 0.62 + row * ROW, name, turn, scale)
     _ruler(ax, 0.62 + len(ledgers) * ROW, longest, scale)
     computed = sum(turn.computed for turn in ledgers)
     prompts = sum(turn.prompt_tokens for turn in ledgers)
-    alt = " ".join(f"Turn {n}: {turn.in_words()}." for n, turn in enumerate(ledgers, 1))
+    pairs = zip(names, ledgers, strict=True)
+    alt = " ".join(f"{name.capitalize()}: {turn.in_words()}." for name, turn in pairs)
     alt += f" In all, {computed} of {prompts} prompt tokens were computed."
     caption = f"{computed} of {prompts} prompt tokens went through the model; the rest was reused."
     return Picture(figure, alt=alt, caption=caption)
@@ -71,8 +76,8 @@ def _legend(ax: Axes, y: float) -> None:
     write(ax, 4.14, y, "dropped", 9.5)
 
 
-def _turn_bar(ax: Axes, y: float, number: int, turn: Ledger, scale: float) -> None:
-    write(ax, LEFT - 0.1, y + 0.1, f"turn {number}", 9.0, ha="right", color=MUTED)
+def _turn_bar(ax: Axes, y: float, name: str, turn: Ledger, scale: float) -> None:
+    write(ax, LEFT - 0.1, y + 0.1, name, 9.0, ha="right", color=MUTED)
     x = LEFT
     parts = ((turn.reused, REUSED), (turn.computed, COMPUTED), (turn.generated, GENERATED))
     for count, face in parts:
