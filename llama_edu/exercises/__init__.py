@@ -28,6 +28,7 @@ from llama_edu.exercises import (
     ch11_sampling,
     ch12_precision,
     ch13_chat,
+    ch14_serve,
     ch15_cost,
     progress,
 )
@@ -50,6 +51,7 @@ CHAPTERS = (
     ch11_sampling,
     ch12_precision,
     ch13_chat,
+    ch14_serve,
     ch15_cost,
 )
 

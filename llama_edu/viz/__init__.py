@@ -8,6 +8,7 @@ from its numbers.
 from llama_edu.viz.atlas import attention_atlas
 from llama_edu.viz.attention import attention_maps, score_maps, weights_of
 from llama_edu.viz.axes import AXES, Axis, axis, axis_legend, chip
+from llama_edu.viz.batching import batch_steps
 from llama_edu.viz.bits import dtype_bits
 from llama_edu.viz.blocks import block_grid
 from llama_edu.viz.caching import cache_growth, work_with_and_without_cache
@@ -59,6 +60,7 @@ __all__ = [
     "attention_maps",
     "axis",
     "axis_legend",
+    "batch_steps",
     "block_grid",
     "byte_histogram",
     "byte_offsets",
