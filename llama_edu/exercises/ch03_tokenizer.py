@@ -157,8 +157,7 @@ CLEAN = Exercise(
             "stripped",
             _clean_stripped,
             "when .strip is given a word: it takes a set of characters, here <, s and >",
-            "https://github.com/likejazz/llama3.np/blob/"
-            "30a73d28f0f11e056e20998341d50b55b303d2af/tokenizer.py",
+            "https://github.com/likejazz/llama3.np/blob/main/tokenizer.py",
         ),
         Mutant(
             "stripped_once",

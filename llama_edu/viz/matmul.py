@@ -86,7 +86,7 @@ def _matrix(
 ) -> None:
     texts = [[_text(number) for number in row] for row in values.tolist()]
     widest = max(len(text) for row in texts for text in row)
-    is_readable = cell >= READABLE and widest * 0.09 < cell
+    is_readable = cell >= READABLE and widest * 0.105 < cell
     for i, row in enumerate(texts):
         for j, text in enumerate(row):
             x, y = corner[0] + j * cell, corner[1] + i * cell
