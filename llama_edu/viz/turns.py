@@ -58,7 +58,9 @@ def turn_timeline(ledgers: Sequence[Ledger], names: Sequence[str] | None = None)
     pairs = zip(names, ledgers, strict=True)
     alt = " ".join(f"{name.capitalize()}: {turn.in_words()}." for name, turn in pairs)
     alt += f" In all, {computed} of {prompts} prompt tokens were computed."
-    caption = f"{computed} of {prompts} prompt tokens went through the model; the rest was reused."
+    caption = (
+        f"Of {prompts} prompt tokens {computed} were computed and {prompts - computed} reused."
+    )
     return Picture(figure, alt=alt, caption=caption)
 
 
