@@ -3,6 +3,7 @@
 import math
 import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -160,3 +161,9 @@ def test_an_empty_text_scores_nothing():
 
 def test_girls_are_names():
     assert set(GIRLS) < set(FACTS["name"])
+
+
+def test_the_stories_kept_for_the_book_are_held_out_ones_of_this_grammar():
+    path = Path(__file__).parent.parent / "data" / "held_out_stories.txt"
+    kept = path.read_text("utf-8").splitlines()
+    assert kept == [story.text for story in many(2026, 3, held_out=True)]
