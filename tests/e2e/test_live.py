@@ -1,0 +1,321 @@
+"""The figures that answer, on every page that has them.
+
+Keys, hover and sliders do what they should, the numbers are the package's, and without a script
+a table is left.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import HTML, PATIENCE_MS, ROOT, Visit, toc_pages
+from playwright.sync_api import Browser, Locator, Page, expect
+from test_pages import FAINT_TEXT, HARMLESS
+
+from llama_edu.sampling import Sampling, probabilities
+
+LOOKS = [(1000, "light"), (1000, "dark"), (390, "light"), (390, "dark")]
+Open = Callable[..., Visit]
+
+
+def pages_with(kind: str) -> list[str]:
+    """The pages of the built book that hold a figure of a kind."""
+    built = [(name, HTML / f"{name}.html") for name in toc_pages()]
+    mark = f'class="llama-figure llama-live llama-{kind}"'
+    return [name for name, path in built if path.is_file() and mark in path.read_text("utf-8")]
+
+
+STEPPERS, LABS = pages_with("stepper"), pages_with("lab")
+each_look = pytest.mark.parametrize(("width", "scheme"), LOOKS)
+each_page = pytest.mark.parametrize("name", STEPPERS)
+
+
+def data_of(figure: Locator) -> Any:
+    return json.loads(figure.locator('script[type="application/json"]').text_content() or "")
+
+
+def figures(page: Page, kind: str = "stepper") -> list[Locator]:
+    found = page.locator(f".llama-{kind}").all()
+    assert found
+    return found
+
+
+def cells(grid: Locator) -> list[list[str]]:
+    rows: list[list[str]] = grid.evaluate(
+        """grid => [...grid.querySelectorAll('.ll-line:not(.ll-top)')].map(
+             line => [...line.querySelectorAll('.ll-cell')].map(cell => cell.textContent))"""
+    )
+    return rows
+
+
+def marked(grid: Locator, name: str) -> set[tuple[int, int]]:
+    """Places of the cells that carry a class."""
+    places = grid.evaluate(
+        """(grid, name) => [...grid.querySelectorAll('.ll-line:not(.ll-top)')].flatMap(
+             (line, i) => [...line.querySelectorAll('.ll-cell')].flatMap(
+               (cell, j) => cell.classList.contains(name) ? [[i, j]] : []))""",
+        name,
+    )
+    return {(i, j) for i, j in places}
+
+
+def test_the_chapters_have_their_figures() -> None:
+    assert {"book/06_qk_per_kv_group", "book/11_sample"} <= set(STEPPERS)
+    assert "book/11_sample" in LABS
+
+
+@each_look
+@each_page
+def test_every_step_is_shown_and_spoken(name: str, width: int, scheme: str, visit: Open) -> None:
+    seen = visit(name, width, scheme)
+    for figure in figures(seen.page):
+        steps, listings = data_of(figure)["steps"], data_of(figure)["listings"]
+        spoken = figure.locator(".ll-say")
+        expect(spoken).to_have_attribute("aria-live", "polite")
+        figure.get_by_role("button", name="Next").focus()
+        for number, step in enumerate(steps, 1):
+            expect(spoken).to_contain_text(f"{number}. {step['title']}")
+            assert spoken.text_content().endswith(step["say"].replace("`", ""))  # type: ignore[union-attr]
+            path = listings[step["listing"]]["title"].rpartition(", ")[0]
+            source = (ROOT / path).read_text("utf-8").splitlines()
+            running = figure.locator(".ll-now").evaluate("row => row.lastChild.textContent")
+            assert running.strip() == source[step["line"] - 1].strip()
+            assert figure.locator(".ll-matrix").count() >= 1
+            sideways = "document.documentElement.scrollWidth - window.innerWidth"
+            assert seen.page.evaluate(sideways) == 0
+            seen.page.keyboard.press("ArrowRight")
+    assert seen.page.evaluate(FAINT_TEXT) == []
+    assert seen.outside == []
+    assert [text for text in seen.complaints if HARMLESS not in text] == []
+
+
+@each_page
+def test_keys_go_forth_and_back_and_to_the_ends(name: str, visit: Open) -> None:
+    page = visit(name, 1000).page
+    for figure in figures(page):
+        last = len(data_of(figure)["steps"]) - 1
+        choice = figure.get_by_role("combobox")
+        figure.get_by_role("button", name="Back").focus()
+        for key, place in (
+            ("ArrowLeft", 0),
+            ("ArrowRight", min(1, last)),
+            ("End", last),
+            ("ArrowRight", last),
+            ("ArrowLeft", max(0, last - 1)),
+            ("Home", 0),
+        ):
+            page.keyboard.press(key)
+            expect(choice).to_have_value(str(place))
+        choice.select_option(index=last)
+        expect(figure.locator(".ll-say")).to_contain_text(f"{last + 1}. ")
+        figure.get_by_role("button", name="Back").click()
+        expect(choice).to_have_value(str(max(0, last - 1)))
+
+
+@each_page
+def test_pointing_at_a_product_lights_its_row_and_its_column(name: str, visit: Open) -> None:
+    page = visit(name, 1000).page
+    for figure in figures(page):
+        steps, matrices = data_of(figure)["steps"], data_of(figure)["matrices"]
+        crosses = [i for i, step in enumerate(steps) if step["layout"] == "cross"]
+        for at in crosses[:1]:
+            figure.get_by_role("combobox").select_option(index=at)
+            left, upper, meet = figure.locator(".ll-cross > .ll-matrix").all()
+            shape = [len(cells(meet)), len(cells(meet)[0])]
+            i, j = shape[0] - 1, shape[1] - 2
+            lines = meet.locator(".ll-line:not(.ll-top)")
+            lines.nth(i).locator(".ll-cell").nth(j).hover()
+            assert marked(meet, "ll-here") == {(i, j)}
+            assert marked(left, "ll-lit") == {(i, d) for d in range(len(cells(left)[0]))}
+            assert marked(upper, "ll-lit") == {(d, j) for d in range(len(cells(upper)))}
+            shown = matrices[steps[at]["show"][2]]
+            number = f"{abs(shown['values'][i][j]) / 10 ** shown['digits']:.{shown['digits']}f}"
+            expect(figure.locator(".ll-read")).to_contain_text(number)
+
+
+@pytest.mark.parametrize("name", [p for p in STEPPERS if "score_v" in p or "whole_model" in p])
+def test_pointing_at_weights_lights_the_values_they_mix(name: str, visit: Open) -> None:
+    page = visit(name, 1000).page
+    figure = figures(page)[0]
+    data = data_of(figure)
+    at, key = next(
+        (i, step["show"][0])
+        for i, step in enumerate(data["steps"])
+        if step["layout"] == "cross" and data["matrices"][step["show"][0]]["kind"] == "share"
+    )
+    figure.get_by_role("combobox").select_option(index=at)
+    weights, values, _ = figure.locator(".ll-cross > .ll-matrix").all()
+    row = len(cells(weights)) - 1
+    weights.locator(".ll-line:not(.ll-top)").nth(row).locator(".ll-cell").first.hover()
+    shown = data["matrices"][key]
+    shares = [value / 10 ** shown["digits"] for value in shown["values"][row]]
+    heads = values.locator(".ll-line:not(.ll-top) .ll-head").evaluate_all(
+        "heads => heads.map(head => head.dataset.share)"
+    )
+    # A half goes up in the page, and to the even neighbour in Python.
+    assert heads == ["<1 %" if 0 < s < 0.005 else f"{int(100 * s + 0.5)} %" for s in shares]
+    lit = values.locator(".ll-line:not(.ll-top)").evaluate_all(
+        """lines => lines.map(
+             line => line.querySelector('.ll-mixed').style.getPropertyValue('--share'))"""
+    )
+    assert [float(share) for share in lit] == pytest.approx(shares)
+
+
+@each_page
+def test_arrow_keys_walk_inside_a_matrix_and_the_figure_speaks(name: str, visit: Open) -> None:
+    page = visit(name, 1000).page
+    figure = figures(page)[0]
+    grid = figure.get_by_role("grid").first
+    shape = len(cells(grid)), len(cells(grid)[0])
+    grid.locator(".ll-cell[tabindex='0']").focus()
+    assert marked(grid, "ll-here") == {(0, 0)}
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
+    place = (min(1, shape[0] - 1), shape[1] - 1)
+    assert marked(grid, "ll-here") == {place}
+    spoken = figure.locator(".ll-read")
+    expect(spoken).to_have_attribute("aria-live", "polite")
+    assert cells(grid)[place[0]][place[1]].strip("−")[:3] in (spoken.text_content() or "")
+    expect(figure.get_by_role("combobox")).to_have_value("0")  # the step stays
+    assert grid.locator(".ll-cell[tabindex='0']").count() == 1
+
+
+@pytest.mark.parametrize("name", sorted({*STEPPERS, *LABS}))
+def test_ids_are_unique_and_the_focus_can_be_seen(name: str, visit: Open) -> None:
+    page = visit(name, 1000).page
+    ids = page.eval_on_selector_all(".llama-live[id]", "all => all.map(e => e.id)")
+    assert len(ids) == len(set(ids)) > 0
+    first = page.locator(".llama-live :is(button, input, select)").first
+    first.focus()
+    page.keyboard.press("Tab")
+    width = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert float(width.removesuffix("px")) >= 2
+
+
+@pytest.mark.parametrize("name", sorted({*STEPPERS, *LABS}))
+def test_without_scripts_and_on_paper_a_table_remains(
+    name: str, browser: Browser, site: str, visit: Open
+) -> None:
+    context = browser.new_context(
+        java_script_enabled=False, viewport={"width": 1000, "height": 900}
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(f"{site}/{name}.html")
+    for figure in figures(page, "live"):
+        expect(figure.locator(".ll-plain table")).to_be_visible()
+        assert figure.locator(".ll-plain tbody tr").count() >= 1
+    context.close()
+    page = visit(name, 1000).page
+    figure = figures(page, "live")[0]
+    expect(figure.locator(".ll-plain")).to_be_hidden()
+    page.emulate_media(media="print")
+    expect(figure.locator(".ll-plain")).to_be_visible()
+    expect(figure.locator(".ll-ui")).to_be_hidden()
+    page.emulate_media(media="screen")
+
+
+@each_page
+def test_the_table_of_all_steps_can_be_had_on_the_screen(name: str, visit: Open) -> None:
+    figure = figures(visit(name, 390).page)[0]
+    button = figure.get_by_role("button", name="All steps as a table")
+    button.click()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    expect(figure.locator(".ll-plain tbody tr")).to_have_count(len(data_of(figure)["steps"]))
+    expect(figure.locator(".ll-plain")).to_be_visible()
+
+
+# --- the sampling lab ----------------------------------------------------------------------------
+
+TEMPERATURES = (0.0, 0.05, 0.4, 0.8, 1.0, 1.35, 2.0)
+TOP_KS = (0, 1, 2, 7, 40, 1000)
+TOP_PS = (0.05, 0.31, 0.6, 0.9, 0.99, 1.0)
+
+
+def logits_of(figure: Locator) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(data_of(figure)["logits"]), dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_the_page_computes_the_packages_probabilities(name: str, visit: Open) -> None:
+    figure = figures(visit(name, 1000).page, "lab")[0]
+    logits = logits_of(figure)
+    assert logits.size >= 2048
+    grid = list(itertools.product(TEMPERATURES, TOP_KS, TOP_PS))
+    settings = [{"temperature": t, "topK": k, "topP": p} for t, k, p in grid]
+    # As bytes: numbers in JSON would be slow for all tokens under all settings.
+    packed = figure.evaluate(
+        """(figure, settings) => settings.map(one => {
+             const bytes = new Uint8Array(figure.distribution(one).buffer);
+             let text = ''; for (const byte of bytes) text += String.fromCharCode(byte);
+             return btoa(text); })""",
+        settings,
+    )
+    for (t, k, p), code in zip(grid, packed, strict=True):
+        got = np.frombuffer(base64.b64decode(code), dtype=np.float32)
+        want = probabilities(logits, Sampling(t, k, p))
+        assert np.abs(got - want).max() < 1e-6, (t, k, p)
+        # Below 1e-30 float32 ends, and where it ends differs between processors.
+        assert np.array_equal(got > 1e-30, want > 1e-30), (t, k, p)
+
+
+def shown_shares(figure: Locator) -> list[str]:
+    shares: list[str] = figure.locator(".ll-share").all_text_contents()
+    return shares
+
+
+def expected_shares(logits: np.ndarray, sampling: Sampling, count: int) -> list[str]:
+    """The words beside the bars: a probability, or which filter cut."""
+    ids = np.argsort(-logits, kind="stable")[:count]
+    p = probabilities(logits, sampling)[ids]
+    by_k = sampling.top_k or logits.size
+    words = []
+    for rank, share in enumerate(p.tolist()):
+        if share == 0:
+            cut = "temperature 0" if sampling.temperature == 0 else "top_p"
+            words.append(f"cut by {'top_k' if rank >= by_k else cut}")
+        else:
+            words.append("<0.1 %" if share < 0.0005 else f"{100 * share:.1f} %")
+    return words
+
+
+@each_look
+@pytest.mark.parametrize("name", LABS)
+def test_sliders_move_the_bars_by_key(name: str, width: int, scheme: str, visit: Open) -> None:
+    seen = visit(name, width, scheme)
+    figure = figures(seen.page, "lab")[0]
+    logits, count = logits_of(figure), len(data_of(figure)["labels"])
+    start = data_of(figure)["start"]
+    sampling = Sampling(start["temperature"], start["topK"], start["topP"])
+    assert shown_shares(figure) == expected_shares(logits, sampling, count)
+    heat, top_k, top_p = figure.get_by_role("slider").all()
+    heat.press("End")
+    top_k.press("Home")
+    top_k.press("ArrowRight")
+    top_k.press("ArrowRight")  # 1, 2, 3
+    top_p.press("End")
+    assert shown_shares(figure) == expected_shares(logits, Sampling(2.0, 3, 1.0), count)
+    expect(figure.locator(".ll-say")).to_contain_text(f"3 of {logits.size:,} tokens kept")
+    expect(figure.locator(".ll-call")).to_have_text("Sampling(temperature=2, top_k=3, top_p=1)")
+    expect(top_k).to_have_attribute("aria-valuetext", "3")
+    top_k.press("End")
+    top_p.press("ArrowLeft")
+    assert shown_shares(figure) == expected_shares(logits, Sampling(2.0, 0, 0.99), count)
+    widths = figure.locator(".ll-after").evaluate_all(
+        "bars => bars.map(bar => bar.getBoundingClientRect().width)"
+    )
+    p = -np.sort(-probabilities(logits, Sampling(2.0, 0, 0.99)))[:count]
+    assert np.allclose(np.array(widths) / widths[0], p / p[0], atol=0.02)
+    figure.get_by_role("button", name="greedy").click()
+    assert shown_shares(figure) == expected_shares(logits, Sampling(0.0), count)
+    expect(figure.locator(".ll-say")).to_contain_text("Entropy 0.00 nats")
+    assert seen.page.evaluate(FAINT_TEXT) == []
+    assert seen.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") == 0
+    assert seen.outside == []
+    assert [text for text in seen.complaints if HARMLESS not in text] == []
