@@ -6,7 +6,7 @@ import pytest
 from llama_edu import Llama, Tokenizer, attention, mlp, norm
 from llama_edu.errors import InputError
 from llama_edu.exercises import use_operators
-from llama_edu.exercises.own_operators import NAMES, PROMPTS
+from llama_edu.exercises.own_operators import NAMES, PROMPTS, as_text
 from llama_edu.exercises.tiny import tiny_llama
 from llama_edu.hub import BOOK_MODEL
 from llama_edu.linear import linear
@@ -178,6 +178,13 @@ def test_a_function_cannot_write_into_what_it_is_given():
         use_operators(tiny_llama(), swiglu=in_place),
     ):
         pass
+
+
+def test_ids_that_stand_for_nothing_are_shown_as_such(tokenizer):
+    ids = tokenizer.encode("Tom had a red ball.")
+    n = tokenizer.vocab_size
+    assert as_text(tokenizer, ids) == "Tom had a red ball."
+    assert as_text(tokenizer, [*ids, n, n + 7, *ids[-1:]]) == f"Tom had a red ball.⟨{n}⟩⟨{n + 7}⟩."
 
 
 def test_broken_logits_are_told(capsys):

@@ -11,6 +11,7 @@ computes with yours; after it, with its own again, whatever happened.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
+from itertools import groupby
 from textwrap import TextWrapper
 from typing import Any
 from unittest.mock import patch
@@ -25,7 +26,7 @@ from llama_edu.model import Llama
 from llama_edu.operators import Operators
 from llama_edu.tokenizer import Tokenizer
 
-__all__ = ["Run", "use_operators"]
+__all__ = ["Run", "as_text", "use_operators"]
 
 # The shortcuts have no default: they are no step of the book.
 NAMES = tuple(field.name for field in fields(Operators) if field.default is not None)
@@ -132,7 +133,16 @@ class Run:
         yield from wrap.wrap(self._text([*self.comparison.prompt_ids, *writing.ids]) + ending)
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(list(ids)) if self.tokenizer is None else self.tokenizer.decode(ids)
+        return str(list(ids)) if self.tokenizer is None else as_text(self.tokenizer, ids)
+
+
+def as_text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """Ids as text. A broken model may choose an id that stands for nothing: `⟨2047⟩`."""
+    pieces = []
+    for known, run in groupby(ids, key=lambda token_id: token_id < tokenizer.vocab_size):
+        some = list(run)
+        pieces.append(tokenizer.decode(some) if known else "".join(f"⟨{i}⟩" for i in some))
+    return "".join(pieces)
 
 
 def _changed(
