@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 import llama_edu
-from llama_edu.serve.guard import Door, Observer, Policy
+from llama_edu.serve.guard import BodyRefused, Door, Observer, Policy
 from llama_edu.serve.problems import ApiError, from_validation
 from llama_edu.serve.routes import router
 from llama_edu.serve.served import Serving
@@ -97,8 +97,8 @@ async def _validation_error(_: Request, problem: Exception) -> JSONResponse:
 async def _http_error(http: Request, problem: Exception) -> JSONResponse:
     """What the framework refuses, in our shape."""
     assert isinstance(problem, HTTPException)
-    if isinstance(problem.detail, ApiError):
-        return problem.detail.response()
+    if isinstance(problem, BodyRefused):
+        return problem.error.response()
     if problem.status_code == 404:
         error = ApiError("not_found", "expected an address that GET /openapi.json lists, got none")
     elif problem.status_code == 405:

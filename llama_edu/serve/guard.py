@@ -23,7 +23,7 @@ from llama_edu.serve.logs import complain, tell
 from llama_edu.serve.metrics import Metrics
 from llama_edu.serve.problems import ApiError
 
-__all__ = ["Door", "Observer", "Policy"]
+__all__ = ["BodyRefused", "Door", "Observer", "Policy"]
 
 HEADERS = {
     # Scripts, styles and data from this server and nowhere else; no inline code; no frames.
@@ -133,10 +133,7 @@ def _too_large(policy: Policy, got: object) -> ApiError:
 
 
 def _limited(receive: Receive, policy: Policy) -> Receive:
-    """`receive` that ends a body which is too long or too slow.
-
-    By an `HTTPException`: FastAPI reads the body, and takes any other for bad JSON.
-    """
+    """`receive` that raises `BodyRefused` for a body which is too long or too slow."""
     deadline = time.monotonic() + policy.body_seconds
     nbytes, whole = 0, False
 
@@ -148,18 +145,22 @@ def _limited(receive: Receive, policy: Policy) -> Receive:
             message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             text = f"expected a body within {policy.body_seconds:g} s, got {nbytes} bytes of it"
-            raise _as_http(ApiError("body_timeout", text)) from None
+            raise BodyRefused(ApiError("body_timeout", text)) from None
         nbytes += len(message.get("body", b""))
         if nbytes > policy.max_body_nbytes:
-            raise _as_http(_too_large(policy, f"{nbytes} so far"))
+            raise BodyRefused(_too_large(policy, f"{nbytes} so far"))
         whole = not message.get("more_body", False)
         return message
 
     return limited
 
 
-def _as_http(error: ApiError) -> HTTPException:
-    return HTTPException(error.status, error, error.headers)
+class BodyRefused(HTTPException):
+    """An `ApiError` about a body. FastAPI, which reads the body, takes any other for bad JSON."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.status)
+        self.error = error
 
 
 class Observer:

@@ -23,7 +23,9 @@ CONTEXT = 256
 SIZES: dict[str, Any] = TINY | {"vocab_size": 400, "max_position_embeddings": CONTEXT}
 
 
-def write_tiny(directory: Path, *, chat_template: str | None = CHATML) -> Path:
+def write_tiny(
+    directory: Path, *, chat_template: str | None = CHATML, context: int = CONTEXT
+) -> Path:
     """A model directory. Its weights are random, and its eos is <|im_end|>."""
     settings: dict[str, Any] = {"eos_token": "<|im_end|>"}
     if chat_template is not None:
@@ -31,6 +33,7 @@ def write_tiny(directory: Path, *, chat_template: str | None = CHATML) -> Path:
     write_tokenizer(directory, byte_level(), **settings)
     save_file(tiny_tensors(tiny_config(**SIZES)), directory / "model.safetensors")
     config = SIZES | {"model_type": "llama", "eos_token_id": 2, "hidden_act": "silu"}
+    config["max_position_embeddings"] = context
     (directory / "config.json").write_text(json.dumps(config), "utf-8")
     return directory
 
