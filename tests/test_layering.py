@@ -32,8 +32,8 @@ ROWS = (
     "_chat_command",
     "__init__",
     "viz",
-    "exercises widget",
     "serve",
+    "exercises widget",
     "cli",
     "__main__",
 )
