@@ -178,7 +178,7 @@ def test_rows_of_another_shape_or_format_or_too_many_are_refused():
     k, v = cache.rows(0, 2)
     with pytest.raises(InputError, match="expected keys of shape"):
         cache.extend(k[:2], v[:2])
-    with pytest.raises(InputError, match="as float32, got .* as float16"):
+    with pytest.raises(InputError, match=r"as float32, got .* as float16"):
         cache.extend(k.astype(np.float16), v.astype(np.float16))
     with pytest.raises(ContextError):
         cache.extend(k, v)

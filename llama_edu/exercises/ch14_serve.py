@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -100,9 +101,9 @@ class _Pieces(TextStream):
     def __init__(self, pieces: Sequence[str]) -> None:
         self.pieces = pieces
 
-    def push(self, token_id: int) -> str:
+    def push(self, token_id: SupportsIndex) -> str:
         """The piece of that number."""
-        return self.pieces[token_id]
+        return self.pieces[int(token_id)]
 
     def finish(self) -> str:
         """Nothing is ever left over."""
@@ -120,7 +121,8 @@ def _settled(pieces: Sequence[str], stop: str) -> list[str]:
 
 
 def _settled_by_hand(pieces: Sequence[str], stop: str) -> list[str]:
-    held, sent = "", []
+    held = ""
+    sent: list[str] = []
     for piece in pieces:
         held += piece
         if stop in held:
@@ -135,7 +137,7 @@ def _settled_by_hand(pieces: Sequence[str], stop: str) -> list[str]:
 
 
 def _settled_by_piece(pieces: Sequence[str], stop: str) -> list[str]:
-    sent = []
+    sent: list[str] = []
     for piece in pieces:
         if stop in piece:
             return [*sent, piece[: piece.index(stop)]]

@@ -193,7 +193,7 @@ def _shares(rows: np.ndarray, past: int) -> np.ndarray:
 
 def _sum_bar(ax: Axes, left: float, y: float, step: float, widths: np.ndarray, label: str) -> None:
     x, height = left, step * 0.72
-    styles = (
+    styles: tuple[tuple[str, dict[str, object]], ...] = (
         (axis("past").color, {"linewidth": 0}),
         (axis("seq").color, {"linewidth": 0}),
         (UNSEEN, {"hatch": "///", "edgecolor": WRONG, "linewidth": 0.8}),
