@@ -274,7 +274,7 @@ def test_the_project_has_one_address() -> None:
 def test_the_code_in_the_readme_runs() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     code = "\n".join(blocks)
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT
@@ -282,6 +282,7 @@ def test_the_code_in_the_readme_runs() -> None:
     assert result.returncode == 0, result.stderr
     story, shape = result.stdout.rsplit("\n", 2)[0], result.stdout.rsplit("\n", 2)[1]
     assert len(story.split()) > 10
+    assert re.search(r"\d+ prompt tokens = 0 reused \+ \d+ computed", result.stdout)
     assert re.fullmatch(r"\(\d+, \d+, \d+, \d+\)", shape)
 
 

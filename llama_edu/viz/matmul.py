@@ -46,23 +46,20 @@ def matmul_tile(
     turned = {(p, j): COLUMN_TINT for p in range(k) for j in columns}
     _matrix(ax, b.T, (right, TOP), cell, turned)
     _matrix(ax, product, (right, down), cell, {(i, j): TILE for i in rows for j in columns})
-    for edge in range(tile, k, tile) if block else ():
-        x, y = LEFT + edge * cell, TOP + edge * cell
-        _cut(ax, (x, x), (down + rows[0] * cell, down + (rows[-1] + 1) * cell))
-        _cut(ax, (right + columns[0] * cell, right + (columns[-1] + 1) * cell), (y, y))
     place = right + columns[0] * cell, down + rows[0] * cell
     size = len(columns) * cell, len(rows) * cell
+    for edge in range(tile, k, tile) if block else ():
+        x, y = LEFT + edge * cell, TOP + edge * cell
+        _cut(ax, (x, x), (place[1], place[1] + size[1]))
+        _cut(ax, (place[0], place[0] + size[0]), (y, y))
     box(ax, *place, *size, "none", edgecolor=INK, linewidth=1.8)
     words = _sum_words(a[rows[0]], b[columns[0]], names[2], first)
     if block is None:
         write(ax, 0.12, down + m * cell + 0.36, words, 10 if len(words) < 62 else 8.5)
-    pieces = -(-k // tile)
-    alt = f"{names[0]} is {m} × {k}, {names[1]} is {n} × {k}, {names[2]} is {m} × {n}. " + (
-        f"{words}." if block is None else _tile_words(names, rows, columns, pieces)
-    )
+    said = f"{words}." if block is None else _tile_words(names, rows, columns, -(-k // tile))
+    alt = f"{names[0]} is {m} × {k}, {names[1]} is {n} × {k}, {names[2]} is {m} × {n}. {said}"
     caption = (
-        f"Each number of {names[2]} is a row of {names[0]} times a row of {names[1]}, "
-        f"which is drawn turned."
+        f"A number of {names[2]}: a row of {names[0]} times a row of {names[1]}, drawn turned."
     )
     return Picture(figure, alt=alt, caption=caption)
 
