@@ -114,6 +114,8 @@ def test_broken_logits_end_the_text_and_are_told():
         (Writing([5, 6, 7], "limit"), Writing([5, 6], "tie"), None),
         (Writing([5, 6], "tie"), Writing([5, 6, 7], "limit"), None),
         (Writing([5, 6, 7], "tie"), Writing([], "broken"), 0),
+        (Writing([], "tie"), Writing([], "broken"), 0),
+        (Writing([5], "tie"), Writing([5, 6], "broken"), 2),
     ],
 )
 def test_the_first_other_token_is_found_and_so_is_an_early_end(right, changed, token):

@@ -87,6 +87,8 @@ class Comparison:
         for i, (right, changed) in enumerate(pairs):
             if right != changed:
                 return i
+        if self.changed.end == "broken":
+            return len(self.changed.ids)
         shorter, longer = sorted((self.right, self.changed), key=lambda text: len(text.ids))
         if len(shorter.ids) == len(longer.ids) or shorter.end == "tie":
             return None

@@ -124,7 +124,7 @@ class Run:
             gap = found.gaps[position]
             yield f"  First logits that differ: at position {position}, by up to {gap:.2g}"
         after = "none" if found.token is None else f"new token {found.token}"
-        yield f"  First token that differs: {after} of {len(found.right.ids)}"
+        yield f"  First token that differs: {after} ({len(found.right.ids)} were written)"
 
     def _wrapped(self, label: str, writing: Writing) -> Iterator[str]:
         wrap = TextWrapper(72, initial_indent="    ", subsequent_indent="    ")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.ticker import NullLocator
 
 from llama_edu.errors import InputError
 from llama_edu.viz.figure import FAINT, INK, MUTED, WIDTH, Picture, board, panel, picture, write
@@ -56,6 +57,7 @@ def bug_gaps(rows: Sequence[tuple[str, float, str]]) -> Picture:
     bars.set_xscale("log")
     bars.set_xlim(SMALLEST, max(10 * SMALLEST, 1.6 * ordered[0][1]))
     bars.set_ylim(len(ordered) - 0.5, -0.5)
+    bars.xaxis.set_minor_locator(NullLocator())
     bars.set_yticks([])
     bars.grid(axis="x", color=FAINT, lw=0.5)
     bars.set_axisbelow(True)
