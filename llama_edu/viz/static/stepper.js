@@ -167,6 +167,7 @@
       if (step.layout === "cross" && !this.isNarrow) box.append(this.read);
       else this.stage.after(this.read);
       this.stage.replaceChildren(box);
+      if (step.layout === "columns") this.stage.scrollLeft = this.stage.scrollWidth; // the newest
       this.read.replaceChildren(
         "Point at a number, or press Tab and then the arrow keys: it tells where it came from.",
       );
@@ -239,22 +240,25 @@
       const top = Math.max(1e-9, ...values.flat().map((v) => Math.abs(v ?? 0))) / 10 ** known.digits;
       const isColumn = known.cols.total === 1;
       const usual = (top < 10 ? 2 : top < 100 ? 1 : 0) + (isColumn ? 1 : 0);
-      const places = Math.min(known.digits, this.isNarrow && !isColumn && known.kind !== "share" ? usual - 1 : usual);
-      const grid = { name, known, top, places: Math.max(0, places), cells: [], heads: [] };
+      const isTight = this.isNarrow && !isColumn && known.kind !== "share";
+      const places = Math.min(known.digits, usual, isTight ? 1 : usual);
+      const grid = { name, known, top, places, cells: [], heads: [] };
       this.grids.set(name, grid);
       const box = make("div", `ll-matrix${how.isThumb ? " ll-thumb" : ""}${how.isBack ? " ll-back" : ""}`);
       const widest = Math.max(...known.rows.labels.map((label) => label.length));
       box.style.setProperty("--heads", how.noHeads ? "0" : `${widest * 0.58 + 0.8}em`);
       box.style.setProperty("--cell", isColumn ? "3.2rem" : this.isNarrow ? "1.7rem" : "2rem");
-      box.setAttribute("role", "grid");
       const size = [[known.rows, rows], [known.cols, cols]].map(([{ total }, shown]) => (shown < total ? `${shown} of ${total}` : total)).join(" × ");
       const axes = `${known.rows.axis} × ${known.cols.axis}`.replaceAll("*", " × ");
-      box.setAttribute("aria-label", `${known.name}, ${size}, ${axes}`);
+      const body = make("div");
+      body.setAttribute("role", "grid");
+      body.setAttribute("aria-label", `${known.name}, ${size}, ${axes}`);
       const title = make("div", "ll-name", make("b", "", known.name));
       if (!how.isThumb) title.append(make("span", "ll-soft", ` ${size}`));
       if (!isColumn) box.append(title);
-      if (!how.isThumb && !how.noTop) box.append(this.top(known, cols, how));
-      box.append(...this.lines(grid, values, how));
+      if (!how.isThumb && !how.noTop) body.append(this.top(known, cols, how));
+      body.append(...this.lines(grid, values, how));
+      box.append(body);
       return box;
     }
 
@@ -301,7 +305,10 @@
         const words = make("span", "", how.noHeads ? "" : label);
         const block = make("div", "", ...lines.slice(from, (from += count)));
         const outer = this.edge(rows.axis.split("*")[0], "ll-edge");
-        return make("div", "ll-group", ...(how.noHeads ? [block] : [words, outer, block]));
+        const group = make("div", "ll-group", ...(how.noHeads ? [block] : [words, outer, block]));
+        group.setAttribute("role", "rowgroup");
+        group.setAttribute("aria-label", label);
+        return group;
       });
     }
 
