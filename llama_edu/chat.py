@@ -291,9 +291,10 @@ class ChatSession:
                 if token_id in self._stop_ids:
                     end = "done"
                     break
+                piece = stream.push(token_id)  # first: an id without a token is no part of a reply
                 self._ids.append(token_id)
                 reply.append(token_id)
-                if piece := stream.push(token_id):
+                if piece:
                     yield piece
             else:
                 end = "length"
