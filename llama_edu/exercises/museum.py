@@ -172,12 +172,15 @@ def overview(findings: dict[str, Finding]) -> Picture:
 
 
 def overview_table(findings: dict[str, Finding]) -> Html:
-    """The same as a table, with the array behind the cause and the check that knows it."""
+    """The same as a table, with the array behind the cause and the check that knows it.
+
+    An array that is named without its layer is one of layer 0.
+    """
     titles = [finding.exhibit.title for finding in findings.values()]
     cells = []
     for finding in findings.values():
         array = finding.comparison.array
-        first = "none" if array is None else array.name
+        first = "none" if array is None else array.name.removeprefix("layers.0.")
         gap = "none" if finding.comparison.same else f"{finding.gap:.2g}"
         cells.append([first, gap, finding.token, finding.exhibit.exercise.name])
     columns = ["first array", "largest gap", "first other token", "check"]

@@ -7,7 +7,7 @@ from matplotlib.ticker import NullLocator
 
 from llama_edu.errors import InputError
 from llama_edu.viz.figure import FAINT, INK, MUTED, WIDTH, Picture, board, panel, picture, write
-from llama_edu.viz.html import Html, escape, table, td, th
+from llama_edu.viz.html import Html, escape
 
 __all__ = ["bug_gaps", "exhibit_card"]
 
@@ -17,6 +17,10 @@ ROW, TOP, LEFT, RIGHT = 0.235, 0.62, 2.2, 1.05
 _LINE = (
     "display:block;white-space:pre-wrap;padding:.15em .6em;margin:0;overflow-wrap:anywhere;"
     "font-family:monospace;font-size:.92em"
+)
+_FACT = (
+    "display:grid;grid-template-columns:minmax(9em,16em) 1fr;gap:.8em;padding:.2em .6em;"
+    "border-top:1px solid color-mix(in srgb,currentColor 18%,transparent)"
 )
 _WRONG = "background:color-mix(in srgb,#d5443a 18%,transparent)"
 _RIGHT = "background:color-mix(in srgb,#2d9270 18%,transparent)"
@@ -110,7 +114,10 @@ def _card(
         f'<span style="white-space:pre-wrap">{escape(text)}</span></p>'
         for label, text in texts
     )
-    rows = [f"<tr>{th(escape(name), scope='row')}{td(escape(value))}</tr>" for name, value in facts]
-    head = f"<tr>{th('measured')}{th('')}</tr>"
-    body = f"{difference}{written}{table(head, rows)}"
+    rows = "".join(
+        f'<div style="{_FACT}"><dt style="opacity:.75">{escape(name)}</dt>'
+        f'<dd style="margin:0;overflow-wrap:anywhere">{escape(value)}</dd></div>'
+        for name, value in facts
+    )
+    body = f'{difference}{written}<dl style="margin:.6em 0;font-size:.92em">{rows}</dl>'
     return f'<div class="llama-card" style="color:inherit">{body}</div>'

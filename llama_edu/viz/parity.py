@@ -41,7 +41,7 @@ def parity_staircase(gaps: Mapping[str, float], *, bound: float) -> Picture:
     names = list(gaps)
     heights = np.array([_height(gap) for gap in gaps.values()])
     beyond = ~(np.array(list(gaps.values())) <= bound)
-    figure, _ = board(3.35)
+    figure, _ = board(3.1)
     ax = panel(figure, 0.92, 0.3, WIDTH - 1.05, 2.45)
     _layer_bands(ax, names)
     places = np.arange(len(names))

@@ -178,6 +178,5 @@ def _alt(sizes: Mapping[str, int], groups: Mapping[str, Mapping[str, int]], tota
 
 def _caption(sizes: Mapping[str, int], total: int) -> str:
     biggest = max(sizes, key=lambda name: sizes[name])
-    return (
-        f"Every tensor by its share; the largest, {biggest}, holds {_share(sizes[biggest], total)}."
-    )
+    share = _share(sizes[biggest], total)
+    return f"Every tensor by its share, each layer in a frame; {biggest} holds {share}."
