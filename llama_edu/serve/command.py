@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-waiting", type=int, default=64, metavar="N", help="texts in line (default: 64)")
     add("--max-seconds", type=float, default=300.0, metavar="S", help="per text (default: 300)")
     add(
+        "--prefix-mb",
+        type=int,
+        default=256,
+        metavar="MB",
+        help="memory for prompts that begin like an earlier one, per model (default: 256)",
+    )
+    add(
         "--grace",
         type=float,
         default=20.0,
@@ -74,7 +81,10 @@ def _run(args: argparse.Namespace) -> None:
             "internal", f'{problem}; serving needs: pip install "llama_edu[serve]"'
         ) from problem
     limits = job.Limits(
-        max_live=args.max_live, max_waiting=args.max_waiting, max_seconds=args.max_seconds
+        max_live=args.max_live,
+        max_waiting=args.max_waiting,
+        max_seconds=args.max_seconds,
+        prefix_nbytes=args.prefix_mb * 2**20,
     )
     models = served.load(args.models, limits, precision=args.precision, backend=args.backend)
     key = os.environ.get(KEY_VARIABLE) or None
@@ -91,7 +101,8 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name, least in (("max_live", 1), ("max_waiting", 1), ("max_seconds", 1), ("grace", 0)):
+    names = {"max_live": 1, "max_waiting": 1, "max_seconds": 1, "prefix_mb": 1, "grace": 0}
+    for name, least in names.items():
         if not getattr(args, name) >= least:  # so that NaN is refused too
             given = getattr(args, name)
             args.parser.error(f"expected {name} of at least {least}, got {given}")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from llama_edu.errors import TokenizerError
 from llama_edu.serve.job import Job, Piece, TokenScore
 from llama_edu.tokenizer import Tokenizer
 
@@ -48,8 +49,14 @@ class _Common:
     def _whole(self, choices: list[dict[str, Any]], jobs: Sequence[Job]) -> dict[str, Any]:
         return {**self._frame, "object": self.kind, "choices": choices, "usage": usage(jobs)}
 
+    def _bytes(self, token_id: int) -> bytes:
+        try:
+            return self._tokenizer.token_bytes(token_id)
+        except TokenizerError:  # among the likeliest, but no token: vocabularies may have such ids
+            return b""
+
     def _token(self, token_id: int) -> str:
-        return self._tokenizer.token_bytes(token_id).decode("utf-8", errors="replace")
+        return self._bytes(token_id).decode("utf-8", errors="replace")
 
 
 class ChatReply(_Common):
@@ -99,8 +106,8 @@ class ChatReply(_Common):
 
     def _entry(self, token_id: int, logprob: float) -> dict[str, Any]:
         # The text of a token may be half a character; its bytes never are.
-        data = self._tokenizer.token_bytes(token_id)
-        return {"token": self._token(token_id), "logprob": logprob, "bytes": list(data)}
+        data = list(self._bytes(token_id))
+        return {"token": self._token(token_id), "logprob": logprob, "bytes": data}
 
 
 class CompletionReply(_Common):

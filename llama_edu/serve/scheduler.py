@@ -18,7 +18,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
-from llama_edu.errors import ContextError, InputError, LlamaEduError, ServeError
+from llama_edu.errors import (
+    ContextError,
+    InputError,
+    LlamaEduError,
+    ServeError,
+    TokenizerError,
+)
 from llama_edu.model import Llama
 from llama_edu.prefix_cache import PrefixCache
 from llama_edu.sampling import sample
@@ -251,18 +257,20 @@ class Scheduler:
         """Draw a choice's next token, and tell what it means for the text."""
         request, output = choice.job.request, choice.output
         try:
-            token_id = sample(logits, request.sampling, choice.rng)
+            token_id = self._draw(logits, choice)
+            start = output.length
+            is_end = token_id in self._stop_ids
+            text = "" if is_end else output.push(token_id)
         except LlamaEduError as problem:
-            self._end(choice, Failed(problem))
+            self._end(choice, Failed(_as_ours(problem)))
             return
         choice.new_ids.append(token_id)
-        if token_id in self._stop_ids:
+        if is_end:
             self._tell(choice, output.finish())
             self._end(choice, Ended("stop"))
             return
         if request.top_scores is not None:
-            choice.scores.append(score(logits, token_id, output.length, request.top_scores))
-        text = output.push(token_id)
+            choice.scores.append(score(logits, token_id, start, request.top_scores))
         if len(choice.new_ids) == request.max_new_tokens and not output.stopped:
             self._tell(choice, text + output.finish())
             self._end(choice, Ended("stop" if output.stopped else "length"))
@@ -270,6 +278,12 @@ class Scheduler:
         self._tell(choice, text)
         if output.stopped:
             self._end(choice, Ended("stop"))
+
+    def _draw(self, logits: Float32[np.ndarray, " vocab_size"], choice: Choice) -> int:
+        """A choice's next id. Ids that only fill a vocabulary up to a round size are redrawn."""
+        sampling, n_tokens = choice.job.request.sampling, self.tokenizer.vocab_size
+        token_id = sample(logits, sampling, choice.rng)
+        return token_id if token_id < n_tokens else sample(logits[:n_tokens], sampling, choice.rng)
 
     def _tell(self, choice: Choice, text: str) -> None:
         """Report text that is settled, with the scores of the tokens that begin in it."""
@@ -335,6 +349,8 @@ def _reason(event: Event | None) -> str:
 
 
 def _as_ours(problem: LlamaEduError | MemoryError) -> LlamaEduError:
+    if isinstance(problem, TokenizerError):
+        return ServeError("internal", f"the model chose an id without a token: {problem}")
     if isinstance(problem, LlamaEduError):
         return problem
     return ServeError("out_of_memory", "expected memory for one more step, got none")

@@ -79,10 +79,12 @@ class ServedModel:
             raise _at("messages", problem) from problem
 
     async def encode_text(self, prompt: str | Sequence[int]) -> list[int]:
-        """The ids of a text to continue; ids are taken as they are. Raises `ApiError`."""
-        if not isinstance(prompt, str):
-            return list(prompt)
+        """The ids of a text to continue; ids stay, if each has a token. Raises `ApiError`."""
         try:
+            if not isinstance(prompt, str):
+                for token_id in prompt:
+                    self.tokenizer.token_bytes(token_id)
+                return list(prompt)
             ids = await asyncio.to_thread(self.tokenizer.encode, prompt)
         except LlamaEduError as problem:
             raise _at("prompt", problem) from problem

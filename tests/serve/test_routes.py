@@ -351,7 +351,7 @@ def test_bodies_that_are_none(site, body, code):
         ({"model": None}, "invalid_value", "model"),
         ({"prompt": ""}, "invalid_value", "prompt"),
         ({"prompt": []}, "invalid_value", "prompt"),
-        ({"prompt": [400]}, "invalid_value", None),
+        ({"prompt": [400]}, "invalid_value", "prompt"),
         ({"prompt": [-1]}, "invalid_value", "prompt"),
         ({"prompt": ["x", 1]}, "invalid_value", "prompt"),
         ({"prompt": "x" * 300}, "context_length_exceeded", None),

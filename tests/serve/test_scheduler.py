@@ -4,12 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from helpers import tiny_config, tiny_tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_served import CONTEXT, tiny
+from tiny_served import CONTEXT, SIZES, tiny
 
 from llama_edu import Llama, Sampling, generate
-from llama_edu.errors import ContextError, InputError, NumericsError, ServeError
+from llama_edu.errors import ContextError, InputError, NumericsError, ServeError, TokenizerError
 from llama_edu.sampling import GREEDY
 from llama_edu.serve.job import Ended, Failed, Limits, Piece, Request
 from llama_edu.serve.scheduler import PATIENCE, Scheduler
@@ -280,6 +281,36 @@ def test_one_texts_broken_numbers_are_its_own_problem(monkeypatch):
         patched.setattr(Llama, "forward_batch", broken)
         events = one.step().events
     assert [type(event.problem) for choice, event in events if choice.job is job] == [NumericsError]
+    run(one)
+    assert other.choices[0].new_ids == alone(other.request)
+
+
+def test_an_id_without_a_token_is_drawn_again():
+    config = tiny_config(**SIZES | {"vocab_size": 410})  # ten ids more than the tokenizer has
+    one = Scheduler(Llama(config, tiny_tensors(config)), TOKENIZER, clock=Clock())
+    asked = request(new=40, sampling=HOT, seed=0)
+    one.model.weights.lm_head[405] *= 5  # often the likeliest
+    job = one.submit(asked)
+    run(one)
+    drawn = list(generate(one.model, asked.token_ids, max_new_tokens=40, sampling=HOT, seed=0))
+    ids = job.choices[0].new_ids
+    assert 405 in drawn
+    assert ids[: drawn.index(405)] == drawn[: drawn.index(405)]
+    assert len(ids) == 40
+    assert max(ids) < 400
+
+
+def test_a_hole_in_the_vocabulary_is_its_texts_own_problem(monkeypatch):
+    one = scheduler()
+    job, other = one.submit(request()), one.submit(request(start=200))
+    one.step()
+
+    def hole(token_id):
+        raise TokenizerError("expected a token, got a hole")
+
+    monkeypatch.setattr(job.choices[0].output, "push", hole)
+    events = [event for choice, event in one.step().events if choice.job is job]
+    assert [event.problem.code for event in events] == ["internal"]
     run(one)
     assert other.choices[0].new_ids == alone(other.request)
 
