@@ -78,13 +78,12 @@ def _mask(seen: Pass, head: int) -> tuple[list[Step], dict[str, Matrix]]:
     hidden = int((~made.result).sum())
     mask = Operand.of("mask", made.result, "seq total_seq")
     before, after = Operand.of("scores", scores, ALL), Operand.of("masked_scores", put.result, ALL)
-    started = f", so row 0 begins {past + 1} wide" if past else ""
     steps = [
         Step(
             "draw the staircase",
-            f"True where a query may look: at itself and at what came before. With past = {past}"
-            f"{started}. {hidden} of {made.result.size} entries are in the future. One mask serves "
-            "every head.",
+            f"True where a query may look: at itself and at what came before. With past = {past}, "
+            f"row 0 begins {past + 1} wide. {hidden} of {made.result.size} entries are in the "
+            "future. One mask serves every head.",
             made.listing,
             "np.tri",
             [Operand(f"seq = {seen.seq}"), Operand(f"past = {past}")],

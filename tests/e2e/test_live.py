@@ -139,6 +139,22 @@ def test_pointing_at_a_product_lights_its_row_and_its_column(name: str, visit: O
             expect(figure.locator(".ll-read")).to_contain_text(number)
 
 
+@each_page
+def test_on_a_phone_a_product_lights_up_too(name: str, visit: Open) -> None:
+    page = visit(name, 390).page
+    for figure in figures(page):
+        layouts = [step["layout"] for step in data_of(figure)["steps"]]
+        if "cross" not in layouts:
+            continue
+        figure.get_by_role("combobox").select_option(index=layouts.index("cross"))
+        left, upper, meet = figure.locator(".ll-row > .ll-matrix").all()
+        meet.locator(".ll-line:not(.ll-top)").nth(1).locator(".ll-cell").first.focus()
+        assert marked(left, "ll-lit") == {(1, d) for d in range(len(cells(left)[0]))}
+        assert marked(upper, "ll-lit") == {(d, 0) for d in range(len(cells(upper)))}
+        stage = figure.locator(".ll-show")
+        assert stage.evaluate("stage => stage.scrollWidth - stage.clientWidth") < 60
+
+
 @pytest.mark.parametrize("name", [p for p in STEPPERS if "score_v" in p or "whole_model" in p])
 def test_pointing_at_weights_lights_the_values_they_mix(name: str, visit: Open) -> None:
     page = visit(name, 1000).page

@@ -150,6 +150,7 @@
     }
 
     draw() {
+      this.root.classList.toggle("ll-narrow", this.isNarrow);
       const { steps, listings } = this.data;
       const step = steps[this.at];
       this.choice.value = this.at;
@@ -210,13 +211,16 @@
     }
 
     layout({ layout, show }) {
-      const box = make("div", `ll-${layout}`);
+      const isStack = layout === "cross" && this.isNarrow; // no room for the corner
+      const box = make("div", isStack ? "ll-row" : `ll-${layout}`);
       if (layout === "grid") {
         box.style.gridTemplateColumns = `repeat(${show[0].length + 1}, max-content)`;
         show.forEach((names, i) => {
-          const head = make("span", "", this.badge("n_kv_heads"), `KV group ${i}`);
+          const head = make("span", "", this.badge("n_kv_heads"), this.isNarrow ? `${i}` : `KV group ${i}`);
           box.append(head, ...names.map((name) => this.matrix(name, { isThumb: true })));
         });
+      } else if (isStack) {
+        box.append(...show.map((name) => this.matrix(name, {})));
       } else if (layout === "cross") {
         const how = [{}, { isBack: true }, { noHeads: true, noTop: true }];
         box.append(...show.map((name, i) => this.matrix(name, how[i])));
@@ -247,7 +251,8 @@
       const box = make("div", `ll-matrix${how.isThumb ? " ll-thumb" : ""}${how.isBack ? " ll-back" : ""}`);
       const widest = Math.max(...known.rows.labels.map((label) => label.length));
       box.style.setProperty("--heads", how.noHeads ? "0" : `${widest * 0.58 + 0.8}em`);
-      box.style.setProperty("--cell", isColumn ? "3.2rem" : this.isNarrow ? "1.7rem" : "2rem");
+      const width = how.isThumb ? ["0.8rem", "1.1rem"] : ["1.7rem", "2rem"];
+      box.style.setProperty("--cell", isColumn ? "3.2rem" : width[this.isNarrow ? 0 : 1]);
       const size = [[known.rows, rows], [known.cols, cols]].map(([{ total }, shown]) => (shown < total ? `${shown} of ${total}` : total)).join(" × ");
       const axes = `${known.rows.axis} × ${known.cols.axis}`.replaceAll("*", " × ");
       const body = make("div");
@@ -400,11 +405,11 @@
 
     largest({ values, digits, cols }, i) {
       const ranked = values[i].map((value, j) => [(value ?? 0) / 10 ** digits, cols.labels[j]]);
+      const rest = 1 - ranked.reduce((sum, [share]) => sum + share, 0);
       ranked.sort((a, b) => b[0] - a[0]);
-      return ranked
-        .slice(0, 3)
-        .map(([share, label]) => `${label} ${percent(share)}`)
-        .join(", ");
+      const most = ranked.slice(0, 3).map(([share, label]) => `${label} ${percent(share)}`);
+      if (cols.labels.length < cols.total) most.push(`what is not in view ${percent(Math.max(0, rest))}`);
+      return most.join(", ");
     }
   }
 
