@@ -81,16 +81,19 @@ class ServedModel:
     async def encode_text(self, prompt: str | Sequence[int]) -> list[int]:
         """The ids of a text to continue; ids stay, if each has a token. Raises `ApiError`."""
         try:
-            if not isinstance(prompt, str):
-                for token_id in prompt:
-                    self.tokenizer.token_bytes(token_id)
-                return list(prompt)
-            ids = await asyncio.to_thread(self.tokenizer.encode, prompt)
+            ids = await asyncio.to_thread(self._ids, prompt)
         except LlamaEduError as problem:
             raise _at("prompt", problem) from problem
         if not ids:
             raise _at("prompt", InputError("expected at least one token, got an empty text"))
         return ids
+
+    def _ids(self, prompt: str | Sequence[int]) -> list[int]:
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt)
+        for token_id in prompt:
+            self.tokenizer.token_bytes(token_id)  # raises for an id without a token
+        return list(prompt)
 
 
 _ROLES = {"developer": "system"}

@@ -19,6 +19,7 @@ __all__ = ["ChatRequest", "CompletionRequest", "ContentPart", "MessageIn", "Shar
 MAX_STOPS = 4
 MAX_STOP_CHARS = 256
 MAX_CHOICES = 16
+MAX_PROMPTS = 64  # in one request
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's own
 
 Zero = Annotated[float, Field(ge=0, le=0)]
@@ -162,8 +163,8 @@ class CompletionRequest(SharedFields):
     prompt: (
         str
         | TokenIds
-        | Annotated[list[str], Field(min_length=1)]
-        | Annotated[list[TokenIds], Field(min_length=1)]
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
     ) = Field(description="A text, or its token ids, or a list of either.")
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
         None, description="Scores of each token, and of that many of the likeliest."

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -276,6 +277,30 @@ def reasons(site):
     return {line.split('reason="')[1].split('"')[0]: float(line.split()[-1]) for line in found}
 
 
+def test_a_model_that_computes_keeps_nobody_else_waiting(site, monkeypatch):
+    scheduler, go_on = site.tiny.scheduler, threading.Event()
+    step = scheduler.step
+
+    def long_step():
+        assert go_on.wait(PATIENCE_S)
+        return step()
+
+    monkeypatch.setattr(scheduler, "step", long_step)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            waiting = pool.submit(
+                site.client.completions.create, model="tiny", prompt="x", max_tokens=2
+            )
+            wait_until(lambda: not scheduler.is_idle)
+            assert site.http.get("/healthz").status_code == 200
+            other = site.client.completions.create(model="plain", prompt="x", max_tokens=2)
+            assert other.choices[0].text
+            assert not waiting.done()
+        finally:
+            go_on.set()
+        assert waiting.result().choices[0].text
+
+
 def test_a_full_queue_says_when_to_come_back(site, monkeypatch):
     def ask(number):
         return site.client.completions.create(model="tiny", prompt="x", max_tokens=2, seed=number)
@@ -354,6 +379,7 @@ def test_bodies_that_are_none(site, body, code):
         ({"prompt": [400]}, "invalid_value", "prompt"),
         ({"prompt": [-1]}, "invalid_value", "prompt"),
         ({"prompt": ["x", 1]}, "invalid_value", "prompt"),
+        ({"prompt": ["x"] * 65}, "invalid_value", "prompt"),
         ({"prompt": "x" * 300}, "context_length_exceeded", None),
         ({"max_tokens": 0}, "invalid_value", "max_tokens"),
         ({"max_tokens": 201}, "invalid_value", None),
