@@ -212,6 +212,16 @@ def test_a_reload_keeps_the_conversation_and_a_new_chat_does_not_lose_it(opened:
     expect(page.locator("#chats li")).to_have_count(0)
 
 
+def test_a_chat_deleted_while_it_grows_stays_deleted(opened: Opened, slowly: None) -> None:
+    page = opened("chat").page
+    say(page, "Hello! Tell me a story.")
+    expect(page.locator("#turns > .assistant .said")).not_to_be_empty()
+    page.get_by_role("button", name="Delete: Hello! Tell me a story.").click()
+    expect(page.locator("#say button[name=stop]")).to_be_disabled()
+    expect(page.locator("#turns > li")).to_have_count(0)
+    expect(page.locator("#chats li")).to_have_count(0)
+
+
 def test_two_tabs_at_once_stay_separate(opened: Opened, slowly: None) -> None:
     one, two = opened("chat").page, opened("chat").page
     say(one, "Hello from one!")

@@ -156,7 +156,9 @@ export class Chat {
       el("p", { class: "actions" }, el("button", { class: "main" }, "Send again"),
         el("button", { type: "button", onclick: () => this.#draw() }, "Leave it")),
     );
-    this.#turns.children[i].querySelector(".said").replaceWith(form);
+    const turn = this.#turns.children[i];
+    turn.querySelector(".said").replaceWith(form);
+    turn.querySelector(".tools").remove();
     box.focus();
   }
 
@@ -216,7 +218,7 @@ export class Chat {
 
   #finish(chat, turn) {
     if (chat !== this.#chat) {
-      if (turn.content) store.write(chat);
+      if (turn.content && store.read(chat.id)) store.write(chat); // unless it was deleted meanwhile
       this.#list();
       return;
     }
