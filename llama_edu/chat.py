@@ -101,7 +101,7 @@ class ChatSession:
         self._prefix_cache = prefix_cache
         self._rng = np.random.default_rng(seed)
         self._stop_ids = frozenset((*tokenizer.eos_token_ids, *model.config.eos_token_ids))
-        self._turns: list[Turn] = []
+        self._turns: tuple[Turn, ...] = ()
         self._cache = model.new_cache()
         # The first `_cache.length` of these are what the cache's rows were computed from.
         self._ids: list[int] = []
@@ -112,7 +112,7 @@ class ChatSession:
     @property
     def turns(self) -> tuple[Turn, ...]:
         """All turns, oldest first, those the overflow policy left out included."""
-        return tuple(self._turns)
+        return self._turns
 
     @property
     def forgotten(self) -> int:
@@ -144,12 +144,12 @@ class ChatSession:
         what there is of it, marked "stopped"; if the model fails before its first token, the
         conversation stays as it was.
         """
-        return self._answer(tuple(self._turns), text, self._cause)
+        return self._answer(self._turns, text, self._cause)
 
     def edit(self, turn: int, text: str) -> Generator[str, None, None]:
         """Say something else in `turns[turn]`, and yield the new reply. Later turns are gone."""
         self._check_turn(turn, len(self._turns) - 1)
-        return self._answer(tuple(self._turns[:turn]), text, Break.EDITED)
+        return self._answer(self._turns[:turn], text, Break.EDITED)
 
     def regenerate(self) -> Generator[str, None, None]:
         """Yield another reply to the last message, in place of the one there is.
@@ -158,7 +158,7 @@ class ChatSession:
         """
         if not self._turns:
             raise InputError("expected a turn whose reply to make again, got none yet")
-        return self._answer(tuple(self._turns[:-1]), self._turns[-1].user, Break.REGENERATED)
+        return self._answer(self._turns[:-1], self._turns[-1].user, Break.REGENERATED)
 
     def rollback(self, turn: int) -> None:
         """Take back `turns[turn]` and all after it. Nothing is computed."""
@@ -171,9 +171,7 @@ class ChatSession:
     def fork(self) -> "ChatSession":
         """A session of its own that goes on from here, with a copy of the cache."""
         self._check_idle()
-        other = copy.copy(self)
-        other._turns = list(self._turns)
-        other._ids = list(self._ids)
+        other = copy.copy(self)  # what they share is replaced by either, and never changed
         other._cache = self._cache.copy()
         other._rng = copy.deepcopy(self._rng)
         other._plan = None
@@ -229,7 +227,7 @@ class ChatSession:
                 template=template,
                 prefix_cache=prefix_cache,
             )
-            session._turns = [_turn(turn) for turn in state["turns"]]
+            session._turns = tuple(_turn(turn) for turn in state["turns"])
             session._rng.bit_generator.state = state["random"]
         except (InputError, KeyError, TypeError, ValueError) as problem:
             raise SessionError(
@@ -351,7 +349,7 @@ class ChatSession:
         """Make the reply part of the conversation, and its rows part of what is shared."""
         ledger = replace(ledger, generated=len(reply) + (end == "done"))
         text = self.tokenizer.decode(reply)
-        self._turns = [*plan.kept, Turn(plan.text, text, reply, end, ledger)]
+        self._turns = (*plan.kept, Turn(plan.text, text, reply, end, ledger))
         self._cause = None
         if self._prefix_cache is not None:
             self._prefix_cache.store(self.cached_ids, self._cache)

@@ -334,6 +334,8 @@ class TestLedger:
         assert first.reused == 0
         assert second.reused > len(system) / 4
         assert second.reason is Break.OTHER
+        for chat in chats:
+            assert shared.match(chat.cached_ids) == len(chat.cached_ids)
 
     def test_a_fork_reuses_all_and_leaves_the_first_alone(self, new):
         chat = new()
