@@ -14,7 +14,7 @@ from llama_edu.exercises import check, museum
 from llama_edu.exercises.exhibits import EXHIBITS, TEXT_EXHIBITS
 from llama_edu.exercises.museum import Finding
 from llama_edu.hub import BOOK_MODEL
-from llama_edu.viz.exhibits import bug_gaps, exhibit_card
+from llama_edu.viz.exhibits import bug_gaps, exhibit_card, two_digits
 
 EVERYTHING = EXHIBITS | TEXT_EXHIBITS
 each = pytest.mark.parametrize("name", EVERYTHING)
@@ -154,8 +154,17 @@ def test_bugs_are_drawn_the_farthest_on_top() -> None:
     bars = [p for p in picture.figure.axes[1].patches if p.get_width() > 0]
     widths = [bar.get_width() for bar in bars]
     assert widths == sorted(widths, reverse=True)
-    assert "bug number 0: 1e+02, same text; bug number 1: 10, 1 of 30" in picture.alt
+    assert "bug number 0: 100, same text; bug number 1: 10, 1 of 30" in picture.alt
     assert picture.caption == "3 of 5 bugs write the right text, word for word."
+
+
+def test_a_gap_is_said_in_two_digits() -> None:
+    assert [two_digits(gap) for gap in (0.01349, 2.71, 152.4, 0.5)] == [
+        "0.013",
+        "2.7",
+        "150",
+        "0.5",
+    ]
 
 
 def test_a_figure_refuses() -> None:

@@ -15,7 +15,7 @@ from llama_edu.exercises.exercise import Exercise, Verdict
 from llama_edu.exercises.own_operators import ENDINGS, PROMPTS, as_text
 from llama_edu.model import Llama
 from llama_edu.tokenizer import Tokenizer
-from llama_edu.viz.exhibits import bug_gaps, exhibit_card
+from llama_edu.viz.exhibits import bug_gaps, exhibit_card, two_digits
 from llama_edu.viz.figure import Picture
 from llama_edu.viz.html import Html
 from llama_edu.viz.labels import token_label
@@ -105,7 +105,7 @@ class Finding:
         found, exhibit = self.comparison, self.exhibit
         facts = [("first array that differs", "none" if found.array is None else found.array.name)]
         facts.append(("first position whose logits differ", self._position()))
-        facts.append(("largest gap between logits", "none" if found.same else f"{self.gap:.2g}"))
+        facts.append(("largest gap between logits", "none" if found.same else two_digits(self.gap)))
         facts.append(("first other token", self.token))
         facts.append(("caught by", f"check.{exhibit.exercise.name}, chapter {self._chapter()}"))
         return exhibit_card(exhibit.right, exhibit.wrong, [("it writes", self.wrong_text)], facts)
@@ -181,7 +181,7 @@ def overview_table(findings: dict[str, Finding]) -> Html:
     for finding in findings.values():
         array = finding.comparison.array
         first = "none" if array is None else array.name.removeprefix("layers.0.")
-        gap = "none" if finding.comparison.same else f"{finding.gap:.2g}"
+        gap = "none" if finding.comparison.same else two_digits(finding.gap)
         cells.append([first, gap, finding.token, finding.exhibit.exercise.name])
     columns = ["first array", "largest gap", "first other token", "check"]
     return tensor_table(cells, "exhibit", "measured", row_labels=titles, col_labels=columns)

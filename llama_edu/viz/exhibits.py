@@ -9,7 +9,7 @@ from llama_edu.errors import InputError
 from llama_edu.viz.figure import FAINT, INK, MUTED, WIDTH, Picture, board, panel, picture, write
 from llama_edu.viz.html import Html, escape
 
-__all__ = ["bug_gaps", "exhibit_card"]
+__all__ = ["bug_gaps", "exhibit_card", "two_digits"]
 
 OTHER, SAME = "#b3261e", "#1568e8"
 SMALLEST = 1e-4  # a gap below it is rounding
@@ -19,7 +19,7 @@ _LINE = (
     "font-family:monospace;font-size:.92em"
 )
 _FACT = (
-    "display:grid;grid-template-columns:minmax(9em,16em) 1fr;gap:.8em;padding:.2em .6em;"
+    "display:grid;grid-template-columns:minmax(0,2fr) minmax(0,3fr);gap:.8em;padding:.2em .6em;"
     "border-top:1px solid color-mix(in srgb,currentColor 18%,transparent)"
 )
 _WRONG = "background:color-mix(in srgb,#d5443a 18%,transparent)"
@@ -69,10 +69,15 @@ def bug_gaps(rows: Sequence[tuple[str, float, str]]) -> Picture:
     return Picture(figure, alt=_alt(ordered), caption=_caption(ordered))
 
 
+def two_digits(gap: float) -> str:
+    """A gap to two digits that count: 0.013, 2.7, 150."""
+    return f"{float(f'{gap:.2g}'):g}"
+
+
 def _alt(rows: Sequence[tuple[str, float, str]]) -> str:
     parts = []
     for name, gap, token in rows:
-        size = f"{gap:.2g}" if gap > SMALLEST else "nothing"
+        size = two_digits(gap) if gap > SMALLEST else "nothing"
         parts.append(f"{name}: {size}, " + ("same text" if token == "none" else token))
     return (
         f"{len(rows)} bugs by the largest gap between two logits, on a logarithmic scale, and the "
