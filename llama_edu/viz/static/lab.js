@@ -12,7 +12,7 @@
   };
 
   const softmax = (values) => {
-    const powers = values.map((x) => Math.exp(round(x - values[0]))); // the first is the largest
+    const powers = values.map(Math.exp); // none above 1: the largest was taken off
     const sum = round(powers.reduce((total, x) => total + x, 0));
     return powers.map((x) => x / sum);
   };
