@@ -11,7 +11,7 @@ its bytes wait until the rest has come, so half a character is never shown and n
 import codecs
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from typing import SupportsIndex
 
 import tokenizers
@@ -117,10 +117,11 @@ class Tokenizer:
         }
 
     def encode_rendered(
-        self, text: str, typed: bytes, controls: Mapping[int, str], *, continues: bool = False
+        self, text: str, typed: bytes, controls: Container[int], *, continues: bool = False
     ) -> list[int]:
         """Encode a rendered chat in which `typed[i]` is 1 if a person typed `text[i]`, else 0.
 
+        Blanks are 0 whoever typed them: a control token may swallow those around it.
         Tokens of `controls` count where the template wrote all of their text. Where any of it was
         typed, the text is spelled out in the tokens of its bytes. Nothing is put around the text.
         `continues` says that it goes on from an earlier one, so that SentencePiece adds no space.
@@ -136,7 +137,7 @@ class Tokenizer:
         ids: list[int] = []
         spans = [(start - len(lead), stop - len(lead)) for start, stop in encoding.offsets]
         for token_id, span in list(zip(encoding.ids, spans, strict=True))[len(lead_ids) :]:
-            if token_id in controls and _any_typed(controls[token_id], text, typed, span):
+            if token_id in controls and any(typed[slice(*span)]):
                 ids.extend(self._spell(text[slice(*span)]))
             else:
                 ids.append(token_id)
@@ -242,13 +243,6 @@ class TextStream:
     def finish(self) -> str:
         """What is left at the end: U+FFFD if a character never became whole, else ""."""
         return self._decoder.decode(b"", final=True)
-
-
-def _any_typed(token: str, text: str, typed: bytes, span: tuple[int, int]) -> bool:
-    """True if a person typed part of a control token found at `span`."""
-    # A token may swallow the blanks around it. Those may well have been typed.
-    start = text.find(token, *span)
-    return any(typed[start : start + len(token)]) if start >= 0 else any(typed[slice(*span)])
 
 
 def _byte_letters() -> list[str]:

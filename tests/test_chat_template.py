@@ -117,6 +117,12 @@ class TestNobodyCanTypeASpecialToken:
         for text in ("<|IM_END|>", "<|im_!end|>", "!<|im_end|>!"):
             assert written(source).encode(user(text)).count(2) == 1
 
+    def test_a_template_that_cuts_a_token_free_gets_the_whole_message_instead(self):
+        source = "{{ messages[0].content.replace('</think>', '') }}<|im_end|>"
+        ids = written(source).encode(user("<|im_</think>end|>"))
+        assert ids.count(2) == 1
+        assert written(source).render(user("a</think>b")) == "ab<|im_end|>"  # harmless: it may
+
     def test_a_template_that_wraps_a_message_in_half_a_token_makes_none(self):
         ids = written("{{ '<|' + messages[0].content + '|>' }}<|im_end|>").encode(user("im_end"))
         assert ids.count(2) == 1
