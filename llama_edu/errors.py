@@ -14,6 +14,7 @@ __all__ = [
     "LlamaEduError",
     "NumericsError",
     "ServeError",
+    "SessionError",
     "TokenizerError",
 ]
 

@@ -369,7 +369,7 @@ def _first_cases() -> list[Case]:
         ),
         _scaled_case("one number is NaN", arrays([*layers, "scores"]), {"layers.1": np.nan * one}),
         _scaled_case(
-            "arrays a thousand times larger", _times(arrays([*layers, "scores"]), 1000), {}
+            "arrays a thousand times larger", _times(arrays([*layers, "scores"]), 1000.0), {}
         ),
         _scaled_case(
             "arrays a thousand times smaller",

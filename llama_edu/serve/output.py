@@ -14,7 +14,8 @@ __all__ = ["OutputText"]
 class OutputText:
     """Turns ids into text that may be shown, and notices a stop sequence.
 
-    `"".join(push(i) for i in ids) + finish()` is the decoded text up to the first stop sequence.
+    `"".join(push(i) for i in ids) + finish()` is the decoded text up to the stop sequence
+    that is complete first.
     """
 
     def __init__(self, stream: TextStream, stop: Sequence[str] = ()) -> None:
@@ -40,10 +41,11 @@ class OutputText:
 
     def _settle(self, text: str, *, last: bool) -> str:
         held = self._held + text
-        found = [at for stop in self._stop if (at := held.find(stop)) >= 0]
-        if found:
+        # Of several, the one that is complete first, as if characters came one by one.
+        ends = [(at + len(stop), at) for stop in self._stop if (at := held.find(stop)) >= 0]
+        if ends:
             self.stopped = True
-            text, self._held = held[: min(found)], ""
+            text, self._held = held[: min(ends)[1]], ""
         else:
             cut = len(held) - (0 if last else self._open_end(held))
             text, self._held = held[:cut], held[cut:]

@@ -188,7 +188,6 @@ class _Walk:
         candidates = self.run.after("candidates =", "candidates")
         before = self.run.after("before = ", "before")
         left = self.run.after("p = p[before", "p")
-        final = self.run.after("p /= np.sum", "p")
         top_p = self.sampling.top_p
         all_of = Operand("p", ["kept"], before.shape)
         few = Operand("p", ["kept"], left.shape)
@@ -206,9 +205,8 @@ class _Walk:
             [Operand("before", ["kept"], before.shape)],
         )
         self.column("cut", self.among(candidates, left), "{row}: {value}", "share")
-        crossing = (
-            quoted(self.labels[len(left) - 1]) if len(left) <= len(self.labels) else "a token"
-        )
+        is_shown = len(left) <= len(self.labels)
+        crossing = quoted(self.labels[len(left) - 1]) if is_shown else "a token"
         self.add(
             "cut by top_p",
             f"A candidate stays while what came before it is below {top_p:g}: {len(left):,} of "
@@ -217,6 +215,10 @@ class _Walk:
             [all_of, Operand(f"top_p = {top_p:g}")],
             [few],
         )
+        self.share_again(candidates, left, few)
+
+    def share_again(self, candidates: np.ndarray, left: np.ndarray, few: Operand) -> None:
+        final = self.run.after("p /= np.sum", "p")
         self.column(
             "p kept",
             self.among(candidates, final),

@@ -54,11 +54,6 @@ def _matrices(
 ) -> dict[str, Matrix]:
     rows = seen.stacked_side(kv_head)
     weights = run.after("stacked =", "stacked")[kv_head]
-    first = kv_head * seen.n_groups
-    count = min(len(seen.dim_side.labels), NARROW)
-    columns = [(first + g) * seen.head_dim + d for g in range(seen.heads) for d in range(count)]
-    names = [f"{first + g}: {d}" for g in range(seen.heads) for d in range(count)]
-    side = Side("n_heads*head_dim", names, merged.shape[1], narrow=count)
     return {
         "w": Matrix(
             "weights",
@@ -85,14 +80,24 @@ def _matrices(
             tell="{group}, query {row}: number {col} of all values, mixed by its weights, "
             "is {value}",
         ),
-        "m": Matrix(
-            "merged",
-            merged[seen.queries][:, columns],
-            seen.query_side,
-            side,
-            tell="{row}, query head {col} of that head: {value}",
-        ),
+        "m": _merged(merged, kv_head, seen),
     }
+
+
+def _merged(merged: np.ndarray, kv_head: int, seen: Pass) -> Matrix:
+    """The first numbers of each of the group's heads, side by side."""
+    first = kv_head * seen.n_groups
+    count = min(len(seen.dim_side.labels), NARROW)
+    columns = [(first + g) * seen.head_dim + d for g in range(seen.heads) for d in range(count)]
+    names = [f"{first + g}: {d}" for g in range(seen.heads) for d in range(count)]
+    side = Side("n_heads*head_dim", names, merged.shape[1], narrow=count)
+    return Matrix(
+        "merged",
+        merged[seen.queries][:, columns],
+        seen.query_side,
+        side,
+        tell="{row}, query head {col} of that head: {value}",
+    )
 
 
 def _mixing(

@@ -57,24 +57,7 @@ def _mask(seen: Pass, head: int) -> tuple[list[Step], dict[str, Matrix]]:
     scores = seen.array("self_attn.scores")
     made = watch(attention.causal_mask, seen.seq, past)
     put = watch(attention.apply_mask, scores, made.result)
-    sides = seen.row_side, seen.key_side
-    matrices = {
-        "scores": Matrix("scores", _window(seen, head, scores), *sides, tell=f"{PLACE}: {{value}}"),
-        "mask": Matrix(
-            "mask",
-            made.result[seen.rows, seen.keys],
-            *sides,
-            kind="bool",
-            tell=f"{PLACE}: ✓ may look, ✗ would look into the future",
-        ),
-        "masked": Matrix(
-            "masked scores",
-            _window(seen, head, put.result),
-            *sides,
-            links=[Link("scores", "cell", "row"), Link("mask", "cell", "row")],
-            tell=f"{PLACE}: {{=scores}} becomes {{value}}",
-        ),
-    }
+    matrices = _mask_matrices(seen, head, made.result, put.result)
     hidden = int((~made.result).sum())
     mask = Operand.of("mask", made.result, "seq total_seq")
     before, after = Operand.of("scores", scores, ALL), Operand.of("masked_scores", put.result, ALL)
@@ -103,6 +86,30 @@ def _mask(seen: Pass, head: int) -> tuple[list[Step], dict[str, Matrix]]:
     return steps, matrices
 
 
+def _mask_matrices(
+    seen: Pass, head: int, mask: np.ndarray, masked: np.ndarray
+) -> dict[str, Matrix]:
+    scores = seen.array("self_attn.scores")
+    sides = seen.row_side, seen.key_side
+    return {
+        "scores": Matrix("scores", _window(seen, head, scores), *sides, tell=f"{PLACE}: {{value}}"),
+        "mask": Matrix(
+            "mask",
+            mask[seen.rows, seen.keys],
+            *sides,
+            kind="bool",
+            tell=f"{PLACE}: ✓ may look, ✗ would look into the future",
+        ),
+        "masked": Matrix(
+            "masked scores",
+            _window(seen, head, masked),
+            *sides,
+            links=[Link("scores", "cell", "row"), Link("mask", "cell", "row")],
+            tell=f"{PLACE}: {{=scores}} becomes {{value}}",
+        ),
+    }
+
+
 def _softmax(seen: Pass, head: int) -> tuple[list[Step], dict[str, Matrix]]:
     """The three steps of the softmax."""
     run = watch(attention.softmax, seen.array("self_attn.masked_scores"))
@@ -111,30 +118,7 @@ def _softmax(seen: Pass, head: int) -> tuple[list[Step], dict[str, Matrix]]:
         name: run.after(code or "np.subtract", "weights" if code else "x")
         for name, code in lines.items()
     }
-    sides = seen.row_side, seen.key_side
-    tells = {
-        "masked": "{value}",
-        "shifted": "{=masked} less the largest of its row = {value}",
-        "powers": "e to the {=shifted} = {value}",
-        "weights": "{=powers} over the sum of its row = {value}. The row looks most at {shares}.",
-    }
-    links = {
-        "masked": [],
-        "shifted": [Link("masked", "row", "row")],
-        "powers": [Link("shifted", "cell", "row")],
-        "weights": [Link("powers", "row", "row")],
-    }
-    matrices = {
-        name: Matrix(
-            "masked scores" if name == "masked" else name,
-            _window(seen, head, array),
-            *sides,
-            kind="share" if name in ("powers", "weights") else "signed",
-            links=links[name],
-            tell=f"{PLACE}: {tells[name]}",
-        )
-        for name, array in arrays.items()
-    }
+    matrices = _softmax_matrices(seen, head, arrays)
     operands = {name: Operand.of(name, array, ALL) for name, array in arrays.items()}
     says = _sentences(seen, head, arrays)
     steps = [
@@ -154,6 +138,33 @@ def _softmax(seen: Pass, head: int) -> tuple[list[Step], dict[str, Matrix]]:
         )
     ]
     return steps, matrices
+
+
+def _softmax_matrices(seen: Pass, head: int, arrays: dict[str, np.ndarray]) -> dict[str, Matrix]:
+    sides = seen.row_side, seen.key_side
+    tells = {
+        "masked": "{value}",
+        "shifted": "{=masked} less the largest of its row = {value}",
+        "powers": "e to the {=shifted} = {value}",
+        "weights": "{=powers} over the sum of its row = {value}. The row looks most at {shares}.",
+    }
+    links: dict[str, list[Link]] = {
+        "masked": [],
+        "shifted": [Link("masked", "row", "row")],
+        "powers": [Link("shifted", "cell", "row")],
+        "weights": [Link("powers", "row", "row")],
+    }
+    return {
+        name: Matrix(
+            "masked scores" if name == "masked" else name,
+            _window(seen, head, array),
+            *sides,
+            kind="share" if name in ("powers", "weights") else "signed",
+            links=links[name],
+            tell=f"{PLACE}: {tells[name]}",
+        )
+        for name, array in arrays.items()
+    }
 
 
 def _sentences(seen: Pass, head: int, arrays: dict[str, np.ndarray]) -> dict[str, str]:

@@ -21,8 +21,14 @@ def shown(ids, stop=()):
 
 
 def cut(text, stop):
-    found = [at for one in stop if (at := text.find(one)) >= 0]
-    return text[: min(found)] if found else text
+    """The text before the stop sequence that ends first; of those, before the longest."""
+    ends = [(at + len(one), at) for one in stop if (at := text.find(one)) >= 0]
+    return text[: min(ends)[1]] if ends else text
+
+
+def test_the_stop_sequence_that_is_complete_first_counts_however_the_text_is_cut():
+    for ids in (TOKENIZER.encode("abc"), [TOKENIZER.encode(c)[-1] for c in "abc"]):
+        assert "".join(shown(ids, ("abc", "b"))[0]) == "a"
 
 
 @given(
