@@ -154,6 +154,7 @@
       this.call.textContent = `Sampling(temperature=${temperature}, top_k=${topK}, top_p=${topP})`;
       const most = Math.max(before[0], after[0]);
       this.rows.forEach((row, rank) => {
+        row.before.hidden = before[rank] === 0;
         row.before.style.width = `${(100 * before[rank]) / most}%`;
         row.after.style.width = `${(100 * after[rank]) / most}%`;
         row.share.textContent = stage[rank] ? `cut by ${stage[rank]}` : percent(after[rank]);
