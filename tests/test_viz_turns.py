@@ -45,6 +45,7 @@ def pictures() -> dict[str, viz.Picture]:
     return {
         "turns": viz.turn_timeline(TURNS),
         "steps": viz.turn_timeline(TURNS, ["send", "send", "send", "edit", "retry"]),
+        "long names": viz.turn_timeline(TURNS, ["regenerated"] * 5),
         "one turn": viz.turn_timeline(TURNS[:1]),
         "a full context": viz.turn_timeline(FULL),
         "first tokens": viz.first_token_work(TURNS),

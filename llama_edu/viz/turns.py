@@ -79,7 +79,7 @@ def _legend(ax: Axes, y: float) -> None:
 
 
 def _turn_bar(ax: Axes, y: float, name: str, turn: Ledger, scale: float) -> None:
-    write(ax, LEFT - 0.1, y + 0.1, name, 9.0, ha="right", color=MUTED)
+    write(ax, LEFT - 0.1, y + 0.1, shortened(name, 8), 9.0, ha="right", color=MUTED)
     x = LEFT
     parts = ((turn.reused, REUSED), (turn.computed, COMPUTED), (turn.generated, GENERATED))
     for count, face in parts:
