@@ -81,7 +81,7 @@ def test_the_timeline_draws_as_long_as_it_counts() -> None:
     figure = pictures()["turns"].figure
     widths = sorted(round(float(p.get_width()), 6) for p in figure.axes[0].patches)
     longest = max(74 + 6, 49 + 11, 42 + 37)
-    scale = (5.6 - 0.72 - 0.2) / longest
+    scale = (5.6 - 0.78 - 0.2) / longest
     counts = [n for t in TURNS for n in (t.reused, t.computed, t.generated) if n]
     legend = [0.16] * 3
     assert widths == sorted([round(n * scale, 6) for n in counts] + legend)

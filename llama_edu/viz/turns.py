@@ -31,7 +31,7 @@ COMPUTED = axis("seq").color
 REUSED = "#dbe9f1"
 GENERATED = axis("head_dim").color
 MAX_TURNS = 12
-LEFT = 0.72  # inches, behind the number of the turn
+LEFT = 0.78  # inches, behind the name of the turn
 ROW = 0.5
 
 
