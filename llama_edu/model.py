@@ -1,7 +1,9 @@
 """The whole Llama: token ids in, logits out. Sampling, text and conversation live above it."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer
@@ -192,6 +194,20 @@ class Llama:
             self.check_room(1, cache)
         if len(ids) == 1:
             return self.forward(ids, caches[0])
+        return self._for_few_rows()._batched_step(ids, caches)
+
+    def _for_few_rows(self) -> "Llama":
+        """The same model, with the product that a few rows are best multiplied by."""
+        ops = self.operators
+        if ops.few is None:
+            return self
+        model = copy.copy(self)
+        model.operators = replace(ops, linear=ops.few)
+        return model
+
+    def _batched_step(
+        self, ids: Integer[np.ndarray, " rows"], caches: Sequence[KVCache]
+    ) -> Float32[np.ndarray, "rows vocab_size"]:
         x = self._embed(ids)  # (rows, hidden_size)
         turns = [rotation(self.inv_freq, cache.length, 1) for cache in caches]
         cos, sin = (

@@ -23,8 +23,9 @@ Operator = Callable[..., Array]  # shapes and meaning: see the default each fiel
 class Operators:
     """What `Llama.forward` calls. The defaults compute in float32 on float32 weights.
 
-    `attend` and `step` are shortcuts, absent by default. They do the work of several named
-    operators at once, so they are passed over while a trace is on, and `replaced` drops them.
+    `attend`, `step` and `few` are shortcuts, absent by default. The first two do the work of
+    several named operators at once, so they are passed over while a trace is on; `replaced` drops
+    all three.
     """
 
     linear: Operator = linear.linear
@@ -42,10 +43,13 @@ class Operators:
     step: Operator | None = None
     """`step(model, x, cos, sin, cache)`: every layer and the head for one new token."""
 
+    few: Operator | None = None
+    """`few(x, weight, bias)`: `linear` for the few rows of a batched step."""
+
     def replaced(self, **functions: Any) -> "Operators":
         """A copy with some functions exchanged, and without shortcuts that would bypass them."""
-        return replace(self, attend=None, step=None, **functions)
+        return replace(self, attend=None, step=None, few=None, **functions)
 
 
-NUMPY = Operators()
+NUMPY = Operators(few=linear.linear_few)
 """The operators the book explains."""

@@ -52,6 +52,7 @@ class Engine:
             swiglu=self.swiglu,
             attend=self.attend,
             step=self.step,
+            few=self.few,
         )
 
     def step(
@@ -122,6 +123,17 @@ class Engine:
         if bias is not None:
             y += bias
         return y
+
+    def few(
+        self,
+        x: Float32[np.ndarray, "seq in_features"],
+        weight: Float[np.ndarray, "out_features in_features"] | Quantized,
+        bias: Float32[np.ndarray, " out_features"] | None = None,
+    ) -> Float32[np.ndarray, "seq out_features"]:
+        """`linear` for a few rows: float32 weights go to BLAS in small pieces."""
+        if isinstance(weight, np.ndarray) and weight.dtype == np.float32:
+            return blas.linear_few(x, weight, bias)
+        return self.linear(x, weight, bias)
 
     def rms_norm(
         self,
