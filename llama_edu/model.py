@@ -280,6 +280,8 @@ class Llama:
         v = attention.split_kv_heads(v, n_kv_heads, head_dim)
         record("q_rope", q, "n_kv_heads n_groups seq head_dim")
         record("k_rope", k, "n_kv_heads seq head_dim")
+        # Rounded as the cache would, so that a pass without one computes the same.
+        k, v = (rounded(a, self.precision.cache) for a in (k, v))
         return q, k, v
 
     def _attend(
@@ -293,8 +295,6 @@ class Llama:
         record: Recorder,
     ) -> Float[np.ndarray, "seq width"]:
         """Attention over the past, which the new keys and values join, and over themselves."""
-        # Rounded as the cache would, so that a pass without one computes the same.
-        k, v = (rounded(a, self.precision.cache) for a in (k, v))
         if cache is not None:
             k, v = cache.append(layer_index, k, v)
         record("keys", k, "n_kv_heads total_seq head_dim")
