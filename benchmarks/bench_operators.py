@@ -20,7 +20,7 @@ from llama_edu.operators import NUMPY
 
 HIDDEN, INTER, KV_HEADS, GROUPS, HEAD_DIM, TOTAL = 576, 1536, 3, 3, 64, 256
 PROMPT = 128
-OPERATORS = [name for name in vars(NUMPY) if name not in ("attend", "step")]
+OPERATORS = [name for name in vars(NUMPY) if name not in ("attend", "step", "few")]
 
 
 def random(*shape: int) -> np.ndarray:
