@@ -5,7 +5,7 @@
 
 Starts a server of its own on a free port of this machine and streams from it over HTTP, k clients
 at a time, in rounds. The line for 1 is one after another: each reader waits for the one before.
-Every reader has a prompt of its own, so that nothing is known from an earlier one. Counted are the
+Every reader has a prompt of its own, so that little is known from an earlier one. Counted are the
 tokens of the usage the server reports, over the time from the first request to the last answer.
 Prints the median over rounds with its range. Run on an otherwise idle machine; OPENBLAS_NUM_THREADS
 sets the threads of the server's linear algebra.
@@ -14,6 +14,7 @@ sets the threads of the server's linear algebra.
 import argparse
 import asyncio
 import json
+import random
 import statistics
 import time
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from pathlib import Path
 
 from serving import JSON, Connection, Server, ask, events
 
-from llama_edu import Tokenizer
+WORDS = (
+    "a small big red happy sad cat dog bird girl boy named Lily Tom and who lived in the".split()
+)
 
 
 @dataclass
@@ -48,15 +51,13 @@ async def read(port: int, body: dict[str, object]) -> Reading:
     return Reading(events(data)[-1]["usage"]["completion_tokens"], times[0] - start, gaps)
 
 
-def prompt(vocab_size: int, number: int, length: int) -> list[int]:
-    """Ids that no other reader has, from the ordinary part of the vocabulary."""
-    usable = vocab_size - 300
-    return [300 + (number * 7919 + i * 31) % usable for i in range(length)]
+def prompt(number: int, words: int) -> str:
+    """The beginning of a story, one for each number."""
+    return "Once upon a time there was " + " ".join(random.Random(number).choices(WORDS, k=words))
 
 
 async def one_round(port: int, args: argparse.Namespace, k: int, first: int) -> list[Reading]:
     """`args.readers` requests, k at a time."""
-    vocab_size = Tokenizer.from_pretrained(args.model).vocab_size
     waiting = list(range(first, first + args.readers))
     done: list[Reading] = []
 
@@ -65,7 +66,8 @@ async def one_round(port: int, args: argparse.Namespace, k: int, first: int) -> 
             number = waiting.pop()
             body = {
                 "model": Path(args.model).name,
-                "prompt": prompt(vocab_size, number, args.prompt_tokens),
+                "prompt": prompt(number, args.prompt_words),
+                "temperature": 0.8,
                 "max_tokens": args.tokens,
                 "seed": number,
                 "stream": True,
@@ -115,7 +117,7 @@ def main() -> None:
     add("model", nargs="?", default="story", help="a known model or a directory (default: story)")
     add("--streams", type=int, nargs="+", default=[1, 2, 4, 8, 16], metavar="K")
     add("--tokens", type=int, default=64, help="new tokens per reader, at most (default: 64)")
-    add("--prompt-tokens", type=int, default=16, help="per reader (default: 16)")
+    add("--prompt-words", type=int, default=10, help="per reader, after the first (default: 10)")
     add("--readers", type=int, default=16, help="requests per line and round (default: 16)")
     add("--rounds", type=int, default=3, help="default: 3")
     add("--backend", default="numpy", help="numpy or numba (default: numpy)")

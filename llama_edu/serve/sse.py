@@ -46,7 +46,8 @@ class EventStream(Response):
             )
             async for data in self._frames:
                 message = {"type": "http.response.body", "body": data, "more_body": True}
-                await asyncio.wait_for(send(message), SLOWEST_READER_S)
+                async with asyncio.timeout(SLOWEST_READER_S):
+                    await send(message)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._close()
