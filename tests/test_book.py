@@ -174,7 +174,7 @@ def test_code_comes_in_small_pieces_and_prose_leads(path: Path) -> None:
         assert before["cell_type"] == "markdown", f"no prose before:\n{source}"
         lines = [line for line in source.splitlines() if line.strip()]
         assert lines, "an empty code cell"
-        assert len(lines) <= MAX_CELL_LINES, source
+        assert len(source.splitlines()) <= MAX_CELL_LINES, source
         assert max(map(len, lines)) <= MAX_LINE, source
         lengths.append(len(lines))
     assert lengths, "a notebook without code"
