@@ -211,6 +211,19 @@ def test_every_figure_is_described(path: Path) -> None:
 
 
 @each_notebook
+def test_what_can_be_stepped_through_is_the_source_as_it_is(path: Path) -> None:
+    for html in html_of(path):
+        for data in re.findall(r'<script type="application/json">(.*?)</script>', html, re.DOTALL):
+            for listing in json.loads(data).get("listings", []):
+                file = listing["title"].rpartition(", ")[0]
+                source = (ROOT / file).read_text("utf-8").splitlines()
+                for number, line in listing["lines"]:
+                    assert line.strip() == source[number - 1].strip(), (
+                        f"run this notebook again: {file}:{number}"
+                    )
+
+
+@each_notebook
 def test_asks_nothing_of_the_network(path: Path) -> None:
     remote = re.compile(
         r"""<(?:script|link|img|iframe|source|video|audio)\b[^>]*(?:src|href)\s*=\s*["']?(?:https?:)?//"""
