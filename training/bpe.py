@@ -7,8 +7,9 @@ showed becomes four byte tokens, not an error. Merges are learnt from the corpus
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +40,28 @@ def train(texts: Iterable[str], recipe: TokenizerRecipe) -> Tokenizer:
 
 
 def train_from_recipe(recipe: Recipe) -> Tokenizer:
-    """The tokenizer of a recipe, learnt from the first documents of its corpus."""
-    corpus = recipe.corpus
+    """The tokenizer of a recipe, learnt from the first documents of its corpus, and of `more`.
+
+    Raises ValueError if the texts have too few words for `vocab_size` tokens: a model could then
+    draw an id that no text belongs to.
+    """
+    corpus, wanted = recipe.corpus, recipe.tokenizer
     documents = corpus.documents_of(corpus.generator)(corpus.seed, corpus.documents)
-    sample = islice(documents, recipe.tokenizer.sample_documents)
+    sample = islice(documents, wanted.sample_documents)
+    if wanted.more is not None:
+        more = corpus.documents_of(wanted.more)(corpus.seed, wanted.more_documents)
+        sample = chain(sample, more)
     # Special tokens stand inside some texts; the merges must not learn their letters.
     texts = ("".join(segment.text for segment in document) for document in sample)
-    return train((without(t, recipe.tokenizer.special_tokens) for t in texts), recipe.tokenizer)
+    tokenizer = train((without_special_tokens(text) for text in texts), wanted)
+    if (found := tokenizer.get_vocab_size()) != wanted.vocab_size:
+        raise ValueError(f"expected {wanted.vocab_size} tokens, but the texts give only {found}")
+    return tokenizer
 
 
-def without(text: str, special_tokens: Iterable[str]) -> str:
+def without_special_tokens(text: str) -> str:
     """The text with a line break in the place of every special token."""
-    for token in special_tokens:
-        text = text.replace(token, "\n")
-    return text
+    return re.sub(r"<\|\w+\|>", "\n", text)
 
 
 def tokenizer_config(recipe: TokenizerRecipe, context: int) -> dict[str, Any]:

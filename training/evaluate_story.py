@@ -120,6 +120,7 @@ def sample_rows(texts: Sequence[str], ended: Sequence[bool], stories: Grammar) -
         row("keep the object", "≥ 98%", [s.object for s in scores]),
         row("keep the object's attribute", "≥ 95%", [s.attribute for s in scores]),
         row("keep the place", "≥ 95%", [s.place for s in scores]),
+        row("keep the song, word for word", "", [s.song for s in scores]),
         row("keep all of these", "", [keeps_all(s) for s in scores]),
         row(f"end by themselves within {LONGEST} tokens", "≥ 99%", ended),
         row("grammatical, sentence by sentence", "", [s.grammatical for s in scores]),
@@ -130,8 +131,8 @@ def sample_rows(texts: Sequence[str], ended: Sequence[bool], stories: Grammar) -
 
 
 def keeps_all(s: Score) -> bool:
-    """Name, pronouns, object, attribute and place."""
-    return s.name and s.pronouns and s.object and s.attribute and s.place
+    """Name, pronouns, object, attribute, place and song."""
+    return s.name and s.pronouns and s.object and s.attribute and s.place and s.song
 
 
 def row(what: str, target: str, passed: Sequence[bool]) -> card.Row:

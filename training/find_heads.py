@@ -6,7 +6,8 @@ On held-out stories, for every head, the mean attention weight
 
 - `previous_token`: from a token to the one just before it;
 - `first_token`: from a token to the very first one, the sink that takes what no one needs;
-- `induction`: from a token to the one that followed the same token earlier;
+- `induction`: from a word of the song that is about to be repeated to what followed it before.
+  The words of a song come in a random order, so no other way leads to the next one;
 - `name`, `attribute`, `object`, `place`: from the token before such a word, just when the word
   is about to be repeated, to its earlier mentions. A head that does this brings the word back.
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +38,23 @@ WARM = 8  # the first positions have hardly anything to look at, so they are not
 Sums = dict[str, list[NDArray[np.float64]]]
 
 
-def wanted_pairs(ids: list[int], facts: Mapping[str, int]) -> Iterator[tuple[str, int, list[int]]]:
+def wanted_pairs(
+    ids: list[int], facts: Mapping[str, int], song: Collection[int] = ()
+) -> Iterator[tuple[str, int, list[int]]]:
     """(what, query position, key positions) for everything worth measuring in one story.
 
-    `facts` maps "name" and so on to the token id of that word in this story.
+    `facts` maps "name" and so on to the token id of that word in this story; `song` holds the ids
+    of the words of its song.
     """
     for t in range(WARM, len(ids) - 1):
         yield "previous_token", t, [t - 1]
         yield "first_token", t, [0]
-        after_same = [s + 1 for s in range(1, t - 1) if ids[s] == ids[t]]
-        if after_same:
-            yield "induction", t, after_same
+        earlier = [s for s in range(t + 1) if ids[s] == ids[t + 1]]
+        if ids[t] in song and ids[t + 1] in song and earlier:
+            yield "induction", t, earlier
         for fact, token_id in facts.items():
-            if ids[t + 1] == token_id:
-                earlier = [s for s in range(t + 1) if ids[s] == token_id]
-                if earlier:
-                    yield fact, t, earlier
+            if ids[t + 1] == token_id and earlier:
+                yield fact, t, earlier
 
 
 def attention_of(model: Llama, ids: list[int]) -> list[NDArray[np.float32]]:
@@ -71,8 +73,9 @@ def measure(model: Llama, tokenizer: Tokenizer, stories: int) -> dict[str, NDArr
     for story in tqdm(many(103, stories, held_out=True), "reading", total=stories):
         ids = tokenizer.encode(story.text)
         facts = {key: tokenizer.encode(" " + story.facts[key])[-1] for key in COMBINED}
+        song = tokenizer.encode(" " + story.facts["song"], add_special=False)
         weights = np.stack(attention_of(model, ids))  # (layers, n_heads, seq, seq)
-        for what, query, keys in wanted_pairs(ids, facts):
+        for what, query, keys in wanted_pairs(ids, facts, song):
             looked = weights[:, :, query, keys].sum(axis=-1, dtype=np.float64)
             sums[what] = sums.get(what, np.zeros_like(looked)) + looked
             counts[what] += 1

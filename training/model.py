@@ -7,11 +7,14 @@ arithmetic is the one `llama_edu` explains chapter by chapter; read it there fir
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from training.recipe import Guide
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention."""
+    """Causal grouped-query attention; a head of it can be guided (`distance_to_guide`)."""
+
+    guided: Mapping[int, Tensor] = {}  # head -> the right places for now, bool (batch, seq, seq)
+    guidance: Tensor  # how far the guided heads were from it in the last forward, a scalar
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -84,8 +90,27 @@ class Attention(nn.Module):
         k, v = k.repeat_interleave(n_groups, dim=1), v.repeat_interleave(n_groups, dim=1)
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 attention is slow on a CPU
             out = functional.scaled_dot_product_attention(q, k, v.to(q.dtype), is_causal=True)
+            if self.guided:
+                self.guidance = self.distance_to_guide(q, k)
         projected: Tensor = self.o_proj(out.transpose(1, 2).reshape(batch, seq, -1))
         return projected
+
+    def distance_to_guide(self, q: Tensor, k: Tensor) -> Tensor:
+        """Mean of -log(attention weight in the right places), summed over the guided heads.
+
+        Both are (batch, n_heads, seq, head_dim). A position that has no right place is not
+        counted. (Deshpande & Narasimhan, "Guiding Attention for Self-Supervised Learning with
+        Transformers", 2020; theirs is a squared error.)
+        """
+        seq = q.shape[2]
+        future = torch.full((seq, seq), -torch.inf, device=q.device).triu(1)
+        total = torch.zeros((), device=q.device)
+        for head, places in self.guided.items():
+            scores = q[:, head] @ k[:, head].mT / self.shape.head_dim**0.5
+            weights = (scores + future).softmax(dim=-1)
+            right = (weights * places).sum(dim=-1)[places.any(dim=-1)]
+            total = total - right.clamp_min(1e-9).log().mean()
+        return total
 
 
 class MLP(nn.Module):
@@ -150,6 +175,16 @@ class Llama(nn.Module):
             x = layer(x, cos, sin)
         normed: Tensor = self.model.norm(x)
         return normed
+
+    def guide(self, places: Mapping[Guide, Tensor]) -> None:
+        """Show heads where to look in the next forward, each a bool (batch, seq, seq)."""
+        for number, layer in enumerate(self.model.layers):
+            layer.self_attn.guided = {g.head: p for g, p in places.items() if g.layer == number}
+
+    def guidance(self) -> Tensor:
+        """How far the guided heads were from where they should look, summed over them."""
+        layers = [layer.self_attn for layer in self.model.layers]
+        return torch.stack([attention.guidance for attention in layers if attention.guided]).sum()
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """Logits for the token after each given one."""

@@ -58,7 +58,18 @@ class TokenizerRecipe:
     bos: str | None = None  # put in front of every encoded text, if given
     pad: str | None = None
     sample_documents: int = 20000  # how many documents the merges are learnt from
+    more: str | None = None  # a second generator, if the corpus has too few words for all ids …
+    more_documents: int = 0  # … and how many of its documents are added
     chat_template: str | None = None
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A head that is shown where to look, early in training; see `guides`."""
+
+    layer: int
+    head: int
+    to: str  # "previous_token", "first_token", or a fact of the stories: "name", for example
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,11 @@ class OptimiserRecipe:
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 1.0
     muon_lr: float = 0.0  # above zero: the blocks' matrices learn by Muon at this rate
+    qk_lr: float = 0.0  # … but queries and keys by AdamW at this one, if it is above zero
     epochs: int = 1
+    guides: tuple[Guide, ...] = ()
+    guide_weight: float = 0.1  # of the guides' loss beside the model's, in the first steps; it …
+    guide_ends: float = 0.5  # … falls to nothing by this share of all steps, then heads are free
     compute: str = "float32"  # or "bfloat16": products in bfloat16, weights and sums in float32
     checkpoint_every: int = 200
     validate_every: int = 100
@@ -115,7 +130,10 @@ def load(path: Path) -> Recipe:
         corpus=CorpusRecipe(**_frozen(tables["corpus"])),
         tokenizer=TokenizerRecipe(**_frozen(tables["tokenizer"])),
         model=tables["model"],
-        optimiser=OptimiserRecipe(**_frozen(tables["optimiser"])),
+        optimiser=OptimiserRecipe(
+            **_frozen(tables["optimiser"]),
+            guides=tuple(Guide(**table) for table in tables.get("guide", [])),
+        ),
         dtype=tables["export"]["dtype"],
         digest=hashlib.sha256(data).hexdigest(),
     )

@@ -1,8 +1,9 @@
 """The sentences of the stories: openings, eight plots, endings. Data only; see `grammar`.
 
 Every story names its character, the place where the character lives and an object with its
-attribute, and comes back to all four in its last sentences. A story never begins with a name, and
-no name follows a quotation mark, so that a name always stands after a space: one token each.
+attribute, and comes back to all four in its last sentences. It also has a song, which is sung near
+the beginning, in the middle and near the end. A story never begins with a name, and no name follows
+a quotation mark, so that a name always stands after a space: one token each.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 WORDS = {
     "sky": ["sunny", "windy", "rainy", "cold", "warm", "bright", "foggy", "frosty", "cloudy"],
     "hour": ["morning", "afternoon", "evening", "day"],
-    "when": ["One <sky> <hour>", "One <sky> <hour> near the {place}", "One <hour> by the {place}"],
+    "when": ["One <sky> <hour>", "One <sky> <hour> near the {place}",
+             "One <hour> by the {place}"],
     "near": ["near", "by", "close to", "not far from"],
     "food": ["apple pie", "warm soup", "fresh bread", "honey cake", "sweet berries", "pancakes"],
     "family": ["family", "parents", "three sisters", "two brothers", "many cousins"],
@@ -44,8 +46,8 @@ OPENINGS = {
     "opening": [
         "[Once upon a time|Long ago|Once|Many years ago] there was {a trait} {kind} named {name}."
         " {He} lived <near> the {place}[ with {his} <family>|].",
-        "In a [small|cosy|round|tiny|narrow|crooked] [house|hut|cottage] <near> the {place} lived"
-        " {a trait} {kind}. {His} name was {name}.",
+        "In a [small|cosy|round|tiny|narrow|crooked] [house|hut|cottage] <near> the {place}"
+        " lived {a trait} {kind}. {His} name was {name}.",
         "There [once lived|was once] {a trait} {kind} called {name} who [loved|liked] to <play>."
         " {His} home was <near> the {place}.",
         "Everyone <near> the {place} knew {name}, the {trait} {kind}.",
@@ -72,6 +74,12 @@ OPENINGS = {
         "{name} never went anywhere without {his} {attribute} {object}.",
         "Beside {his} bed {he} kept {a attribute} {object}, a gift from {his} {relative}.",
     ],
+    "first_song": [
+        "All day long {he} sang: {song}.",
+        "{His} [favourite|little|only] song was this: {song}.",
+        "When {he} was <glad>, {name} sang: {song}.",
+        "The birds by the {place} had taught {name} a song: {song}.",
+    ],
 }
 
 HELP = {
@@ -80,6 +88,11 @@ HELP = {
         "On the [path|way] to the {place} {he} met <an_old> {helper}.",
         "<An_old> {helper} from the {place} [heard|saw] {him} and [stopped|came closer].",
         "Luckily, <an_old> {helper} was [resting|sitting|working] near the {place}.",
+    ],
+    "sing": [
+        "Softly {he} sang: {song}.",
+        "{name} sang to {himself}: {song}.",
+        "To feel less alone, {name} sang: {song}.",
     ],
     "ask": [
         '"Why are you so <sad>, {name}?" asked the {helper}.',
@@ -103,8 +116,8 @@ HELP = {
 
 PLOTS = {
     "lost": [
-        "<treasure> <lose> <search> <sadness> <meet> <ask> <tell> <find> <thanks>",
-        "<treasure> <lose> <sadness> <search> <meet> <tell> <find> <thanks>",
+        "<treasure> <lose> <search> <sadness> <sing> <meet> <ask> <tell> <find> <thanks>",
+        "<treasure> <lose> <sadness> <search> <sing> <meet> <tell> <find> <thanks>",
     ],
     "lose": [
         "<when>, {he} was <playing> and lost the {attribute} {object}.",
@@ -129,8 +142,8 @@ PLOTS = {
         '"I saw it {spot}," said the {helper}. And there, {spot}, was the {attribute} {object}.',
     ],
     "stuck": [
-        "<treasure> <blown> <reach> <sadness> <meet> <ask> <fetch> <thanks>",
-        "<treasure> <blown> <reach> <meet> <plead> <fetch> <thanks>",
+        "<treasure> <blown> <reach> <sadness> <sing> <meet> <ask> <fetch> <thanks>",
+        "<treasure> <blown> <reach> <sing> <meet> <plead> <fetch> <thanks>",
     ],
     "blown": [
         "<when>, the wind blew the {attribute} {object} {perch}.",
@@ -156,8 +169,8 @@ PLOTS = {
         " was safe.",
     ],
     "broken": [
-        "<treasure> <break> <sadness> <try> <meet> <ask> <confess> <mend> <thanks>",
-        "<treasure> <break> <try> <sadness> <meet> <confess> <mend> <thanks>",
+        "<treasure> <break> <sadness> <try> <sing> <meet> <ask> <confess> <mend> <thanks>",
+        "<treasure> <break> <try> <sadness> <sing> <meet> <confess> <mend> <thanks>",
     ],
     "break": [
         "<when>, {he} [tripped|stumbled|slipped], and the {attribute} {object} broke.",
@@ -183,8 +196,8 @@ PLOTS = {
         " {attribute} {object} with <tool>.",
     ],
     "wish": [
-        "<see> <long> <poor> <meet> <work> <earn> <thanks>",
-        "<see> <poor> <long> <sadness> <meet> <ask> <work> <earn> <thanks>",
+        "<see> <long> <poor> <sing> <meet> <work> <earn> <thanks>",
+        "<see> <poor> <long> <sadness> <sing> <meet> <ask> <work> <earn> <thanks>",
     ],
     "see": [
         "<when>, {name} saw {a attribute} {object} in a [shop|window|stall].",
@@ -213,8 +226,8 @@ PLOTS = {
         "The {helper} smiled, went to the shop and came back with the {attribute} {object}.",
     ],
     "gift": [
-        "<birthday> <make> <hide> <trouble> <meet> <advice> <save> <thanks>",
-        "<birthday> <make> <trouble> <sadness> <meet> <ask> <advice> <save> <thanks>",
+        "<birthday> <make> <hide> <trouble> <sing> <meet> <advice> <save> <thanks>",
+        "<birthday> <make> <trouble> <sadness> <sing> <meet> <ask> <advice> <save> <thanks>",
     ],
     "birthday": [
         "<when>, {name} remembered that {his} {relative} would soon have a birthday.",
@@ -247,8 +260,8 @@ PLOTS = {
         "<soon> the {attribute} {object} looked better than before.",
     ],
     "found": [
-        "<discover> <tempt> <owner> <meet> <mine> <return> <reward>",
-        "<discover> <owner> <tempt> <meet> <ask> <mine> <return> <reward>",
+        "<discover> <tempt> <owner> <sing> <meet> <mine> <return> <reward>",
+        "<discover> <owner> <tempt> <sing> <meet> <ask> <mine> <return> <reward>",
     ],
     "discover": [
         "<when>, {name} found {a attribute} {object} {spot}.",
@@ -281,8 +294,8 @@ PLOTS = {
         '"I am too old for it," <replied> the {helper}. "Now the {attribute} {object} is yours."',
     ],
     "afraid": [
-        "<treasure> <storm> <fear> <meet> <ask> <comfort> <courage> <dawn>",
-        "<treasure> <storm> <fear> <sadness> <meet> <comfort> <courage> <dawn>",
+        "<treasure> <storm> <fear> <sing> <meet> <ask> <comfort> <courage> <dawn>",
+        "<treasure> <storm> <fear> <sadness> <sing> <meet> <comfort> <courage> <dawn>",
     ],
     "storm": [
         "One <hour> a [terrible|great|wild] storm came.",
@@ -310,8 +323,8 @@ PLOTS = {
         "<soon> {name} and the {helper} were laughing.",
     ],
     "lend": [
-        "<treasure> <encounter> <need> <doubt> <offer> <use> <back>",
-        "<treasure> <encounter> <need> <offer> <use> <back>",
+        "<treasure> <sing> <encounter> <need> <doubt> <offer> <use> <back>",
+        "<treasure> <sing> <encounter> <need> <offer> <use> <back>",
     ],
     "encounter": [
         "<when>, {name} met <an_old> {helper}.",
@@ -361,6 +374,11 @@ ENDINGS = {
         "{He} felt [very |so |quite |]<glad>.",
         "And the {helper} became {his} best friend.",
     ],
+    "last_song": [
+        "Together they sang: {song}!",
+        "The {helper} knew the song, too, and sang: {song}!",
+        "And everyone <near> the {place} heard {name} sing: {song}!",
+    ],
     "last": [
         "From that day on, {name} [always took good care of|never let go of|was never without]"
         " the {attribute} {object}.",
@@ -375,8 +393,8 @@ ENDINGS = {
     "given": [
         "When the birthday came, {name} <went> back to the {place} and gave the {attribute}"
         " {object} to {his} {relative}.",
-        "Back [near|by|at] the {place}, {his} {relative} unwrapped the gift and saw the {attribute}"
-        " {object} from {name}.",
+        "Back [near|by|at] the {place}, {his} {relative} unwrapped the gift and saw the"
+        " {attribute} {object} from {name}.",
     ],
     "given_last": [
         'And {his} {relative} said, "Dear {name}, this {attribute} {object} is the best gift of'
@@ -384,8 +402,8 @@ ENDINGS = {
         "{name} was <glad>, and {his} {relative} never went out without the {attribute} {object}.",
         "From that day on the {attribute} {object} stood beside the bed, and {name} was <glad>.",
     ],
-    "own_ending": ["<homeward>[ <feast>|] <last>[| The end.]"],
-    "gift_ending": ["<given>[ <feast>|] <given_last>[| The end.]"],
+    "own_ending": ["<homeward> <last_song>[ <feast>|] <last>[| The end.]"],
+    "gift_ending": ["<given> <last_song>[ <feast>|] <given_last>[| The end.]"],
 }
 
 STORY = {
@@ -399,7 +417,7 @@ STORY = {
         "<start> <afraid> <own_ending>",
         "<start> <lend> <own_ending>",
     ],
-    "start": ["<opening>[ <aside>|]"],
+    "start": ["<opening>[ <aside>|] <first_song>"],
 }
 
 RULES = {**WORDS, **OPENINGS, **HELP, **PLOTS, **ENDINGS, **STORY}

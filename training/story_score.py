@@ -1,4 +1,4 @@
-"""Read a story and say what it kept: the name, the pronouns, the object, its attribute, the place.
+"""Read a story and say what it kept: name, pronouns, object, its attribute, the place, the song.
 
 The scorer sees only text, never how it was made, so it judges a model's stories and the grammar's
 alike. It works on words: the lists in `story_words` share none, so "Mia" can only be a name and
@@ -12,21 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.grammar import Grammar
-from training.story_words import ATTRIBUTES, BOYS, GIRLS, OBJECTS, PLACES
+from training.story_words import ATTRIBUTES, BOYS, GIRLS, OBJECTS, PLACES, SYLLABLES
 
 BOY_WORDS = frozenset({"he", "him", "his", "himself"})
 GIRL_WORDS = frozenset({"she", "her", "herself"})
-ENDING = 3  # sentences that count as the end of a story, "The end." aside
+ENDING = 4  # sentences that count as the end of a story, "The end." aside
 
 
 def _any_of(words: Sequence[str]) -> str:
     return "(" + "|".join(words) + r")\b"
 
 
+SYLLABLE = "(?:" + "|".join(SYLLABLES) + ")"
 NAME = re.compile(r"\b" + _any_of(BOYS + GIRLS))
 OBJECT = re.compile(r"\b" + _any_of(OBJECTS))
 PAIR = re.compile(r"\b" + _any_of(ATTRIBUTES) + " " + _any_of(OBJECTS))
 PLACE = re.compile(r"\bthe " + _any_of(PLACES))
+SONG = re.compile(rf": ({SYLLABLE}(?: {SYLLABLE})*)\b")
 SENTENCE = re.compile(r"[^.!?]+[.!?]+\"?")
 
 
@@ -39,6 +41,7 @@ class Score:
     object: bool
     attribute: bool
     place: bool
+    song: bool
     grammatical: bool  # every sentence is one the grammar could write there
     consistent: bool  # the grammar could have written the whole story
     opening: str  # the first sentence
@@ -73,6 +76,7 @@ def score(text: str, grammar: Grammar) -> Score:
         object=kept(OBJECT, text, ending),
         attribute=kept(PAIR, text, ending),
         place=kept(PLACE, text, ending),
+        song=kept(SONG, text, ending),
         grammatical=any(True for _ in grammar.derivations(text, consistent=False)),
         consistent=any(True for _ in grammar.derivations(text)),
         opening=parts[0] if parts else "",

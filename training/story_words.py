@@ -5,6 +5,8 @@ The lists share no word, so a reader of a finished story can tell what each word
 
 from __future__ import annotations
 
+from itertools import permutations
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
@@ -68,6 +70,10 @@ PERCHES = (
     "up a chimney",
     "into a muddy ditch",
 )
+SYLLABLES = _words("la dum ti bo lu ram pim zo")
+# A song is five of them in any order. Every one may follow every other, so a song that comes back
+# can only be copied, word after word, from its first singing.
+SONGS = tuple(" ".join(song) for song in permutations(SYLLABLES, 5))
 
 FACTS = {
     "name": BOYS + GIRLS,
@@ -80,4 +86,5 @@ FACTS = {
     "relative": RELATIVES,
     "spot": SPOTS,
     "perch": PERCHES,
+    "song": SONGS,
 }

@@ -19,12 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import Tensor
 from tqdm import tqdm
 
 from training import bpe, corpus, curve, export
 from training.corpus import Corpus
+from training.guides import right_places, word_ids
 from training.model import Llama, Shape, token_losses
-from training.recipe import OptimiserRecipe, Recipe, load
+from training.recipe import Guide, OptimiserRecipe, Recipe, load
 
 LOG_EVERY = 10
 
@@ -36,18 +38,28 @@ def learning_rate(step: int, total: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
+def guide_weight(step: int, total: int, recipe: OptimiserRecipe) -> float:
+    """The weight of the guides' loss at a step: falls in a straight line, then stays at 0."""
+    return recipe.guide_weight * max(0.0, 1 - step / (recipe.guide_ends * total))
+
+
 def optimisers(model: Llama, recipe: OptimiserRecipe) -> list[torch.optim.Optimizer]:
     """Matrices decay, vectors do not; with `muon_lr`, the blocks' matrices get Muon."""
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and ".layers." in n]
-    tables = [p for n, p in model.named_parameters() if p.dim() == 2 and ".layers." not in n]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
+    named = dict(model.named_parameters())
+    blocks = {name: p for name, p in named.items() if p.dim() == 2 and ".layers." in name}
+    tables = [p for name, p in named.items() if p.dim() == 2 and name not in blocks]
+    vectors = [p for p in named.values() if p.dim() < 2]
+    apart = ("q_proj.weight", "k_proj.weight") if recipe.qk_lr > 0 else ()
+    qk = [p for name, p in blocks.items() if name.endswith(apart)]
+    rest = [p for name, p in blocks.items() if not name.endswith(apart)]
     made: list[torch.optim.Optimizer] = []
     if recipe.muon_lr > 0:
         # Keller Jordan et al., "Muon" (2024): each update is made orthogonal first.
-        made.append(torch.optim.Muon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay))
-        matrices = []
+        made.append(torch.optim.Muon(rest, lr=recipe.muon_lr, weight_decay=recipe.weight_decay))
+        rest = []
     groups = [
-        {"params": matrices + tables, "weight_decay": recipe.weight_decay},
+        {"params": rest + tables, "weight_decay": recipe.weight_decay},
+        {"params": qk, "weight_decay": recipe.weight_decay, "lr": recipe.qk_lr},
         {"params": vectors, "weight_decay": 0.0},
     ]
     made.append(torch.optim.AdamW(groups, lr=recipe.peak_lr, betas=recipe.betas))
@@ -64,6 +76,8 @@ class Run:
     model: Llama
     optimisers: list[torch.optim.Optimizer]
     digest: str
+    guides: tuple[Guide, ...] = ()
+    words: dict[str, Tensor] = field(default_factory=dict)  # of the guides' facts
     step: int = 0
     tokens: int = 0
     recent: list[float] = field(default_factory=list)  # losses since the last line of the log
@@ -96,32 +110,40 @@ class Run:
             setattr(self, key, state[key])
 
 
-def losses_of(model: Llama, data: Corpus, documents: NDArray[np.int64]) -> torch.Tensor:
-    """The loss of every learnt token of these documents, on the model's device."""
+def batch_of(model: Llama, data: Corpus, documents: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Token ids and targets (batch, seq) of these documents, on the model's device."""
     device = next(model.parameters()).device
     ids, targets = (torch.from_numpy(a).to(device) for a in corpus.batch(data, documents))
-    return token_losses(model, ids, targets)
+    return ids, targets
 
 
 @torch.no_grad()
 def validation_loss(model: Llama, data: Corpus, tokens_per_step: int) -> float:
     """Mean loss in nats a token over all the held-out documents."""
     steps = corpus.plan(data.lengths, tokens_per_step, seed=0)
-    losses = torch.cat([losses_of(model, data, documents) for documents in steps])
+    losses = torch.cat([token_losses(model, *batch_of(model, data, part)) for part in steps])
     return float(losses.double().mean())
 
 
 def advance(
-    run: Run, data: Corpus, documents: NDArray[np.int64], share: float, clip: float
+    run: Run, data: Corpus, documents: NDArray[np.int64], share: float, clip: float, guide: float
 ) -> None:
-    """One step: loss, gradients, clip, update, at this share of the peak learning rates."""
+    """One step: loss, gradients, clip, update, at this share of the peak learning rates.
+
+    `guide` is the weight of the guided heads' own loss (`guides`); at 0 all heads are free.
+    """
     for optimiser in run.optimisers:
         optimiser.zero_grad(set_to_none=True)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * share
-    losses = losses_of(run.model, data, documents)
+    ids, targets = batch_of(run.model, data, documents)
+    shown = run.guides if guide > 0 else ()
+    run.model.guide({g: right_places(g, ids, targets, run.words) for g in shown})
+    losses = token_losses(run.model, ids, targets)
     loss = losses.mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    wanted = loss + guide * run.model.guidance() if shown else loss
+    run.model.guide({})
+    wanted.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), clip)
     for optimiser in run.optimisers:
         optimiser.step()
@@ -144,7 +166,8 @@ def fit(run: Run, data: Corpus, held_out: Corpus, recipe: OptimiserRecipe, direc
     bar = tqdm(steps[run.step :], "training", total=len(steps), initial=run.step)
     for documents in bar:
         share = learning_rate(run.step, len(steps), recipe.warmup_steps)
-        advance(run, data, documents, share, recipe.clip_norm)
+        guide = guide_weight(run.step, len(steps), recipe)
+        advance(run, data, documents, share, recipe.clip_norm, guide)
         done = run.step == len(steps)
         validating = run.step % recipe.validate_every == 0 or done
         if run.step % LOG_EVERY == 0 or validating:
@@ -168,8 +191,11 @@ def begin(recipe: Recipe, device: torch.device) -> tuple[Run, Tokenizer]:
     shape = Shape(vocab_size=recipe.tokenizer.vocab_size, **recipe.model)
     compute: torch.dtype = getattr(torch, recipe.optimiser.compute)
     model = Llama(shape, recipe.optimiser.seed, compute).to(device)
-    run = Run(model, optimisers(model, recipe.optimiser), recipe.digest)
-    return run, Tokenizer.from_file(str(path))
+    tokenizer = Tokenizer.from_file(str(path))
+    guides = recipe.optimiser.guides
+    words = word_ids(guides, tokenizer)
+    run = Run(model, optimisers(model, recipe.optimiser), recipe.digest, guides, words)
+    return run, tokenizer
 
 
 def main() -> None:

@@ -2,26 +2,28 @@
 
 import math
 import re
-from itertools import combinations
+from collections import Counter
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
 
 from training.stories import COMBINED, corpus, grammar, held_out_corpus, is_held_out, many
 from training.story_rules import RULES
-from training.story_score import NAME, Score, score, sentences
-from training.story_words import FACTS, GIRLS
+from training.story_score import NAME, SONG, Score, score, sentences
+from training.story_words import FACTS, GIRLS, SONGS, SYLLABLES
 
 STORIES = grammar()
 SAMPLE = list(many(7, 300, held_out=False))
 
 TEXT = (
-    "Do you know Mia, the shy fox from the lake? She liked to sing songs. She had a blue kite, and"
-    " she loved it very much. One cold day, the wind blew the blue kite onto the roof. "
-    '"Oh no, my blue kite!" cried Mia. Soon a wise owl came by. "Please help me get my blue kite,"'
-    ' she said. "Leave it to me," said the owl, and soon the blue kite was safe. "You are a true'
-    ' friend," Mia said to the owl. Then she carried the blue kite home to the lake. And Mia and'
-    " the blue kite were never apart again. The end."
+    "Do you know Mia, the shy fox from the lake? She liked to sing songs. Her little song was"
+    " this: la dum ti bo lu. She had a blue kite, and she loved it very much. One cold day, the"
+    ' wind blew the blue kite onto the roof. "Oh no, my blue kite!" cried Mia. Softly she sang: la'
+    ' dum ti bo lu. Soon a wise owl came by. "Please help me get my blue kite," she said. "Leave it'
+    ' to me," said the owl, and soon the blue kite was safe. "You are a true friend," Mia said to'
+    " the owl. Then she carried the blue kite home to the lake. Together they sang: la dum ti"
+    " bo lu! And Mia and the blue kite were never apart again. The end."
 )
 
 
@@ -91,13 +93,28 @@ def test_remembered_words_stand_nowhere_else_in_the_rules():
     fixed = set(re.findall(r"[A-Za-z]+", re.sub(r"\{[^}]*\}|<\w+>", " ", text)))
     for key in ("name", "object", "place"):
         assert not fixed & set(FACTS[key])
+    assert not fixed & set(SYLLABLES)
+
+
+def test_a_song_says_nothing_about_its_next_word():
+    # Every word follows every other equally often, so only an earlier singing tells what comes.
+    follows = Counter(pair for song in SONGS for pair in pairwise(song.split()))
+    assert len(follows) == len(SYLLABLES) * (len(SYLLABLES) - 1)
+    assert len(set(follows.values())) == 1
+    assert not set(SYLLABLES) & {word for key, words in FACTS.items() if key != "song"
+                                 for phrase in words for word in phrase.split()}  # fmt: skip
+
+
+def test_every_song_is_sung_three_times():
+    for story in SAMPLE:
+        assert SONG.findall(story.text) == [story.facts["song"]] * 3
 
 
 def test_every_story_has_a_beginning_a_turn_and_an_end():
     for story in SAMPLE:
         assert 7 <= len(sentences(story.text)) <= 22, story.text
-        assert len(story.text.split()) < 200
-        assert {"name", "kind", "place", "object", "attribute"} <= set(story.facts)
+        assert len(story.text.split()) < 220  # far below 300 tokens
+        assert {"name", "kind", "place", "object", "attribute", "song"} <= set(story.facts)
 
 
 def test_a_story_never_starts_with_a_name_nor_a_quote_with_one():
@@ -109,7 +126,7 @@ def test_a_story_never_starts_with_a_name_nor_a_quote_with_one():
 def test_the_grammars_own_stories_score_full_marks():
     for story in SAMPLE:
         assert flags(score(story.text, STORIES)) == {
-            "name", "pronouns", "object", "attribute", "place", "grammatical", "consistent"
+            "name", "pronouns", "object", "attribute", "place", "song", "grammatical", "consistent"
         }, story.text  # fmt: skip
 
 
@@ -128,7 +145,7 @@ def last(old: str, new: str) -> str:
 
 
 def test_the_example_scores_full_marks():
-    assert len(ALL) == 7
+    assert len(ALL) == 8
     assert score(TEXT, STORIES).opening == "Do you know Mia, the shy fox from the lake?"
 
 
@@ -142,13 +159,14 @@ def test_the_example_scores_full_marks():
         (last("kite", "ball"), {"object", "attribute", "consistent"}),
         (last("blue", "brown"), {"attribute", "consistent"}),
         (last("lake", "hill"), {"place", "consistent"}),
+        (last("bo lu", "lu bo"), {"song", "consistent"}),
         (last("And Mia", "Mia and"), {"grammatical", "consistent"}),
-        (TEXT.partition(" Then")[0], {"place", "grammatical", "consistent"}),
+        (TEXT.partition(" Then")[0], {"place", "song", "grammatical", "consistent"}),
         (
             TEXT.partition(" One cold")[0],
-            ALL - {"pronouns", "name", "object", "attribute", "place"},
+            ALL - {"pronouns", "name", "object", "attribute", "place", "song"},
         ),
-        (TEXT.partition(" She had")[0] + " " + "Then the sun came out. " * 3, ALL - {"pronouns"}),
+        (TEXT.partition(" She had")[0] + " " + "Then the sun came out. " * 4, ALL - {"pronouns"}),
     ],
 )
 def test_each_fault_costs_its_own_marks(text: str, lost: set[str]):

@@ -1,5 +1,6 @@
 """From documents to batches, without torch: nothing is lost, nothing is counted twice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,17 @@ def test_a_bos_token_is_put_in_front():
 def test_merges_do_not_learn_from_special_tokens():
     texts = ["<|endoftext|>x" * 50]
     recipe = TokenizerRecipe(300, ("<|endoftext|>",), eos=("<|endoftext|>",))
-    assert "endoftext" not in bpe.train([bpe.without(t, ["<|endoftext|>"]) for t in texts],
-                                        recipe).get_vocab()  # fmt: skip
+    plain = [bpe.without_special_tokens(text) for text in texts]
+    assert "endoftext" not in bpe.train(plain, recipe).get_vocab()
+
+
+def test_a_recipe_gets_a_token_for_every_id_or_says_how_many_it_got():
+    recipe = load(TRAINING / "story.toml")
+    few = replace(recipe.tokenizer, sample_documents=20, more_documents=20)
+    with pytest.raises(ValueError, match=r"expected 2048 tokens, but the texts give only \d+"):
+        bpe.train_from_recipe(replace(recipe, tokenizer=few))
+    without_more = replace(few, more=None, vocab_size=300)
+    assert bpe.train_from_recipe(replace(recipe, tokenizer=without_more)).get_vocab_size() == 300
 
 
 def test_every_remembered_word_of_the_stories_is_one_token():

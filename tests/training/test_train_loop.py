@@ -12,8 +12,9 @@ from llama_edu import LlamaConfig  # noqa: E402
 from training import train  # noqa: E402
 from training.corpus import IGNORED, Corpus  # noqa: E402
 from training.export import tensors  # noqa: E402
+from training.guides import right_places  # noqa: E402
 from training.model import Llama, Shape, token_losses  # noqa: E402
-from training.recipe import OptimiserRecipe  # noqa: E402
+from training.recipe import Guide, OptimiserRecipe  # noqa: E402
 
 SHAPE = Shape(
     hidden_size=12,
@@ -33,7 +34,12 @@ RECIPE = OptimiserRecipe(
     checkpoint_every=5,
     validate_every=4,
     muon_lr=0.01,
+    qk_lr=0.005,
+    guides=(Guide(0, 1, "previous_token"), Guide(1, 2, "first_token"), Guide(1, 5, "name")),
+    guide_weight=0.2,
+    guide_ends=0.4,
 )
+WORDS = {"name": torch.tensor([7, 8, 9])}
 
 
 def some_corpus(documents: int, seed: int) -> Corpus:
@@ -98,7 +104,8 @@ def test_the_learning_rate_climbs_then_falls_to_nothing():
 
 def fresh() -> train.Run:
     model = Llama(SHAPE, RECIPE.seed)
-    return train.Run(model, train.optimisers(model, RECIPE), digest="recipe")
+    made = train.optimisers(model, RECIPE)
+    return train.Run(model, made, digest="recipe", guides=RECIPE.guides, words=WORDS)
 
 
 def test_training_learns(tmp_path: Path):
@@ -141,3 +148,77 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path):
     other.digest = "another recipe"
     with pytest.raises(SystemExit, match="another recipe"):
         other.restore(tmp_path / "checkpoint.pt")
+
+
+def places(to: str, ids: list[int], targets: list[int]) -> list[list[int]]:
+    """For every position, where a head guided so may look."""
+    found = right_places(Guide(0, 0, to), torch.tensor([ids]), torch.tensor([targets]), WORDS)
+    return [row.nonzero().flatten().tolist() for row in found[0]]
+
+
+def test_a_guide_points_at_the_right_places():
+    ids, targets = [5, 7, 6, 7, 8, 5], [7, 6, 7, 8, 5, 7]
+    assert places("previous_token", ids, targets) == [[], [0], [1], [2], [3], [4]]
+    assert places("first_token", ids, targets) == [[], [0], [0], [0], [0], [0]]
+    # 6 and 5 are no names; the first 7 and the 8 have not come before.
+    assert places("name", ids, targets) == [[], [], [1], [], [], [1, 3]]
+
+
+def test_the_guides_loss_is_minus_log_of_the_weight_in_the_right_places():
+    attention = Llama(SHAPE, seed=1).model.layers[0].self_attn
+    rng = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(2, 6, 5, 4, generator=rng) for _ in range(2))
+    right = torch.rand(2, 5, 5, generator=rng).tril(-1) > 0.3
+    attention.guided = {4: right}
+    weights = (q @ k.mT / 2 + torch.full((5, 5), -torch.inf).triu(1)).softmax(-1)
+    by_hand = [
+        -np.log(sum(float(weights[b, 4, i, j]) for j in range(5) if right[b, i, j]))
+        for b in range(2)
+        for i in range(5)
+        if right[b, i].any()
+    ]
+    assert float(attention.distance_to_guide(q, k)) == pytest.approx(np.mean(by_hand), rel=1e-5)
+
+
+def test_guides_fade_and_then_heads_are_free():
+    weights = [train.guide_weight(step, 100, RECIPE) for step in range(100)]
+    assert weights[0] == pytest.approx(0.2)
+    assert weights[20] == pytest.approx(0.1)
+    assert set(weights[40:]) == {0.0}
+
+
+def test_a_guided_head_learns_to_look_there():
+    data, run = some_corpus(60, seed=0), fresh()
+    guide, rows = RECIPE.guides[0], np.arange(8)
+
+    def looked() -> float:
+        ids, targets = train.batch_of(run.model, data, rows)
+        run.model.guide({guide: right_places(guide, ids, targets, WORDS)})
+        run.model(ids)
+        distance = float(run.model.guidance().detach())
+        run.model.guide({})
+        return distance
+
+    before = looked()
+    for _ in range(30):
+        train.advance(run, data, rows, share=1.0, clip=1.0, guide=0.5)
+    assert looked() < 0.7 * before
+
+
+def test_queries_and_keys_learn_at_their_own_rate():
+    model = Llama(SHAPE, RECIPE.seed)
+    rates = {
+        id(parameter): (type(optimiser).__name__, group["lr"])
+        for optimiser in train.optimisers(model, RECIPE)
+        for group in optimiser.param_groups
+        for parameter in group["params"]
+    }
+    found = {name: rates[id(p)] for name, p in model.named_parameters()}
+    assert len(found) == len(rates)
+    for name, rate in found.items():
+        if "q_proj" in name or "k_proj" in name:
+            assert rate == ("AdamW", 0.005), name
+        elif "_proj" in name:
+            assert rate == ("Muon", 0.01), name
+        else:
+            assert rate == ("AdamW", 0.01), name
