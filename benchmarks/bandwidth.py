@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 
-from llama_edu.kernels.rows import share
+from llama_edu.kernels.rows import AHEAD, LINE, share
 from llama_edu.kernels.team import Team, meet
-from llama_edu.kernels.vectors import F32, add, compiled, load, store1, total, zero
+from llama_edu.kernels.vectors import F32, add, compiled, fetch, load, store1, total, zero
 
 NBYTES = 512 * 1024 * 1024
 
@@ -26,6 +26,9 @@ def read(start, lines, out, counter, rank, ranks):
     p, q = start + 256 * first, start + 256 * (first + half)
     a, b, c, d = zero(), zero(), zero(), zero()
     for _ in range(half):
+        for line in range(0, 256, LINE):
+            fetch(p + AHEAD + line)
+            fetch(q + AHEAD + line)
         a, b = add(a, load(F32, p)), add(b, load(F32, p + 64))
         a, b = add(a, load(F32, p + 128)), add(b, load(F32, p + 192))
         c, d = add(c, load(F32, q)), add(d, load(F32, q + 64))

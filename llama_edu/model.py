@@ -214,6 +214,9 @@ class Llama:
             rounded(np.concatenate(part), self.precision.compute)
             for part in zip(*turns, strict=True)
         )
+        ops = self.operators
+        if ops.batch is not None and len({cache.dtype for cache in caches}) == 1:
+            return ops.batch(self, x, cos, sin, caches)
         for i, layer in enumerate(self.weights.layers):
             q, k, v = self._qkv(x, layer, cos, sin, IGNORE)
             merged = [
@@ -226,8 +229,8 @@ class Llama:
             x = x + self._mlp(x, layer, IGNORE)
         for cache in caches:
             cache.advance(1)
-        x = self.operators.rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
-        return to_float32(self.operators.linear(x, self.weights.lm_head))
+        x = ops.rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
+        return to_float32(ops.linear(x, self.weights.lm_head))
 
     def _embed(self, ids: Integer[np.ndarray, " seq"]) -> Float[np.ndarray, "seq hidden_size"]:
         if self.precision.is_pure:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from llama_edu import attention, linear, mlp, norm, rope
+from llama_edu import attention, linear, mlp, norm, one_token, rope
 
 __all__ = ["NUMPY", "Operators"]
 
@@ -23,9 +23,9 @@ Operator = Callable[..., Array]  # shapes and meaning: see the default each fiel
 class Operators:
     """What `Llama.forward` calls. The defaults compute in float32 on float32 weights.
 
-    `attend`, `step` and `few` are shortcuts, absent by default. The first two do the work of
-    several named operators at once, so they are passed over while a trace is on; `replaced` drops
-    all three.
+    `attend`, `step`, `batch` and `few` are shortcuts, absent by default. All but the last do the
+    work of several named operators at once, so they are passed over while a trace is on;
+    `replaced` drops them all.
     """
 
     linear: Operator = linear.linear
@@ -43,13 +43,16 @@ class Operators:
     step: Operator | None = None
     """`step(model, x, cos, sin, cache)`: every layer and the head for one new token."""
 
+    batch: Operator | None = None
+    """`batch(model, x, cos, sin, caches)`: the same for one new token of each of several texts."""
+
     few: Operator | None = None
     """`few(x, weight, bias)`: `linear` for the few rows of a batched step."""
 
     def replaced(self, **functions: Any) -> "Operators":
         """A copy with some functions exchanged, and without shortcuts that would bypass them."""
-        return replace(self, attend=None, step=None, few=None, **functions)
+        return replace(self, attend=None, step=None, batch=None, few=None, **functions)
 
 
-NUMPY = Operators(few=linear.linear_few)
+NUMPY = Operators(step=one_token.step, few=linear.linear_few)
 """The operators the book explains."""

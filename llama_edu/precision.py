@@ -73,6 +73,8 @@ def to_float32(stored: np.ndarray) -> Float32[np.ndarray, "..."]:
     array; from 16 and 8 bits the conversion is exact, since float32 holds each of their values.
     Raises `InputError` for integers and booleans: those need a scale, which only a caller knows.
     """
+    if stored.dtype == np.float32 and stored.flags.aligned:  # the usual case, once per token
+        return stored
     if not is_float(stored.dtype):
         raise InputError(f"expected floating-point weights, got {dtype_name(stored.dtype)}")
     return np.require(stored, np.float32, ["ALIGNED"])
@@ -164,7 +166,7 @@ def rounded(array: Float[np.ndarray, "*shape"], name: str) -> Float[np.ndarray, 
     """
     dtype = DTYPES[name]
     if array.dtype == dtype:
-        return np.require(array, requirements=["ALIGNED"])
+        return array if array.flags.aligned else np.require(array, requirements=["ALIGNED"])
     with np.errstate(over="ignore"):
         narrow = array.astype(dtype)
     # Float32 holds what anything narrower can, so loading a 16-bit checkpoint skips the search.

@@ -53,7 +53,7 @@ HOTTEST = float(np.finfo(np.float32).max)
 def greedy(logits: Float32[np.ndarray, " vocab_size"]) -> int:
     """The id of the largest logit; the lowest id among equals. Raises `NumericsError` on NaN."""
     _check_finite(logits)
-    return int(np.argmax(logits))
+    return int(logits.argmax())
 
 
 def probabilities(
@@ -108,6 +108,6 @@ def _largest(scaled: Float32[np.ndarray, " vocab_size"], top_k: int) -> Int[np.n
 
 
 def _check_finite(logits: Float32[np.ndarray, " vocab_size"]) -> None:
-    largest = np.max(logits)  # NaN if any is NaN
-    if not np.isfinite(largest):
+    largest = logits.max()  # NaN if any is NaN
+    if not math.isfinite(largest):
         raise NumericsError(f"expected finite logits, got a largest value of {largest}")

@@ -8,6 +8,7 @@ table and which the output head. Computes nothing else.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -58,7 +59,7 @@ class Weights:
     norm: Float[np.ndarray, " hidden_size"]
     lm_head: Float[np.ndarray, "vocab_size hidden_size"] | Quantized
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of every weight, gain and bias, scales included; a tied table counts once."""
         arrays = {id(array): array.nbytes for array in self._arrays()}

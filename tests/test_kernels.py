@@ -64,6 +64,46 @@ def test_decode_and_prefill_give_numpys_logits(config, precision):
     assert_same(fast.forward(IDS), want, TOLERANCE[precision])
 
 
+def batched(model, texts, steps):
+    """Logits (steps, texts, vocab_size) of texts that go on together, each from its own past."""
+    caches = [model.new_cache() for _ in texts]
+    for text, cache in zip(texts, caches, strict=True):
+        model.forward(text, cache)
+    rows = [model.forward_batch(new, caches) for new in steps]
+    assert [cache.length for cache in caches] == [len(text) + len(steps) for text in texts]
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("config", [NARROW, WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize("count", [2, 4, 7])  # a rest of four, none, and both
+def test_texts_in_one_step_get_the_logits_each_gets_alone(config, precision, count):
+    plain, fast = models(config, precision)
+    texts = [IDS[: 1 + 2 * t] for t in range(count)]
+    steps = [IDS[:count], IDS[-count:], IDS[3 : 3 + count]]
+    together = batched(fast, texts, steps)
+    assert_same(together, batched(plain, texts, steps), TOLERANCE[precision])
+    for t, text in enumerate(texts):
+        alone = decoded(fast, [*text, *(step[t] for step in steps)], prompt=len(text))
+        assert_same(together[:, t], alone[-len(steps) :], TOLERANCE[precision])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_any_number_of_threads_computes_a_batch(threads, monkeypatch):
+    monkeypatch.setattr("llama_edu.kernels.engine.SMALL_NBYTES", 0)
+    plain, fast = models(WIDE, "f32", threads)
+    texts, steps = [IDS[:5], IDS[:1], IDS[2:9]], [[1, 2, 3], [4, 5, 6]]
+    assert_same(batched(fast, texts, steps), batched(plain, texts, steps), TOLERANCE["f32"])
+
+
+def test_a_batch_with_caches_of_two_formats_is_computed_too():
+    plain, fast = models(WIDE, "bf16")
+    other = Llama(WIDE, tiny_tensors(WIDE), precision="bf16", cache_dtype="f32")
+    caches = [[model.new_cache(), other.new_cache()] for model in (plain, fast)]
+    want, got = (m.forward_batch([3, 4], c) for m, c in zip((plain, fast), caches, strict=True))
+    assert_same(got, want, TOLERANCE["bf16"])
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 def test_any_number_of_threads_computes_the_same(threads, monkeypatch):
     monkeypatch.setattr("llama_edu.kernels.engine.SMALL_NBYTES", 0)

@@ -7,7 +7,7 @@ They take and return what the NumPy operators do, with weights and cache in any 
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ from jaxtyping import Float, Float32
 from llama_edu import linear as blas
 from llama_edu.cache import KVCache
 from llama_edu.kernels import prefill
+from llama_edu.kernels.batch import TEXT, decode_batch
 from llama_edu.kernels.decode import decode
-from llama_edu.kernels.plan import Desk, Plan, describe, format_of
+from llama_edu.kernels.plan import BatchDesk, Desk, Plan, describe, format_of
 from llama_edu.kernels.team import Team
 from llama_edu.mixed import MIXED
 from llama_edu.operators import Operators
@@ -52,7 +53,7 @@ class Engine:
             swiglu=self.swiglu,
             attend=self.attend,
             step=self.step,
-            few=self.few,
+            batch=self.batch,
         )
 
     def step(
@@ -64,11 +65,8 @@ class Engine:
         cache: KVCache,
     ) -> Float32[np.ndarray, "1 vocab_size"]:
         """Logits after one more token, which is added to the cache."""
-        if self._plan is None or self._plan.weights is not model.weights:
-            self._plan = Plan(model.weights)
-        plan, config = self._plan, model.config
+        plan, threads, config = *self._known(model), model.config
         keys, values = cache.reserve(1)
-        threads = 1 if model.weights.nbytes < SMALL_NBYTES else self.team.threads
         desk = Desk(config, threads, cache.length + 1)
         logits = np.empty((1, config.vocab_size), dtype=np.float32)
         numbers = desk.numbers(
@@ -94,6 +92,61 @@ class Engine:
             self.team.run(decode, *arguments, threads=threads)
         cache.advance(1)
         return logits
+
+    def batch(
+        self,
+        model: "Llama",
+        x: Float32[np.ndarray, "texts hidden_size"],
+        cos: Float32[np.ndarray, "texts half_dim"],
+        sin: Float32[np.ndarray, "texts half_dim"],
+        caches: Sequence[KVCache],
+    ) -> Float32[np.ndarray, "texts vocab_size"]:
+        """Logits after one more token of each of several texts, each added to its own cache.
+
+        All caches keep their numbers in the same format.
+        """
+        plan, threads = self._known(model)
+        texts = np.array(
+            [self._text(*rows) for rows in zip(cos, sin, caches, strict=True)], dtype=np.int64
+        )
+        longest = max(cache.length for cache in caches) + 1
+        desk = BatchDesk(model.config, threads, len(caches), longest)
+        logits = np.empty((len(caches), model.config.vocab_size), dtype=np.float32)
+        arguments = (
+            plan.form,
+            format_of(caches[0].keys(0)),
+            plan.layers,
+            plan.norms,
+            model.config.rms_norm_eps,
+            desk.numbers(logits=logits.ctypes.data, x=x.ctypes.data),
+            texts,
+        )
+        with self._announced("batch"):
+            self.team.run(decode_batch, *arguments, threads=threads)
+        for cache in caches:
+            cache.advance(1)
+        return logits
+
+    @staticmethod
+    def _text(cos: np.ndarray, sin: np.ndarray, cache: KVCache) -> list[int]:
+        """One text as the kernel sees it, with room in its cache for the new token."""
+        keys, values = cache.reserve(1)
+        known = {
+            "past": cache.length,
+            "cos": cos.ctypes.data,
+            "sin": sin.ctypes.data,
+            "keys": keys.ctypes.data,
+            "values": values.ctypes.data,
+            "layer_stride": keys.strides[0],
+            "head_stride": keys.strides[1],
+        }
+        return [known[name] for name in TEXT]
+
+    def _known(self, model: "Llama") -> tuple[Plan, int]:
+        """Where the model's weights are, and how many threads are best for so many of them."""
+        if self._plan is None or self._plan.weights is not model.weights:
+            self._plan = Plan(model.weights)
+        return self._plan, 1 if model.weights.nbytes < SMALL_NBYTES else self.team.threads
 
     def linear(
         self,
@@ -123,17 +176,6 @@ class Engine:
         if bias is not None:
             y += bias
         return y
-
-    def few(
-        self,
-        x: Float32[np.ndarray, "seq in_features"],
-        weight: Float[np.ndarray, "out_features in_features"] | Quantized,
-        bias: Float32[np.ndarray, " out_features"] | None = None,
-    ) -> Float32[np.ndarray, "seq out_features"]:
-        """`linear` for a few rows: float32 weights go to BLAS in small pieces."""
-        if isinstance(weight, np.ndarray) and weight.dtype == np.float32:
-            return blas.linear_few(x, weight, bias)
-        return self.linear(x, weight, bias)
 
     def rms_norm(
         self,

@@ -37,6 +37,7 @@ __all__ = [
     "merge_shares",
     "rms_norm",
     "rotate",
+    "scaled",
     "silu_times",
     "softmax",
 ]
@@ -80,6 +81,16 @@ def copy(form, x, n, y):
     """Write n float32 in a format."""
     for j in range(n):
         store1(form, y + j * itemsize(form), load1(F32, x + 4 * j))
+
+
+@compiled
+def scaled(x, n, factor, y):
+    """y = factor · x, n numbers; `y` may be `x`."""
+    whole, factors = n // 16 * 16, splat(factor)
+    for i in range(0, 4 * whole, 64):
+        store(y + i, mul(load(F32, x + i), factors))
+    for i in range(4 * whole, 4 * n, 4):
+        store1(F32, y + i, load1(F32, x + i) * np.float32(factor))
 
 
 @compiled

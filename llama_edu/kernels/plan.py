@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from llama_edu.config import LlamaConfig
-from llama_edu.kernels import vectors
-from llama_edu.kernels.decode import DESK
+from llama_edu.kernels import batch, decode, vectors
 from llama_edu.quantize import Quantized
 from llama_edu.weights import LayerWeights, Weights
 
-__all__ = ["Desk", "Plan", "describe", "format_of"]
+__all__ = ["BatchDesk", "Desk", "Plan", "describe", "format_of"]
 
 LINE = 64  # bytes the processor moves at a time; no two threads should write into one
 FORMATS = {
@@ -81,8 +80,37 @@ class Plan:
         return [describe(part.weight, part.bias, self.keep) for part in projections]
 
 
-class Desk:
+class _Workspace:
+    """Memory for named vectors of float32, each at the start of a line; some once per thread."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, shared: dict[str, int], private: dict[str, int], threads: int) -> None:
+        private_nbytes = sum(map(_in_lines, private.values()))
+        nbytes = sum(map(_in_lines, shared.values())) + threads * private_nbytes
+        self._memory = np.empty(nbytes + LINE, dtype=np.uint8)
+        start = self._memory.ctypes.data
+        start += -start % LINE
+        self.at: dict[str, int] = {"private_stride": private_nbytes}
+        for name, count in (shared | private).items():
+            self.at[name] = start
+            start += _in_lines(count)
+
+    def heads(self, config: LlamaConfig) -> None:
+        """Note the sizes of attention beside the addresses."""
+        self.at["n_heads"], self.at["head_dim"] = config.num_attention_heads, config.head_dim
+        self.at["n_kv_heads"] = config.num_key_value_heads
+
+    def numbers(self, **addresses: int) -> np.ndarray:
+        """What a kernel calls the desk, with the addresses that only a step knows."""
+        known: dict[str, Any] = self.at | addresses
+        return np.array([known[name] for name in self.names], dtype=np.int64)
+
+
+class Desk(_Workspace):
     """The workspace of one decode step, and the numbers that say where everything is."""
+
+    names = decode.DESK
 
     def __init__(self, config: LlamaConfig, threads: int, total_seq: int) -> None:
         heads, head_dim = config.num_attention_heads, config.head_dim
@@ -102,24 +130,35 @@ class Desk:
             "merged": heads * head_dim,
             "scores": total_seq,
         }
-        private_nbytes = sum(map(_in_lines, private.values()))
-        nbytes = sum(map(_in_lines, shared.values())) + threads * private_nbytes
-        self._memory = np.empty(nbytes + LINE, dtype=np.uint8)
-        start = self._memory.ctypes.data
-        start += -start % LINE
-        self.at: dict[str, int] = {}
-        for name, count in (shared | private).items():
-            self.at[name] = start
-            start += _in_lines(count)
+        super().__init__(shared, private, threads)
+        self.heads(config)
         self.at["share_stride"] = _in_lines(head_dim + 2)
-        self.at["private_stride"] = private_nbytes
-        self.at["n_heads"], self.at["head_dim"] = heads, head_dim
-        self.at["n_kv_heads"] = config.num_key_value_heads
 
-    def numbers(self, **addresses: int) -> np.ndarray:
-        """What `llama_edu.kernels.decode` calls the desk, with the addresses only a step knows."""
-        known: dict[str, Any] = self.at | addresses
-        return np.array([known[name] for name in DESK], dtype=np.int64)
+
+class BatchDesk(_Workspace):
+    """The same for a step of several texts."""
+
+    names = batch.DESK
+
+    def __init__(self, config: LlamaConfig, threads: int, texts: int, total_seq: int) -> None:
+        width = config.num_attention_heads * config.head_dim
+        kv_width = config.num_key_value_heads * config.head_dim
+        shared = {
+            "normed": texts * config.hidden_size,
+            "q": texts * width,
+            "k": texts * kv_width,
+            "v": texts * kv_width,
+            "merged": texts * width,
+            "gate": texts * config.intermediate_size,
+            "up": texts * config.intermediate_size,
+        }
+        private = {
+            "turned": config.head_dim,
+            "scores": total_seq,
+            "share": config.head_dim + 2,
+        }
+        super().__init__(shared, private, threads)
+        self.heads(config)
 
 
 def _in_lines(count: int) -> int:

@@ -8,7 +8,7 @@ in one pass on all of them: RMSNorm, SwiGLU, and the softmax under the causal ma
 
 import numpy as np
 
-from llama_edu.kernels.pieces import rms_norm, silu_times, softmax
+from llama_edu.kernels.pieces import rms_norm, scaled, silu_times, softmax
 from llama_edu.kernels.rows import COLUMNS, DATA, SCALES, product, share
 from llama_edu.kernels.team import meet
 from llama_edu.kernels.vectors import (
@@ -64,21 +64,12 @@ def causal_softmax(scores, rows, seq, past, scale, counter, rank, ranks):
     total_seq = past + seq
     for row in range(rank, rows, ranks):
         p, seen = scores + 4 * row * total_seq, past + row % seq + 1
-        _scale(p, seen, scale)
+        scaled(p, seen, scale, p)
         _, weight = softmax(p, seen)
-        _scale(p, seen, np.float32(1) / weight)
+        scaled(p, seen, np.float32(1) / weight, p)
         for i in range(4 * seen, 4 * total_seq, 4):
             store1(F32, p + i, np.float32(0))
     meet(counter, ranks)
-
-
-@compiled
-def _scale(x, n, factor):
-    whole, factors = n // 16 * 16, splat(factor)
-    for i in range(0, 4 * whole, 64):
-        store(x + i, mul(load(F32, x + i), factors))
-    for i in range(4 * whole, 4 * n, 4):
-        store1(F32, x + i, load1(F32, x + i) * np.float32(factor))
 
 
 @compiled

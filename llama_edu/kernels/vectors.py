@@ -34,6 +34,7 @@ __all__ = [
         "count_up",
         "div",
         "exp",
+        "fetch",
         "fma",
         "in_blocks",
         "itemsize",
@@ -277,6 +278,14 @@ def count_up(builder, address):
 def peek(builder, address):
     """Read an int64 that other threads change, and all they wrote before they did."""
     return builder.load_atomic(_pointer(builder, address, I64), "acquire", 8)
+
+
+@_instruction(types.void, ADDRESS)
+def fetch(builder, address):
+    """Ask for the line at an address to be brought as near as the second cache, and go on."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(I8), I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [_pointer(builder, address, I8), I32(0), I32(2), I32(1)])
 
 
 @_instruction(FLOATS, FLOATS)
