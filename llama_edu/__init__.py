@@ -1,13 +1,17 @@
 """llama_edu: a Llama, from the bytes of its checkpoint to generated text, in readable NumPy."""
 
+from typing import TYPE_CHECKING, Any
+
 from llama_edu.cache import KVCache
-from llama_edu.chat import ChatSession
 from llama_edu.config import LlamaConfig
 from llama_edu.generate import generate
 from llama_edu.model import Llama
 from llama_edu.sampling import Sampling
 from llama_edu.tokenizer import Tokenizer
 from llama_edu.trace import Trace
+
+if TYPE_CHECKING:
+    from llama_edu.chat import ChatSession
 
 __all__ = [
     "ChatSession",
@@ -20,3 +24,12 @@ __all__ = [
     "generate",
 ]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import `ChatSession` at its first use: template engine and all, it is a third of the rest."""
+    if name != "ChatSession":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from llama_edu.chat import ChatSession
+
+    return ChatSession

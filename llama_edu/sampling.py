@@ -72,7 +72,7 @@ def probabilities(
     # Subtracting first keeps a tiny temperature from overflowing to ∞ - ∞ inside softmax.
     with np.errstate(over="ignore"):
         scaled = (logits - np.max(logits)) / temperature
-    candidates = _largest(scaled, sampling.top_k)
+    candidates = _candidates(scaled, sampling)
     p = softmax(scaled[candidates])
     if sampling.top_p < 1:
         before = np.cumsum(p, dtype=np.float32) - p  # probability of everything likelier
@@ -95,16 +95,29 @@ def sample(
     return int(np.searchsorted(cumulative, point, side="right"))
 
 
-def _largest(scaled: Float32[np.ndarray, " vocab_size"], top_k: int) -> Int[np.ndarray, " kept"]:
-    """Ids of the `top_k` largest values (all, if 0), largest first, lower id first among equals."""
-    if not 0 < top_k < len(scaled):
-        return np.argsort(-scaled, kind="stable")
-    # Sorting 50,000 values to keep 50 is the slow part of sampling; find the line first.
-    line = np.partition(scaled, -top_k)[-top_k]
-    above = np.flatnonzero(scaled > line)
-    level = np.flatnonzero(scaled == line)[: top_k - len(above)]
-    ids = np.sort(np.concatenate([above, level]))
-    return ids[np.argsort(-scaled[ids], kind="stable")]
+def _candidates(
+    scaled: Float32[np.ndarray, " vocab_size"], sampling: Sampling
+) -> Int[np.ndarray, " kept"]:
+    """Ids of the `top_k` largest values (all, if 0), lower id first among equals.
+
+    Largest first, as far as top-p can reach: sorting 50,000 values to keep a few would take longer
+    than all the rest of sampling. `scaled` has its largest value at 0.
+    """
+    count = len(scaled)
+    if 0 < sampling.top_k < count:
+        line = np.partition(scaled, -sampling.top_k)[-sampling.top_k]
+        above = np.flatnonzero(scaled > line)
+        level = np.flatnonzero(scaled == line)[: sampling.top_k - len(above)]
+        ids = np.sort(np.concatenate([above, level]))
+        return ids[np.argsort(-scaled[ids], kind="stable")]
+    if sampling.top_p == 1:
+        return np.arange(count, dtype=np.int64)
+    # A probability is at most e^scaled. Tokens that stay below (1 - top_p) / count are so unlikely
+    # that not even all of them together fill what top-p leaves out.
+    likely = scaled >= math.log((1 - sampling.top_p) / count)
+    ids = np.flatnonzero(likely)
+    order = ids[np.argsort(-scaled[ids], kind="stable")]
+    return np.concatenate([order, np.flatnonzero(~likely)])
 
 
 def _check_finite(logits: Float32[np.ndarray, " vocab_size"]) -> None:

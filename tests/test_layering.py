@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import llama_edu
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llama_edu"
 MAX_FUNCTION_LINES = 40  # without its docstring
@@ -152,7 +154,7 @@ SERVERS = ("http.server", "socketserver", "urllib.request", "requests", "httpx")
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("llama_edu", ("matplotlib", "IPython", "PIL", "gguf", "numba", *SERVERS)),
+        ("llama_edu", ("matplotlib", "IPython", "PIL", "gguf", "numba", "jinja2", *SERVERS)),
         ("llama_edu.cli", ("matplotlib", "IPython", "PIL", "gguf", "numba", *SERVERS)),
         ("llama_edu.viz", ("matplotlib.pyplot", "IPython", *SERVERS)),
     ],
@@ -165,6 +167,13 @@ def test_importing_is_free(module: str, unwanted: tuple[str, ...]) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert result.stdout == "[] []\n"
+
+
+def test_a_name_the_package_has_not_is_refused() -> None:
+    with pytest.raises(AttributeError, match="module 'llama_edu' has no attribute 'Chat'"):
+        llama_edu.Chat  # noqa: B018
+    assert llama_edu.ChatSession.__module__ == "llama_edu.chat"
+    assert all(hasattr(llama_edu, name) for name in llama_edu.__all__)
 
 
 def test_the_package_is_typed() -> None:
