@@ -31,13 +31,17 @@ __all__ = ["Run", "as_text", "use_operators"]
 # The shortcuts have no default: they are no step of the book.
 NAMES = tuple(field.name for field in fields(Operators) if field.default is not None)
 PROMPTS = (  # the one that is continued furthest without a near tie is taken
-    "Once upon a time there was a cow named Lily. She lived not far from the cave with her "
-    "parents. Lily never went anywhere without her shiny candle. One day",
+    "Down by the lake lived a shy bear called Amy. All day long she sang: bo ti dum zo pim. On a "
+    "foggy day",
+    "Of all the animals near the mill, none was as patient as Karl the duck. When he was "
+    "delighted, Karl sang: bo lu zo ram ti. Karl never went anywhere without his white basket. "
+    "But one afternoon a",
+    "Do you know Sam, the playful lamb from the river? He loved to sing songs. That day a silver "
+    "fish made him laugh. His little song was this: pim ram ti lu zo. Beside his bed he kept a "
+    "brown whistle, a gift from his sister. But one evening",
     "There was a little cat named Tim. He had a blue ball. One day, the blue ball",
     "Once upon a time there was a kind duck named Sam. One day, Sam",
-    "It was a sunny day. Ben and his friend went to the park. They",
     "Lily found a shiny button by the river. She",
-    "Once upon a time there was a cow named",
 )
 ENDINGS = {"tie": " … (a near tie)", "broken": " … (logits that are no numbers)"}
 
