@@ -13,9 +13,11 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+PACKAGES = ("numpy", "numba", "torch", "transformers", "xllamacpp")
 Generate = Callable[[list[int], int], Iterator[int]]
 
 
@@ -132,6 +134,7 @@ def main() -> None:
         loaded = time.perf_counter() - start
         result = {"load_s": loaded} | measure(generate, args.prompt, args.new_tokens)
     result["peak_bytes"] = peak_bytes()
+    result["versions"] = {name: version(name) for name in PACKAGES if name in sys.modules}
     print(json.dumps(result))
 
 

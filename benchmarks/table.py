@@ -5,8 +5,8 @@
 Each round starts every engine once, in turn, in a fresh process, so that whatever else the machine
 does falls on all alike. Figures are medians of the rounds' ratios, with the range. A ratio is only
 printed if both engines chose the same tokens, or, where they round differently by design, the same
-first 8. `--gguf` holds <type>.gguf files written by `to_gguf.py`; `--python NAME=PATH` gives an
-engine an interpreter of its own. Everything measured goes to `--json`.
+first 8. Needs Numba. `--gguf` holds <type>.gguf files written by `to_gguf.py`; `--python NAME=PATH`
+gives an engine an interpreter of its own. Everything measured goes to `--json`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from bandwidth import read_bandwidth
 
 from llama_edu import LlamaConfig, Tokenizer
 from llama_edu.checkpoint import open_checkpoint
@@ -110,7 +110,9 @@ def one_round(row: Row, args: argparse.Namespace) -> dict[str, Any]:
     ids = prompt if not row.prompt else (prompt * (row.prompt // len(prompt) + 1))[: row.prompt]
     ours = run(row.ours, ids, row.new_tokens, directory, args)
     if row.peer == "memory":
-        return {"ours": ours, "ratio": ours["tokens_per_s"] * args.nbytes / args.bandwidth}
+        bandwidth = read_bandwidth(args.threads)  # each time: neighbours on a machine share it
+        ratio = ours["tokens_per_s"] * args.nbytes / bandwidth
+        return {"ours": ours, "peer": {"bytes_per_s": bandwidth}, "ratio": ratio}
     if row.figure == "peak":
         return {"ours": ours, "ratio": (1.3 * args.nbytes + 150e6) / ours["peak_bytes"]}
     if row.ours == row.peer:
@@ -130,17 +132,50 @@ def one_round(row: Row, args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def side(figures: list[dict[str, Any]], figure: str) -> str:
+    """The median of one engine's figure over the rounds, with its unit."""
+    if not figures or "bytes_per_s" in figures[0]:
+        gb = statistics.median(f["bytes_per_s"] for f in figures) / 1e9 if figures else 0
+        return f"{gb:.1f} GB/s" if figures else ""
+    if figure == "peak":
+        return f"{statistics.median(f['peak_bytes'] for f in figures) / 1e6:.0f} MB"
+    middle = statistics.median(f[figure] for f in figures)
+    return f"{middle:.1f}/s" if figure == "tokens_per_s" else f"{1e3 * middle:.0f} ms"
+
+
 def print_row(row: Row, rounds: list[dict[str, Any]]) -> None:
-    """One line: the median ratio, its range, and the target."""
+    """One line: what either side reached, the median ratio, its range, and the target."""
     ratios = sorted(r["ratio"] for r in rounds if "ratio" in r)
-    label = f"{row.label:20} {row.ours:22} {row.peer:22}"
+    label = f"{row.label:18} {row.ours:20} {row.peer:20}"
     if len(ratios) < len(rounds):
         least = min(r.get("agreed_tokens", 0) for r in rounds)
         print(f"{label} no ratio: outputs differ after {least} tokens")
         return
+    ours, peer = ([r[key] for r in rounds if key in r] for key in ("ours", "peer"))
     middle = statistics.median(ratios)
     verdict = "reached" if middle >= row.target else "not reached"
-    print(f"{label} {middle:5.2f} [{ratios[0]:.2f}–{ratios[-1]:.2f}]  {row.target} {verdict}")
+    print(
+        f"{label} {side(ours, row.figure):>9} {side(peer, row.figure):>9} "
+        f"{middle:5.2f} [{ratios[0]:.2f}–{ratios[-1]:.2f}]  {row.target} {verdict}"
+    )
+
+
+def machine(threads: int, results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Where this was measured, and with which versions of everything."""
+    versions: dict[str, str] = {"python": platform.python_version()}
+    for rounds in results.values():
+        for one in rounds:
+            for key in ("ours", "peer"):
+                versions |= one.get(key, {}).get("versions", {})
+    cpuinfo = Path("/proc/cpuinfo")
+    names = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line.split(":", 1)[1].strip() for line in names if "model name" in line), "")
+    return {
+        "processor": model or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "versions": versions,
+    }
 
 
 def main() -> None:
@@ -158,23 +193,20 @@ def main() -> None:
     args = parser.parse_args()
     args.directory = locate(args.model)
     args.nbytes = sum(2 * a.size for a in open_checkpoint(args.directory).values())
-    if "wall" in args.rows:
-        from bandwidth import read_bandwidth  # needs Numba
-
-        args.bandwidth = read_bandwidth(args.threads)
-        print(f"memory: {args.bandwidth / 1e9:.1f} GB/s")
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in args.rows}
     for number in range(args.rounds):
         for name in args.rows:
             results[name].append(one_round(ROWS[name], args))
             print(f"round {number + 1}: {name}", file=sys.stderr)
-    config = LlamaConfig.from_directory(args.directory)
-    print(f"{args.model}, {config.num_hidden_layers} layers, {args.threads} threads, ", end="")
-    print(f"{args.rounds} rounds, {platform.machine()}, NumPy {np.__version__}")
+    where = machine(args.threads, results)
+    layers = LlamaConfig.from_directory(args.directory).num_hidden_layers
+    print(f"{args.model}, {layers} layers, {args.rounds} rounds")
+    print(json.dumps(where))
     for name, rounds in results.items():
         print_row(ROWS[name], rounds)
     if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+        record = {"model": args.model, "nbytes_bf16": args.nbytes, **where, "rows": results}
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ DESK = (
     *("n_heads", "n_kv_heads", "head_dim", "logits"),
     *("x", "normed", "q", "k", "v", "merged", "gate", "up"),
     # Workspace of the first thread, and bytes to the next one's.
-    *("turned", "scores", "share", "private_stride"),
+    *("turned", "scores", "tile", "shares", "private_stride"),
 )
 N_HEADS, N_KV_HEADS, HEAD_DIM, LOGITS = range(4)
 X, NORMED, Q_AT, K_AT, V_AT, MERGED, GATE_AT, UP_AT = range(4, 12)
-TURNED, SCORES, SHARE, PRIVATE_STRIDE = range(12, 16)
+TURNED, SCORES, TILE_AT, SHARES, PRIVATE_STRIDE = range(12, 17)
 
 # What `texts` holds for each text: its past, its rotation, and its cache as in `decode`.
 TEXT = ("past", "cos", "sin", "keys", "values", "layer_stride", "head_stride")
@@ -101,18 +101,25 @@ def _attend(kept, i, desk, texts, rank, ranks):
     n_groups = desk[N_HEADS] // n_kv_heads
     turned = desk[TURNED] + rank * desk[PRIVATE_STRIDE]
     scores = desk[SCORES] + rank * desk[PRIVATE_STRIDE]
-    mixed = desk[SHARE] + rank * desk[PRIVATE_STRIDE]
+    tile = desk[TILE_AT] + rank * desk[PRIVATE_STRIDE]
+    mixed = desk[SHARES] + rank * desk[PRIVATE_STRIDE]
+    stride, group_nbytes = 4 * (head_dim + 2), 4 * n_groups * head_dim
     for item in range(rank, len(texts) * n_kv_heads, ranks):
         text, group = item // n_kv_heads, item % n_kv_heads
         past, cos, sin = texts[text, PAST], texts[text, COS], texts[text, SIN]
         place = i * texts[text, LAYER_STRIDE] + group * texts[text, HEAD_STRIDE]
         keys, values = texts[text, KEYS] + place, texts[text, VALUES] + place
+        q, merged = desk[Q_AT] + item * group_nbytes, desk[MERGED] + item * group_nbytes
         row, new = past * head_dim * size, 4 * item * head_dim
         rotate(kept, desk[K_AT] + new, cos, sin, head_dim, keys + row)
         copy(kept, desk[V_AT] + new, head_dim, values + row)
-        for head in range(item * n_groups, (item + 1) * n_groups):
-            rotate(F32, desk[Q_AT] + 4 * head * head_dim, cos, sin, head_dim, turned)
-            attend_share(kept, turned, keys, values, past + 1, head_dim, scores, mixed)
-            weight = load1(F32, mixed + 4 * head_dim + 4)
-            merged = desk[MERGED] + 4 * head * head_dim
-            scaled(mixed, head_dim, np.float32(1) / weight, merged)
+        for j in range(n_groups):
+            at = 4 * j * head_dim
+            rotate(F32, q + at, cos, sin, head_dim, turned + at)
+        scaled(turned, n_groups * head_dim, head_dim**-0.5, turned)
+        sizes = past + 1, head_dim, n_groups
+        attend_share(kept, turned, keys, values, *sizes, scores, tile, mixed, stride)
+        for j in range(n_groups):
+            mix = mixed + j * stride
+            weight = load1(F32, mix + 4 * head_dim + 4)
+            scaled(mix, head_dim, np.float32(1) / weight, merged + 4 * j * head_dim)

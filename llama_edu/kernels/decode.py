@@ -6,7 +6,15 @@ too small to share. Where one thread needs what another has written, they meet f
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
-from llama_edu.kernels.pieces import attend_share, copy, merge_shares, rms_norm, rotate, silu_times
+from llama_edu.kernels.pieces import (
+    attend_share,
+    copy,
+    merge_shares,
+    rms_norm,
+    rotate,
+    scaled,
+    silu_times,
+)
 from llama_edu.kernels.rows import COLUMNS, product, share
 from llama_edu.kernels.rows import ROWS as ROW_COUNT
 from llama_edu.kernels.team import meet
@@ -25,12 +33,12 @@ DESK = (
     # Workspace that all threads see.
     *("x", "q", "k", "v", "gate", "up", "shares", "share_stride"),
     # Workspace of the first thread, and bytes to the next one's.
-    *("normed", "turned", "merged", "scores", "private_stride"),
+    *("normed", "turned", "merged", "scores", "tile", "private_stride"),
 )
 N_HEADS, N_KV_HEADS, HEAD_DIM, PAST, COS, SIN, LOGITS = range(7)
 KEYS, VALUES, LAYER_STRIDE, HEAD_STRIDE = range(7, 11)
 X, Q_AT, K_AT, V_AT, GATE_AT, UP_AT, SHARES, SHARE_STRIDE = range(11, 19)
-NORMED, TURNED, MERGED, SCORES, PRIVATE_STRIDE = range(19, 24)
+NORMED, TURNED, MERGED, SCORES, TILE_AT, PRIVATE_STRIDE = range(19, 25)
 
 
 @compiled
@@ -77,28 +85,31 @@ def _gate(count, desk, rank, ranks):
 
 
 @compiled
-def _attend(kept, i, desk, rank, ranks):
+def _attend(kept, layer, desk, rank, ranks):
     """RoPE, the new row of the cache, and every head over this thread's share of the positions."""
     head_dim, size = desk[HEAD_DIM], itemsize(kept)
     turned = desk[TURNED] + rank * desk[PRIVATE_STRIDE]
     scores = desk[SCORES] + rank * desk[PRIVATE_STRIDE]
+    tile = desk[TILE_AT] + rank * desk[PRIVATE_STRIDE]
     start, end = share(desk[PAST] + 1, rank, ranks)
     n_groups = desk[N_HEADS] // desk[N_KV_HEADS]
     for group in range(desk[N_KV_HEADS]):
-        place = i * desk[LAYER_STRIDE] + group * desk[HEAD_STRIDE]
+        place = layer * desk[LAYER_STRIDE] + group * desk[HEAD_STRIDE]
         keys, values = desk[KEYS] + place, desk[VALUES] + place
         if rank == ranks - 1:  # the last share ends with the new position
             row, new = desk[PAST] * head_dim * size, 4 * group * head_dim
             rotate(kept, desk[K_AT] + new, desk[COS], desk[SIN], head_dim, keys + row)
             copy(kept, desk[V_AT] + new, head_dim, values + row)
-        skipped = start * head_dim * size
-        for head in range(group * n_groups, (group + 1) * n_groups):
-            q = desk[Q_AT] + 4 * head * head_dim
-            rotate(F32, q, desk[COS], desk[SIN], head_dim, turned)
-            out = desk[SHARES] + (rank * desk[N_HEADS] + head) * desk[SHARE_STRIDE]
-            attend_share(
-                kept, turned, keys + skipped, values + skipped, end - start, head_dim, scores, out
-            )
+        first = group * n_groups
+        for i in range(n_groups):
+            at = 4 * i * head_dim
+            q = desk[Q_AT] + 4 * first * head_dim + at
+            rotate(F32, q, desk[COS], desk[SIN], head_dim, turned + at)
+        scaled(turned, n_groups * head_dim, head_dim**-0.5, turned)
+        keys, values = keys + start * head_dim * size, values + start * head_dim * size
+        out = desk[SHARES] + (rank * desk[N_HEADS] + first) * desk[SHARE_STRIDE]
+        sizes = end - start, head_dim, n_groups
+        attend_share(kept, turned, keys, values, *sizes, scores, tile, out, desk[SHARE_STRIDE])
 
 
 @compiled

@@ -26,11 +26,13 @@ from llama_edu.kernels.vectors import (
     splat,
     store,
     store1,
+    store_totals,
     total,
     zero,
 )
 
 __all__ = [
+    "TILE",
     "attend_share",
     "copy",
     "dot",
@@ -42,6 +44,7 @@ __all__ = [
     "softmax",
 ]
 
+TILE = 32  # positions whose keys or values are widened at a time; they stay in the first cache
 NOTHING = np.float32(-3e38)  # the largest of no scores at all
 
 
@@ -128,44 +131,100 @@ def softmax(x, n):
 
 
 @compiled
-def _mix(form, values, weights, n, head_dim, y):
-    """y = Σ weights[i] · values[i] over n positions, for one head."""
+def _widened(form, p, n, tile):
+    """n numbers as float32: where they lie, if they are, else copied to `tile`; returns where."""
     size = itemsize(form)
-    for j in range(head_dim // 16):
-        a, b = zero(), zero()
-        p = values + j * 16 * size
-        for i in range(n // 2):
-            a = fma(splat(load1(F32, weights + 8 * i)), load(form, p), a)
-            b = fma(splat(load1(F32, weights + 8 * i + 4)), load(form, p + head_dim * size), b)
-            p += 2 * head_dim * size
-        if n % 2:
-            a = fma(splat(load1(F32, weights + 4 * (n - 1))), load(form, p), a)
-        store(y + 64 * j, add(a, b))
-    for j in range(head_dim // 16 * 16, head_dim):
-        mixed = load1(F32, weights) * load1(form, values + j * size)
-        for i in range(1, n):
-            mixed += load1(F32, weights + 4 * i) * load1(form, values + (i * head_dim + j) * size)
-        store1(F32, y + 4 * j, mixed)
+    if size == 4:
+        return p
+    for i in range(n // 16):
+        store(tile + 64 * i, load(form, p + 16 * i * size))
+    for i in range(n // 16 * 16, n):
+        store1(F32, tile + 4 * i, load1(form, p + i * size))
+    return tile
 
 
 @compiled
-def attend_share(form, q, keys, values, n, head_dim, scores, out):
-    """One query head over n positions: its mix of values, its largest score, its sum of weights.
+def _dots(keys, q, n, head_dim, y):
+    """y[i] = keys[i] · q for n rows of float32, four at a time."""
+    step, whole = 4 * head_dim, head_dim // 16 * 64
+    for i in range(0, n - 3, 4):
+        p = keys + i * step
+        a, b, c, d = zero(), zero(), zero(), zero()
+        for j in range(0, whole, 64):
+            x = load(F32, q + j)
+            a, b = fma(load(F32, p + j), x, a), fma(load(F32, p + step + j), x, b)
+            c = fma(load(F32, p + 2 * step + j), x, c)
+            d = fma(load(F32, p + 3 * step + j), x, d)
+        store_totals(y + 4 * i, a, b, c, d)
+        for k in range(4):
+            for j in range(whole, step, 4):
+                more = load1(F32, p + k * step + j) * load1(F32, q + j)
+                store1(F32, y + 4 * (i + k), load1(F32, y + 4 * (i + k)) + more)
+    for i in range(n // 4 * 4, n):
+        store1(F32, y + 4 * i, dot(F32, keys + i * step, q, head_dim))
 
-    `out` takes head_dim + 2 numbers. Shares of the positions are put together by `merge_shares`.
+
+@compiled
+def _add_mixed(values, weights, n, head_dim, y):
+    """y += Σ weights[i] · values[i] over n positions, for one head."""
+    step, wide = 4 * head_dim, head_dim // 64 * 64
+    for j in range(0, 4 * wide, 256):  # four sums at once: a row of values is read in one go
+        a, b = load(F32, y + j), load(F32, y + j + 64)
+        c, d = load(F32, y + j + 128), load(F32, y + j + 192)
+        p = values + j
+        for i in range(n):
+            weight = splat(load1(F32, weights + 4 * i))
+            a = fma(weight, load(F32, p), a)
+            b = fma(weight, load(F32, p + 64), b)
+            c = fma(weight, load(F32, p + 128), c)
+            d = fma(weight, load(F32, p + 192), d)
+            p += step
+        store(y + j, a)
+        store(y + j + 64, b)
+        store(y + j + 128, c)
+        store(y + j + 192, d)
+    for j in range(4 * wide, head_dim // 16 * 64, 64):
+        a = load(F32, y + j)
+        for i in range(n):
+            a = fma(splat(load1(F32, weights + 4 * i)), load(F32, values + i * step + j), a)
+        store(y + j, a)
+    for j in range(head_dim // 16 * 64, step, 4):
+        mixed = load1(F32, y + j)
+        for i in range(n):
+            mixed += load1(F32, weights + 4 * i) * load1(F32, values + i * step + j)
+        store1(F32, y + j, mixed)
+
+
+@compiled
+def attend_share(form, q, keys, values, n, head_dim, heads, scores, tile, out, stride):
+    """The query heads of one KV group over n positions.
+
+    Each gets its mix of values, its largest score and its sum of weights. Keys and values are
+    widened once for all of them, `TILE` positions at a time. `q` is (heads, head_dim), turned and
+    scaled by 1/√head_dim. `scores` has room for heads · n numbers, `tile` for TILE · head_dim. The
+    rows of `out`, `stride` bytes apart, take head_dim + 2 numbers. `merge_shares` puts the shares
+    of the positions together.
     """
-    if n == 0:
-        for j in range(head_dim + 2):
-            store1(F32, out + 4 * j, np.float32(0.0))
-        store1(F32, out + 4 * head_dim, NOTHING)
-        return
-    scale, step = np.float32(head_dim**-0.5), head_dim * itemsize(form)
-    for i in range(n):
-        store1(F32, scores + 4 * i, dot(form, keys + i * step, q, head_dim) * scale)
-    peak, weight = softmax(scores, n)
-    _mix(form, values, scores, n, head_dim, out)
-    store1(F32, out + 4 * head_dim, peak)
-    store1(F32, out + 4 * head_dim + 4, weight)
+    width, size = 4 * head_dim, itemsize(form)
+    for first in range(0, n, TILE):
+        count = min(TILE, n - first)
+        p = _widened(form, keys + first * head_dim * size, count * head_dim, tile)
+        for head in range(heads):
+            _dots(p, q + head * width, count, head_dim, scores + 4 * (head * n + first))
+    for head in range(heads):
+        y, peak, weight = out + head * stride, NOTHING, np.float32(0.0)
+        if n > 0:
+            peak, weight = softmax(scores + 4 * head * n, n)
+        for j in range(head_dim):
+            store1(F32, y + 4 * j, np.float32(0.0))
+        store1(F32, y + width, peak)
+        store1(F32, y + width + 4, weight)
+    for first in range(0, n, TILE):
+        count = min(TILE, n - first)
+        p = _widened(form, values + first * head_dim * size, count * head_dim, tile)
+        for head in range(heads):
+            weights = scores + 4 * (head * n + first)
+            _add_mixed(p, weights, count, head_dim, out + head * stride)
 
 
 @compiled

@@ -11,6 +11,7 @@ import numpy as np
 
 from llama_edu.config import LlamaConfig
 from llama_edu.kernels import batch, decode, vectors
+from llama_edu.kernels.pieces import TILE
 from llama_edu.quantize import Quantized
 from llama_edu.weights import LayerWeights, Weights
 
@@ -126,9 +127,8 @@ class Desk(_Workspace):
         }
         private = {
             "normed": config.hidden_size,
-            "turned": head_dim,
             "merged": heads * head_dim,
-            "scores": total_seq,
+            **_for_a_group(config, total_seq),
         }
         super().__init__(shared, private, threads)
         self.heads(config)
@@ -152,13 +152,20 @@ class BatchDesk(_Workspace):
             "gate": texts * config.intermediate_size,
             "up": texts * config.intermediate_size,
         }
-        private = {
-            "turned": config.head_dim,
-            "scores": total_seq,
-            "share": config.head_dim + 2,
-        }
+        private = _for_a_group(config, total_seq)
+        private["shares"] = config.num_attention_heads * (config.head_dim + 2)
         super().__init__(shared, private, threads)
         self.heads(config)
+
+
+def _for_a_group(config: LlamaConfig, total_seq: int) -> dict[str, int]:
+    """What a thread needs to attend with the heads of one KV group."""
+    n_groups = config.num_attention_heads // config.num_key_value_heads
+    return {
+        "turned": n_groups * config.head_dim,
+        "scores": n_groups * total_seq,
+        "tile": TILE * config.head_dim,
+    }
 
 
 def _in_lines(count: int) -> int:
