@@ -199,7 +199,7 @@ GEMM = Exercise(
             "reads_at_zero",
             _gemm_reads_at_zero,
             "when β is 0 and the buffer is read all the same: 0 · NaN is NaN",
-            "https://github.com/flashinfer-ai/flashinfer/issues/4724",
+            "https://github.com/codeplaysoftware/portBLAS/pull/237",
         ),
         Mutant(
             "swapped",
@@ -212,7 +212,7 @@ GEMM = Exercise(
             "not_turned",
             _gemm_not_turned,
             "when B is reshaped, not transposed: the shape fits, the rows are cut to pieces",
-            "https://github.com/zhouhaoyi/Informer2020/issues/59",
+            "https://github.com/rish-16/tokenlearner-pytorch/issues/1",
         ),
         Mutant("returns", _gemm_returns, "when the result is returned and the buffer left alone"),
     ),
@@ -286,7 +286,6 @@ TELLING_CASE = Exercise(
             "equal_matrices",
             _telling_equal_matrices,
             "when A and B are equal and α and β are 1: the product is its own transpose",
-            "https://github.com/LearningInfiniTensor/learning-lm-rs/pull/2",
         ),
         Mutant(
             "ones",

@@ -140,7 +140,6 @@ NORM_ROWS = Exercise(
             "in_place",
             _norm_in_place,
             "when x is divided in place: the residual stream is still needed after the norm",
-            "https://github.com/sgl-project/sglang/pull/28005",
         ),
     ),
 )
@@ -310,7 +309,6 @@ GATED = Exercise(
             "swapped",
             _gated_swapped,
             "when gate and up change places: SiLU belongs to the gate alone",
-            "https://github.com/LearningInfiniTensor/learning-lm-rs/issues/5",
         ),
         Mutant("both", _gated_both, "when SiLU is applied to up as well"),
         Mutant("of_the_product", _gated_product, "when SiLU comes after the product"),
@@ -437,7 +435,6 @@ ADD_MLP = Exercise(
             "norm_on_stream",
             _add_mlp_norm_on_stream,
             "when the norm is written over x: what should be carried on is gone",
-            "https://github.com/sgl-project/sglang/pull/28005",
         ),
         Mutant("replaces", _add_mlp_replaces, "when x is replaced by the sub-layer's output"),
         Mutant(

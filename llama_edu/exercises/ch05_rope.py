@@ -381,7 +381,7 @@ SCALED_TURNS = Exercise(
             "not_scaled",
             _scaled_not,
             "when the config's rope_scaling is not read",
-            "https://github.com/unslothai/unsloth/pull/6197",
+            "https://github.com/Blaizzy/mlx-vlm/pull/1710",
         ),
         Mutant("linear", _scaled_linear, "when every pair is divided, also the fast ones"),
         Mutant(

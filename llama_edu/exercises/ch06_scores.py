@@ -82,7 +82,7 @@ GROUP_SCORES = Exercise(
             "scaled_by_width",
             _scores_by_width,
             "when the scores are divided by the root of the whole width, not of one head's",
-            "https://github.com/rasbt/LLMs-from-scratch/issues/60",
+            "https://github.com/Graylab/DL4Proteins-notebooks/issues/12",
         ),
         Mutant("scaled_twice", _scores_by_dim, "when the scores are divided by head_dim, not by √"),
         Mutant(

@@ -169,7 +169,7 @@ MASK_SCORES = Exercise(
             "multiplied",
             _mask_multiplied,
             "when scores are multiplied by the mask: a score of 0 is not a weight of 0",
-            "https://github.com/huggingface/transformers/issues/32598",
+            "https://github.com/huggingface/transformers/issues/542",
         ),
         Mutant(
             "zero_times_infinity",

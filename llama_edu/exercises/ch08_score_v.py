@@ -92,7 +92,7 @@ MIX_VALUES = Exercise(
             "stale_rows",
             _mix_stale,
             "when the last rows of the buffer are read: they hold what an earlier text left there",
-            "https://github.com/quantumaikr/quant.cpp/issues/53",
+            "https://github.com/quantumaikr/quant.cpp/pull/52",
         ),
         Mutant(
             "new_only", _mix_new_only, "when only the new tokens' values are mixed, not the past"

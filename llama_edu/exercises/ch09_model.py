@@ -236,7 +236,7 @@ BOTH_ENDS = Exercise(
             "always_tied",
             _ends_always_tied,
             "when the head is always tied, and one that was trained apart is dropped",
-            "https://github.com/deepspeedai/DeepSpeed/pull/4088",
+            "https://github.com/NVIDIA-NeMo/Automodel/issues/2941",
         ),
         Mutant(
             "one_name_only",
@@ -409,7 +409,6 @@ FIRST_GAP = Exercise(
             "blind_to_nan",
             _first_blind_to_nan,
             "when NaN passes: every comparison with it is False, `>` as well",
-            "https://github.com/linkedin/Liger-Kernel/issues/259",
         ),
         Mutant("signed", _first_signed, "when the difference keeps its sign, and too small passes"),
         Mutant(

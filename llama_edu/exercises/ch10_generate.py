@@ -120,7 +120,7 @@ DECODE_LOOP = Exercise(
             "prompt_end_twice",
             _decode_prompt_twice,
             "when the last prompt token is fed a second time after the prefill",
-            "https://github.com/skyzh/tiny-llm/issues/46",
+            "https://github.com/skyzh/tiny-llm/pull/46",
         ),
     ),
 )
@@ -222,7 +222,7 @@ REUSE_PREFIX = Exercise(
             "stale_rows",
             _reuse_stale,
             "when the cache is not truncated: the old prompt's rows stay in the past",
-            "https://github.com/quantumaikr/quant.cpp/issues/53",
+            "https://github.com/quantumaikr/quant.cpp/pull/52",
         ),
         Mutant(
             "counts_equal_tokens",

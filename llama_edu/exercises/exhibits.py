@@ -192,7 +192,8 @@ EXHIBITS: dict[str, Exhibit] = {
     "gate_and_up": _exhibit(
         "gate and up swapped",
         ("h = silu(gate) * up", "h = silu(up) * gate"),
-        "LearningInfiniTensor/learning-lm-rs/issues/5",
+        "LearningInfiniTensor/learning-lm-rs/blob/"
+        "12af8ba31322b12da8a5ae5aec68abfa64662352/src/model.rs",
         (ch04_norm_mlp.GATED, "swapped"),
         _operator("swiglu"),
     ),
@@ -291,7 +292,7 @@ EXHIBITS: dict[str, Exhibit] = {
     "mask_multiplied": _exhibit(
         "the mask multiplied",
         ("scores = where(mask, scores, -inf)", "scores = scores * mask"),
-        "huggingface/transformers/issues/32598",
+        "huggingface/transformers/issues/542",
         (ch07_mask_softmax.MASK_SCORES, "multiplied"),
         _mask,
     ),
