@@ -20,7 +20,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).resolve().parent
-BYTES = {"f32": 2.0, "bf16": 1.0, "int8": 1.0625 / 2, "q8_0": 1.0625 / 2}  # of bfloat16's
+BYTES = {"f32": 2.0, "bf16": 1.0, "int8": 17 / 32, "q8_0": 17 / 32}  # of bfloat16's
 # Colours and markers that stay apart without colour: ours and the two peers.
 LOOKS = {
     "llama_edu/numpy": ("#d55e00", "o"),

@@ -81,6 +81,10 @@ ROWS = {
 }
 
 
+# Bytes of weights a token reads, over those of bfloat16.
+WEIGHTS = {"f32-numpy": 2.0, "f32": 2.0, "bf16": 1.0, "bf16-torch": 1.0, "int8": 17 / 32}
+
+
 def run(
     engine: str, ids: list[int], new_tokens: int, directory: Path, args: argparse.Namespace
 ) -> dict[str, Any]:
@@ -143,7 +147,7 @@ def side(figures: list[dict[str, Any]], figure: str) -> str:
     return f"{middle:.1f}/s" if figure == "tokens_per_s" else f"{1e3 * middle:.0f} ms"
 
 
-def print_row(row: Row, rounds: list[dict[str, Any]]) -> None:
+def print_row(row: Row, rounds: list[dict[str, Any]], note: str = "") -> None:
     """One line: what either side reached, the median ratio, its range, and the target."""
     ratios = sorted(r["ratio"] for r in rounds if "ratio" in r)
     label = f"{row.label:18} {row.ours:20} {row.peer:20}"
@@ -156,8 +160,17 @@ def print_row(row: Row, rounds: list[dict[str, Any]]) -> None:
     verdict = "reached" if middle >= row.target else "not reached"
     print(
         f"{label} {side(ours, row.figure):>9} {side(peer, row.figure):>9} "
-        f"{middle:5.2f} [{ratios[0]:.2f}–{ratios[-1]:.2f}]  {row.target} {verdict}"
+        f"{middle:5.2f} [{ratios[0]:.2f}–{ratios[-1]:.2f}]  {row.target} {verdict}{note}"
     )
+
+
+def most(name: str, results: dict[str, list[dict[str, Any]]], nbytes: int) -> str:
+    """The best ratio that memory allows a decode row: the wall over what the peer reached."""
+    if name not in WEIGHTS or "wall" not in results:
+        return ""
+    bandwidth = statistics.median(r["peer"]["bytes_per_s"] for r in results["wall"])
+    rate = statistics.median(r["peer"]["tokens_per_s"] for r in results[name])
+    return f"   memory allows {bandwidth / (WEIGHTS[name] * nbytes) / rate:.2f}"
 
 
 def machine(threads: int, results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -203,7 +216,7 @@ def main() -> None:
     print(f"{args.model}, {layers} layers, {args.rounds} rounds")
     print(json.dumps(where))
     for name, rounds in results.items():
-        print_row(ROWS[name], rounds)
+        print_row(ROWS[name], rounds, most(name, results, args.nbytes))
     if args.json:
         record = {"model": args.model, "nbytes_bf16": args.nbytes, **where, "rows": results}
         args.json.write_text(json.dumps(record, indent=1) + "\n")

@@ -35,6 +35,13 @@ def test_every_target_has_its_row():
     assert {row.target for row in table.ROWS.values()} >= {2.5, 1.2, 1.4, 5, 0.7, 1.0, 6, 0.8}
 
 
+def test_a_row_says_what_memory_allows():
+    results = {"bf16": [a_round(1.1)], "wall": [{"peer": {"bytes_per_s": 30e9}}]}
+    assert table.most("bf16", results, 1_000_000_000) == "   memory allows 1.50"
+    assert table.most("story", results, 1_000_000_000) == ""
+    assert table.most("bf16", {"bf16": [a_round(1.1)]}, 1_000_000_000) == ""
+
+
 @pytest.mark.parametrize("figure", ["tokens_per_s", "sooner_s", "peak"])
 def test_a_figure_has_a_unit(figure):
     text = table.side([{figure: 0.25, "peak_bytes": 435e6}], figure)

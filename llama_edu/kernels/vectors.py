@@ -154,7 +154,7 @@ def _instruction(result, *arguments):
             lambda typing, a: build(a),
             lambda typing, a, b: build(a, b),
             lambda typing, a, b, c: build(a, b, c),
-            None,  # no instruction takes four
+            lambda typing, a, b, c, d: build(a, b, c, d),
             lambda typing, a, b, c, d, e: build(a, b, c, d, e),
         )
         typer = by_count[len(arguments)]
