@@ -212,6 +212,18 @@ def test_attention_looks_at_no_later_position():
     assert np.max(np.abs(after[:, :, 3:] - before[:, :, 3:])) > 1
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_a_prompt_that_attends_in_parts_gives_the_same(precision, monkeypatch):
+    monkeypatch.setattr("llama_edu.kernels.engine.QUERIES", 4)
+    plain, fast = models(WIDE, precision)
+    assert_same(fast.forward(IDS), plain.forward(IDS), TOLERANCE[precision])
+    caches = [model.new_cache() for model in (plain, fast)]
+    for model, cache in zip((plain, fast), caches, strict=True):
+        model.forward(IDS[:6], cache)
+    want, got = (m.forward(IDS[6:], c) for m, c in zip((plain, fast), caches, strict=True))
+    assert_same(got, want, TOLERANCE[precision])
+
+
 def test_large_scores_do_not_overflow():
     rng = np.random.default_rng(2)
     q, k, v = 1e3 * random(rng, 1, 1, 4, 16), 1e3 * random(rng, 1, 4, 16), random(rng, 1, 4, 16)

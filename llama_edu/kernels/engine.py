@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 WIDENED_NBYTES = 2 * 1024 * 1024  # of rows widened for BLAS at a time
+QUERIES = 128  # of a prompt that attend at a time; later ones see more
 SMALL_NBYTES = 8 * 1024 * 1024  # weights that one thread reads sooner than two agree to share
 PATIENCE_S = 1.5  # compiling takes longer than this, loading what was compiled does not
 
@@ -212,22 +213,34 @@ class Engine:
         k: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
         v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
     ) -> Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
-        """Causal attention: two BLAS products per KV group, and one pass of softmax between."""
+        """Causal attention, some queries at a time, so that few meet keys they must not see."""
+        past = k.shape[1] - q.shape[2]
+        k, v = to_float32(k), to_float32(v)
+        mixed = np.empty(q.shape, dtype=np.float32)
+        for start in range(0, q.shape[2], QUERIES):
+            rows = slice(start, start + QUERIES)
+            seen = past + min(rows.stop, q.shape[2])
+            mixed[:, :, rows] = self._attend(q[:, :, rows], k[:, :seen], v[:, :seen])
+        return mixed
+
+    def _attend(
+        self,
+        q: Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"],
+        k: Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
+        v: Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
+    ) -> Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
+        """Two BLAS products per KV group, and one pass of softmax between."""
         n_kv_heads, n_groups, seq, head_dim = q.shape
         total_seq = k.shape[1]
         stacked = q.reshape(n_kv_heads, n_groups * seq, head_dim)
-        scores = np.matmul(stacked, to_float32(k).transpose(0, 2, 1))
+        scores = np.matmul(stacked, k.transpose(0, 2, 1))
         rows = n_kv_heads * n_groups * seq
+        scale = head_dim**-0.5
         with self._announced("softmax"):
             self.team.run(
-                prefill.causal_softmax,
-                scores.ctypes.data,
-                rows,
-                seq,
-                total_seq - seq,
-                head_dim**-0.5,
+                prefill.causal_softmax, scores.ctypes.data, rows, seq, total_seq - seq, scale
             )
-        return np.matmul(scores, to_float32(v)).reshape(q.shape)
+        return np.matmul(scores, v).reshape(q.shape)
 
     @contextlib.contextmanager
     def _announced(self, name: str) -> Iterator[None]:
