@@ -2,7 +2,7 @@
 
     python benchmarks/record.py smollm2-135m-instruct --gguf FOLDER --to benchmarks/results
 
-Runs `table.py`, `budget.py` and `scaling.py` one after another, which takes about half an hour on
+Runs `table.py`, `budget.py` and `scaling.py` one after another, which takes a quarter of an hour on
 an otherwise idle machine, and writes what they print as text, what they measured as JSON, and
 three pictures: tokens per second against the roofline, error against bytes, and time per token
 against context length. Other arguments go to `table.py`. With `--draw-only` the pictures are drawn
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 HERE = Path(__file__).resolve().parent
 BYTES = {"f32": 2.0, "bf16": 1.0, "int8": 17 / 32, "q8_0": 17 / 32}  # of bfloat16's
@@ -71,10 +72,9 @@ def draw_roofline(record: dict[str, Any], path: Path) -> None:
     ax.plot([s / 1e6 for s in sizes], roof, color="black", lw=1.2)
     ax.annotate(
         f"memory, {bandwidth / 1e9:.0f} GB/s",
-        (sizes[1] / 1e6, roof[1]),
+        (sizes[0] / 1e6, roof[0]),
         textcoords="offset points",
-        xytext=(-4, 14),
-        ha="right",
+        xytext=(18, 0),
     )
     seen = set()
     for engine, rate in rates(record).items():
@@ -84,11 +84,17 @@ def draw_roofline(record: dict[str, Any], path: Path) -> None:
         seen.add(family)
         at = nbytes * BYTES[kind] / 1e6
         ax.plot(at, rate, marker, color=colour, ms=7, label=label, ls="none")
-        ax.annotate(kind, (at, rate), textcoords="offset points", xytext=(7, -3), fontsize=8)
+        # Two of our own and a peer may lie close together; the axis names the format as well.
+        side = (7, -3) if family != "llama.cpp" else (-7, -3)
+        align = "left" if side[0] > 0 else "right"
+        offset = {"textcoords": "offset points", "xytext": side, "ha": align, "fontsize": 8}
+        ax.annotate(kind, (at, rate), **offset)
     ax.set(xscale="log", yscale="log", xlabel="MB of weights read per token", ylabel="tokens/s")
     ticks = [nbytes * share / 1e6 for share in sorted(set(BYTES.values()))]
     ax.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
-    ax.set_xticks([], minor=True)
+    ax.set_yticks([20, 50, 100, 200], ["20", "50", "100", "200"])
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_locator(NullLocator())
     ax.set_title(f"{record['model']}: decode under the roof of the memory")
     ax.legend(loc="lower left")
     figure.savefig(path, dpi=110)

@@ -22,9 +22,11 @@ except ImportError as problem:
 
 __all__ = ["ChatWidget", "chat_widget"]
 
+# ipywidgets sets every line as high as a button.
+LINES = '<div style="line-height:1.5"{}>{}</div>'
 BUBBLE = (
     "margin:.4em 0;padding:.4em .7em;border-radius:.6em;white-space:pre-wrap;max-width:85%;"
-    "width:fit-content;overflow-wrap:anywhere;"
+    "width:fit-content;overflow-wrap:anywhere;line-height:1.5;"
     "border:1px solid color-mix(in srgb,currentColor 25%,transparent)"
 )
 MINE = BUBBLE + ";margin-left:auto;background:color-mix(in srgb,currentColor 9%,transparent)"
@@ -46,14 +48,18 @@ class ChatWidget:
         self.transcript = ipywidgets.HTML()
         self.ledger = ipywidgets.HTML()
         self.status = ipywidgets.HTML()
-        self.message = ipywidgets.Textarea(
-            placeholder="Write a message", layout=ipywidgets.Layout(width="100%", height="4em")
-        )
+        # "auto" fills the row; 100 % and the margins are wider than it, and the edge is cut off.
+        wide = ipywidgets.Layout(width="auto", height="4em")
+        self.message = ipywidgets.Textarea(placeholder="Write a message", layout=wide)
         self.send = self._button("Send", self._send)
-        self.retry = self._button("Retry", self._retry)
-        self.undo = self._button("Undo", self._undo)
+        self.send.button_style = "primary"
         self.stop = self._button("Stop", lambda: self._stopping.set())
-        buttons = ipywidgets.HBox([self.send, self.stop, self.retry, self.undo])
+        self.retry = self._button("Retry", self._retry, "Make the last reply again")
+        self.undo = self._button("Undo", self._undo, "Take the last message back, to mend it")
+        buttons = ipywidgets.HBox(
+            [self.send, self.stop, self.retry, self.undo],
+            layout=ipywidgets.Layout(flex_flow="row wrap"),
+        )
         self.box = ipywidgets.VBox(
             [self.transcript, self.message, buttons, self.status, self.ledger]
         )
@@ -69,8 +75,9 @@ class ChatWidget:
         if self._thread is not None:
             self._thread.join()
 
-    def _button(self, name: str, act: Callable[[], None]) -> Any:
-        button = ipywidgets.Button(description=name)
+    def _button(self, name: str, act: Callable[[], None], hint: str = "") -> Any:
+        layout = ipywidgets.Layout(width="5em", height="auto", min_height="40px")
+        button = ipywidgets.Button(description=name, tooltip=hint or name, layout=layout)
 
         def clicked(_: Any) -> None:
             try:
@@ -83,6 +90,9 @@ class ChatWidget:
 
     def _send(self) -> None:
         text = self.message.value
+        if not text.strip():
+            self._tell("Write a message first.")
+            return
         pieces = self.session.send(text)
         self.message.value = ""  # only now: a message that was refused stays to be mended
         self._reply(self.session.turns, text, pieces)
@@ -92,7 +102,10 @@ class ChatWidget:
         self._reply(self.session.turns[:-1], self.session.turns[-1].user, pieces)
 
     def _undo(self) -> None:
+        taken = self.session.turns[-1].user
         self.session.rollback(len(self.session.turns) - 1)
+        if not self.message.value.strip():  # what is being written there is worth more
+            self.message.value = taken
         self._show()
 
     def _reply(self, kept: Sequence[Turn], text: str, pieces: Generator[str, None, None]) -> None:
@@ -129,13 +142,20 @@ class ChatWidget:
         self.transcript.value = _log(_said(turns))
         self.send.disabled, self.stop.disabled = False, True
         self.retry.disabled = self.undo.disabled = not turns
-        self._tell(problem or (turns[-1].ledger.in_words() if turns else ""))
+        self._tell(problem or (_account(turns[-1]) if turns else ""))
         # The oldest turns scroll out of the figure, not out of the conversation.
         shown = [turn.ledger for turn in turns[-MAX_TURNS:]]
-        self.ledger.value = turn_timeline(shown)._repr_html_() if shown else ""
+        picture = turn_timeline(shown)._repr_html_() if shown else ""
+        self.ledger.value = LINES.format("", picture) if shown else ""
 
     def _tell(self, text: str) -> None:
-        self.status.value = f'<span role="status">{escape(text)}</span>'
+        self.status.value = LINES.format(' role="status"', escape(text))
+
+
+def _account(turn: Turn) -> str:
+    """What a turn cost, and why its reply ended if the model did not end it."""
+    ends = {"done": "", "length": "; cut at its limit", "stopped": "; stopped"}
+    return turn.ledger.in_words() + ends[turn.end]
 
 
 def _said(turns: Sequence[Turn]) -> list[tuple[str, str]]:

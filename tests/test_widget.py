@@ -55,7 +55,7 @@ def test_the_ledger_is_the_figure_of_the_book(widget):
     say(widget, "the")
     say(widget, "cat")
     picture = turn_timeline([turn.ledger for turn in widget.session.turns])
-    assert widget.ledger.value == picture._repr_html_()
+    assert picture._repr_html_() in widget.ledger.value
 
 
 def test_what_is_said_is_text_and_no_html(widget):
@@ -73,6 +73,7 @@ def test_retry_and_undo(widget):
     assert widget.session.turns[1].ledger.computed == 1
     widget.undo.click()
     assert len(widget.session.turns) == 1
+    assert widget.message.value == "cat"  # to be mended
     widget.undo.click()
     assert widget.session.turns == ()
     assert widget.undo.disabled
@@ -91,6 +92,7 @@ def test_stop_ends_a_reply_and_keeps_its_beginning(widget):
         say(widget, "the")
     (turn,) = widget.session.turns
     assert turn.end == "stopped"
+    assert unescape(widget.status.value).endswith("; stopped</div>")
     assert len(turn.token_ids) < 6
     say(widget, "cat")  # and the next one is not stopped
     assert widget.session.turns[1].end == "length"
@@ -114,6 +116,25 @@ def test_a_refused_message_stays_to_be_mended(widget):
     assert "expected a conversation of at most" in unescape(widget.status.value)
     assert widget.message.value.startswith("word")
     assert widget.session.turns == ()
+
+
+def test_what_is_being_written_is_not_lost_to_undo(widget):
+    say(widget, "the")
+    widget.message.value = "half a"
+    widget.undo.click()
+    assert widget.message.value == "half a"
+
+
+def test_an_empty_message_is_not_sent(widget):
+    say(widget, " \n")
+    assert "Write a message first." in widget.status.value
+    assert widget.session.turns == ()
+
+
+def test_it_fits_into_a_narrow_cell(widget):
+    """A box as wide as its row, with margins, would be cut off; so would buttons in one line."""
+    assert widget.message.layout.width == "auto"
+    assert "wrap" in widget.box.children[2].layout.flex_flow
 
 
 def test_a_model_that_breaks_is_told_and_not_hidden(widget):

@@ -49,6 +49,9 @@ class Policy:
     api_key: str | None = None
     max_body_nbytes: int = 256 * 1024
     body_seconds: float = 20.0
+    head_seconds: float = 10.0
+    """How long a connection may be open without the whole head of a request."""
+    max_connections: int = 512
 
     def knows_host(self, header: str) -> bool:
         """Whether a Host header means this server.

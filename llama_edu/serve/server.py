@@ -9,6 +9,7 @@ import uvicorn
 
 from llama_edu.errors import ServeError
 from llama_edu.serve.app import create_app
+from llama_edu.serve.connection import bounded_protocol
 from llama_edu.serve.guard import Policy
 from llama_edu.serve.served import Serving
 
@@ -25,6 +26,7 @@ class Server(uvicorn.Server):
     def __init__(self, serving: Serving, policy: Policy, grace: float) -> None:
         config = uvicorn.Config(
             create_app(serving, policy),
+            http=bounded_protocol(policy),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -212,6 +212,41 @@ def test_a_reload_keeps_the_conversation_and_a_new_chat_does_not_lose_it(opened:
     expect(page.locator("#chats li")).to_have_count(0)
 
 
+def test_a_deleted_chat_can_be_had_back(opened: Opened) -> None:
+    page = opened("chat").page
+    say(page, "Hello!")
+    replied(page, 2)
+    page.get_by_role("button", name="Delete: Hello!").click()
+    expect(page.locator("#turns > li")).to_have_count(0)
+    page.get_by_role("button", name="Undo delete").click()
+    expect(page.locator("#turns > li")).to_have_count(2)
+    expect(page.locator("#chats li")).to_have_count(1)
+    expect(page.locator("#undelete")).to_be_hidden()
+
+
+def test_the_keyboard_never_loses_its_place(opened: Opened) -> None:
+    page = opened("chat").page
+    send, message = page.locator("#say button[name=send]"), page.locator("#say textarea").first
+    message.fill("Hello!")
+    send.press("Enter")
+    replied(page, 2)
+    expect(send).to_be_focused()
+    page.get_by_role("button", name="Retry").press("Enter")
+    replied(page, 2)
+    expect(send).to_be_focused()
+    page.get_by_role("button", name="Edit").press("Enter")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Edit")).to_be_focused()
+    page.get_by_role("button", name="New chat").press("Enter")
+    expect(message).to_be_focused()
+    page.goto(page.url.replace("#chat", "#story"))
+    page.reload()
+    page.locator("input[name=max_tokens]").fill("4")
+    page.get_by_role("button", name="Continue").press("Enter")
+    expect(page.locator("#story-note")).to_contain_text("new ones")
+    expect(page.get_by_role("button", name="Continue")).to_be_focused()
+
+
 def test_a_chat_deleted_while_it_grows_stays_deleted(opened: Opened, slowly: None) -> None:
     page = opened("chat").page
     say(page, "Hello! Tell me a story.")
@@ -325,6 +360,13 @@ def test_the_page_fits_and_can_be_read(
           .map(e => e.outerHTML)"""
     )
     assert unnamed == []
+    small = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, textarea, summary")]
+          .filter(e => e.checkVisibility())
+          .filter(e => [e.offsetWidth, e.offsetHeight].some(side => side < 40))
+          .map(e => e.outerHTML)"""
+    )
+    assert width > 390 or small == [], "a finger needs 40 pixels"
 
 
 def test_the_page_may_run_nothing_but_its_own_scripts(opened: Opened, server: Server) -> None:

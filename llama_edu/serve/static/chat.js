@@ -2,9 +2,12 @@
 // The server remembers nothing of it but keys and values, which the strip under a reply shows.
 
 import { stream } from "./api.js";
-import { byId, el, fillModels, showValues, speak } from "./dom.js";
+import { byId, el, fillModels, handOver, showValues, speak } from "./dom.js";
 import { render } from "./markdown.js";
 import * as store from "./store.js";
+
+const WIDE = matchMedia("(min-width: 52rem)"); // as in style.css
+const LEAST_SECONDS = 0.03; // shorter replies show no speed
 
 export class Chat {
   #form = byId("say");
@@ -13,9 +16,12 @@ export class Chat {
   #chat = store.current() ?? store.newChat();
   #abort = null;
   #canChat = false;
+  #deleted = null; // the conversation that can still be had back
+  #chats;
 
   constructor(section, trouble) {
     this.#trouble = trouble;
+    this.#chats = section.querySelector(".chats");
     showValues(this.#form);
     const { message, system, stop } = this.#form.elements;
     this.#form.addEventListener("submit", (event) => {
@@ -24,14 +30,19 @@ export class Chat {
     });
     message.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      if (matchMedia("(pointer: coarse)").matches) return; // no Shift there: Enter begins a line
       event.preventDefault();
       this.#say(message.value);
     });
     section.addEventListener("keydown", (event) => event.key === "Escape" && this.#abort?.abort());
     stop.addEventListener("click", () => this.#abort?.abort());
     system.addEventListener("input", () => this.#changed(() => (this.#chat.system = system.value)));
-    byId("new-chat").addEventListener("click", () => this.#open(store.newChat()));
-    section.querySelector(".chats").open = matchMedia("(min-width: 52rem)").matches;
+    byId("new-chat").addEventListener("click", () => {
+      this.#choose(store.newChat());
+      message.focus();
+    });
+    byId("undelete").addEventListener("click", () => this.#undelete());
+    this.#chats.open = WIDE.matches;
     store.onChange((id) => this.#changedElsewhere(id));
     this.#open(this.#chat);
   }
@@ -53,6 +64,14 @@ export class Chat {
     this.#form.elements.system.value = chat.system;
     this.#draw();
     this.#list();
+  }
+
+  /** Open a conversation from the list, which makes room for it on a phone. */
+  #choose(chat) {
+    this.#open(chat);
+    if (WIDE.matches) return;
+    this.#chats.open = false;
+    this.#chats.querySelector("summary").focus();
   }
 
   #draw() {
@@ -85,18 +104,32 @@ export class Chat {
         {},
         el(
           "button",
-          { "aria-current": chat.id === this.#chat.id ? "true" : null, onclick: () => this.#open(chat) },
+          { "aria-current": chat.id === this.#chat.id ? "true" : null, onclick: () => this.#choose(chat) },
           store.title(chat),
         ),
         el("button", { "aria-label": `Delete: ${store.title(chat)}`, onclick: () => this.#delete(chat) }, "×"),
       );
-    byId("chats").replaceChildren(...store.all().map(item));
+    const list = byId("chats");
+    const held = list.contains(document.activeElement);
+    list.replaceChildren(...store.all().map(item));
+    if (held) (list.querySelector("[aria-current]") ?? byId("new-chat")).focus();
+    byId("undelete").hidden = !this.#deleted;
   }
 
   #delete(chat) {
     store.remove(chat.id);
+    this.#deleted = chat;
+    speak(`Deleted: ${store.title(chat)}`);
     if (chat.id === this.#chat.id) this.#open(store.newChat());
     else this.#list();
+  }
+
+  #undelete() {
+    const chat = this.#deleted;
+    this.#deleted = null;
+    byId("new-chat").focus(); // the button that was pressed goes away
+    this.#open(chat);
+    this.#changed(() => {});
   }
 
   #changed(change) {
@@ -130,6 +163,7 @@ export class Chat {
       if (this.#chat.turns.at(-1).role === "assistant") this.#chat.turns.pop();
     });
     this.#reply();
+    this.#form.elements.stop.focus({ preventScroll: true }); // Retry is gone
   }
 
   /** Put a message in a box to write in; what came after it goes when it is sent. */
@@ -141,7 +175,11 @@ export class Chat {
       if (!box.value.trim() || this.#abort) return;
       this.#changed(() => this.#chat.turns.splice(i, Infinity, { role: "user", content: box.value }));
       this.#reply();
-      this.#form.elements.message.focus();
+      this.#form.elements.message.focus({ preventScroll: true });
+    };
+    const leave = () => {
+      this.#draw();
+      this.#turns.children[i].querySelector(".tools button").focus();
     };
     const form = el(
       "form",
@@ -151,10 +189,11 @@ export class Chat {
           event.preventDefault();
           send();
         },
+        onkeydown: (event) => event.key === "Escape" && leave(),
       },
       box,
       el("p", { class: "actions" }, el("button", { class: "main" }, "Send again"),
-        el("button", { type: "button", onclick: () => this.#draw() }, "Leave it")),
+        el("button", { type: "button", onclick: leave }, "Cancel")),
     );
     const turn = this.#turns.children[i];
     turn.querySelector(".said").replaceWith(form);
@@ -170,6 +209,8 @@ export class Chat {
     const clock = { sent: performance.now() };
     this.#abort = new AbortController();
     this.#busy(true);
+    this.#follow();
+    speak("The model writes.");
     try {
       for await (const chunk of stream("/v1/chat/completions", body, this.#abort.signal)) {
         this.#take(chat, turn, chunk, clock);
@@ -211,9 +252,19 @@ export class Chat {
   #drawLast(turn) {
     const index = this.#chat.turns.length - 1;
     const node = this.#turn(turn, index);
+    const follows = this.#follows();
     if (this.#turns.children.length > index) this.#turns.lastChild.replaceWith(node);
     else this.#turns.append(node);
-    node.scrollIntoView({ block: "nearest" });
+    if (follows) this.#follow();
+  }
+
+  /** Whether the reader is at the end; whoever has scrolled up to read is left there. */
+  #follows() {
+    return this.#form.querySelector(".actions").getBoundingClientRect().top <= innerHeight;
+  }
+
+  #follow() {
+    this.#form.querySelector(".actions").scrollIntoView({ block: "nearest" });
   }
 
   #finish(chat, turn) {
@@ -222,15 +273,18 @@ export class Chat {
       this.#list();
       return;
     }
+    const follows = this.#follows();
     this.#changed(() => {});
     this.#draw();
+    if (follows) this.#follow();
     speak(turn.content ? `Model: ${turn.content}` : "No reply.");
   }
 
   #busy(busy) {
     const { send, stop } = this.#form.elements;
-    send.disabled = busy || !this.#canChat;
-    stop.disabled = !busy;
+    if (busy) handOver(send, stop);
+    else handOver(stop, send);
+    if (!this.#canChat) send.disabled = true;
     this.#turns.setAttribute("aria-busy", busy);
   }
 }
@@ -244,8 +298,9 @@ function counts(usage, clock) {
     computed: usage.prompt_tokens - reused,
     generated,
     first: clock.first === undefined ? null : (clock.first - clock.sent) / 1000,
-    // The first new token comes out of the prompt's pass; each later one took a step.
-    rate: generated > 1 && seconds > 0 ? (generated - 1) / seconds : null,
+    // The first new token comes out of the prompt's pass; each later one took a step. Within a few
+    // milliseconds pieces arrive in one go, which says nothing about the model.
+    rate: generated > 1 && seconds >= LEAST_SECONDS ? (generated - 1) / seconds : null,
   };
 }
 
@@ -263,7 +318,7 @@ function strip(turn) {
   const times = [
     first === null ? null : `first token ${first.toFixed(2)} s`,
     rate === null ? null : `${rate.toFixed(0)} tokens/s`,
-    turn.end === "length" ? "ended by length" : null,
+    turn.end === "length" ? "cut at its limit" : null,
   ];
   return el(
     "div",

@@ -16,14 +16,27 @@ export const byId = (id) => document.getElementById(id);
 
 /** Say something to those who listen instead of looking. */
 export function speak(text) {
-  byId("spoken").textContent = text;
+  const spoken = byId("spoken");
+  // The same words again are no change, and would not be heard.
+  spoken.textContent = spoken.textContent === text ? `${text}\u00a0` : text;
+}
+
+/** Let one button be pressed in place of another; the focus goes along, or it would be lost. */
+export function handOver(from, to) {
+  const held = document.activeElement === from;
+  to.disabled = false;
+  if (held) to.focus();
+  from.disabled = true;
 }
 
 /** Keep what a slider shows beside it up to date. */
 export function showValues(form) {
   for (const output of form.querySelectorAll("output")) {
     const input = form.elements[output.name.replace("_shown", "")];
-    const show = () => (output.value = input.name === "top_k" && +input.value === 0 ? "all" : input.value);
+    const show = () => {
+      output.value = input.name === "top_k" && +input.value === 0 ? "all" : input.value;
+      input.setAttribute("aria-valuetext", output.value);
+    };
     input.addEventListener("input", show);
     show();
   }

@@ -43,7 +43,8 @@ class Trouble {
     if (!this.#watching) this.#say("");
   }
 
-  #say(text) {
+  #say(text, isGood = false) {
+    byId("trouble").classList.toggle("good", isGood);
     byId("trouble").hidden = !text;
     byId("trouble").textContent = text;
   }
@@ -54,7 +55,7 @@ class Trouble {
     this.#say("The server cannot be reached. Your conversations are safe in this browser; asking again …");
     while (!(await isReady())) await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
     this.#watching = false;
-    this.#say("The server is back.");
+    this.#say("The server is back.", true);
     await start();
   }
 }

@@ -1,7 +1,7 @@
 // The Story tab: a text goes on, and every token shows how likely the model held it.
 
 import { stream } from "./api.js";
-import { byId, el, fillModels, showValues, speak } from "./dom.js";
+import { byId, el, fillModels, handOver, showValues, speak } from "./dom.js";
 
 // Where one colour ends and the next begins. Probabilities are the model's own, before temperature.
 const STEPS = [0.02, 0.1, 0.3, 0.6, 0.9];
@@ -34,10 +34,14 @@ export class Story {
     this.#text.addEventListener("focusin", (event) => this.#showCard(event.target));
     this.#text.addEventListener("keydown", (event) => this.#walk(event));
     this.#card.addEventListener("keydown", (event) => this.#leaveCard(event));
-    section.querySelector("figure").addEventListener("mouseleave", (event) => {
-      if (!this.#card.contains(event.relatedTarget)) this.#card.hidden = true;
-    });
-    this.#card.addEventListener("mouseleave", () => (this.#card.hidden = true));
+    // A mouse closes the card by going elsewhere; a finger, and the keyboard, by what comes next.
+    for (const area of [section.querySelector("figure"), this.#card]) {
+      area.addEventListener("pointerleave", (event) => {
+        if (event.pointerType === "mouse") this.#closeUnlessAt(event.relatedTarget);
+      });
+    }
+    section.addEventListener("focusout", (event) => event.relatedTarget && this.#closeUnlessAt(event.relatedTarget));
+    document.addEventListener("pointerdown", (event) => this.#closeUnlessAt(event.target));
     byId("legend").append(...legend());
   }
 
@@ -151,7 +155,14 @@ export class Story {
     const at = span.getBoundingClientRect();
     const room = document.documentElement.clientWidth - this.#card.offsetWidth - 8;
     this.#card.style.left = `${Math.max(8, Math.min(at.left, room)) + scrollX}px`;
-    this.#card.style.top = `${at.bottom + scrollY + 2}px`;
+    // Below the token, or above it where there is room only there.
+    const height = this.#card.offsetHeight + 2;
+    const above = at.bottom + height > innerHeight && at.top > height;
+    this.#card.style.top = `${(above ? at.top - height : at.bottom + 2) + scrollY}px`;
+  }
+
+  #closeUnlessAt(target) {
+    if (!this.#card.contains(target) && !this.#text.contains(target)) this.#card.hidden = true;
   }
 
   #row(index, text, p, chosen) {
@@ -205,8 +216,9 @@ export class Story {
   }
 
   #busy(busy) {
-    this.#form.elements.go.disabled = busy;
-    this.#form.elements.stop.disabled = !busy;
+    const { go, stop } = this.#form.elements;
+    if (busy) handOver(go, stop);
+    else handOver(stop, go);
     this.#text.setAttribute("aria-busy", busy);
     if (busy) byId("story-note").textContent = "";
   }

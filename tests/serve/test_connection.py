@@ -1,0 +1,90 @@
+"""Connections that ask nothing: they are ended, and there are never too many of them."""
+
+import contextlib
+import socket
+import time
+
+import httpx
+import pytest
+from tiny_served import write_tiny
+
+from llama_edu.serve.guard import Policy
+from llama_edu.serve.served import Serving, load
+from llama_edu.serve.server import running
+
+POLICY = Policy(head_seconds=1.0, max_connections=3)
+PATIENCE_S = 120.0
+HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+BODY = b'{"model": "tiny", "prompt": "x", "max_tokens": 2}'
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    name = write_tiny(tmp_path_factory.mktemp("models") / "tiny")
+    with running(Serving(load([str(name)])), POLICY) as url:
+        yield url
+
+
+@pytest.fixture
+def connect(url):
+    """Opens a connection; all are closed in the end."""
+    host, port = url.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as opened:
+        yield lambda: opened.enter_context(
+            socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+        )
+
+
+def rest(connection):
+    """All that comes until the other side closes."""
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        while block := connection.recv(65536):
+            answer += block
+    return answer
+
+
+def drip(connection):
+    """Send a head without end, a byte at a time; return when nobody listens any more."""
+    end = time.monotonic() + PATIENCE_S
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        while time.monotonic() < end:
+            connection.sendall(b"x")
+            time.sleep(0.1)
+        pytest.fail("the connection is still open")
+
+
+def test_a_connection_that_asks_nothing_is_ended(connect):
+    assert rest(connect()) == b""
+
+
+def test_a_head_that_comes_byte_by_byte_is_not_waited_for(connect):
+    connection = connect()
+    connection.sendall(HEAD)
+    drip(connection)
+
+
+def test_neither_is_a_second_one_on_the_same_connection(connect):
+    connection = connect()
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    drip(connection)
+
+
+def test_a_whole_head_ends_the_wait(connect):
+    connection = connect()
+    connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+    time.sleep(2 * POLICY.head_seconds)  # the body has a time of its own
+    connection.sendall(BODY)
+    assert rest(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_one_connection_too_many_is_refused_until_another_ends(connect, url):
+    asking = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    held = [connect() for _ in range(POLICY.max_connections)]
+    for connection in held:
+        connection.sendall(asking)
+    assert rest(connect()) == b""
+    for connection in held:
+        assert rest(connection) == b""  # their time is up
+    assert httpx.get(f"{url}/healthz", trust_env=False, timeout=PATIENCE_S).status_code == 200
