@@ -39,8 +39,17 @@ TOTAL_SEQ = PAST + SEQ
 
 Run = Callable[..., Iterator[list[str]]]
 
-rust = pytest.mark.skipif(not shutil.which("rustc", path=WHERE), reason="needs rustc")
-cpp = pytest.mark.skipif(not shutil.which("g++", path=WHERE), reason="needs g++")
+
+def works(compiler: str) -> bool:
+    """Is it there, and does it run? `rustc` may be a stub of rustup that has nothing to start."""
+    path = shutil.which(compiler, path=WHERE)
+    if path is None:
+        return False
+    return subprocess.run([path, "--version"], capture_output=True).returncode == 0
+
+
+rust = pytest.mark.skipif(not works("rustc"), reason="needs rustc")
+cpp = pytest.mark.skipif(not works("g++"), reason="needs g++")
 
 
 def listing(chapter: str) -> str:
