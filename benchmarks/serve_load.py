@@ -52,6 +52,7 @@ class Run:
     texts: dict[str, str]
     rng: random.Random
     killed: bool = False
+    life: int = 0  # of the server: a slow reader may notice a kill seconds after the restart
     seen: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     wrong: list[str] = field(default_factory=list)
     first_s: list[float] = field(default_factory=list)
@@ -192,11 +193,11 @@ async def client(run: Run, until: float) -> None:
     names = list(DEEDS)
     weights = [weight for weight, _ in DEEDS.values()]
     while time.monotonic() < until:
-        name = run.rng.choices(names, weights)[0]
+        name, life = run.rng.choices(names, weights)[0], run.life
         try:
             outcome = await DEEDS[name][1](run, name)
         except GONE as problem:
-            if run.killed:
+            if run.killed or run.life != life:
                 run.seen[name]["lost at the kill"] += 1
                 await asyncio.sleep(0.5)
             else:
@@ -247,7 +248,7 @@ async def load(args: argparse.Namespace) -> tuple[Run, list[Life], Answer]:
         until = time.monotonic() + args.seconds
         clients = [asyncio.create_task(client(run, until)) for _ in range(args.clients)]
         lives = [await live(server, args.seconds / 2)]
-        run.killed = True
+        run.killed, run.life = True, run.life + 1
         server.kill()
         server = await asyncio.to_thread(start, args, run.port)
         await asyncio.sleep(1.0)  # for those whom the kill has cut off
