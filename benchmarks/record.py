@@ -19,9 +19,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from table import BYTES, DECODE, ROWS
 
 HERE = Path(__file__).resolve().parent
-BYTES = {"f32": 2.0, "bf16": 1.0, "int8": 17 / 32, "q8_0": 17 / 32}  # of bfloat16's
 # Colours and markers that stay apart without colour: ours and the two peers.
 LOOKS = {
     "llama_edu/numpy": ("#d55e00", "o"),
@@ -29,7 +29,6 @@ LOOKS = {
     "transformers": ("#555555", "^"),
     "llama.cpp": ("#009e73", "D"),
 }
-PAST = "past"
 
 
 def measure(script: str, folder: Path, name: str, *arguments: str) -> None:
@@ -44,21 +43,12 @@ def measure(script: str, folder: Path, name: str, *arguments: str) -> None:
 def rates(record: dict[str, Any]) -> dict[str, float]:
     """Engine -> median tokens per second after the short prompt."""
     found: dict[str, list[float]] = {}
-    for name in ("f32-numpy", "f32", "bf16", "bf16-torch", "int8"):
-        engines = PAIRS[name]
+    for name in DECODE:
+        engines = ROWS[name].ours, ROWS[name].peer
         for one in record["rows"].get(name, []):
             for key, engine in zip(("ours", "peer"), engines, strict=True):
                 found.setdefault(engine, []).append(one[key]["tokens_per_s"])
     return {engine: statistics.median(values) for engine, values in found.items()}
-
-
-PAIRS = {
-    "f32-numpy": ("llama_edu/numpy/f32", "transformers/f32"),
-    "f32": ("llama_edu/numba/f32", "llama.cpp/f32"),
-    "bf16": ("llama_edu/numba/bf16", "llama.cpp/bf16"),
-    "bf16-torch": ("llama_edu/numba/bf16", "transformers/bf16"),
-    "int8": ("llama_edu/numba/int8", "llama.cpp/q8_0"),
-}
 
 
 def draw_roofline(record: dict[str, Any], path: Path) -> None:
@@ -121,7 +111,7 @@ def draw_context(record: dict[str, Any], path: Path) -> None:
     """Milliseconds per token against the positions before it."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     ax = figure.subplots()
-    ax.plot(*zip(*record[PAST], strict=True), "o-", color=LOOKS["llama_edu/numpy"][0])
+    ax.plot(*zip(*record["past"], strict=True), "o-", color=LOOKS["llama_edu/numpy"][0])
     ax.set(xlabel="positions in the cache", ylabel="ms per token", ylim=(0, None))
     ax.set_title("Time per token against context length (random model, 8 layers of 512)")
     figure.savefig(path, dpi=110)

@@ -81,8 +81,9 @@ ROWS = {
 }
 
 
-# Bytes of weights a token reads, over those of bfloat16.
-WEIGHTS = {"f32-numpy": 2.0, "f32": 2.0, "bf16": 1.0, "bf16-torch": 1.0, "int8": 17 / 32}
+# Bytes of the weights in each format, over those in bfloat16, and the rows that compare decoding.
+BYTES = {"f32": 2.0, "bf16": 1.0, "int8": 17 / 32, "q8_0": 17 / 32}
+DECODE = ("f32-numpy", "f32", "bf16", "bf16-torch", "int8")
 
 
 def run(
@@ -138,9 +139,10 @@ def one_round(row: Row, args: argparse.Namespace) -> dict[str, Any]:
 
 def side(figures: list[dict[str, Any]], figure: str) -> str:
     """The median of one engine's figure over the rounds, with its unit."""
-    if not figures or "bytes_per_s" in figures[0]:
-        gb = statistics.median(f["bytes_per_s"] for f in figures) / 1e9 if figures else 0
-        return f"{gb:.1f} GB/s" if figures else ""
+    if not figures:
+        return ""
+    if "bytes_per_s" in figures[0]:
+        return f"{statistics.median(f['bytes_per_s'] for f in figures) / 1e9:.1f} GB/s"
     if figure == "peak":
         return f"{statistics.median(f['peak_bytes'] for f in figures) / 1e6:.0f} MB"
     middle = statistics.median(f[figure] for f in figures)
@@ -166,11 +168,12 @@ def print_row(row: Row, rounds: list[dict[str, Any]], note: str = "") -> None:
 
 def most(name: str, results: dict[str, list[dict[str, Any]]], nbytes: int) -> str:
     """The best ratio that memory allows a decode row: the wall over what the peer reached."""
-    if name not in WEIGHTS or "wall" not in results:
+    if name not in DECODE or "wall" not in results:
         return ""
     bandwidth = statistics.median(r["peer"]["bytes_per_s"] for r in results["wall"])
     rate = statistics.median(r["peer"]["tokens_per_s"] for r in results[name])
-    return f"   memory allows {bandwidth / (WEIGHTS[name] * nbytes) / rate:.2f}"
+    kind = ROWS[name].peer.rpartition("/")[2]
+    return f"   memory allows {bandwidth / (BYTES[kind] * nbytes) / rate:.2f}"
 
 
 def machine(threads: int, results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Benchmarks are honest: no ratio without equal outputs, and pictures of what was measured."""
 
+import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -57,7 +59,7 @@ def test_the_machine_is_named_with_every_version():
 
 
 def test_what_was_measured_can_be_drawn(tmp_path):
-    rows = {name: [a_round(1.0)] for name in record.PAIRS}
+    rows = {name: [a_round(1.0)] for name in table.DECODE}
     rows["wall"] = [{"ours": FAST, "peer": {"bytes_per_s": 3e10}, "ratio": 0.8}]
     record.draw_roofline({"model": "m", "nbytes_bf16": 269e6, "rows": rows}, tmp_path / "r.png")
     qualities = [
@@ -67,6 +69,19 @@ def test_what_was_measured_can_be_drawn(tmp_path):
     record.draw_errors({"qualities": qualities}, tmp_path / "e.png")
     record.draw_context({"past": [[16, 1.0], [64, 1.1]]}, tmp_path / "c.png")
     assert all((tmp_path / f"{name}.png").stat().st_size > 5000 for name in "rec")
+
+
+def test_the_readme_shows_the_ratios_of_the_record():
+    folder = Path(table.__file__).parent
+    kept = json.loads((folder / "results" / "table.json").read_text("utf-8"))["rows"]
+    text = (folder / "README.md").read_text("utf-8")
+    assert kept.keys() == table.ROWS.keys()
+    for rounds in kept.values():
+        ratios = sorted(one["ratio"] for one in rounds)
+        shown = f"**{statistics.median(ratios):.2f}**"
+        if f"{ratios[0]:.2f}" != f"{ratios[-1]:.2f}":
+            shown += f" [{ratios[0]:.2f}–{ratios[-1]:.2f}]"
+        assert shown in text
 
 
 def test_rates_are_medians_of_all_rounds():

@@ -152,8 +152,9 @@ class BatchDesk(_Workspace):
             "gate": texts * config.intermediate_size,
             "up": texts * config.intermediate_size,
         }
+        n_groups = config.num_attention_heads // config.num_key_value_heads
         private = _for_a_group(config, total_seq)
-        private["shares"] = config.num_attention_heads * (config.head_dim + 2)
+        private["shares"] = n_groups * (config.head_dim + 2)
         super().__init__(shared, private, threads)
         self.heads(config)
 
