@@ -11,8 +11,7 @@ from __future__ import annotations
 WORDS = {
     "sky": ["sunny", "windy", "rainy", "cold", "warm", "bright", "foggy", "frosty", "cloudy"],
     "hour": ["morning", "afternoon", "evening", "day"],
-    "when": ["One <sky> <hour>", "One <sky> <hour> near the {place}",
-             "One <hour> by the {place}"],
+    "when": ["One <sky> <hour>", "One <sky> <hour> near the {place}", "One <hour> by the {place}"],
     "near": ["near", "by", "close to", "not far from"],
     "food": ["apple pie", "warm soup", "fresh bread", "honey cake", "sweet berries", "pancakes"],
     "family": ["family", "parents", "three sisters", "two brothers", "many cousins"],
@@ -46,8 +45,8 @@ OPENINGS = {
     "opening": [
         "[Once upon a time|Long ago|Once|Many years ago] there was {a trait} {kind} named {name}."
         " {He} lived <near> the {place}[ with {his} <family>|].",
-        "In a [small|cosy|round|tiny|narrow|crooked] [house|hut|cottage] <near> the {place}"
-        " lived {a trait} {kind}. {His} name was {name}.",
+        "In a [small|cosy|round|tiny|narrow|crooked] [house|hut|cottage] <near> the {place} lived"
+        " {a trait} {kind}. {His} name was {name}.",
         "There [once lived|was once] {a trait} {kind} called {name} who [loved|liked] to <play>."
         " {His} home was <near> the {place}.",
         "Everyone <near> the {place} knew {name}, the {trait} {kind}.",
@@ -393,8 +392,8 @@ ENDINGS = {
     "given": [
         "When the birthday came, {name} <went> back to the {place} and gave the {attribute}"
         " {object} to {his} {relative}.",
-        "Back [near|by|at] the {place}, {his} {relative} unwrapped the gift and saw the"
-        " {attribute} {object} from {name}.",
+        "Back [near|by|at] the {place}, {his} {relative} unwrapped the gift and saw the {attribute}"
+        " {object} from {name}.",
     ],
     "given_last": [
         'And {his} {relative} said, "Dear {name}, this {attribute} {object} is the best gift of'

@@ -9,7 +9,15 @@ a cache of its own, and another past.
 
 import numpy as np
 
-from llama_edu.kernels.pieces import attend_share, copy, rms_norm, rotate, scaled, silu_times
+from llama_edu.kernels.pieces import (
+    attend_share,
+    copy,
+    rms_norm,
+    rotate,
+    scaled,
+    silu_times,
+    turned_queries,
+)
 from llama_edu.kernels.rows import COLUMNS, product_of_texts, share
 from llama_edu.kernels.rows import ROWS as ROW_COUNT
 from llama_edu.kernels.team import meet
@@ -113,10 +121,7 @@ def _attend(kept, i, desk, texts, rank, ranks):
         row, new = past * head_dim * size, 4 * item * head_dim
         rotate(kept, desk[K_AT] + new, cos, sin, head_dim, keys + row)
         copy(kept, desk[V_AT] + new, head_dim, values + row)
-        for j in range(n_groups):
-            at = 4 * j * head_dim
-            rotate(F32, q + at, cos, sin, head_dim, turned + at)
-        scaled(turned, n_groups * head_dim, head_dim**-0.5, turned)
+        turned_queries(q, cos, sin, head_dim, n_groups, turned)
         sizes = past + 1, head_dim, n_groups
         attend_share(kept, turned, keys, values, *sizes, scores, tile, mixed, stride)
         for j in range(n_groups):

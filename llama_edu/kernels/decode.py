@@ -12,13 +12,13 @@ from llama_edu.kernels.pieces import (
     merge_shares,
     rms_norm,
     rotate,
-    scaled,
     silu_times,
+    turned_queries,
 )
 from llama_edu.kernels.rows import COLUMNS, product, share
 from llama_edu.kernels.rows import ROWS as ROW_COUNT
 from llama_edu.kernels.team import meet
-from llama_edu.kernels.vectors import F32, compiled, itemsize
+from llama_edu.kernels.vectors import compiled, itemsize
 
 __all__ = ["DESK", "decode"]
 
@@ -101,11 +101,8 @@ def _attend(kept, layer, desk, rank, ranks):
             rotate(kept, desk[K_AT] + new, desk[COS], desk[SIN], head_dim, keys + row)
             copy(kept, desk[V_AT] + new, head_dim, values + row)
         first = group * n_groups
-        for i in range(n_groups):
-            at = 4 * i * head_dim
-            q = desk[Q_AT] + 4 * first * head_dim + at
-            rotate(F32, q, desk[COS], desk[SIN], head_dim, turned + at)
-        scaled(turned, n_groups * head_dim, head_dim**-0.5, turned)
+        q = desk[Q_AT] + 4 * first * head_dim
+        turned_queries(q, desk[COS], desk[SIN], head_dim, n_groups, turned)
         keys, values = keys + start * head_dim * size, values + start * head_dim * size
         out = desk[SHARES] + (rank * desk[N_HEADS] + first) * desk[SHARE_STRIDE]
         sizes = end - start, head_dim, n_groups

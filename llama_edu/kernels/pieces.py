@@ -42,6 +42,7 @@ __all__ = [
     "scaled",
     "silu_times",
     "softmax",
+    "turned_queries",
 ]
 
 TILE = 32  # positions whose keys or values are widened at a time; they stay in the first cache
@@ -105,6 +106,14 @@ def rotate(form, x, cos, sin, head_dim, y):
         c, s = load1(F32, cos + 4 * j), load1(F32, sin + 4 * j)
         store1(form, y + j * size, first * c - second * s)
         store1(form, y + (j + half) * size, second * c + first * s)
+
+
+@compiled
+def turned_queries(q, cos, sin, head_dim, heads, y):
+    """Turn the query heads of a group, and scale them by 1/√head_dim, as scores want them."""
+    for at in range(0, 4 * heads * head_dim, 4 * head_dim):
+        rotate(F32, q + at, cos, sin, head_dim, y + at)
+    scaled(y, heads * head_dim, head_dim**-0.5, y)
 
 
 @compiled
