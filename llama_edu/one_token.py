@@ -62,8 +62,9 @@ def step(
 def product_for(nbytes: int) -> Product:
     """The faster way to compute W x, for a model of that many bytes of weights.
 
-    `np.dot` takes several rows of W at a time: less to do, but memory is read here and there.
-    `np.vecdot` takes one row after another, as they lie: twice as fast where W comes from memory.
+    `np.dot` takes several rows of W at a time: less to do, but memory is
+    read here and there. `np.vecdot` takes one row after another, as they
+    lie: twice as fast where W comes from memory.
     """
     return np.dot if nbytes <= STAYS_NBYTES else np.vecdot
 
