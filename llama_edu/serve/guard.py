@@ -50,7 +50,8 @@ class Policy:
     max_body_nbytes: int = 256 * 1024
     body_seconds: float = 20.0
     head_seconds: float = 10.0
-    """How long a connection may be open without the whole head of a request."""
+    """How long a connection may be open without the whole head of a request, or go on sending a
+    body that was refused."""
     max_connections: int = 512
 
     def knows_host(self, header: str) -> bool:

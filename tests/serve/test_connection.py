@@ -12,7 +12,7 @@ from llama_edu.serve.guard import Policy
 from llama_edu.serve.served import Serving, load
 from llama_edu.serve.server import running
 
-POLICY = Policy(head_seconds=1.0, max_connections=3)
+POLICY = Policy(head_seconds=1.0, max_connections=3, max_body_nbytes=1000)
 PATIENCE_S = 120.0
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"model": "tiny", "prompt": "x", "max_tokens": 2}'
@@ -44,12 +44,12 @@ def rest(connection):
     return answer
 
 
-def drip(connection):
-    """Send a head without end, a byte at a time; return when nobody listens any more."""
+def drip(connection, piece=b"x"):
+    """Send a little at a time, without end; return when nobody listens any more."""
     end = time.monotonic() + PATIENCE_S
     with contextlib.suppress(ConnectionResetError, BrokenPipeError):
         while time.monotonic() < end:
-            connection.sendall(b"x")
+            connection.sendall(piece)
             time.sleep(0.1)
         pytest.fail("the connection is still open")
 
@@ -69,6 +69,31 @@ def test_neither_is_a_second_one_on_the_same_connection(connect):
     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert connection.recv(65536).startswith(b"HTTP/1.1 200")
     drip(connection)
+
+
+def test_what_follows_a_refused_body_is_not_read_for_ever(connect):
+    connection = connect()
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    connection.sendall(b"3e9\r\n" + b" " * 1001 + b"\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+    drip(connection, b"1\r\nx\r\n")
+
+
+def test_neither_is_a_body_refused_for_its_length(connect):
+    connection = connect()
+    connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+    drip(connection)
+
+
+def test_after_a_refused_body_that_came_whole_one_can_ask_again(connect):
+    connection = connect()
+    connection.sendall(HEAD + b"Content-Length: 1001\r\n\r\n")
+    connection.sendall(b" " * 1001)
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    refused, _, answered = rest(connection).partition(b'"code":"body_too_large"')
+    assert refused.startswith(b"HTTP/1.1 413")
+    assert b"HTTP/1.1 200" in answered
 
 
 def test_a_whole_head_ends_the_wait(connect):
