@@ -47,6 +47,7 @@ from llama_edu.viz.step_softmax import step_mask_softmax
 from llama_edu.viz.strides import stride_grid
 from llama_edu.viz.strip import token_strip
 from llama_edu.viz.tables import tensor_table
+from llama_edu.viz.timings import time_bars
 from llama_edu.viz.treemap import parameter_treemap
 from llama_edu.viz.triptych import score_triptych
 from llama_edu.viz.turns import first_token_work, prefix_break, turn_timeline
@@ -106,6 +107,7 @@ __all__ = [
     "step_scores",
     "stride_grid",
     "tensor_table",
+    "time_bars",
     "token_label",
     "token_labels",
     "token_strip",
