@@ -15,6 +15,7 @@ from llama_edu.viz.caching import cache_growth, work_with_and_without_cache
 from llama_edu.viz.candidates import probability_bars
 from llama_edu.viz.dials import rope_clock
 from llama_edu.viz.distance import distance_curve
+from llama_edu.viz.entropy import entropy_curve
 from llama_edu.viz.figure import Picture
 from llama_edu.viz.filemap import byte_offsets
 from llama_edu.viz.flip import flip_bits
@@ -70,6 +71,7 @@ __all__ = [
     "cost_bars",
     "distance_curve",
     "dtype_bits",
+    "entropy_curve",
     "error_map",
     "first_token_work",
     "flip_bits",
