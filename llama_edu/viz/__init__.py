@@ -50,7 +50,12 @@ from llama_edu.viz.strip import token_strip
 from llama_edu.viz.tables import tensor_table
 from llama_edu.viz.treemap import parameter_treemap
 from llama_edu.viz.triptych import score_triptych
-from llama_edu.viz.turns import first_token_work, prefix_break, turn_timeline
+from llama_edu.viz.turns import (
+    first_token_time,
+    first_token_work,
+    prefix_break,
+    turn_timeline,
+)
 
 __all__ = [
     "AXES",
@@ -73,6 +78,7 @@ __all__ = [
     "dtype_bits",
     "entropy_curve",
     "error_map",
+    "first_token_time",
     "first_token_work",
     "flip_bits",
     "frequency_scaling",
