@@ -28,6 +28,7 @@ from llama_edu.viz.labels import token_label, token_labels
 from llama_edu.viz.ladder import residual_ladder
 from llama_edu.viz.layouts import rope_layouts
 from llama_edu.viz.ledger import shape_ledger
+from llama_edu.viz.loss import loss_curves
 from llama_edu.viz.matmul import matmul_tile
 from llama_edu.viz.merges import merge_tree
 from llama_edu.viz.mixing import head_concat, mixing_bars
@@ -86,6 +87,7 @@ __all__ = [
     "head_concat",
     "head_wiring",
     "hex_map",
+    "loss_curves",
     "mask_staircase",
     "matmul_tile",
     "merge_tree",
