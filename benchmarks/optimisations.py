@@ -138,8 +138,7 @@ def ways() -> list[tuple[str, str, str, int, Work, Work]]:
         ),
         (
             *("converted weights in large pages", "every matrix by itself"),
-            *(f"{LARGE} int8, Numba", here),
-            *(decode(Llama.from_pretrained(LARGE, "int8", "numba")), decode(scattered("int8"))),
+            *(f"{LARGE} f32, Numba", here, decode(f32), decode(scattered("f32"))),
         ),
         (
             *(f"a step of {TEXTS} texts", f"{TEXTS} steps of one text"),
