@@ -46,7 +46,7 @@ def step_cost(
     matrices: dict[str, Matrix] = {}
     for number, part in enumerate(parts):
         columns = _columns(table, [part.part for part in parts], number)
-        code = f'("{part.part}"' if part.part != OTHERS else "return ["
+        code = f'("{part.part}"' if part.part != OTHERS else "layers, hidden ="
         steps.append(
             Step(
                 part.part,

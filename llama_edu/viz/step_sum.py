@@ -68,7 +68,8 @@ def _added(
 
     def column(label: str, values: dict[str, float], tell: str) -> Matrix:
         numbers = np.array([[values[name]] for name in names], dtype=np.float64)
-        return Matrix(label, numbers, rows, Side(label, [label], 1), tell=tell)
+        side = Side(label, [label], 1)
+        return Matrix(label, numbers, rows, side, kind="rank", tell=tell)
 
     keys = [f"{part}{number}" for part in ("before", "exact", "after")]
     tells = ("{row}: the sum was {value}", "{row}: exactly {value}", "{row}: {value} is kept")
