@@ -104,11 +104,14 @@ def curve(name: str, backend: str, precision: str) -> list[tuple[int, float]]:
 
 
 def thread_curve(args: argparse.Namespace) -> list[tuple[int, float]]:
-    """The base model's token on 1, 2, … threads, each number in a process of its own."""
+    """The base model's token on 1, 2, … threads, each number in a process of its own.
+
+    On the compiled kernels: NumPy's step reads weights on one thread, however many there are.
+    """
     found = []
     for threads in range(1, (os.cpu_count() or 1) + 1):
         env = os.environ | {n: str(threads) for n in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        command = [sys.executable, __file__, "--point", args.backend, args.precision]
+        command = [sys.executable, __file__, "--point", "numba", args.precision]
         done = subprocess.run(command, env=env, capture_output=True, check=True, text=True)
         found.append((threads, float(done.stdout)))
     return found

@@ -18,6 +18,7 @@ from llama_edu.sampling import GREEDY, Sampling, sample
 __all__ = ["generate", "prefill"]
 
 PREFILL_CHUNK = 512  # tokens per step; bounds the score matrices of a long prompt
+ROOM = 512  # new tokens that the cache has room for from the start
 
 
 def prefill(
@@ -87,6 +88,8 @@ def _decode(
     stops: frozenset[int],
     chunk: int,
 ) -> Iterator[int]:
+    # Room for all that is likely to come, so that the cache is not moved while tokens are made.
+    cache.reserve(len(ids) + min(max_new_tokens, ROOM))
     logits = prefill(model, ids, cache, chunk=chunk)
     for remaining in reversed(range(max_new_tokens)):
         token_id = sample(logits[-1], sampling, rng)

@@ -39,6 +39,7 @@ def step(
     """
     weights, eps = model.weights, model.config.rms_norm_eps
     product = product_for(weights.nbytes)
+    joined = weights.joined if product is np.dot else None
     turn = cos, np.concatenate([-sin, sin])
     keys, values = cache.reserve(1)  # (n_layers, n_kv_heads, capacity, head_dim)
     past, total_seq = cache.length, cache.length + 1
@@ -46,15 +47,17 @@ def step(
     # In SwiGLU: for very negative x, e⁻ˣ is infinite and x / ∞ is the right answer: 0.
     with np.errstate(over="ignore"):
         for i, layer in enumerate(weights.layers):
+            attn_in, mlp_in = joined[i] if joined else (None, None)
             normed = rms_norm(row, layer.input_layernorm, eps)
-            q, k, v = qkv(normed, layer, turn, keys.shape[1], product)
+            q, k, v = qkv(normed, layer, attn_in, turn, keys.shape[1], product)
             keys[i, :, past], values[i, :, past] = k, v
             mixed = attend(q, keys[i, :, :total_seq], values[i, :, :total_seq])
             row = row + project(mixed, layer.o_proj, product)
             normed = rms_norm(row, layer.post_attention_layernorm, eps)
-            gate = project(normed, layer.gate_proj, product)
-            up = project(normed, layer.up_proj, product)
-            row = row + project(swiglu(gate, up), layer.down_proj, product)
+            gate_up = project_all(normed, (layer.gate_proj, layer.up_proj), mlp_in, product)
+            width = len(gate_up) // 2
+            gated = swiglu(gate_up[:width], gate_up[width:])
+            row = row + project(gated, layer.down_proj, product)
     cache.advance(1)
     return product(weights.lm_head, rms_norm(row, weights.norm, eps))[None]
 
@@ -89,9 +92,32 @@ def project(
     return y
 
 
+def project_all(
+    x: Float32[np.ndarray, " in_features"],
+    projections: tuple[Projection, ...],
+    joined: Projection | None,
+    product: Product,
+) -> Float32[np.ndarray, " out_features"]:
+    """The same row through several projections, one result behind the other.
+
+    In one product if they are `joined`, else each where it lies: joining a large model would take
+    its memory a second time, and gain nothing.
+    """
+    if joined is not None:
+        return project(x, joined, product)
+    y = np.empty_like(x, shape=sum(len(p.weight) for p in projections))
+    start = 0
+    for p in projections:
+        end = start + len(p.weight)
+        project(x, p, product, y[start:end])
+        start = end
+    return y
+
+
 def qkv(
     x: Float32[np.ndarray, " hidden_size"],
     layer: LayerWeights,
+    joined: Projection | None,
     turn: tuple[Float32[np.ndarray, "1 half_dim"], Float32[np.ndarray, "2 half_dim"]],
     n_kv_heads: int,
     product: Product,
@@ -106,11 +132,9 @@ def qkv(
     half loses second · sin, the second gains first · sin.
     """
     cos, sines = turn
+    y = project_all(x, (layer.q_proj, layer.k_proj, layer.v_proj), joined, product)
     q_width, kv_width = len(layer.q_proj.weight), len(layer.k_proj.weight)
-    both = np.empty_like(x, shape=q_width + kv_width)
-    project(x, layer.q_proj, product, both[:q_width])
-    project(x, layer.k_proj, product, both[q_width:])
-    halves = both.reshape(-1, 2, cos.shape[1])  # (n_heads + n_kv_heads, 2, half_dim)
+    halves = y[: q_width + kv_width].reshape(-1, 2, cos.shape[1])  # (n_heads + n_kv_heads, …)
     rotated = halves * cos
     rotated += halves[:, ::-1] * sines
     rotated = rotated.reshape(-1)
@@ -118,7 +142,7 @@ def qkv(
     return (
         rotated[:q_width].reshape(n_kv_heads, -1, head_dim),
         rotated[q_width:].reshape(n_kv_heads, head_dim),
-        project(x, layer.v_proj, product).reshape(n_kv_heads, head_dim),
+        y[q_width + kv_width :].reshape(n_kv_heads, head_dim),
     )
 
 

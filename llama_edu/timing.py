@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -103,36 +104,40 @@ class _Clock:
         return call
 
 
-def _parts_of_a_step(clock: _Clock, model: Llama) -> dict[str, Function]:
-    """The functions of `llama_edu.one_token` by name, each timed: all that is known of them here.
+def _parts_of_a_step(clock: _Clock, model: Llama) -> dict[str, Any]:
+    """What `llama_edu.one_token` looks up by name, each timed: all that is known of it here.
 
-    `step` itself is the whole. `product_for` chooses how W x is computed; what it gives is timed.
+    Those are its functions, but for `step`, which is the whole, and `product_for`, which only
+    chooses. Its products with weights are NumPy's `dot` and `vecdot`; they are told from products
+    of two vectors, which belong to whoever asks, by their matrix.
     """
     functions = {
         name: function
         for name, function in inspect.getmembers(one_token, inspect.isfunction)
-        if function.__module__ == one_token.__name__
+        if function.__module__ == one_token.__name__ and name not in ("step", "product_for")
     }
-    del functions["step"]
-    choose, head = functions.pop("product_for"), model.weights.lm_head
+    head = model.weights.lm_head
 
-    def product_for(*args: Any) -> Function:
-        def name_of(weight: np.ndarray, *_: Any) -> str:
-            return "head" if weight is head else "products"
+    def name_of(weight: np.ndarray, *_: Any) -> str:
+        return "head" if weight is head else "products"
 
-        return clock.timed_by(name_of, choose(*args), [])
+    def product(function: Function) -> Function:
+        timed = clock.timed_by(name_of, function, ["products", "head"])
+        return lambda weight, *args: (timed if weight.ndim == 2 else function)(weight, *args)
 
-    clock.spent.update({"products": 0.0, "head": 0.0})
+    numpy = vars(one_token)["np"]
+    timed_numpy = SimpleNamespace(**vars(numpy))
+    timed_numpy.dot, timed_numpy.vecdot = product(numpy.dot), product(numpy.vecdot)
     timed = {name: clock.timed(name, function) for name, function in functions.items()}
-    return timed | {"product_for": product_for}
+    return {**timed, "np": timed_numpy}
 
 
 @contextmanager
-def _exchanged(functions: Mapping[str, Function]) -> Iterator[None]:
-    """Functions of `llama_edu.one_token` in the place of its own, and those back at the end."""
-    kept = {name: getattr(one_token, name) for name in functions}
+def _exchanged(names: Mapping[str, Any]) -> Iterator[None]:
+    """What `llama_edu.one_token` finds under these names, and what it found before at the end."""
+    kept = {name: vars(one_token)[name] for name in names}
     try:
-        vars(one_token).update(functions)
+        vars(one_token).update(names)
         yield
     finally:
         vars(one_token).update(kept)

@@ -6,16 +6,25 @@ import statistics
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers import tiny_config, tiny_tensors
+
+from llama_edu import Llama
+from llama_edu.operators import NUMPY
 
 pytest.importorskip("numba")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+import bench_operators
 import budget
 import optimisations
 import record
+import step_profile
 import table
 
 from llama_edu.precision import PRECISIONS
+
+CONFIG = tiny_config()
 
 FAST, SLOW = {"tokens_per_s": 30.0}, {"tokens_per_s": 20.0}
 
@@ -39,7 +48,30 @@ def test_without_equal_outputs_there_is_no_ratio(capsys):
 
 
 def test_every_target_has_its_row():
-    assert {row.target for row in table.ROWS.values()} >= {2.5, 1.2, 1.4, 5, 0.7, 1.0, 6, 0.8}
+    wanted = "f32-numpy 2.5 f32 1.2 bf16 1.4 bf16-torch 5 wall 0.7 int8 1.0 prefill 1.2 story 6"
+    words = f"{wanted} past 0.8 load 5.0 memory 1.0".split()
+    targets = dict(zip(words[::2], map(float, words[1::2]), strict=True))
+    assert {name: row.target for name, row in table.ROWS.items()} == targets
+
+
+def test_every_operator_can_be_measured_by_itself():
+    assert set(bench_operators.OPERATORS) >= {"linear", "softmax", "score_v", "swiglu"}
+    for name in bench_operators.OPERATORS:
+        out = getattr(NUMPY, name)(*bench_operators.arguments(name, 3))
+        assert out.shape[-2] == 3
+        assert out.dtype == np.float32
+
+
+def test_a_profile_reads_less_than_it_computes():
+    model = Llama(CONFIG, tiny_tensors(CONFIG), backend="numba")
+    args = argparse.Namespace(rounds=2, threads=1)
+    row = step_profile.profile(model, args, past=32)
+    assert row["past"] == 32
+    assert row["read_ratio"] == 1.0
+    for name in step_profile.WORDS:
+        low, high = row[f"{name}_spread"]
+        assert 0 < low <= row[f"{name}_ratio"] <= high
+        assert row[f"{name}_ms"] > 0
 
 
 def test_a_row_says_what_memory_allows():

@@ -156,7 +156,7 @@ def test_is_stored_as_our_tool_stores_it(path: Path) -> None:
     assert path.stat().st_size <= MAX_BYTES
     setup = notebook["cells"][1]
     assert setup["id"] == COLAB_ID, "run `make notebooks`: it puts in the cell that Colab needs"
-    assert text_of(setup["source"]) == colab_source()
+    assert text_of(setup["source"]) == colab_source(path)
     assert tags_of(setup) == ["remove-cell"]
     ids = [cell["id"] for cell in notebook["cells"]]
     assert len(ids) == len(set(ids))

@@ -178,7 +178,7 @@ def test_in_every_precision(precision, script, name):
     run(script, GAP[precision], name=name, precision=precision)
 
 
-@pytest.mark.parametrize("precision", ["f32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", [n for n, p in PRECISIONS.items() if not p.is_pure])
 @settings(max_examples=3)
 @given(script=SCRIPTS, name=st.sampled_from(["chat", "story"]))
 def test_on_the_compiled_backend(precision, script, name):

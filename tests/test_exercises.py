@@ -166,3 +166,11 @@ def test_check_lists_what_there_is():
     assert "decode_loop" in dir(check)
     with pytest.raises(AttributeError, match="got 'decode_lop'"):
         check.decode_lop  # noqa: B018
+
+
+@pytest.mark.parametrize("answer", [lambda m, c: None, lambda m, c: [c]])
+def test_a_fork_that_is_no_cache_is_called_so(answer):
+    verdict = check.fork_cache(answer)
+    assert not verdict
+    assert "TypeError: expected a KVCache, got " in verdict.message
+    assert "this is what you get" not in verdict.message

@@ -1,9 +1,11 @@
 """The compiled backend: NumPy's logits, in every precision, on any number of threads."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,13 @@ import pytest
 from helpers import random, tiny_config, tiny_tensors
 
 from llama_edu import Llama, Trace, generate
-from llama_edu.errors import ContextError, InputError
+from llama_edu.errors import ContextError, InputError, NumericsError
 
 numba = pytest.importorskip("numba")
 
 from llama_edu.kernels.engine import Engine  # noqa: E402
 from llama_edu.kernels.plan import describe, format_of  # noqa: E402
+from llama_edu.kernels.team import meet  # noqa: E402
 from llama_edu.precision import rounded  # noqa: E402
 from llama_edu.quantize import dequantize, quantize  # noqa: E402
 
@@ -274,3 +277,92 @@ def test_without_numba_the_error_says_what_to_install(tmp_path):
     )
     assert done.returncode == 1
     assert 'pip install "llama_edu[fast]"' in done.stderr
+
+
+def test_a_key_too_large_for_a_float16_cache_is_refused():
+    config = tiny_config()
+    tensors = tiny_tensors(config)
+    for name in tensors:
+        if "k_proj" in name:
+            tensors[name] = tensors[name] * np.float32(5e4)
+    for backend in ("numpy", "numba"):
+        model = Llama(config, tensors, precision="f16", backend=backend)
+        caches = [model.new_cache(), model.new_cache()]
+        with pytest.raises(NumericsError, match="65504"):
+            model.forward([1], caches[0])
+        with pytest.raises(NumericsError, match="65504"):
+            model.forward_batch([1, 2], caches)
+        assert [cache.length for cache in caches] == [0, 0]
+
+
+SOURCES = Path(__file__).parents[1] / "llama_edu"
+GATE = """
+import numpy as np
+from llama_edu.kernels.decode import _gate, DESK
+gate, up = np.full(32, 2, np.float32), np.full(32, 3, np.float32)
+desk = np.zeros(len(DESK), np.int64)
+desk[DESK.index("gate")], desk[DESK.index("up")] = gate.ctypes.data, up.ctypes.data
+_gate(32, desk, 0, 1)
+print(float(gate[0]), sum(_gate.stats.cache_hits.values()))
+"""
+
+
+def test_what_is_kept_on_disk_is_forgotten_when_any_kernel_changes(tmp_path):
+    tree = tmp_path / "llama_edu"
+    shutil.copytree(SOURCES, tree, ignore=shutil.ignore_patterns("__pycache__", "models"))
+    env = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+
+    def gated():
+        done = subprocess.run(
+            [sys.executable, "-c", GATE],
+            capture_output=True,
+            text=True,
+            env=env,
+            cwd=tmp_path,
+            check=True,
+        )
+        value, hits = done.stdout.split()
+        return float(value), int(hits)
+
+    first = 2 / (1 + np.exp(-2.0)) * 3
+    assert gated() == (pytest.approx(first, rel=1e-6), 0)
+    assert gated() == (pytest.approx(first, rel=1e-6), 1)
+    pieces = tree / "kernels" / "pieces.py"  # not the file of the function that is called
+    source = pieces.read_text()
+    assert source.count("div(g, add(one, exp(mul(g, minus))))") == 1
+    pieces.write_text(source.replace("div(g, add(one", "div(g, add(add(one, one)"))
+    assert gated() == (pytest.approx(2 / (2 + np.exp(-2.0)) * 3, rel=1e-6), 0)
+
+
+def test_a_first_use_that_takes_long_is_announced_once(monkeypatch, capfd):
+    monkeypatch.setattr("llama_edu.kernels.engine.PATIENCE_S", 0.01)
+    engine = Engine(1)
+    run = engine.team.run
+
+    def slow(*args, **kwargs):
+        time.sleep(0.5)  # as compiling does
+        run(*args, **kwargs)
+
+    monkeypatch.setattr(engine.team, "run", slow)
+    x, gain = np.ones((1, 16), np.float32), np.ones(16, np.float32)
+    engine.rms_norm(x, gain, 1e-5)
+    assert "compiling kernels" in capfd.readouterr().err
+    engine.rms_norm(x, gain, 1e-5)
+    assert capfd.readouterr().err == ""
+
+
+def test_other_threads_run_while_a_kernel_does():
+    """A kernel that waits for a second thread would wait for ever if it held Python's lock."""
+    counter = np.zeros(1, dtype=np.int64)
+    done = []
+
+    def wait():
+        meet(counter.ctypes.data, 2)
+        done.append(True)
+
+    threads = [threading.Thread(target=wait, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert done == [True, True]

@@ -899,6 +899,18 @@ def test_the_atlas_has_a_thumbnail_per_head_and_layer() -> None:
     )
 
 
+def test_the_atlas_tells_generated_rows_from_the_prompt() -> None:
+    prompt_alone = viz.attention_atlas([weights(2, 2, 4, 4)])
+    continued = viz.attention_atlas([decoded(2, 2, 4, 3)] * 2)
+    for ax in maps(continued).values():
+        assert ax.shape == (7, 7)
+    lines = [len(ax.lines) for ax in continued.figure.axes if ax.get_label() in maps(continued)]
+    assert lines == [1] * 8
+    words_for_it = "Below the line, from position 4 on: generated tokens."
+    assert words_for_it in continued.alt
+    assert "generated" not in prompt_alone.alt
+
+
 @pytest.mark.parametrize(
     ("given", "names"),
     [([], None), ([(1, 1, 3), (1, 1, 4)], None), ([(1, 1, 3)], [0, 1])],

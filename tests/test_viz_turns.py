@@ -27,6 +27,10 @@ FULL = [
 ]  # fmt: skip
 
 
+KEPT_MS = [3.25, 1.6, 1.72, 1.81, 1.9, 2.04]
+ANEW_MS = [3.3, 5.9, 9.1, 13.4, 17.8, 124.6]
+
+
 @cache
 def tokenizer() -> Tokenizer:
     return Tokenizer.from_pretrained("chat")
@@ -50,6 +54,8 @@ def pictures() -> dict[str, viz.Picture]:
         "a full context": viz.turn_timeline(FULL),
         "first tokens": viz.first_token_work(TURNS),
         "many first tokens": viz.first_token_work(FULL),
+        "first times": viz.first_token_time(KEPT_MS, ANEW_MS),
+        "one time": viz.first_token_time([1234.5], [0.04]),
         "an edit": viz.prefix_break(tokenizer(), BEFORE, AFTER),
         "a turn that goes on": viz.prefix_break(tokenizer(), BEFORE, [*BEFORE, *AFTER]),
         "the same again": viz.prefix_break(tokenizer(), BEFORE, BEFORE),
@@ -91,6 +97,26 @@ def test_first_tokens_count_with_and_without() -> None:
     picture = pictures()["first tokens"]
     assert "26, 49, 74, 49, 49, together 247" in picture.alt
     assert "26, 16, 15, 7, 1, together 65" in picture.alt
+
+
+def test_first_times_are_told_and_drawn_to_scale() -> None:
+    picture = pictures()["first times"]
+    assert "from the start: 3.3, 5.9, 9.1, 13.4, 17.8, 125." in picture.alt
+    assert "kept: 3.2, 1.6, 1.7, 1.8, 1.9, 2.0." in picture.alt
+    assert "61.1 times as fast" in picture.alt
+    assert picture.caption == "Until the last reply begins: 125 ms, or 2.0 ms with the cache kept."
+    widths = sorted(round(float(p.get_width()), 6) for p in picture.figure.axes[0].patches)
+    scale = (5.6 - 0.78 - 0.55) / 124.6
+    legend = [0.16] * 2
+    assert widths == sorted([round(ms * scale, 6) for ms in KEPT_MS + ANEW_MS] + legend)
+
+
+@pytest.mark.parametrize(
+    ("kept", "anew"), [([1.0], [1.0, 2.0]), ([0.0], [1.0]), ([1.0], [float("nan")]), ([], [])]
+)
+def test_times_that_were_not_measured(kept: list[float], anew: list[float]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        viz.first_token_time(kept, anew)
 
 
 def test_a_break_is_where_the_first_id_differs() -> None:

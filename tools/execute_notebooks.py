@@ -37,16 +37,19 @@ import sys
 
 if "google.colab" in sys.modules:
     !git clone -q --depth 1 {url}
-    %pip install -q "./llama_edu[viz]" safetensors
+    %pip install -q "./llama_edu[{extras}]" safetensors
     %cd llama_edu/book
     !python -m llama_edu fetch smollm2-135m-instruct\
 """
 
+EXTRAS = {"14_serve": "viz,serve"}  # of the package, where a notebook needs more than figures
 
-def colab_source() -> str:
-    """The source of the set-up cell, with the project's address from pyproject.toml."""
+
+def colab_source(path: Path) -> str:
+    """The source of a notebook's set-up cell, with the project's address from pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return COLAB_CELL.format(url=project["urls"]["Repository"])
+    extras = EXTRAS.get(path.stem, "viz")
+    return COLAB_CELL.format(url=project["urls"]["Repository"], extras=extras)
 
 
 def load(path: Path) -> Any:
@@ -62,7 +65,7 @@ def load(path: Path) -> Any:
         "metadata": {"tags": ["remove-cell"]},
         "execution_count": None,
         "outputs": [],
-        "source": colab_source(),
+        "source": colab_source(path),
     }
     raw["cells"].insert(1, setup)
     return nbformat.reads(json.dumps(raw), as_version=4)

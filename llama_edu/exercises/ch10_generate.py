@@ -1,22 +1,26 @@
-"""Exercises of chapter 10: the decode loop, reusing a prefix, forking a cache."""
+"""Exercises of chapter 10: the decode loop, positions, a prefix, chunks, forking a cache."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from llama_edu.cache import KVCache
+from llama_edu.errors import ContextError
 from llama_edu.exercises.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.tiny import CountingModel, tiny_llama
-from llama_edu.generate import generate
+from llama_edu.generate import generate, prefill
 from llama_edu.model import Llama
+from llama_edu.rope import apply_rope, rotation
 
+Array = np.ndarray
 Ids = Sequence[int]
 PROMPT = [3, 14, 15, 9, 26]
 OTHER = [3, 14, 15, 8, 2, 7, 11]
 
 
-# ★ decode_loop(model, token_ids, max_new_tokens) -> list of new ids
+# ★ decode_loop(model, token_ids, max_new_tokens) -> list of new ids, up to an end token
 
 
 def _decode(model: Llama, token_ids: Ids, max_new_tokens: int) -> list[int]:
@@ -25,19 +29,21 @@ def _decode(model: Llama, token_ids: Ids, max_new_tokens: int) -> list[int]:
     while True:
         logits = model.forward(fed, cache, last_only=True)
         new_ids.append(int(np.argmax(logits[-1])))
-        if len(new_ids) == max_new_tokens:
+        if len(new_ids) == max_new_tokens or new_ids[-1] in model.config.eos_token_ids:
             return new_ids
         fed = new_ids[-1:]
 
 
 def _decode_by_generate(model: Llama, token_ids: Ids, max_new_tokens: int) -> list[int]:
-    return list(generate(model, token_ids, max_new_tokens=max_new_tokens, stop_ids=()))
+    return list(generate(model, token_ids, max_new_tokens=max_new_tokens))
 
 
 def _decode_without_cache(model: Llama, token_ids: Ids, max_new_tokens: int) -> list[int]:
     ids = list(token_ids)
     for _ in range(max_new_tokens):
         ids.append(int(np.argmax(model.forward(ids)[-1])))
+        if ids[-1] in model.config.eos_token_ids:
+            break
     return ids[len(token_ids) :]
 
 
@@ -48,6 +54,8 @@ def _decode_feeding_the_last(model: Llama, token_ids: Ids, max_new_tokens: int) 
     for _ in range(max_new_tokens):
         new_ids.append(int(np.argmax(logits[-1])))
         logits = model.forward(new_ids[-1:], cache)
+        if new_ids[-1] in model.config.eos_token_ids:
+            break
     return new_ids
 
 
@@ -61,6 +69,8 @@ def _decode_first_row(model: Llama, token_ids: Ids, max_new_tokens: int) -> list
     for _ in range(max_new_tokens):
         logits = model.forward(fed, cache)
         new_ids.append(int(np.argmax(logits[0])))
+        if new_ids[-1] in model.config.eos_token_ids:
+            break
         fed = new_ids[-1:]
     return new_ids
 
@@ -72,8 +82,35 @@ def _decode_prompt_twice(model: Llama, token_ids: Ids, max_new_tokens: int) -> l
     for _ in range(max_new_tokens):
         logits = model.forward(fed, cache)
         new_ids.append(int(np.argmax(logits[-1])))
+        if new_ids[-1] in model.config.eos_token_ids:
+            break
         fed = new_ids[-1:]
     return new_ids
+
+
+def _decode_never_stops(model: Llama, token_ids: Ids, max_new_tokens: int) -> list[int]:
+    return list(generate(model, token_ids, max_new_tokens=max_new_tokens, stop_ids=()))
+
+
+def _decode_first_end_only(model: Llama, token_ids: Ids, max_new_tokens: int) -> list[int]:
+    only = model.config.eos_token_ids[:1]
+    return list(generate(model, token_ids, max_new_tokens=max_new_tokens, stop_ids=only))
+
+
+def _decode_one_late(model: Llama, token_ids: Ids, max_new_tokens: int) -> list[int]:
+    cache = model.new_cache()
+    fed, new_ids = list(token_ids), []
+    while True:
+        logits = model.forward(fed, cache, last_only=True)
+        new_ids.append(int(np.argmax(logits[-1])))
+        if len(new_ids) == max_new_tokens or fed[-1] in model.config.eos_token_ids:
+            return new_ids
+        fed = new_ids[-1:]
+
+
+def _decode_end_left_out(model: Llama, token_ids: Ids, max_new_tokens: int) -> list[int]:
+    new_ids = _decode(model, token_ids, max_new_tokens)
+    return [token_id for token_id in new_ids if token_id not in model.config.eos_token_ids]
 
 
 def _counted_decode(
@@ -82,11 +119,20 @@ def _counted_decode(
     return [answer(model, token_ids, n), model.positions]
 
 
+def _ending_with(seed: int, *ends: int) -> CountingModel:
+    """A tiny model with these end tokens."""
+    model = CountingModel(tiny_llama(seed))
+    model.config = replace(model.config, eos_token_ids=ends)
+    return model
+
+
 def _decode_cases() -> list[Case]:
     return [
         Case("a prompt of 5, 9 new tokens", (CountingModel(tiny_llama()), PROMPT, 9)),
         Case("a prompt of 1, 4 new tokens", (CountingModel(tiny_llama(1)), [7], 4)),
         Case("a prompt of 7, 1 new token", (CountingModel(tiny_llama(2)), OTHER, 1)),
+        Case("a text that ends after 3 tokens", (_ending_with(7, 22, 30), OTHER, 8)),
+        Case("the second of two end tokens", (_ending_with(1, 3, 24), [7], 4)),
     ]
 
 
@@ -94,7 +140,8 @@ DECODE_LOOP = Exercise(
     name="decode_loop",
     chapter=10,
     stars=1,
-    task="Write greedy generation with a cache: every token goes through the model once.",
+    task="Write greedy generation with a cache: every token goes through the model once, and any "
+    "end token stops it.",
     section="Chapter 10, By hand",
     cases=_decode_cases,
     harness=_counted_decode,
@@ -121,6 +168,133 @@ DECODE_LOOP = Exercise(
             _decode_prompt_twice,
             "when the last prompt token is fed a second time after the prefill",
             "https://github.com/skyzh/tiny-llm/pull/46",
+        ),
+        Mutant("never_stops", _decode_never_stops, "when no end token stops it, only the limit"),
+        Mutant(
+            "first_end_only",
+            _decode_first_end_only,
+            "when only the first of several end tokens is checked",
+            "https://github.com/pytorch/executorch/pull/4777",
+        ),
+        Mutant(
+            "one_late",
+            _decode_one_late,
+            "when the token that was fed is checked, not the one that was chosen: it stops one "
+            "token late",
+        ),
+        Mutant(
+            "end_left_out",
+            _decode_end_left_out,
+            "when the end token is left out of the list: nobody can tell an end from the limit",
+        ),
+    ),
+)
+
+
+# ★★ rotate_in_calls(x, inv_freq, sizes) -> x rotated, in calls of these sizes
+
+
+def _rotate_at(x: Array, inv_freq: Array, starts: Sequence[int], sizes: Sequence[int]) -> Array:
+    """The rows of call i stand at positions starts[i], starts[i] + 1, and so on."""
+    rotated, first = [], 0
+    for past, seq in zip(starts, sizes, strict=True):
+        rows = x[:, first : first + seq]
+        rotated.append(apply_rope(rows, *rotation(inv_freq, past, seq)))
+        first += seq
+    return np.concatenate(rotated, axis=1)
+
+
+def _ends(sizes: Sequence[int]) -> list[int]:
+    return [sum(sizes[:number]) for number in range(len(sizes))]
+
+
+def _rotate_calls(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
+    return _rotate_at(x, inv_freq, _ends(sizes), sizes)
+
+
+def _rotate_at_once(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
+    return apply_rope(x, *rotation(inv_freq, 0, sum(sizes)))
+
+
+def _rotate_restarting(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
+    rotated, past = [], 0
+    for seq in sizes:
+        rows = x[:, past : past + seq]
+        rotated.append(apply_rope(rows, *rotation(inv_freq, 0, seq)))
+        past += seq
+    return np.concatenate(rotated, axis=1)
+
+
+def _rotate_past_twice(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
+    return _rotate_at(x, inv_freq, [2 * past for past in _ends(sizes)], sizes)
+
+
+def _rotate_by_calls(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
+    return _rotate_at(x, inv_freq, range(len(sizes)), sizes)
+
+
+def _rotate_one_more(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
+    return _rotate_at(x, inv_freq, [past + bool(past) for past in _ends(sizes)], sizes)
+
+
+def _rotate_prompt_only(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
+    starts = [0, *[sizes[0]] * (len(sizes) - 1)]
+    return _rotate_at(x, inv_freq, starts, sizes)
+
+
+def _turning(head_dim: int) -> Array:
+    pairs = np.arange(head_dim // 2, dtype=np.float32)
+    return np.float32(100.0) ** (-2 * pairs / np.float32(head_dim))
+
+
+def _rotate_cases() -> list[Case]:
+    def case(label: str, heads: int, head_dim: int, sizes: list[int]) -> Case:
+        shape = (heads, sum(sizes), head_dim)
+        x = np.random.default_rng(heads).standard_normal(shape, dtype=np.float32)
+        return Case(label, (x, _turning(head_dim), sizes))
+
+    return [
+        case("a prompt of 6, then 3 single tokens", 2, 8, [6, 1, 1, 1]),
+        case("a prompt in pieces of 4, 4 and 3", 3, 10, [4, 4, 3]),
+        case("one call", 5, 6, [7]),
+    ]
+
+
+ROTATE_IN_CALLS = Exercise(
+    name="rotate_in_calls",
+    chapter=10,
+    stars=2,
+    task="Repair the positions: rows that come in several calls are turned as if they came in one.",
+    section="Chapter 10, Investigate",
+    cases=_rotate_cases,
+    correct=(_rotate_calls, _rotate_at_once),
+    axes="heads seq head_dim",
+    mutants=(
+        Mutant(
+            "restarts",
+            _rotate_restarting,
+            "when every call starts at position 0 again",
+        ),
+        Mutant(
+            "past_twice",
+            _rotate_past_twice,
+            "when the past is counted twice: after a prompt of 6 the next token stands at 12",
+            "https://github.com/skyzh/tiny-llm/pull/46",
+        ),
+        Mutant(
+            "by_calls",
+            _rotate_by_calls,
+            "when calls are counted and not tokens: a prompt moves the position by one",
+        ),
+        Mutant(
+            "one_more",
+            _rotate_one_more,
+            "when the offset is one too large: no token stands at the position behind the prompt",
+        ),
+        Mutant(
+            "prompt_only",
+            _rotate_prompt_only,
+            "when the offset stays the length of the prompt: all new tokens stand at one position",
         ),
     ),
 )
@@ -234,6 +408,125 @@ REUSE_PREFIX = Exercise(
 )
 
 
+# ★★★ prefill_chunks(model, cache, token_ids, chunk) -> logits after the last one
+
+
+def _chunks(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    model.check_room(len(token_ids), cache)
+    for start in range(0, len(token_ids), chunk):
+        logits = model.forward(token_ids[start : start + chunk], cache, last_only=True)
+    return logits[-1]
+
+
+def _chunks_by_prefill(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    return prefill(model, token_ids, cache, chunk=chunk)[-1]
+
+
+def _chunks_whole_only(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    model.check_room(len(token_ids), cache)
+    for start in range(0, len(token_ids) - chunk + 1, chunk):
+        logits = model.forward(token_ids[start : start + chunk], cache, last_only=True)
+    return logits[-1]
+
+
+def _chunks_half_done(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    for start in range(0, len(token_ids), chunk):
+        logits = model.forward(token_ids[start : start + chunk], cache, last_only=True)
+    return logits[-1]
+
+
+def _chunks_forgetting(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    model.check_room(len(token_ids), cache)
+    for start in range(0, len(token_ids), chunk):
+        cache.truncate(0)
+        logits = model.forward(token_ids[start : start + chunk], cache, last_only=True)
+    return logits[-1]
+
+
+def _chunks_overlapping(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    model.check_room(len(token_ids), cache)
+    for start in range(0, len(token_ids), chunk):
+        fed = token_ids[max(0, start - 1) : start + chunk]
+        logits = model.forward(fed, cache, last_only=True)
+    return logits[-1]
+
+
+def _chunks_all_at_once(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    return model.forward(token_ids, cache, last_only=True)[-1]
+
+
+def _chunks_cut_off(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    room = cache.max_seq - cache.length
+    return _chunks(model, cache, token_ids[-room:], chunk)
+
+
+def _chunked(
+    answer: Callable[..., Any], model: CountingModel, past: Ids, new: Ids, chunk: int, max_seq: int
+) -> Any:
+    """Logits, the cache's length, and the calls; or that it was refused, and what it left."""
+    cache = model.new_cache(max_seq=max_seq)
+    if past:
+        model.forward(past, cache)
+    try:
+        outcome, logits = "logits", np.asarray(answer(model, cache, new, chunk))
+    except ContextError:
+        outcome, logits = "refused", np.zeros(0)
+    return [outcome, cache.length, model.positions[bool(past) :], logits]
+
+
+def _chunk_cases() -> list[Case]:
+    model = CountingModel(tiny_llama(5))
+    return [
+        Case("7 tokens in chunks of 3", (model, [], OTHER, 3, 20)),
+        Case("5 tokens in chunks of 2, after a past of 4", (model, OTHER[:4], PROMPT, 2, 9)),
+        Case("a chunk longer than the prompt", (model, [], PROMPT, 8, 20)),
+        Case("7 tokens where 6 fit", (model, [], OTHER, 2, 6)),
+        Case("a past that leaves too little room", (model, PROMPT, OTHER, 3, 11)),
+    ]
+
+
+PREFILL_CHUNKS = Exercise(
+    name="prefill_chunks",
+    chapter=10,
+    stars=3,
+    task="Run a prompt into a cache in chunks; refuse one that does not fit before any work.",
+    section="Chapter 10, Investigate",
+    cases=_chunk_cases,
+    harness=_chunked,
+    correct=(_chunks, _chunks_by_prefill),
+    tolerance=1e-4,
+    mutants=(
+        Mutant(
+            "whole_chunks_only",
+            _chunks_whole_only,
+            "when only whole chunks run: the end of the prompt is lost",
+        ),
+        Mutant(
+            "half_done",
+            _chunks_half_done,
+            "when nobody asks for room first: the refusal comes with half of the prompt cached",
+        ),
+        Mutant(
+            "forgetting",
+            _chunks_forgetting,
+            "when each chunk starts with an empty cache: it knows nothing of the ones before",
+        ),
+        Mutant(
+            "overlapping",
+            _chunks_overlapping,
+            "when chunks overlap by one token, which then stands in the cache twice",
+        ),
+        Mutant("all_at_once", _chunks_all_at_once, "when the prompt runs in one piece"),
+        Mutant(
+            "cut_off",
+            _chunks_cut_off,
+            "when a prompt that does not fit loses its beginning, and nobody is told",
+            "https://github.com/ollama/ollama/issues/14259",
+        ),
+    ),
+)
+
+
 # ★★★ fork_cache(model, cache) -> a second cache with the same past
 
 
@@ -286,6 +579,10 @@ def _forked(answer: Callable[..., Any], model: CountingModel, ids: Ids, ends: li
     first = model.new_cache()
     model.forward(ids, first)
     second = answer(model, first)
+    if not isinstance(second, KVCache):
+        # The model would take None for "no cache", and the verdict would blame the counting.
+        kind = "nothing (None)" if second is None else f"a {type(second).__name__}"
+        raise TypeError(f"expected a KVCache, got {kind}")
     rows = [model.forward(end, c)[-1] for end, c in zip(ends, (first, second), strict=True)]
     # Once more on the first: a fork that shares memory has been disturbed by the second.
     rows.append(model.forward([1], first)[-1])
@@ -318,4 +615,4 @@ FORK_CACHE = Exercise(
     ),
 )
 
-EXERCISES = (DECODE_LOOP, REUSE_PREFIX, FORK_CACHE)
+EXERCISES = (DECODE_LOOP, ROTATE_IN_CALLS, REUSE_PREFIX, PREFILL_CHUNKS, FORK_CACHE)

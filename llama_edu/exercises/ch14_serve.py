@@ -1,8 +1,10 @@
-"""Exercises of chapter 14: frames, text held back, who goes next, a batch that grows."""
+"""Exercises of chapter 14: a request, frames and their reader, text held back, who goes next."""
 
 import json
-from collections.abc import Callable, Sequence
-from typing import SupportsIndex
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, SupportsIndex
+from urllib.parse import urlencode
 
 import numpy as np
 
@@ -12,6 +14,118 @@ from llama_edu.generate import generate, prefill
 from llama_edu.model import Llama
 from llama_edu.serve.output import OutputText
 from llama_edu.tokenizer import TextStream
+
+# ★ stream_request(base_url, prompt, max_tokens) -> (url, headers, body)
+
+Sent = tuple[str, dict[str, str], bytes]
+JSON_TYPE = {"Content-Type": "application/json"}
+
+
+def _asked(prompt: str, max_tokens: int) -> dict[str, Any]:
+    asked = {"model": "story", "prompt": prompt, "max_tokens": max_tokens}
+    return asked | {"temperature": 0, "stream": True}
+
+
+def _request(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    body = json.dumps(_asked(prompt, max_tokens)).encode()
+    return f"{base_url}/completions", JSON_TYPE, body
+
+
+def _request_by_hand(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    said = json.dumps(prompt, ensure_ascii=False)
+    fields = ['"model": "story"', f'"prompt": {said}', f'"max_tokens": {max_tokens}']
+    fields += ['"temperature": 0', '"stream": true']
+    body = "{" + ", ".join(fields) + "}"
+    return base_url + "/completions", {"content-type": "application/json"}, body.encode("utf-8")
+
+
+def _request_v1_twice(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    _, headers, body = _request(base_url, prompt, max_tokens)
+    return f"{base_url}/v1/completions", headers, body
+
+
+def _request_no_type(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, _, body = _request(base_url, prompt, max_tokens)
+    return url, {}, body
+
+
+def _request_form(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, headers, _ = _request(base_url, prompt, max_tokens)
+    return url, headers, urlencode(_asked(prompt, max_tokens)).encode()
+
+
+def _request_unescaped(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, headers, body = _request(base_url, prompt, max_tokens)
+    pasted = body.decode().replace(json.dumps(prompt), f'"{prompt}"')
+    return url, headers, pasted.encode()
+
+
+def _request_python_words(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, headers, _ = _request(base_url, prompt, max_tokens)
+    return url, headers, str(_asked(prompt, max_tokens)).encode()
+
+
+def _request_whole(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, headers, _ = _request(base_url, prompt, max_tokens)
+    asked = _asked(prompt, max_tokens)
+    del asked["stream"]
+    return url, headers, json.dumps(asked).encode()
+
+
+def _read_request(answer: Callable[..., Sent], *args: object) -> list[object]:
+    """What a server makes of it: where it went, whether it is said to be JSON, and what it asks."""
+    url, headers, body = answer(*args)
+    if not isinstance(body, bytes):
+        raise TypeError(f"expected a body of bytes, got {type(body).__name__}")
+    types = {name.lower(): value for name, value in headers.items()}
+    kind = types.get("content-type", "no content type").partition(";")[0].strip()
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        asked = f"not JSON: {body[:40]!r}"
+    return [url, kind, asked]
+
+
+STREAM_REQUEST = Exercise(
+    name="stream_request",
+    chapter=14,
+    stars=1,
+    task="Ask for a stream: the address, the headers and the body that curl would send.",
+    section="Chapter 14, On the real model",
+    cases=lambda: [
+        Case("a plain prompt", ("http://127.0.0.1:8000/v1", "Once upon a time", 60)),
+        Case("quotes and a line break", ("http://localhost:9000/v1", 'She said: "Go!"\nHe', 5)),
+        Case("another script", ("https://models.example/v1", "你好", 1)),
+    ],
+    correct=(_request, _request_by_hand),
+    harness=_read_request,
+    mutants=(
+        Mutant(
+            "v1_twice",
+            _request_v1_twice,
+            "when /v1 is added to a base address that ends in it",
+            "https://github.com/mhss1/MyBrain/issues/335",
+        ),
+        Mutant("no_type", _request_no_type, "when nothing says that the body is JSON"),
+        Mutant(
+            "form", _request_form, "when the fields are sent as a web form: curl -d does that alone"
+        ),
+        Mutant(
+            "unescaped",
+            _request_unescaped,
+            "when the prompt is pasted between quotes: its own quotes and line breaks end the JSON",
+        ),
+        Mutant(
+            "python_words",
+            _request_python_words,
+            "when a dict is turned to text by str: single quotes and True are Python, not JSON",
+        ),
+        Mutant(
+            "whole", _request_whole, "when no stream is asked for: the reply comes in one piece"
+        ),
+    ),
+)
+
 
 # ★ frames(pieces) -> bytes of an event stream
 
@@ -88,6 +202,178 @@ FRAMES = Exercise(
         Mutant(
             "all_at_once", _frames_all_at_once, "when one frame is sent after everything is made"
         ),
+    ),
+)
+
+
+# ★★ read_stream(chunks) -> (text, finish_reason, usage)
+
+Read = tuple[str, str | None, dict[str, int] | None]
+
+
+def _collected(events: Iterator[str]) -> Read:
+    """Texts joined, and the last finish reason and usage that are there."""
+    text, reason, usage = "", None, None
+    for event in events:
+        if event.startswith(":") or not event.strip():
+            continue
+        data = event.removeprefix("data: ")
+        if data == "[DONE]":
+            break
+        reply = json.loads(data)
+        usage = reply.get("usage") or usage
+        for choice in reply["choices"]:
+            text += choice["text"]
+            reason = choice["finish_reason"] or reason
+    return text, reason, usage
+
+
+def _read(chunks: Sequence[bytes]) -> Read:
+    def events() -> Iterator[str]:
+        rest = b""
+        for chunk in chunks:
+            *whole, rest = (rest + chunk).split(b"\n\n")
+            yield from (event.decode() for event in whole)
+
+    return _collected(events())
+
+
+def _read_by_lines(chunks: Sequence[bytes]) -> Read:
+    decoder = getincrementaldecoder("utf-8")()
+    text = "".join(decoder.decode(chunk) for chunk in chunks)
+    return _collected(iter(text.split("\n")))
+
+
+def _read_decoding_chunks(chunks: Sequence[bytes]) -> Read:
+    text, reason, usage, rest = "", None, None, ""
+    for chunk in chunks:
+        rest += chunk.decode(errors="replace")
+        *events, rest = rest.split("\n\n")
+        for event in events:
+            data = event.removeprefix("data: ")
+            if event.startswith(":") or data == "[DONE]":
+                continue
+            reply = json.loads(data)
+            usage = reply.get("usage") or usage
+            for choice in reply["choices"]:
+                text += choice["text"]
+                reason = choice["finish_reason"] or reason
+    return text, reason, usage
+
+
+def _read_chunk_alone(chunks: Sequence[bytes]) -> Read:
+    def events() -> Iterator[str]:
+        for chunk in chunks:
+            for line in chunk.decode(errors="replace").split("\n"):
+                if line == "data: [DONE]" or (line.startswith("data: {") and line.endswith("}")):
+                    yield line
+
+    return _collected(events())
+
+
+def _read_done_as_json(chunks: Sequence[bytes]) -> Read:
+    events = b"".join(chunks).decode().split("\n\n")
+    for event in events:
+        if event.startswith("data: "):
+            json.loads(event.removeprefix("data: "))
+    return _read(chunks)
+
+
+def _read_done_anywhere(chunks: Sequence[bytes]) -> Read:
+    events = b"".join(chunks).decode().split("\n\n")
+    end = next(n for n, event in enumerate(events) if "[DONE]" in event)
+    return _collected(iter(events[:end]))
+
+
+def _read_no_usage(chunks: Sequence[bytes]) -> Read:
+    text, reason, _ = _read(chunks)
+    return text, reason, None
+
+
+def _read_first_choice(chunks: Sequence[bytes]) -> Read:
+    for event in b"".join(chunks).decode().split("\n\n"):
+        if event.startswith("data: {"):
+            json.loads(event.removeprefix("data: "))["choices"][0]
+    return _read(chunks)
+
+
+def _read_last_reason(chunks: Sequence[bytes]) -> Read:
+    text, _, usage = _read(chunks)
+    return text, None, usage
+
+
+def _stream(pieces: Sequence[str], reason: str, usage: dict[str, int] | None) -> bytes:
+    """A stream as this server sends it: pieces, the reason, the usage if asked for, the end."""
+    frames: list[str] = []
+    for number, piece in enumerate(pieces, 1):
+        ends = reason if number == len(pieces) else None
+        choice = {"index": 0, "text": piece, "finish_reason": ends}
+        frames.append(json.dumps({"choices": [choice], "usage": None}, ensure_ascii=False))
+    if usage is not None:
+        frames.append(json.dumps({"choices": [], "usage": usage}))
+    return "".join(f"data: {frame}\n\n" for frame in [*frames, "[DONE]"]).encode()
+
+
+def _cut(stream: bytes, size: int) -> list[bytes]:
+    return [stream[start : start + size] for start in range(0, len(stream), size)]
+
+
+def _stream_cases() -> list[Case]:
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    words = _stream(["Once", " upon", " a time"], "length", None)
+    frames = words.split(b"\n\n")[:-1]
+    return [
+        Case("a frame at a time", ([frame + b"\n\n" for frame in frames],)),
+        Case(
+            "frames cut anywhere, with usage", (_cut(_stream(["a", "b\n\nc"], "stop", usage), 9),)
+        ),
+        Case("characters cut in two", (_cut(_stream(["你", "好 🌍"], "stop", None), 5),)),
+        Case("everything at once, and a comment", ([b": still here\n\n" + words],)),
+        Case("a text that names the end", ([_stream(["say [DONE]", " twice"], "stop", usage)],)),
+    ]
+
+
+READ_STREAM = Exercise(
+    name="read_stream",
+    chapter=14,
+    stars=2,
+    task="Repair the reader of a stream: text, finish reason and usage, however it was cut.",
+    section="Chapter 14, On the real model",
+    cases=_stream_cases,
+    correct=(_read, _read_by_lines),
+    mutants=(
+        Mutant(
+            "decodes_chunks",
+            _read_decoding_chunks,
+            "when each chunk of the network is decoded by itself: a character cut in two is lost",
+            "https://github.com/mpetazzoni/sseclient/issues/8",
+        ),
+        Mutant(
+            "chunk_alone",
+            _read_chunk_alone,
+            "when each chunk is split into lines by itself: a line cut in two is lost",
+            "https://github.com/lobehub/lobehub/pull/18640",
+        ),
+        Mutant("done_as_json", _read_done_as_json, "when [DONE] is read as JSON"),
+        Mutant(
+            "done_anywhere",
+            _read_done_anywhere,
+            "when [DONE] ends the stream wherever it stands, in a text as well",
+            "https://github.com/rahilp/second-brain-cloudflare/issues/353",
+        ),
+        Mutant(
+            "no_usage",
+            _read_no_usage,
+            "when a frame without choices is skipped: the usage is in it",
+            "https://github.com/nextlevelbuilder/goclaw/issues/50",
+        ),
+        Mutant(
+            "first_choice",
+            _read_first_choice,
+            "when every frame is asked for its first choice: the frame of the usage has none",
+            "https://github.com/XSpoonAi/spoon-core/pull/179",
+        ),
+        Mutant("no_reason", _read_last_reason, "when nobody keeps why the text ended"),
     ),
 )
 
@@ -361,4 +647,4 @@ SERVE_ALL = Exercise(
     ),
 )
 
-EXERCISES = (FRAMES, SETTLED, NEXT_STEP, SERVE_ALL)
+EXERCISES = (STREAM_REQUEST, FRAMES, READ_STREAM, SETTLED, NEXT_STEP, SERVE_ALL)

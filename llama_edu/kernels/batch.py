@@ -33,11 +33,11 @@ DESK = (
     *("n_heads", "n_kv_heads", "head_dim", "logits"),
     *("x", "normed", "q", "k", "v", "merged", "gate", "up"),
     # Workspace of the first thread, and bytes to the next one's.
-    *("turned", "scores", "tile", "shares", "private_stride"),
+    *("turned", "scores", "shares", "private_stride"),
 )
 N_HEADS, N_KV_HEADS, HEAD_DIM, LOGITS = range(4)
 X, NORMED, Q_AT, K_AT, V_AT, MERGED, GATE_AT, UP_AT = range(4, 12)
-TURNED, SCORES, TILE_AT, SHARES, PRIVATE_STRIDE = range(12, 17)
+TURNED, SCORES, SHARES, PRIVATE_STRIDE = range(12, 16)
 
 # What `texts` holds for each text: its past, its rotation, and its cache as in `decode`.
 TEXT = ("past", "cos", "sin", "keys", "values", "layer_stride", "head_stride")
@@ -109,7 +109,6 @@ def _attend(kept, i, desk, texts, rank, ranks):
     n_groups = desk[N_HEADS] // n_kv_heads
     turned = desk[TURNED] + rank * desk[PRIVATE_STRIDE]
     scores = desk[SCORES] + rank * desk[PRIVATE_STRIDE]
-    tile = desk[TILE_AT] + rank * desk[PRIVATE_STRIDE]
     mixed = desk[SHARES] + rank * desk[PRIVATE_STRIDE]
     stride, group_nbytes = 4 * (head_dim + 2), 4 * n_groups * head_dim
     for item in range(rank, len(texts) * n_kv_heads, ranks):
@@ -123,7 +122,7 @@ def _attend(kept, i, desk, texts, rank, ranks):
         copy(kept, desk[V_AT] + new, head_dim, values + row)
         turned_queries(q, cos, sin, head_dim, n_groups, turned)
         sizes = past + 1, head_dim, n_groups
-        attend_share(kept, turned, keys, values, *sizes, scores, tile, mixed, stride)
+        attend_share(kept, turned, keys, values, *sizes, scores, mixed, stride)
         for j in range(n_groups):
             mix = mixed + j * stride
             weight = load1(F32, mix + 4 * head_dim + 4)

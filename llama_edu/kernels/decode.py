@@ -33,12 +33,12 @@ DESK = (
     # Workspace that all threads see.
     *("x", "q", "k", "v", "gate", "up", "shares", "share_stride"),
     # Workspace of the first thread, and bytes to the next one's.
-    *("normed", "turned", "merged", "scores", "tile", "private_stride"),
+    *("normed", "turned", "merged", "scores", "private_stride"),
 )
 N_HEADS, N_KV_HEADS, HEAD_DIM, PAST, COS, SIN, LOGITS = range(7)
 KEYS, VALUES, LAYER_STRIDE, HEAD_STRIDE = range(7, 11)
 X, Q_AT, K_AT, V_AT, GATE_AT, UP_AT, SHARES, SHARE_STRIDE = range(11, 19)
-NORMED, TURNED, MERGED, SCORES, TILE_AT, PRIVATE_STRIDE = range(19, 25)
+NORMED, TURNED, MERGED, SCORES, PRIVATE_STRIDE = range(19, 24)
 
 
 @compiled
@@ -90,7 +90,6 @@ def _attend(kept, layer, desk, rank, ranks):
     head_dim, size = desk[HEAD_DIM], itemsize(kept)
     turned = desk[TURNED] + rank * desk[PRIVATE_STRIDE]
     scores = desk[SCORES] + rank * desk[PRIVATE_STRIDE]
-    tile = desk[TILE_AT] + rank * desk[PRIVATE_STRIDE]
     start, end = share(desk[PAST] + 1, rank, ranks)
     n_groups = desk[N_HEADS] // desk[N_KV_HEADS]
     for group in range(desk[N_KV_HEADS]):
@@ -106,7 +105,7 @@ def _attend(kept, layer, desk, rank, ranks):
         keys, values = keys + start * head_dim * size, values + start * head_dim * size
         out = desk[SHARES] + (rank * desk[N_HEADS] + first) * desk[SHARE_STRIDE]
         sizes = end - start, head_dim, n_groups
-        attend_share(kept, turned, keys, values, *sizes, scores, tile, out, desk[SHARE_STRIDE])
+        attend_share(kept, turned, keys, values, *sizes, scores, out, desk[SHARE_STRIDE])
 
 
 @compiled

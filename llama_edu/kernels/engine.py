@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 
 from llama_edu import linear as blas
 from llama_edu.cache import KVCache
+from llama_edu.errors import NumericsError
 from llama_edu.kernels import prefill
 from llama_edu.kernels.batch import TEXT, decode_batch
 from llama_edu.kernels.decode import decode
@@ -23,7 +24,7 @@ from llama_edu.kernels.plan import BatchDesk, Desk, Plan, describe, format_of
 from llama_edu.kernels.team import Team
 from llama_edu.mixed import MIXED
 from llama_edu.operators import Operators
-from llama_edu.precision import to_float32
+from llama_edu.precision import LARGEST, to_float32
 from llama_edu.quantize import Quantized
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Engine:
         )
         with self._announced("decode"):
             self.team.run(decode, *arguments, threads=threads)
+        _check_new(cache, keys, values)
         cache.advance(1)
         return logits
 
@@ -124,6 +126,8 @@ class Engine:
         )
         with self._announced("batch"):
             self.team.run(decode_batch, *arguments, threads=threads)
+        for cache in caches:
+            _check_new(cache, *cache.reserve(1))
         for cache in caches:
             cache.advance(1)
         return logits
@@ -256,6 +260,17 @@ class Engine:
         finally:
             timer.cancel()
         self._ready.add(name)
+
+
+def _check_new(cache: KVCache, keys: np.ndarray, values: np.ndarray) -> None:
+    """Refuse a new row that did not fit into the cache's format, as `rounded` does."""
+    if keys.dtype == np.float16:  # the only one that ends before what a model computes
+        rows = keys[:, :, cache.length], values[:, :, cache.length]
+        if any(np.isinf(row).any() for row in rows):
+            raise NumericsError(
+                f"expected keys and values up to {LARGEST['F16']} for a float16 cache, "
+                f"got larger ones at position {cache.length}"
+            )
 
 
 def _announce() -> None:

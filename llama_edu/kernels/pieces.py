@@ -32,7 +32,6 @@ from llama_edu.kernels.vectors import (
 )
 
 __all__ = [
-    "TILE",
     "attend_share",
     "copy",
     "dot",
@@ -45,7 +44,6 @@ __all__ = [
     "turned_queries",
 ]
 
-TILE = 32  # positions whose keys or values are widened at a time; they stay in the first cache
 NOTHING = np.float32(-3e38)  # the largest of no scores at all
 
 
@@ -140,100 +138,121 @@ def softmax(x, n):
 
 
 @compiled
-def _widened(form, p, n, tile):
-    """n numbers as float32: where they lie, if they are, else copied to `tile`; returns where."""
+def _scores(form, keys, q, other, n, head_dim, y, z):
+    """y[i] = keys[i] · q and z[i] = keys[i] · other for n rows, four at a time.
+
+    Each key is read and widened once for both heads. Without an `other` there is one.
+    """
     size = itemsize(form)
-    if size == 4:
-        return p
-    for i in range(n // 16):
-        store(tile + 64 * i, load(form, p + 16 * i * size))
-    for i in range(n // 16 * 16, n):
-        store1(F32, tile + 4 * i, load1(form, p + i * size))
-    return tile
-
-
-@compiled
-def _dots(keys, q, n, head_dim, y):
-    """y[i] = keys[i] · q for n rows of float32, four at a time."""
-    step, whole = 4 * head_dim, head_dim // 16 * 64
+    step, whole = head_dim * size, head_dim // 16
     for i in range(0, n - 3, 4):
         p = keys + i * step
         a, b, c, d = zero(), zero(), zero(), zero()
-        for j in range(0, whole, 64):
-            x = load(F32, q + j)
-            a, b = fma(load(F32, p + j), x, a), fma(load(F32, p + step + j), x, b)
-            c = fma(load(F32, p + 2 * step + j), x, c)
-            d = fma(load(F32, p + 3 * step + j), x, d)
+        e, f, g, h = zero(), zero(), zero(), zero()
+        for j in range(whole):
+            at = p + 16 * j * size
+            k0, k1 = load(form, at), load(form, at + step)
+            k2, k3 = load(form, at + 2 * step), load(form, at + 3 * step)
+            x = load(F32, q + 64 * j)
+            a, b, c, d = fma(k0, x, a), fma(k1, x, b), fma(k2, x, c), fma(k3, x, d)
+            if other is not None:
+                x = load(F32, other + 64 * j)
+                e, f, g, h = fma(k0, x, e), fma(k1, x, f), fma(k2, x, g), fma(k3, x, h)
         store_totals(y + 4 * i, a, b, c, d)
-        for k in range(4):
-            for j in range(whole, step, 4):
-                more = load1(F32, p + k * step + j) * load1(F32, q + j)
-                store1(F32, y + 4 * (i + k), load1(F32, y + 4 * (i + k)) + more)
+        if other is not None:
+            store_totals(z + 4 * i, e, f, g, h)
+        for k in range(i, i + 4):
+            for j in range(16 * whole, head_dim):
+                key = load1(form, keys + k * step + j * size)
+                store1(F32, y + 4 * k, load1(F32, y + 4 * k) + key * load1(F32, q + 4 * j))
+                if other is not None:
+                    more = key * load1(F32, other + 4 * j)
+                    store1(F32, z + 4 * k, load1(F32, z + 4 * k) + more)
     for i in range(n // 4 * 4, n):
-        store1(F32, y + 4 * i, dot(F32, keys + i * step, q, head_dim))
+        store1(F32, y + 4 * i, dot(form, keys + i * step, q, head_dim))
+        if other is not None:
+            store1(F32, z + 4 * i, dot(form, keys + i * step, other, head_dim))
 
 
 @compiled
-def _add_mixed(values, weights, n, head_dim, y):
-    """y += Σ weights[i] · values[i] over n positions, for one head."""
-    step, wide = 4 * head_dim, head_dim // 64 * 64
-    for j in range(0, 4 * wide, 256):  # four sums at once: a row of values is read in one go
-        a, b = load(F32, y + j), load(F32, y + j + 64)
-        c, d = load(F32, y + j + 128), load(F32, y + j + 192)
-        p = values + j
+def _mix(form, values, weights, others, n, head_dim, y, z):
+    """y = Σ weights[i] · values[i] over n positions, and z with `others`, if there are any."""
+    size = itemsize(form)
+    step, wide, whole = head_dim * size, head_dim // 64 * 64, head_dim // 16 * 16
+    for j in range(0, wide, 64):  # four sums a head: a row of values is read in one go
+        a, b, c, d = zero(), zero(), zero(), zero()
+        e, f, g, h = zero(), zero(), zero(), zero()
+        p = values + j * size
         for i in range(n):
-            weight = splat(load1(F32, weights + 4 * i))
-            a = fma(weight, load(F32, p), a)
-            b = fma(weight, load(F32, p + 64), b)
-            c = fma(weight, load(F32, p + 128), c)
-            d = fma(weight, load(F32, p + 192), d)
+            v0, v1 = load(form, p), load(form, p + 16 * size)
+            v2, v3 = load(form, p + 32 * size), load(form, p + 48 * size)
+            w = splat(load1(F32, weights + 4 * i))
+            a, b, c, d = fma(w, v0, a), fma(w, v1, b), fma(w, v2, c), fma(w, v3, d)
+            if others is not None:
+                w = splat(load1(F32, others + 4 * i))
+                e, f, g, h = fma(w, v0, e), fma(w, v1, f), fma(w, v2, g), fma(w, v3, h)
             p += step
-        store(y + j, a)
-        store(y + j + 64, b)
-        store(y + j + 128, c)
-        store(y + j + 192, d)
-    for j in range(4 * wide, head_dim // 16 * 64, 64):
-        a = load(F32, y + j)
+        _store4(y + 4 * j, a, b, c, d)
+        if others is not None:
+            _store4(z + 4 * j, e, f, g, h)
+    for j in range(wide, whole, 16):
+        a, e = zero(), zero()
         for i in range(n):
-            a = fma(splat(load1(F32, weights + 4 * i)), load(F32, values + i * step + j), a)
-        store(y + j, a)
-    for j in range(head_dim // 16 * 64, step, 4):
-        mixed = load1(F32, y + j)
+            v0 = load(form, values + i * step + j * size)
+            a = fma(splat(load1(F32, weights + 4 * i)), v0, a)
+            if others is not None:
+                e = fma(splat(load1(F32, others + 4 * i)), v0, e)
+        store(y + 4 * j, a)
+        if others is not None:
+            store(z + 4 * j, e)
+    for j in range(whole, head_dim):
+        first, second = np.float32(0.0), np.float32(0.0)
         for i in range(n):
-            mixed += load1(F32, weights + 4 * i) * load1(F32, values + i * step + j)
-        store1(F32, y + j, mixed)
+            value = load1(form, values + i * step + j * size)
+            first += load1(F32, weights + 4 * i) * value
+            if others is not None:
+                second += load1(F32, others + 4 * i) * value
+        store1(F32, y + 4 * j, first)
+        if others is not None:
+            store1(F32, z + 4 * j, second)
 
 
 @compiled
-def attend_share(form, q, keys, values, n, head_dim, heads, scores, tile, out, stride):
+def _store4(y, a, b, c, d):
+    store(y, a)
+    store(y + 64, b)
+    store(y + 128, c)
+    store(y + 192, d)
+
+
+@compiled
+def attend_share(form, q, keys, values, n, head_dim, heads, scores, out, stride):
     """The query heads of one KV group over n positions.
 
-    Each gets its mix of values, its largest score and its sum of weights. Keys and values are
-    widened once for all of them, `TILE` positions at a time. `q` is (heads, head_dim), turned and
-    scaled by 1/√head_dim. `scores` has room for heads · n numbers, `tile` for TILE · head_dim. The
-    rows of `out`, `stride` bytes apart, take head_dim + 2 numbers. `merge_shares` puts the shares
-    of the positions together.
+    Each gets its mix of values, its largest score and its sum of weights. Two heads go together,
+    so that keys and values are widened once for both. `q` is (heads, head_dim), turned and scaled
+    by 1/√head_dim. `scores` has room for heads · n numbers. The rows of `out`, `stride` bytes
+    apart, take head_dim + 2 numbers. `merge_shares` puts the shares of the positions together.
     """
-    width, size = 4 * head_dim, itemsize(form)
-    for first in range(0, n, TILE):
-        count = min(TILE, n - first)
-        p = _widened(form, keys + first * head_dim * size, count * head_dim, tile)
-        for head in range(heads):
-            _dots(p, q + head * width, count, head_dim, scores + 4 * (head * n + first))
+    width, pairs = 4 * head_dim, heads // 2 * 2
+    for head in range(0, pairs, 2):
+        x, y = q + head * width, scores + 4 * head * n
+        _scores(form, keys, x, x + width, n, head_dim, y, y + 4 * n)
+    for head in range(pairs, heads):
+        x, y = q + head * width, scores + 4 * head * n
+        _scores(form, keys, x, None, n, head_dim, y, None)
     for head in range(heads):
         y, peak, weight = out + head * stride, NOTHING, np.float32(0.0)
         if n > 0:
             peak, weight = softmax(scores + 4 * head * n, n)
-        for j in range(head_dim):
-            store1(F32, y + 4 * j, np.float32(0.0))
         store1(F32, y + width, peak)
         store1(F32, y + width + 4, weight)
-    for first in range(0, n, TILE):
-        count = min(TILE, n - first)
-        p = _widened(form, values + first * head_dim * size, count * head_dim, tile)
-        for head in range(heads):
-            weights = scores + 4 * (head * n + first)
-            _add_mixed(p, weights, count, head_dim, out + head * stride)
+    for head in range(0, pairs, 2):
+        x, y = scores + 4 * head * n, out + head * stride
+        _mix(form, values, x, x + 4 * n, n, head_dim, y, y + stride)
+    for head in range(pairs, heads):
+        x, y = scores + 4 * head * n, out + head * stride
+        _mix(form, values, x, None, n, head_dim, y, None)
 
 
 @compiled

@@ -11,7 +11,6 @@ import numpy as np
 
 from llama_edu.config import LlamaConfig
 from llama_edu.kernels import batch, decode, vectors
-from llama_edu.kernels.pieces import TILE
 from llama_edu.quantize import Quantized
 from llama_edu.weights import LayerWeights, Weights
 
@@ -165,7 +164,6 @@ def _for_a_group(config: LlamaConfig, total_seq: int) -> dict[str, int]:
     return {
         "turned": n_groups * config.head_dim,
         "scores": n_groups * total_seq,
-        "tile": TILE * config.head_dim,
     }
 
 

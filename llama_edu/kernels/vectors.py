@@ -10,7 +10,11 @@ Nothing here checks bounds. Whoever passes an address answers for it.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, no-any-return"
 # mypy: disable-error-code="import-untyped, import-not-found, misc"
 
+import contextlib
+import functools
+import hashlib
 import inspect
+from pathlib import Path
 
 from llvmlite import ir
 from numba import njit, types
@@ -53,7 +57,36 @@ I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 def compiled(function):
     """Compile with Numba at the first call; keep the result on disk; let go of the GIL."""
     # The tests wrap every function to check its arguments; a kernel is compiled without that.
-    return njit(inspect.unwrap(function), nogil=True, cache=True, error_model="numpy")
+    kernel = njit(inspect.unwrap(function), nogil=True, cache=True, error_model="numpy")
+    if kernel.stats.cache_path is not None:
+        _forget_older(Path(kernel.stats.cache_path), _sources())
+    return kernel
+
+
+@functools.cache
+def _sources():
+    """A hash over all kernels as they are written."""
+    whole = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+@functools.cache
+def _forget_older(directory, sources):
+    """Throw away what is kept on disk if it was compiled from other sources.
+
+    Numba looks at the file of a kernel only, and a kernel contains those it calls, from whatever
+    file. Without this an old `rms_norm` would go on inside `decode` after it has been mended.
+    """
+    stamp = directory / "llama_edu_kernels.txt"
+    with contextlib.suppress(OSError):
+        if stamp.exists() and stamp.read_text() == sources:
+            return
+        for index in directory.glob("*.nbi"):
+            index.unlink(missing_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(sources)
 
 
 class Format:

@@ -15,6 +15,7 @@ from llama_edu.viz.caching import cache_growth, work_with_and_without_cache
 from llama_edu.viz.candidates import probability_bars
 from llama_edu.viz.dials import rope_clock
 from llama_edu.viz.distance import distance_curve
+from llama_edu.viz.entropy import entropy_curve
 from llama_edu.viz.figure import Picture
 from llama_edu.viz.filemap import byte_offsets
 from llama_edu.viz.flip import flip_bits
@@ -49,9 +50,15 @@ from llama_edu.viz.step_sum import step_sum
 from llama_edu.viz.strides import stride_grid
 from llama_edu.viz.strip import token_strip
 from llama_edu.viz.tables import tensor_table
+from llama_edu.viz.timings import time_bars
 from llama_edu.viz.treemap import parameter_treemap
 from llama_edu.viz.triptych import score_triptych
-from llama_edu.viz.turns import first_token_work, prefix_break, turn_timeline
+from llama_edu.viz.turns import (
+    first_token_time,
+    first_token_work,
+    prefix_break,
+    turn_timeline,
+)
 
 __all__ = [
     "AXES",
@@ -72,7 +79,9 @@ __all__ = [
     "cost_bars",
     "distance_curve",
     "dtype_bits",
+    "entropy_curve",
     "error_map",
+    "first_token_time",
     "first_token_work",
     "flip_bits",
     "frequency_scaling",
@@ -110,6 +119,7 @@ __all__ = [
     "step_sum",
     "stride_grid",
     "tensor_table",
+    "time_bars",
     "token_label",
     "token_labels",
     "token_strip",

@@ -58,7 +58,7 @@ def attention_atlas(
     caption += f" ({seq} × {total_seq} positions)."
     if first_call < seq:
         caption += " Below the line: generated tokens."
-    return Picture(figure, alt=_atlas_alt(rows, names), caption=caption)
+    return Picture(figure, alt=_atlas_alt(rows, names, first_call), caption=caption)
 
 
 def _atlas_head(ax: Axes, n_kv_heads: int, n_groups: int, left: float, size: float) -> None:
@@ -74,7 +74,7 @@ def _atlas_head(ax: Axes, n_kv_heads: int, n_groups: int, left: float, size: flo
             write(ax, x + g * (size + 0.04) + size / 2, TOP - 0.2, head, 9, ha="center")
 
 
-def _atlas_alt(rows: np.ndarray, names: list[int]) -> str:
+def _atlas_alt(rows: np.ndarray, names: list[int], first_call: int) -> str:
     """Per layer, the heads that stand out: on the first token, and on the token before."""
     n_layers, n_kv_heads, n_groups, seq, total_seq = rows.shape
     past = total_seq - seq
@@ -95,4 +95,6 @@ def _atlas_alt(rows: np.ndarray, names: list[int]) -> str:
             f"({percent(sink[i, to_first])}); most to the token before, query head {to_previous} "
             f"({percent(before[i, to_previous])})."
         )
+    if first_call < seq:
+        parts.append(f"Below the line, from position {past + first_call} on: generated tokens.")
     return " ".join(parts)

@@ -1,11 +1,15 @@
 """Conversations: what each turn reused, computed and dropped, and where a prefix breaks.
 
-The counts come from the ledgers of a `ChatSession`; the last figure compares ids itself.
+The counts come from the ledgers of a `ChatSession`, the times from a clock; the last figure
+compares ids itself.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from llama_edu.errors import InputError
 from llama_edu.ledger import Ledger
@@ -17,6 +21,7 @@ from llama_edu.viz.figure import (
     MUTED,
     PAPER,
     WIDTH,
+    Number,
     Picture,
     board,
     box,
@@ -25,7 +30,7 @@ from llama_edu.viz.figure import (
 )
 from llama_edu.viz.labels import TokenBytes, shortened, token_labels
 
-__all__ = ["first_token_work", "prefix_break", "turn_timeline"]
+__all__ = ["first_token_time", "first_token_work", "prefix_break", "turn_timeline"]
 
 COMPUTED = axis("seq").color
 REUSED = "#dbe9f1"
@@ -64,9 +69,9 @@ def turn_timeline(ledgers: Sequence[Ledger], names: Sequence[str] | None = None)
     return Picture(figure, alt=alt, caption=caption)
 
 
-def _check_turns(ledgers: Sequence[Ledger]) -> None:
-    if not 1 <= len(ledgers) <= MAX_TURNS:
-        raise InputError(f"expected 1 to {MAX_TURNS} turns to draw, got {len(ledgers)}")
+def _check_turns(turns: Sequence[object]) -> None:
+    if not 1 <= len(turns) <= MAX_TURNS:
+        raise InputError(f"expected 1 to {MAX_TURNS} turns to draw, got {len(turns)}")
 
 
 def _legend(ax: Axes, y: float) -> None:
@@ -123,27 +128,11 @@ def first_token_work(ledgers: Sequence[Ledger]) -> Picture:
     Without one, a prompt runs whole. Raises `InputError` without a turn, or for more than 12.
     """
     _check_turns(ledgers)
-    longest = max(turn.prompt_tokens for turn in ledgers)
-    scale = (WIDTH - LEFT - 0.55) / longest
-    figure, ax = board(len(ledgers) * ROW + 0.85)
-    for x, words, face in ((LEFT, "cache kept", COMPUTED), (2.0, "read from the start", PAPER)):
-        box(ax, x, 0.14, 0.16, 0.16, face, edgecolor=MUTED)
-        write(ax, x + 0.23, 0.22, words, 9.5)
-    for number, turn in enumerate(ledgers, 1):
-        y = 0.55 + (number - 1) * ROW
-        write(ax, LEFT - 0.1, y + 0.16, f"turn {number}", 9.0, ha="right", color=MUTED)
-        for shift, count, face in (
-            (0.0, turn.prompt_tokens, PAPER),
-            (0.18, turn.computed, COMPUTED),
-        ):
-            box(ax, LEFT, y + shift, count * scale, 0.14, face, edgecolor=MUTED)
-            write(ax, LEFT + count * scale + 0.06, y + shift + 0.07, str(count), 8.5)
-    words = "positions that run before the reply begins"
-    write(ax, LEFT, 0.62 + len(ledgers) * ROW, words, 9.0, color=MUTED)
     kept, whole = (
         [turn.computed for turn in ledgers],
         [turn.prompt_tokens for turn in ledgers],
     )
+    figure = _pairs(whole, kept, "positions that run before the reply begins", str)
     alt = (
         f"Positions that run before each reply begins, over {len(ledgers)} turns. Read again from "
         f"the start: {_listed(whole)}, together {sum(whole)}. With the cache kept: "
@@ -151,6 +140,56 @@ def first_token_work(ledgers: Sequence[Ledger]) -> Picture:
     )
     caption = f"Before the first token: {sum(whole)} positions in all, or {sum(kept)} with a cache."
     return Picture(figure, alt=alt, caption=caption)
+
+
+@picture
+def first_token_time(kept_ms: Sequence[Number], anew_ms: Sequence[Number]) -> Picture:
+    """Milliseconds until the first token of each reply: with the kept cache, and read anew.
+
+    Both were measured, turn by turn. Raises `InputError` without a turn, for more than 12, for two
+    lists of different lengths, and for a time that is not above 0.
+    """
+    _check_turns(kept_ms)
+    kept, anew = [float(ms) for ms in kept_ms], [float(ms) for ms in anew_ms]
+    if len(kept) != len(anew) or not all(0 < ms < math.inf for ms in kept + anew):
+        raise InputError(f"expected two times above 0 for each turn, got {kept} and {anew}")
+    figure = _pairs(anew, kept, "milliseconds until the reply begins", _shown_ms)
+    times = anew[-1] / kept[-1]
+    alt = (
+        f"Milliseconds until each reply begins, over {len(kept)} turns. Read again from the start: "
+        f"{', '.join(map(_shown_ms, anew))}. With the cache kept: "
+        f"{', '.join(map(_shown_ms, kept))}. In the last turn the kept cache is {times:.1f} times "
+        "as fast."
+    )
+    caption = (
+        f"Until the last reply begins: {_shown_ms(anew[-1])} ms, or {_shown_ms(kept[-1])} ms with "
+        "the cache kept."
+    )
+    return Picture(figure, alt=alt, caption=caption)
+
+
+def _pairs(
+    whole: Sequence[Number], kept: Sequence[Number], words: str, shown: Callable[[Any], str]
+) -> Figure:
+    """Two bars for each turn: read from the start, and with the cache kept."""
+    longest = max(*whole, *kept)
+    figure, ax = board(len(whole) * ROW + 0.85)
+    scale = (WIDTH - LEFT - 0.55) / longest
+    for x, label, face in ((LEFT, "cache kept", COMPUTED), (2.0, "read from the start", PAPER)):
+        box(ax, x, 0.14, 0.16, 0.16, face, edgecolor=MUTED)
+        write(ax, x + 0.23, 0.22, label, 9.5)
+    for number, (anew, cached) in enumerate(zip(whole, kept, strict=True), 1):
+        y = 0.55 + (number - 1) * ROW
+        write(ax, LEFT - 0.1, y + 0.16, f"turn {number}", 9.0, ha="right", color=MUTED)
+        for shift, count, face in ((0.0, anew, PAPER), (0.18, cached, COMPUTED)):
+            box(ax, LEFT, y + shift, count * scale, 0.14, face, edgecolor=MUTED)
+            write(ax, LEFT + count * scale + 0.06, y + shift + 0.07, shown(count), 8.5)
+    write(ax, LEFT, 0.62 + len(whole) * ROW, words, 9.0, color=MUTED)
+    return figure
+
+
+def _shown_ms(ms: Number) -> str:
+    return f"{ms:.1f}" if ms < 100 else f"{ms:.0f}"
 
 
 def _listed(counts: Sequence[int]) -> str:
