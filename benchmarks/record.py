@@ -3,10 +3,10 @@
     python benchmarks/record.py smollm2-135m-instruct --gguf FOLDER --to benchmarks/results
 
 Runs `table.py`, `step_profile.py`, `optimisations.py`, `budget.py` and `scaling.py` one after
-another, which takes half an hour on an otherwise idle machine, and writes what they print as text, what they
-measured as JSON, and three pictures: tokens per second against the roofline, error against bytes,
-and time per token against context length. Other arguments go to `table.py`. With `--draw-only` the
-pictures are drawn again from the records.
+another, which takes half an hour on an otherwise idle machine, and writes what they print as text,
+what they measured as JSON, and three pictures: tokens per second against the roofline, error
+against bytes, and time per token against context length. Other arguments go to `table.py`. With
+`--draw-only` the pictures are drawn again from the records.
 """
 
 import argparse
