@@ -1,8 +1,9 @@
-"""How many connections there may be, and how long one may be open without asking anything.
+"""How many connections there may be, and how long one may be open without asking or reading.
 
 uvicorn ends a connection that falls silent after an answer. It does not end one that never asks,
-that sends the head of a request a byte at a time, or that goes on sending a body which has been
-answered already, so a few hundred of those would be enough to keep everybody else out.
+that sends the head of a request a byte at a time, that goes on sending a body which has been
+answered already, or that does not read its answers, so a few hundred of those would be enough to
+keep everybody else out.
 """
 
 import asyncio
@@ -20,9 +21,11 @@ def bounded_protocol(policy: Policy) -> type[H11Protocol]:
 
     class Bounded(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
+        _unread_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            transport.set_write_buffer_limits(high=0)  # writing pauses at the first byte left over
             if len(self.connections) > policy.max_connections:
                 transport.abort()
             else:
@@ -34,7 +37,18 @@ def bounded_protocol(policy: Policy) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_timer()
+            self._stop_unread_timer()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            # Closing would wait for the same reader.
+            end = self.transport.abort
+            self._unread_timer = self.loop.call_later(policy.unread_seconds, end)
+
+        def resume_writing(self) -> None:
+            self._stop_unread_timer()
+            super().resume_writing()
 
         def _time(self) -> None:
             """Run the timer while no answer is owed; what else comes does not start it again."""
@@ -52,5 +66,10 @@ def bounded_protocol(policy: Policy) -> type[H11Protocol]:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+
+        def _stop_unread_timer(self) -> None:
+            if self._unread_timer is not None:
+                self._unread_timer.cancel()
+                self._unread_timer = None
 
     return Bounded

@@ -52,6 +52,8 @@ class Policy:
     head_seconds: float = 10.0
     """How long a connection may be open without the whole head of a request, or go on sending a
     body that was refused."""
+    unread_seconds: float = 60.0
+    """How long a reader may take for what was sent to it at once."""
     max_connections: int = 512
 
     def knows_host(self, header: str) -> bool:

@@ -1,6 +1,7 @@
 """Connections that ask nothing: they are ended, and there are never too many of them."""
 
 import contextlib
+import json
 import socket
 import time
 
@@ -12,7 +13,7 @@ from llama_edu.serve.guard import Policy
 from llama_edu.serve.served import Serving, load
 from llama_edu.serve.server import running
 
-POLICY = Policy(head_seconds=1.0, max_connections=3, max_body_nbytes=1000)
+POLICY = Policy(head_seconds=1.0, max_connections=3, max_body_nbytes=1000, unread_seconds=0.5)
 PATIENCE_S = 120.0
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"model": "tiny", "prompt": "x", "max_tokens": 2}'
@@ -33,6 +34,23 @@ def connect(url):
         yield lambda: opened.enter_context(
             socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         )
+
+
+@pytest.fixture
+def connect_deaf(url):
+    """Opens a connection that takes hardly more than it reads: some 50 kB lie in between."""
+    host, port = url.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as opened:
+
+        def connect_one():
+            connection = opened.enter_context(socket.socket())
+            connection.settimeout(PATIENCE_S)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+            connection.connect((host, int(port)))
+            return connection
+
+        yield connect_one
 
 
 def rest(connection):
@@ -102,6 +120,41 @@ def test_a_whole_head_ends_the_wait(connect):
     time.sleep(2 * POLICY.head_seconds)  # the body has a time of its own
     connection.sendall(BODY)
     assert rest(connection).startswith(b"HTTP/1.1 200")
+
+
+def long_text(**more):
+    """A request with an answer of some 500 kB."""
+    ask = {"model": "tiny", "prompt": "x", "max_tokens": 200, "temperature": 0}
+    body = json.dumps(ask | {"n": 4, "logprobs": 20} | more).encode()
+    return HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        pytest.param(long_text(stream=True), id="a stream"),
+        pytest.param(long_text(), id="a whole text, after which the connection closes"),
+        pytest.param(
+            b"GET /static/chat.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100, id="many files"
+        ),
+    ],
+)
+def test_who_does_not_read_is_not_waited_for(connect_deaf, url, asking):
+    held = [connect_deaf() for _ in range(POLICY.max_connections)]
+    for connection in held:
+        connection.sendall(asking)
+    wait_for_room(url)
+
+
+def wait_for_room(url):
+    """Return once the server takes a connection again."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        with contextlib.suppress(httpx.TransportError):
+            assert httpx.get(f"{url}/healthz", trust_env=False, timeout=5.0).status_code == 200
+            return
+        time.sleep(0.1)
+    pytest.fail("there is still no room")
 
 
 def test_one_connection_too_many_is_refused_until_another_ends(connect, url):
