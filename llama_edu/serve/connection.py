@@ -15,6 +15,8 @@ from llama_edu.serve.guard import Policy
 
 __all__ = ["bounded_protocol"]
 
+MOST_AHEAD_NBYTES = 64 * 1024  # of further requests, sent before the one at hand is answered
+
 
 def bounded_protocol(policy: Policy) -> type[H11Protocol]:
     """uvicorn's HTTP protocol, with the bounds of a policy."""
@@ -34,6 +36,13 @@ def bounded_protocol(policy: Policy) -> type[H11Protocol]:
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             self._time()
+
+        def handle_events(self) -> None:
+            super().handle_events()
+            # uvicorn stops reading at the next request, and so would not see the client go away.
+            ahead, _ = self.conn.trailing_data
+            if self.conn.their_state is h11.DONE and len(ahead) < MOST_AHEAD_NBYTES:
+                self.flow.resume_reading()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_timer()

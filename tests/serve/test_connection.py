@@ -122,6 +122,13 @@ def test_a_whole_head_ends_the_wait(connect):
     assert rest(connection).startswith(b"HTTP/1.1 200")
 
 
+def test_requests_sent_ahead_are_answered_in_turn(connect):
+    connection = connect()
+    asking = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n" % (b"x" * 4000)
+    connection.sendall((asking + b"\r\n") * 99 + asking + b"Connection: close\r\n\r\n")
+    assert rest(connection).count(b"HTTP/1.1 200") == 100
+
+
 def long_text(**more):
     """A request with an answer of some 500 kB."""
     ask = {"model": "tiny", "prompt": "x", "max_tokens": 200, "temperature": 0}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -266,6 +267,21 @@ def test_a_client_that_waits_for_the_whole_text_may_go_away_too(site, monkeypatc
     monkeypatch.setattr(site.tiny.scheduler, "_admit", lambda: None)  # it stays in the queue
     with pytest.raises(httpx.ReadTimeout):
         site.http.post("/v1/completions", json={"model": "tiny", "prompt": "x"}, timeout=1.0)
+    wait_until(lambda: site.tiny.scheduler.is_idle)
+    assert reasons(site).get("cancelled", 0) - before == 1
+
+
+def test_so_may_one_that_has_asked_for_more_meanwhile(site, monkeypatch):
+    before = reasons(site).get("cancelled", 0)
+    monkeypatch.setattr(site.tiny.scheduler, "_admit", lambda: None)
+    body = json.dumps({"model": "tiny", "prompt": "x"}).encode()
+    host, port = site.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n")
+        connection.sendall(b"Content-Type: application/json\r\n")
+        connection.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        wait_until(lambda: not site.tiny.scheduler.is_idle)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     wait_until(lambda: site.tiny.scheduler.is_idle)
     assert reasons(site).get("cancelled", 0) - before == 1
 
