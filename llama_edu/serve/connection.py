@@ -11,7 +11,8 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from llama_edu.serve.guard import Policy
+from llama_edu.serve.guard import HEADERS, Policy
+from llama_edu.serve.problems import ApiError
 
 __all__ = ["bounded_protocol"]
 
@@ -43,6 +44,23 @@ def bounded_protocol(policy: Policy) -> type[H11Protocol]:
             ahead, _ = self.conn.trailing_data
             if self.conn.their_state is h11.DONE and len(ahead) < MOST_AHEAD_NBYTES:
                 self.flow.resume_reading()
+
+        def send_400_response(self, msg: str) -> None:
+            """uvicorn's own answer is a line of text without our headers."""
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # else one has begun
+                answer = ApiError(
+                    "invalid_http", "expected HTTP/1.1, got something else"
+                ).response()
+                answer.headers.update({"Connection": "close", **HEADERS})
+                for event in (
+                    h11.Response(
+                        status_code=400, headers=answer.raw_headers, reason=b"Bad Request"
+                    ),
+                    h11.Data(data=bytes(answer.body)),
+                    h11.EndOfMessage(),
+                ):
+                    self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_timer()

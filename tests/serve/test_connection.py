@@ -97,6 +97,16 @@ def test_what_follows_a_refused_body_is_not_read_for_ever(connect):
     drip(connection, b"1\r\nx\r\n")
 
 
+def test_what_is_no_http_after_a_refused_body_ends_the_connection(connect, caplog):
+    connection = connect()
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    connection.sendall(b"3e9\r\n" + b" " * 1001 + b"\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+    connection.sendall(b"no number\r\n")
+    assert b"HTTP/1.1 400" not in rest(connection)
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
 def test_neither_is_a_body_refused_for_its_length(connect):
     connection = connect()
     connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")

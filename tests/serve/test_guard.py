@@ -1,5 +1,6 @@
 """The door: other hosts and sites, no key, no JSON, too much, too slow; what answers carry."""
 
+import json
 import logging
 import socket
 import time
@@ -57,6 +58,8 @@ def test_a_page_whose_name_resolves_to_this_machine_is_turned_away(site):
     [
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://[::1"},
+        {"origin": "localhost"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],
@@ -107,6 +110,26 @@ def raw(site, *parts, pause=0.0):
 
 
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        HEAD + b"Content-Length: +5\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000,
+    ],
+)
+def test_what_is_no_http_gets_an_answer_like_any_other(site, data):
+    head, _, body = raw(site, data).partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert status == "HTTP/1.1 400 Bad Request"
+    for name, value in (HEADERS | {"Content-Type": "application/json"}).items():
+        assert headers[name.lower()] == value
+    assert json.loads(body)["error"]["code"] == "invalid_http"
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(site):

@@ -456,6 +456,20 @@ def test_chats_that_cannot_be(site, changes, code, param):
     assert got[1:3] == (code or "context_length_exceeded", param)
 
 
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ({"model": "tiny"}, "messages"),
+        ({"model": "tiny", "messages": [*TALK, {"role": "user"}]}, "messages.1.content"),
+        ({}, "model"),
+    ],
+)
+def test_what_is_missing_is_named(site, body, what):
+    _, code, param, message = refusal(site, "/v1/chat/completions", json=body)
+    assert (code, param) == ("invalid_value", what.partition(".")[0])
+    assert message == f"expected {what}, got none"
+
+
 def test_errors_reach_the_official_client_as_its_own(site):
     with pytest.raises(openai.NotFoundError, match="expected one of tiny, plain"):
         site.client.completions.create(model="none", prompt="x")
