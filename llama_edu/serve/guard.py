@@ -111,7 +111,8 @@ class Door:
             return ApiError("wrong_host", f"expected a Host of this server, got {host[:80]!r}")
         origin = headers.get("origin")
         foreign = origin is not None and origin.partition("://")[2] != host
-        if foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        other_site = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if foreign or (other_site and not _opens_page(scope, headers)):
             return ApiError("cross_site", "expected a page of this server to ask, got another's")
         wants_key = scope["path"].startswith("/v1/") or scope["path"] == "/metrics"
         if wants_key and not policy.knows_key(headers.get("authorization", "")):
@@ -130,6 +131,16 @@ class Door:
         if length.isdecimal() and int(length) > self._policy.max_body_nbytes:
             return _too_large(self._policy, length)
         return None
+
+
+def _opens_page(scope: Scope, headers: Headers) -> bool:
+    """Whether somebody followed a link to the page: it then stands alone, its site out of reach."""
+    return (
+        scope["method"] in ("GET", "HEAD")
+        and scope["path"] == "/"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
 
 
 def _too_large(policy: Policy, got: object) -> ApiError:

@@ -369,6 +369,25 @@ def test_the_page_fits_and_can_be_read(
     assert width > 390 or small == [], "a finger needs 40 pixels"
 
 
+def test_a_link_elsewhere_opens_the_page_and_a_frame_does_not(
+    browser: Browser, server: Server
+) -> None:
+    page = browser.new_page()
+    elsewhere = "http://book.example/"
+    page.route(
+        elsewhere,
+        lambda route: route.fulfill(
+            content_type="text/html",
+            body=f'<a href="{server.url}/">open</a><iframe src="{server.url}/"></iframe>',
+        ),
+    )
+    page.goto(elsewhere)
+    assert "llama" not in (page.frames[1].title() or "")
+    page.get_by_role("link").click()
+    expect(page.locator("select[name=model] option").first).to_be_attached()
+    page.close()
+
+
 def test_the_page_may_run_nothing_but_its_own_scripts(opened: Opened, server: Server) -> None:
     seen = opened()
     answer = seen.page.request.get(server.url)

@@ -76,6 +76,37 @@ def test_our_own_page_is_let_in(site):
     assert site.http.get("/v1/models", headers=headers).status_code == 200
 
 
+FOLLOWED = {
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "navigate",
+    "sec-fetch-dest": "document",
+}
+
+
+@pytest.mark.parametrize("where", ["cross-site", "same-site"])
+def test_a_link_of_another_site_opens_the_page(site, where):
+    answer = site.http.get("/", headers=FOLLOWED | {"sec-fetch-site": where})
+    assert answer.status_code == 200
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "changes"),
+    [
+        ("GET", "/", {"sec-fetch-dest": "iframe"}),
+        ("GET", "/", {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}),
+        ("GET", "/", {"origin": "https://evil.example"}),
+        ("GET", "/v1/models", {}),
+        ("GET", "/static/chat.js", {}),
+        ("POST", "/", {}),
+        ("POST", "/v1/completions", {}),
+    ],
+)
+def test_and_nothing_else(site, method, path, changes):
+    answer = site.http.request(method, path, headers=FOLLOWED | changes)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "cross_site")
+
+
 def test_no_site_may_ask_first(site):
     headers = {"origin": "https://evil.example", "access-control-request-method": "POST"}
     answer = site.http.options("/v1/completions", headers=headers)
