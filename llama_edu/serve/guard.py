@@ -151,7 +151,7 @@ def _too_large(policy: Policy, got: object) -> ApiError:
 
 def _limited(receive: Receive, policy: Policy) -> Receive:
     """`receive` that raises `BodyRefused` for a body which is too long or too slow."""
-    deadline = time.monotonic() + policy.body_seconds
+    deadline = asyncio.get_running_loop().time() + policy.body_seconds
     nbytes, whole = 0, False
 
     async def limited() -> Message:
@@ -159,7 +159,7 @@ def _limited(receive: Receive, policy: Policy) -> Receive:
         if whole:  # from here on it waits for the client's goodbye, however long that takes
             return await receive()
         try:
-            message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+            message = await _receive_until(deadline, receive)
         except TimeoutError:
             text = f"expected a body within {policy.body_seconds:g} s, got {nbytes} bytes of it"
             raise BodyRefused(ApiError("body_timeout", text)) from None
@@ -170,6 +170,16 @@ def _limited(receive: Receive, policy: Policy) -> Receive:
         return message
 
     return limited
+
+
+async def _receive_until(deadline: float, receive: Receive) -> Message:
+    """The next message. One that is there is never too late, however late we look ourselves."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await receive()
+    except TimeoutError:
+        async with asyncio.timeout(0):
+            return await receive()
 
 
 class BodyRefused(HTTPException):

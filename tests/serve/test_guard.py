@@ -1,5 +1,6 @@
 """The door: other hosts and sites, no key, no JSON, too much, too slow; what answers carry."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from llama_edu.serve.guard import HEADERS, Policy
+from llama_edu.serve.guard import HEADERS, BodyRefused, Policy, _limited
 
 LOCAL = Policy()
 
@@ -163,10 +164,44 @@ def test_what_is_no_http_gets_an_answer_like_any_other(site, data):
     assert json.loads(body)["error"]["code"] == "invalid_http"
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(site):
-    answer = raw(site, HEAD + b"Content-Length: 100\r\n\r\n{")
-    assert answer.startswith(b"HTTP/1.1 408")
-    assert b'"code":"body_timeout"' in answer
+def body_from(receive, body_seconds):
+    """What the door makes of the messages of a body."""
+
+    async def read():
+        await _limited(receive, Policy(body_seconds=body_seconds))()
+
+    asyncio.run(read())
+
+
+def test_a_body_is_waited_for_until_its_time_is_up():
+    async def never():
+        await asyncio.Event().wait()
+
+    with pytest.raises(BodyRefused) as seen:
+        body_from(never, 0.01)
+    assert seen.value.error.code == "body_timeout"
+
+
+def test_a_body_that_is_there_is_taken_however_late():
+    async def there():
+        return {"type": "http.request", "body": b"{}"}
+
+    body_from(there, 0.0)
+
+
+def test_so_is_one_that_came_while_nobody_looked():
+    async def read():
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+
+        async def receive():
+            await arrived.wait()
+            return {"type": "http.request", "body": b"{}"}
+
+        loop.call_later(0.01, arrived.set)
+        loop.call_soon(time.sleep, 0.1)  # both this and the deadline are due afterwards
+        await _limited(receive, Policy(body_seconds=0.02))()
+
+    asyncio.run(read())
 
 
 def test_a_body_without_a_length_is_bounded_too(site):
