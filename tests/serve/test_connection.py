@@ -164,7 +164,7 @@ def test_requests_sent_ahead_are_answered_in_turn(patient):
 def long_text(**more):
     """A request with an answer of some 200 kB."""
     ask = {"model": "tiny", "prompt": "x", "max_tokens": 60, "temperature": 0}
-    body = json.dumps(ask | {"n": 4, "logprobs": 20} | more).encode()
+    body = json.dumps(ask | {"n": 8, "logprobs": 20} | more).encode()
     return HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
