@@ -185,6 +185,7 @@ READ_TENSOR = Exercise(
             "big_endian",
             _tensor_big,
             "when each number is read with its largest byte first",
+            "https://github.com/safetensors/safetensors/issues/307",
             section="The wrong end",
         ),
         Mutant(
@@ -271,6 +272,7 @@ BF16_TO_FLOAT32 = Exercise(
             "big_endian",
             _bf16_big,
             "when the two bytes are read with the larger first",
+            "https://github.com/safetensors/safetensors/issues/448",
             section="The wrong end",
         ),
         Mutant(
@@ -280,7 +282,11 @@ BF16_TO_FLOAT32 = Exercise(
             section="Four bytes, one number",
         ),
         Mutant(
-            "as_f32", _bf16_as_f32, "when the bytes are cut into fours", section="Common mistakes"
+            "as_f32",
+            _bf16_as_f32,
+            "when the bytes are cut into fours",
+            "https://github.com/microsoft/onnxruntime-genai/issues/2202",
+            section="Common mistakes",
         ),
     ),
 )

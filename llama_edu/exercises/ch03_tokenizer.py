@@ -157,7 +157,7 @@ CLEAN = Exercise(
             "stripped",
             _clean_stripped,
             "when .strip is given a word: it takes a set of characters, here <, s and >",
-            "https://github.com/likejazz/llama3.np/blob/main/tokenizer.py",
+            "https://github.com/likejazz/llama3.np/issues/3",
         ),
         Mutant(
             "stripped_once",

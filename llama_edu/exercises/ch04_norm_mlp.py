@@ -152,6 +152,7 @@ NORM_ROWS = Exercise(
             "in_place",
             _norm_in_place,
             "when x is divided in place: the residual stream is still needed after the norm",
+            "https://github.com/GeeeekExplorer/nano-vllm/issues/170",
             section="Add in place, with care",
         ),
     ),
@@ -458,6 +459,7 @@ ADD_MLP = Exercise(
             "norm_on_stream",
             _add_mlp_norm_on_stream,
             "when the norm is written over x: what should be carried on is gone",
+            "https://github.com/GeeeekExplorer/nano-vllm/issues/170",
             section="Add in place, with care",
         ),
         Mutant(

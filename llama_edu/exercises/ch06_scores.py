@@ -106,6 +106,7 @@ GROUP_SCORES = Exercise(
             "modulo",
             _scores_modulo,
             "when query head h reads key head h % n_kv_heads: a group is a block of neighbours",
+            "https://github.com/onnx/onnx/pull/7274",
             section="Share the wrong way",
         ),
         Mutant(
@@ -241,6 +242,7 @@ KEY_HEAD_OF = Exercise(
             "modulo",
             _key_head_modulo,
             "when head h reads key head h % n_kv_heads: neighbours share, not every n-th",
+            "https://github.com/ekzhang/jax-js/pull/180",
             section="Share the wrong way",
         ),
         Mutant(
@@ -346,7 +348,12 @@ ATTEND_IN_BLOCKS = Exercise(
             "when a larger score is met and what was summed before is not scaled down to it",
         ),
         Mutant("block_softmax", _block_softmax, "when each block has a softmax of its own"),
-        Mutant("no_largest", _no_largest, "when the largest score is not subtracted: eˣ overflows"),
+        Mutant(
+            "no_largest",
+            _no_largest,
+            "when the largest score is not subtracted: eˣ overflows",
+            "https://github.com/ggml-org/llama.cpp/pull/2665",
+        ),
         Mutant("last_block_lost", _last_block_lost, "when a last, shorter block is left out"),
     ),
 )

@@ -267,12 +267,14 @@ ROW_SOFTMAX = Exercise(
             "columns",
             _columns,
             "when the columns sum to 1: the shares are a query's, so the axis is the last",
+            "https://github.com/nerminnuraydogan/vision-transformer/issues/1",
             section="Softmax over the wrong axis",
         ),
         Mutant(
             "no_largest",
             _rows_no_largest,
             "when the largest score is not subtracted: e⁸⁹ is more than float32 can hold",
+            "https://github.com/pytorch/executorch/pull/18407",
             section="Large scores",
         ),
         Mutant(

@@ -102,6 +102,7 @@ MIX_VALUES = Exercise(
             "modulo",
             _mix_modulo,
             "when query head h reads value head h % n_kv_heads: a group is a block of neighbours",
+            "https://github.com/ekzhang/jax-js/pull/180",
         ),
         Mutant("first_head", _mix_first_head, "when every query reads the values of KV head 0"),
         Mutant(

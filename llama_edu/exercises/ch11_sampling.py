@@ -169,7 +169,7 @@ NUCLEUS = Exercise(
             "crossing_dropped",
             _nucleus_drops_crossing,
             "when the token that crosses the line is dropped: the kept ones do not reach top_p",
-            "https://github.com/thu-nics/C2C/issues/21",
+            "https://github.com/thu-nics/C2C/pull/21",
             section="One name, four meanings",
         ),
         Mutant(
@@ -266,7 +266,7 @@ FILTERED = Exercise(
             "filters_first",
             _filters_first,
             "when the temperature comes last: the tokens are chosen as if it were 1",
-            "https://github.com/fishaudio/fish-speech/issues/1150",
+            "https://github.com/fishaudio/fish-speech/pull/1150",
             section="The order",
         ),
         Mutant(
@@ -356,6 +356,7 @@ DRAW = Exercise(
             "past_the_end",
             _draw_past_the_end,
             "when rounding lets the point pass the end of the sums: float32 shares do not add to 1",
+            "https://github.com/sherjilozair/char-rnn-tensorflow/issues/18",
             section="Common mistakes",
         ),
     ),
