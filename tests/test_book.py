@@ -7,6 +7,8 @@ readable, describes each of its figures in words, and asks nothing of the networ
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import json
 import re
 import statistics
@@ -24,6 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 sys.path.insert(0, str(ROOT / "tools"))
 from execute_notebooks import COLAB_ID, METADATA, colab_source  # noqa: E402
+
+from llama_edu import exercises  # noqa: E402
+from llama_edu.exercises import sections  # noqa: E402
 
 MAX_BYTES = 400_000
 MAX_CELL_LINES = 15
@@ -46,6 +51,28 @@ GOALS = ":::{admonition} You will be able to"
 # A notebook shows the package; what it may define itself are foils and answers.
 FOILS = ("_loop", "_by_hand", "_mine", "_broken")
 FIRST_RELEASE = {"01_read_raw_bytes", "06_qk_per_kv_group", "10_generate_kv_cache"}
+# What of the package each chapter is about.
+MODULES = {
+    1: ["checkpoint", "precision", "weights"],
+    2: ["linear"],
+    3: ["tokenizer"],
+    4: ["norm", "mlp"],
+    5: ["rope"],
+    6: ["attention"],
+    7: ["attention"],
+    8: ["attention"],
+    9: ["model"],
+    10: ["generate"],
+    11: ["sampling"],
+    12: ["precision", "quantize", "budget"],
+    13: ["chat", "chat_template", "prefix_cache"],
+    14: ["serve"],
+    15: ["cost", "timing"],
+}
+WITH_SHAPE_LEDGER = range(1, 12)
+MIN_EXERCISES = 40  # in the chapters with a shape ledger: the walk from bytes to text
+MIN_REPORTS = 60  # known mistakes in their exercises that somebody reported making
+REPORT = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+/(?:issues|pull|discussions)/\d+")
 
 Cell = dict[str, Any]
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
@@ -93,6 +120,34 @@ def should_raise(cell: Cell) -> bool:
     return "raises-exception" in tags and "pretrained" not in tags
 
 
+def number_of(path: Path) -> int:
+    """The number of a chapter."""
+    return int(path.stem[:2])
+
+
+def parts_of(path: Path) -> Iterator[tuple[str, str, Cell]]:
+    """The cells with the section and subsection they stand in, cut where a heading begins."""
+    section = subsection = ""
+    for cell in cells_of(path):
+        if cell["cell_type"] != "markdown":
+            yield section, subsection, cell
+            continue
+        for text in re.split(r"^(?=###? )", cell["source"], flags=re.MULTILINE):
+            if text.startswith("## "):
+                section, subsection = text.splitlines()[0][3:], ""
+            elif text.startswith("### "):
+                subsection = text.splitlines()[0][4:]
+            yield section, subsection, cell | {"source": text}
+
+
+def prose_of(page: Path) -> str:
+    """What a notebook or a page of Markdown says, without code and outputs."""
+    if page.suffix != ".ipynb":
+        return page.read_text("utf-8")
+    cells = [cell for cell in cells_of(page) if cell["cell_type"] == "markdown"]
+    return "\n\n".join(cell["source"] for cell in cells)
+
+
 def toc_files() -> list[str]:
     """The files the table of contents names, in order, root first."""
 
@@ -128,8 +183,56 @@ def test_the_first_page_leads_to_every_chapter() -> None:
 
 
 def test_chapters_come_in_order() -> None:
-    numbers = [name for name in toc_files() if re.match(r"book/\d\d_", name)]
-    assert numbers == sorted(numbers)
+    """The same chapters, in the same order, in the table of contents, on disk and in the code."""
+    assert [number_of(path) for path in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
+    files = [path.stem for path in CHAPTERS]
+    assert [name[5:] for name in toc_files() if re.match(r"book/(?!00)\d\d_", name)] == files
+    assert list(sections.CHAPTER_FILES.items()) == list(enumerate(files, 1))
+    assert list(MODULES) == list(sections.CHAPTER_FILES)
+
+
+def modules_used_by(path: Path) -> set[str]:
+    """The modules of the package from which a notebook imports, or whose classes it imports."""
+    package = importlib.import_module("llama_edu")
+    used = set()
+    for cell in code_of(path):
+        code = "\n".join(line for line in cell["source"].split("\n") if line[:1] not in ("%", "!"))
+        for node in ast.walk(ast.parse(code)):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            if node.module != "llama_edu":
+                used.add(node.module)
+                continue
+            for alias in node.names:
+                module = f"llama_edu.{alias.name}"
+                here = importlib.util.find_spec(module) is not None
+                used.add(module if here else getattr(package, alias.name).__module__)
+    return used
+
+
+@each_chapter
+def test_a_chapter_opens_the_modules_it_is_about(path: Path) -> None:
+    used = modules_used_by(path)
+    for module in (f"llama_edu.{name}" for name in MODULES[number_of(path)]):
+        assert importlib.util.find_spec(module) is not None, f"{module} is not there"
+        assert any(name == module or name.startswith(f"{module}.") for name in used), module
+
+
+@each_chapter
+def test_a_chapter_and_its_exercises_belong_together(path: Path) -> None:
+    number = number_of(path)
+    folder = ROOT / "llama_edu" / "exercises"
+    (file,) = folder.glob(f"ch{number:02}_*.py")
+    module = exercises.CHAPTERS[number - 1]
+    assert module.__name__ == f"llama_edu.exercises.{file.stem}"
+    assert len(list(folder.glob("ch[0-9]*_*.py"))) == len(exercises.CHAPTERS) == len(CHAPTERS)
+    asked = {
+        name for cell in code_of(path) for name in re.findall(r"\bcheck\.(\w+)\(", cell["source"])
+    }
+    assert asked == {exercise.name for exercise in module.EXERCISES}
+    assert all(exercise.chapter == number for exercise in module.EXERCISES)
+    tasks = {sub for section, sub, _ in parts_of(path) if section == "Your turn" and "★" in sub}
+    assert len(tasks) == len(module.EXERCISES)
 
 
 @each_notebook
@@ -265,6 +368,68 @@ def test_answers_are_folded(path: Path) -> None:
     assert all("dropdown" in options for options in answers)
 
 
+@each_chapter
+def test_every_exercise_has_hints_in_steps(path: Path) -> None:
+    hints: dict[str, int] = {}
+    for section, task, cell in parts_of(path):
+        if section == "Your turn" and "★" in task and cell["cell_type"] == "markdown":
+            found = re.findall(
+                r"^:{3,}\{admonition\} Hint[^\n]*\n:class: dropdown", cell["source"], re.MULTILINE
+            )
+            hints[task] = hints.get(task, 0) + len(found)
+    assert hints
+    assert {task: n for task, n in hints.items() if n < 2} == {}
+
+
+@each_chapter
+def test_every_common_mistake_was_made_by_somebody(path: Path) -> None:
+    prose = "".join(c["source"] for section, _, c in parts_of(path) if section == "Common mistakes")
+    mistakes = [text for text in re.split(r"\n{2,}|\n(?=\*\*)", prose) if text.startswith("**")]
+    assert len(mistakes) >= 3
+    assert [text for text in mistakes if "](https://github.com/" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in CHAPTERS if number_of(path) in WITH_SHAPE_LEDGER],
+    ids=lambda p: p.stem,
+)
+def test_ends_with_its_rows_of_the_shape_ledger(path: Path) -> None:
+    bridge = [cell for section, _, cell in parts_of(path) if section == "Bridge"]
+    code = [i for i, cell in enumerate(bridge) if cell["cell_type"] == "code"]
+    start, last = [-1, *code][-2:]
+    prose = " ".join(cell["source"] for cell in bridge[start + 1 : last])
+    assert "shape ledger" in prose.lower()
+    assert any("text/html" in output.get("data", {}) for output in bridge[last]["outputs"])
+
+
+def test_the_walk_has_enough_exercises_and_real_mistakes() -> None:
+    walk = [e for n in WITH_SHAPE_LEDGER for e in exercises.CHAPTERS[n - 1].EXERCISES]
+    assert len(walk) >= MIN_EXERCISES
+    links = [mutant.link for exercise in walk for mutant in exercise.mutants]
+    assert sum(REPORT.fullmatch(link) is not None for link in links) >= MIN_REPORTS
+
+
+def test_every_source_is_in_the_references() -> None:
+    """Papers by their identifier; whatever else is not on GitHub, by its link."""
+    page = BOOK / "references.md"
+    known = prose_of(page)
+    missing = set()
+    for other in [*NOTEBOOKS, *BOOK.glob("*.md"), ROOT / "index.md"]:
+        text = prose_of(other)
+        cited = set(re.findall(r"\]\((https?://(?!github\.com/)[^\s)]+)\)", text))
+        cited |= set(re.findall(r"\b(?:arxiv\.org/\w+/|arXiv:)(\d{4}\.\d{4,5})", text))
+        cited |= set(re.findall(r"\bdoi(?:\.org/|:)(10\.[^\s)\]]+)", text))
+        missing |= {f"{other.name}: {source}" for source in cited if source not in known}
+    assert sorted(missing) == []
+
+
+@each_notebook
+def test_axes_in_prose_are_readable_without_the_book(path: Path) -> None:
+    raw = re.findall(r"\[[^\]]*\]\{[^}]*\}", re.sub(r"`[^`]*`|\$[^$]*\$", "", prose_of(path)))
+    assert raw == [], "write <span class=...>: only the built book understands [...]{...}"
+
+
 def test_the_axis_colours_come_from_the_package() -> None:
     from axes_css import CSS, axes_css
 
@@ -285,6 +450,8 @@ def test_the_project_has_one_address() -> None:
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
     address = project["urls"]["Repository"]
     assert config["repository"]["url"] == address
+    owner, name = address.removeprefix("https://github.com/").split("/")
+    assert f"https://{owner}.github.io/{name}/book" == sections.BOOK  # where pages.yml publishes
     readme = (ROOT / "README.md").read_text("utf-8")
     named = set(re.findall(r"https://github\.com/llama[\w-]*/[\w-]+", readme))
     assert named <= {address}

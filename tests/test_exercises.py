@@ -1,12 +1,19 @@
 """Every check tells right from wrong: it accepts each correct version and rejects each mistake."""
 
+import functools
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from docutils.nodes import make_id
 
 from llama_edu.exercises import check, progress
 from llama_edu.exercises.exercise import Case, Exercise, Mutant, difference
+from llama_edu.exercises.sections import BOOK, CHAPTER_FILES, anchor
+
+BOOK_SOURCES = Path(__file__).resolve().parent.parent / "book"
 
 EXERCISES = [item.exercise for item in check]
 each = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
@@ -38,6 +45,9 @@ def test_rejects_every_mistake_and_names_it(exercise, mutant):
     assert mutant.when in verdict.message, verdict.message
     if mutant.link:
         assert mutant.link in verdict.message
+    section = mutant.section or exercise.section
+    assert f"Read again: chapter {exercise.chapter}, {section}\n" in verdict.message
+    assert repr(verdict).splitlines()[-1] == address(exercise.chapter, section)
 
 
 @each
@@ -45,13 +55,47 @@ def test_is_described(exercise):
     assert exercise.stars in (1, 2, 3)
     assert re.fullmatch(r"[a-z][a-z0-9_]+", exercise.name)
     assert exercise.task.endswith(".")
-    assert exercise.section.startswith(f"Chapter {exercise.chapter}")
     assert len(exercise.mutants) >= 2
     names = [mutant.name for mutant in exercise.mutants]
     assert len(names) == len(set(names))
     for mutant in exercise.mutants:
         assert mutant.when.startswith(("when ", "if ", "from ", "with ", "without "))
         assert not mutant.link or re.match(r"https://github\.com/[\w.-]+/[\w.-]+/", mutant.link)
+
+
+@functools.cache
+def headings(chapter):
+    """The headings of a chapter, without markup, in order."""
+    notebook = json.loads((BOOK_SOURCES / f"{CHAPTER_FILES[chapter]}.ipynb").read_text("utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    prose = "\n".join("".join(cell["source"]) for cell in cells)
+    prose = re.sub(r"^(`{3,}|~{3,}).*?^\1", "", prose, flags=re.MULTILINE | re.DOTALL)
+    return [title.replace("`", "") for title in re.findall(r"^##+ (.+)$", prose, re.MULTILINE)]
+
+
+def address(chapter, section):
+    return f"{BOOK}/{CHAPTER_FILES[chapter]}.html#{make_id(section)}"
+
+
+@each
+def test_every_mistake_leads_to_the_section_that_explains_it(exercise):
+    titles = headings(exercise.chapter)
+    for section in {exercise.section, *(mutant.section for mutant in exercise.mutants)} - {""}:
+        assert titles.count(section) == 1, f"chapter {exercise.chapter}: no heading {section!r}"
+        assert "★" not in section, "an exercise does not explain itself"
+        # Of two headings with one anchor, the second gets a number for an id.
+        first = next(title for title in titles if make_id(title) == make_id(section))
+        assert first == section
+    for mutant in exercise.mutants:
+        assert mutant.section != exercise.section, f"{mutant.name} need not say so again"
+
+
+def test_anchors_are_those_of_the_builder():
+    titles = [title for chapter in CHAPTER_FILES for title in headings(chapter)]
+    assert [anchor(title) for title in titles] == [make_id(title) for title in titles]
+    assert (
+        anchor("16 bits, déjà vu: x Wᵀ") == make_id("16 bits, déjà vu: x Wᵀ") == "bits-deja-vu-x-w"
+    )
 
 
 def test_names_are_used_once():
@@ -76,11 +120,17 @@ def _toy(**changes):
         "chapter": 1,
         "stars": 1,
         "task": "Double it.",
-        "section": "Chapter 1, By hand",
+        "section": "By hand",
         "cases": lambda: [Case("a 2 × 3 array", (np.arange(6, dtype=np.float32).reshape(2, 3),))],
         "correct": (_double, lambda x: x + x),
         "mutants": (
-            Mutant("square", lambda x: x * x, "when it is squared", "https://github.com/a/b/"),
+            Mutant(
+                "square",
+                lambda x: x * x,
+                "when it is squared",
+                "https://github.com/a/b/",
+                "The wrong end",
+            ),
         ),
         "axes": "seq hidden_size",
     }
@@ -111,7 +161,11 @@ def test_says_the_first_thing_that_is_wrong(answer, message):
     assert message in verdict.message
     assert repr(verdict).startswith("✗ toy")
     assert repr(verdict).split() == ["✗", *verdict.message.split()]
-    assert max(map(len, repr(verdict).splitlines())) <= 72
+    *lines, read_again, link = repr(verdict).splitlines()
+    assert max(map(len, lines)) <= 72
+    section = "The wrong end" if "squared" in message else "By hand"
+    assert read_again == f"  Read again: chapter 1, {section}"
+    assert link == address(1, section)
 
 
 def test_an_expected_error_must_be_raised():

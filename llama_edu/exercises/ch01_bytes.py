@@ -68,7 +68,7 @@ HEADER_LENGTH = Exercise(
     chapter=1,
     stars=1,
     task="Read the length of the header from the first bytes of a file.",
-    section="Chapter 1, By hand",
+    section="By hand",
     cases=lambda: [
         Case("a small file", (_file(_tensors()),)),
         Case(
@@ -78,7 +78,12 @@ HEADER_LENGTH = Exercise(
     ],
     correct=(_length_struct, _length_loop),
     mutants=(
-        Mutant("big_endian", _length_big, "when the bytes are read with the largest first"),
+        Mutant(
+            "big_endian",
+            _length_big,
+            "when the bytes are read with the largest first",
+            section="Predict",
+        ),
         Mutant("four_bytes", _length_four, "when only 4 of the 8 bytes are read"),
         Mutant("signed", _length_signed, "when the number is read as signed"),
         Mutant("counts_itself", _length_with_itself, "when the 8 bytes count themselves"),
@@ -160,7 +165,7 @@ READ_TENSOR = Exercise(
     chapter=1,
     stars=2,
     task="Repair a function that cuts one float32 tensor out of a file's bytes.",
-    section="Chapter 1, By hand",
+    section="By hand",
     cases=_tensor_cases,
     correct=(_tensor_frombuffer, _tensor_unpack),
     axes="",
@@ -170,14 +175,31 @@ READ_TENSOR = Exercise(
             "without_length",
             _tensor_without_length,
             "when the 8 bytes of the length are forgotten: the data starts after them, too",
+            section="The wrong end",
         ),
         Mutant("from_zero", _tensor_from_zero, "when offsets are counted from the file's start"),
         Mutant(
             "after_length", _tensor_after_length, "when offsets are counted from the header's start"
         ),
-        Mutant("big_endian", _tensor_big, "when each number is read with its largest byte first"),
-        Mutant("columns", _tensor_columns, "when the numbers fill columns first, not rows"),
-        Mutant("flat", _tensor_flat, "when the shape in the header is not used"),
+        Mutant(
+            "big_endian",
+            _tensor_big,
+            "when each number is read with its largest byte first",
+            "https://github.com/safetensors/safetensors/issues/307",
+            section="The wrong end",
+        ),
+        Mutant(
+            "columns",
+            _tensor_columns,
+            "when the numbers fill columns first, not rows",
+            section="The real function",
+        ),
+        Mutant(
+            "flat",
+            _tensor_flat,
+            "when the shape in the header is not used",
+            section="The real function",
+        ),
     ),
 )
 
@@ -231,7 +253,7 @@ BF16_TO_FLOAT32 = Exercise(
     chapter=1,
     stars=2,
     task="Cut bytes into twos and read each as a bfloat16, widened to float32.",
-    section="Chapter 1, On the real model",
+    section="Three ways to write one number",
     cases=lambda: [
         Case("six numbers", (_bf16_bytes([1.0, -2.5, 0.0078125, 3.0e38, -1e-30, 0.0]),)),
         Case("three numbers", (_bf16_bytes([-0.1, 100.0, 7.0]),)),
@@ -240,12 +262,32 @@ BF16_TO_FLOAT32 = Exercise(
     tolerance=0.0,
     mutants=(
         Mutant(
-            "as_f16", _bf16_as_f16, "when the bits are read as float16: bf16 has 8 exponent bits"
+            "as_f16",
+            _bf16_as_f16,
+            "when the bits are read as float16: bf16 has 8 exponent bits",
+            section="The wrong sixteen bits",
         ),
         Mutant("unshifted", _bf16_unshifted, "when the two bytes become the low half of the four"),
-        Mutant("big_endian", _bf16_big, "when the two bytes are read with the larger first"),
-        Mutant("value", _bf16_value, "when the pattern is taken for a whole number"),
-        Mutant("as_f32", _bf16_as_f32, "when the bytes are cut into fours"),
+        Mutant(
+            "big_endian",
+            _bf16_big,
+            "when the two bytes are read with the larger first",
+            "https://github.com/safetensors/safetensors/issues/448",
+            section="The wrong end",
+        ),
+        Mutant(
+            "value",
+            _bf16_value,
+            "when the pattern is taken for a whole number",
+            section="Four bytes, one number",
+        ),
+        Mutant(
+            "as_f32",
+            _bf16_as_f32,
+            "when the bytes are cut into fours",
+            "https://github.com/microsoft/onnxruntime-genai/issues/2202",
+            section="Common mistakes",
+        ),
     ),
 )
 
@@ -310,7 +352,7 @@ CHECK_FILE = Exercise(
     chapter=1,
     stars=3,
     task="Raise ValueError for a damaged file, and nothing for a whole one.",
-    section="Chapter 1, Investigate",
+    section="Damaged files",
     cases=lambda: [Case(label, (data,)) for label, data in _damaged().items()],
     correct=(_check_package, _check),
     refuses=(ValueError,),
@@ -321,7 +363,12 @@ CHECK_FILE = Exercise(
             "hole", _without("hole"), "when bytes may lie between tensors, hidden from everyone"
         ),
         Mutant("size", _without("size"), "when shape and byte count are never compared"),
-        Mutant("dtype", _without("dtype"), "when any dtype is accepted"),
+        Mutant(
+            "dtype",
+            _without("dtype"),
+            "when any dtype is accepted",
+            section="The wrong sixteen bits",
+        ),
         Mutant("utf8", _without("utf8"), "when text that is not UTF-8 is repaired silently"),
     ),
 )

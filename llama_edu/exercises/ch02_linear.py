@@ -56,7 +56,7 @@ POSITION = Exercise(
     chapter=2,
     stars=1,
     task="Say where array[index] lies in memory, for any number of axes, counted in numbers.",
-    section="Chapter 2, By hand",
+    section="A matrix is a row of numbers",
     cases=lambda: [
         Case("index (1, 2) of 3 × 4", ((1, 2), (3, 4))),
         Case("index (2, 0) of 3 × 4", ((2, 0), (3, 4))),
@@ -70,6 +70,7 @@ POSITION = Exercise(
             "columns_first",
             _position_columns_first,
             "when the first index runs fastest, as in Fortran: here the last one does",
+            section="Turn it over",
         ),
         Mutant(
             "own_size",
@@ -176,7 +177,7 @@ GEMM = Exercise(
     chapter=2,
     stars=2,
     task="Repair C ← βC + αABᵀ, written into the buffer c, whatever the buffer held.",
-    section="Chapter 2, By hand",
+    section="C = β C + α A Bᵀ",
     cases=_gemm_cases,
     harness=_written,
     correct=(_gemm_whole, _gemm_loop),
@@ -186,6 +187,7 @@ GEMM = Exercise(
             "beta_ignored",
             _gemm_beta_ignored,
             "when β is ignored and the sums are added to whatever the buffer held",
+            section="A buffer that is not clean",
         ),
         Mutant("overwrites", _gemm_overwrites, "when βC is left out and the buffer overwritten"),
         Mutant("alpha_ignored", _gemm_alpha_ignored, "when α is ignored"),
@@ -207,12 +209,14 @@ GEMM = Exercise(
             "when A and B change places: the result is turned, and its numbers are in wrong order",
             "https://github.com/LearningInfiniTensor/learning-lm-rs/blob/"
             "0c88fc38f009f70bf7785baf4c7cca01b3832879/src/operators.rs",
+            section="A test that three wrong versions pass",
         ),
         Mutant(
             "not_turned",
             _gemm_not_turned,
             "when B is reshaped, not transposed: the shape fits, the rows are cut to pieces",
             "https://github.com/rish-16/tokenlearner-pytorch/issues/1",
+            section="Reshape is not transpose",
         ),
         Mutant("returns", _gemm_returns, "when the result is returned and the buffer left alone"),
     ),
@@ -277,7 +281,7 @@ TELLING_CASE = Exercise(
     chapter=2,
     stars=2,
     task="Repair a test: return c, beta, a, b, alpha on which five wrong versions are seen.",
-    section="Chapter 2, Investigate",
+    section="A test that three wrong versions pass",
     cases=lambda: [Case("five wrong versions", ())],
     harness=_unseen,
     correct=(_telling_small, _telling_random),
@@ -296,6 +300,7 @@ TELLING_CASE = Exercise(
             "empty_buffer",
             _telling_empty_buffer,
             "when the buffer holds zeros: whatever β does to them, they stay zeros",
+            section="A buffer that is not clean",
         ),
         Mutant(
             "plain_sum",
@@ -371,7 +376,7 @@ IN_BLOCKS = Exercise(
     chapter=2,
     stars=3,
     task="Compute A Bᵀ in tiles of block × block, for sizes that are no multiple of block.",
-    section="Chapter 2, On the real model",
+    section="All of them, three ways",
     cases=lambda: [
         Case("5 × 7 and 6 × 7 in blocks of 3", (_random(1, 5, 7), _random(2, 6, 7), 3)),
         Case("4 × 8 and 2 × 8 in blocks of 2", (_random(3, 4, 8), _random(4, 2, 8), 2)),
@@ -394,11 +399,13 @@ IN_BLOCKS = Exercise(
             "uncleared",
             _in_blocks_uncleared,
             "when the tile is not cleared before the next one: sums of all tiles run together",
+            section="A buffer that is not clean",
         ),
         Mutant(
             "float64",
             _in_blocks_float64,
             "when the buffer is np.zeros without a dtype, which makes float64",
+            section="Where float64 comes from",
         ),
     ),
 )

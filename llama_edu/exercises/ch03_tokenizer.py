@@ -80,7 +80,7 @@ MERGE_PAIR = Exercise(
     chapter=3,
     stars=1,
     task="Join every occurrence of a pair of neighbours, from the left, in a new list.",
-    section="Chapter 3, By hand",
+    section="Learn merges",
     cases=lambda: [
         Case("h, e in t h e h e n", (_split("t|h|e|h|e|n"), (b"h", b"e"))),
         Case("a, a in a a a b a a", (_split("a|a|a|b|a|a"), (b"a", b"a"))),
@@ -144,7 +144,7 @@ CLEAN = Exercise(
     chapter=3,
     stars=2,
     task="Repair the way from a reply's pieces to its text, without its special tokens.",
-    section="Chapter 3, Investigate",
+    section='strip("<s>")',
     cases=lambda: [
         Case("his friends", (["<s>", "He", " was", " with", " his", " friends", "</s>"],)),
         Case("s's and slashes", (["<s>", "sss", " a/s", "/", ">", "</s>"],)),
@@ -157,7 +157,7 @@ CLEAN = Exercise(
             "stripped",
             _clean_stripped,
             "when .strip is given a word: it takes a set of characters, here <, s and >",
-            "https://github.com/likejazz/llama3.np/blob/main/tokenizer.py",
+            "https://github.com/likejazz/llama3.np/issues/3",
         ),
         Mutant(
             "stripped_once",
@@ -168,11 +168,13 @@ CLEAN = Exercise(
             "replaced",
             _clean_replaced,
             "when special tokens are looked for in the text: a reader may write about <s>",
+            section="What a user types",
         ),
         Mutant(
             "spaces_lost",
             _clean_matched,
             "when pieces are stripped of their spaces: a space belongs to the word after it",
+            section="A space belongs to the word after it",
         ),
     ),
 )
@@ -257,7 +259,7 @@ ENCODE_WORD = Exercise(
     chapter=3,
     stars=2,
     task="Repair the encoder: of the pairs a word has now, the one of lowest rank is joined.",
-    section="Chapter 3, By hand",
+    section="Encode a word",
     cases=lambda: [
         Case("then, with he before th", (b"then", _ranks("h+e t+h t+he e+n"))),
         Case("abc, where ab comes first", (b"abc", _ranks("a+b b+c"))),
@@ -273,6 +275,7 @@ ENCODE_WORD = Exercise(
             _encode_from_the_left,
             "when pairs are joined as they come from the left, whatever their rank",
             "https://github.com/ztxz16/fastllm/pull/715",
+            section="Predict",
         ),
         Mutant("highest", _encode_highest, "when the pair of highest rank is joined first"),
         Mutant(
@@ -290,6 +293,7 @@ ENCODE_WORD = Exercise(
             "characters",
             _encode_characters,
             "when a word is cut into characters, not bytes",
+            section="Bytes",
         ),
     ),
 )
@@ -370,7 +374,7 @@ STREAM = Exercise(
     chapter=3,
     stars=3,
     task="Decode bytes as they come: whole characters only, nothing lost, nothing twice.",
-    section="Chapter 3, On the real model",
+    section="Back to text, while it comes",
     cases=lambda: [
         Case("an emoji byte by byte", ([b"a", b"\xf0", b"\x9f", b"\xa6", b"\x99", b"b"],)),
         Case("Chinese cut in the middle", ([b"\xe4\xbd", b"\xa0\xe5\xa5", b"\xbd"],)),

@@ -79,7 +79,7 @@ ANGLES = Exercise(
     chapter=5,
     stars=1,
     task="Compute the angle of every position and pair: position times theta^(-2j / head_dim).",
-    section="Chapter 5, By hand",
+    section="All pairs, each at its speed",
     cases=lambda: [
         Case("5 positions from 0, head_dim 6", (6, 10000.0, 0, 5)),
         Case("2 positions after a past of 7, theta 500,000", (8, 500000.0, 7, 2)),
@@ -93,6 +93,7 @@ ANGLES = Exercise(
             _angles_no_past,
             "when positions start at 0 although there is a past: a decoded token never moves",
             "https://github.com/Blaizzy/mlx-vlm/issues/1983",
+            section="Forget the past",
         ),
         Mutant("from_one", _angles_from_one, "when the first position is 1"),
         Mutant(
@@ -100,12 +101,14 @@ ANGLES = Exercise(
             _angles_past_twice,
             "when the past is counted twice: the position jumps after the prompt",
             "https://github.com/skyzh/tiny-llm/pull/46",
+            section="Common mistakes",
         ),
         Mutant(
             "fixed_theta",
             _angles_fixed_theta,
             "when theta is 10,000 whatever the config says",
             "https://github.com/marin-community/levanter/pull/649",
+            section="A wrong theta",
         ),
         Mutant(
             "single_steps",
@@ -193,7 +196,7 @@ ROTATE = Exercise(
     chapter=5,
     stars=2,
     task="Repair the rotation: number j of a head turns together with number j + head_dim / 2.",
-    section="Chapter 5, By hand",
+    section="All pairs, each at its speed",
     cases=lambda: [
         Case("3 heads, 4 positions, head_dim 6", (_random(1, 3, 4, 6), *_turns(0, 4, 3))),
         Case("2 heads, 1 position after a past of 9", (_random(2, 2, 1, 10), *_turns(9, 1, 5))),
@@ -207,9 +210,20 @@ ROTATE = Exercise(
             _rotate_slices,
             "when neighbours are taken for pairs: that is the other layout",
             "https://github.com/NeuraLegion/shainet/pull/111",
+            section="Two ways to pair",
         ),
-        Mutant("backwards", _rotate_backwards, "when it turns the other way round"),
-        Mutant("sign", _rotate_sign, "when the minus is missing: that is no rotation"),
+        Mutant(
+            "backwards",
+            _rotate_backwards,
+            "when it turns the other way round",
+            section="Turn it wrong",
+        ),
+        Mutant(
+            "sign",
+            _rotate_sign,
+            "when the minus is missing: that is no rotation",
+            section="One pair",
+        ),
         Mutant(
             "overwritten",
             _rotate_overwritten,
@@ -220,12 +234,14 @@ ROTATE = Exercise(
             _rotate_mixed,
             "when the numbers are paired by halves and the angles are repeated by neighbours",
             "https://github.com/huggingface/transformers/issues/40462",
+            section="Move everything",
         ),
         Mutant(
             "by_head",
             _rotate_by_head,
             "when the angle goes by the number of the head and not by the position",
             "https://github.com/mlfoundations/open_lm/issues/4",
+            section="Common mistakes",
         ),
         Mutant("first_half", _rotate_first_half_only, "when only the first half is turned"),
         Mutant("in_place", _rotate_in_place, "when the caller's heads are turned in place"),
@@ -287,7 +303,7 @@ ROWS_TO_NEIGHBOURS = Exercise(
     chapter=5,
     stars=2,
     task="Repair the reordering that makes a half-split weight fit an interleaved rotation.",
-    section="Chapter 5, By hand",
+    section="Two ways to pair",
     cases=lambda: [
         Case("3 heads of 6 rows, 4 columns", (_random(4, 18, 4), 3)),
         Case("2 heads of 10 rows, 6 columns", (_random(5, 20, 6), 2)),
@@ -305,7 +321,9 @@ ROWS_TO_NEIGHBOURS = Exercise(
         Mutant("one_head", _rows_one_head, "when all heads are reordered as if they were one"),
         Mutant("swapped", _rows_swapped, "when the partners of each pair change places"),
         Mutant("columns", _columns, "when columns are reordered: those are inputs, not outputs"),
-        Mutant("unchanged", _rows_unchanged, "when nothing is reordered"),
+        Mutant(
+            "unchanged", _rows_unchanged, "when nothing is reordered", section="Which layout is it?"
+        ),
     ),
 )
 
@@ -367,7 +385,7 @@ SCALED_TURNS = Exercise(
     chapter=5,
     stars=3,
     task="Scale frequencies as Llama 3.1 does: fast pairs stay, slow ones are divided, some blend.",
-    section="Chapter 5, On the real model",
+    section="Longer than it was trained for",
     cases=lambda: [
         Case("Llama 3.2 1B", (_frequencies(500000.0, 64), 32.0, 1.0, 4.0, 8192)),
         Case("Llama 3.1 8B", (_frequencies(500000.0, 128), 8.0, 1.0, 4.0, 8192)),
@@ -389,6 +407,7 @@ SCALED_TURNS = Exercise(
             _scaled_by_8,
             "when the factor is 8 whatever the config says",
             "https://github.com/meta-llama/llama-models/issues/241",
+            section="Common mistakes",
         ),
         Mutant("step", _scaled_step, "when there is no blend between the two borders"),
         Mutant("fast", _scaled_fast, "when the fast pairs are divided and the slow ones stay"),
@@ -469,7 +488,7 @@ LAYOUT_OF = Exercise(
     chapter=5,
     stars=3,
     task="Tell the layout of a checkpoint that does not say it: which one fits the text better.",
-    section="Chapter 5, Investigate",
+    section="Which layout is it?",
     cases=lambda: [
         _layout_case("a half-split checkpoint", 5, interleaved=False),
         _layout_case("an interleaved checkpoint", 2, interleaved=True),
@@ -484,9 +503,15 @@ LAYOUT_OF = Exercise(
             _layout_of_first_token,
             "when only the first token is tried: at position 0 nothing turns in either layout",
             "https://github.com/NeuraLegion/shainet/pull/111",
+            section="Turn it wrong",
         ),
         Mutant("keys_only", _layout_keys_only, "when only k is reordered: q must match it"),
-        Mutant("values_too", _layout_values_too, "when v is reordered as well: it is never turned"),
+        Mutant(
+            "values_too",
+            _layout_values_too,
+            "when v is reordered as well: it is never turned",
+            section="What is turned in a forward pass",
+        ),
     ),
 )
 

@@ -62,7 +62,7 @@ STAIRCASE = Exercise(
     chapter=7,
     stars=1,
     task="Build the causal mask of seq new tokens after past ones: True where a query may look.",
-    section="Chapter 7, By hand",
+    section="The staircase",
     cases=lambda: [
         Case("4 tokens after a past of 2", (4, 2)),
         Case("5 tokens, no past", (5, 0)),
@@ -77,6 +77,7 @@ STAIRCASE = Exercise(
             _stairs_square,
             "when the mask is square: it has no columns for the past",
             "https://github.com/meta-llama/llama/issues/899",
+            section="The square mask",
         ),
         Mutant(
             "from_the_left",
@@ -150,7 +151,7 @@ MASK_SCORES = Exercise(
     chapter=7,
     stars=2,
     task="Repair the mask: every key in the future of its query gets −∞, with a past or without.",
-    section="Chapter 7, Investigate",
+    section='What stands for "not allowed"?',
     cases=lambda: [
         Case("5 tokens, no past", (_random(1, 2, 3, 5, 5),)),
         Case("4 tokens after a past of 2", (_random(2, 2, 3, 4, 6),)),
@@ -164,12 +165,14 @@ MASK_SCORES = Exercise(
             _mask_unless_cached,
             "when there is no mask as soon as there is a past: several new tokens need one",
             "https://github.com/Mikyx-1/TinyLLM/issues/17",
+            section="No mask as soon as there is a cache",
         ),
         Mutant(
             "multiplied",
             _mask_multiplied,
             "when scores are multiplied by the mask: a score of 0 is not a weight of 0",
             "https://github.com/huggingface/transformers/issues/542",
+            section="The mask multiplied",
         ),
         Mutant(
             "zero_times_infinity",
@@ -180,8 +183,14 @@ MASK_SCORES = Exercise(
             "a_little",
             _mask_a_little,
             "when a number such as 10 is subtracted: the future keeps a small weight",
+            section="Common mistakes",
         ),
-        Mutant("no_shift", _mask_no_shift, "when the staircase is not shifted by the past"),
+        Mutant(
+            "no_shift",
+            _mask_no_shift,
+            "when the staircase is not shifted by the past",
+            section="The staircase",
+        ),
         Mutant("in_place", _mask_in_place, "when the caller's scores are overwritten"),
     ),
 )
@@ -245,7 +254,7 @@ ROW_SOFTMAX = Exercise(
     chapter=7,
     stars=2,
     task="Repair the softmax: every row of (seq, total_seq) sums to 1, whatever its scores are.",
-    section="Chapter 7, By hand",
+    section="The softmax, row by row",
     cases=lambda: [
         Case("4 masked rows after a past of 2", (_mask_where(_random(4, 2, 3, 4, 6)),)),
         Case("1 row, no mask", (_random(5, 4, 2, 1, 7),)),
@@ -258,16 +267,21 @@ ROW_SOFTMAX = Exercise(
             "columns",
             _columns,
             "when the columns sum to 1: the shares are a query's, so the axis is the last",
+            "https://github.com/nerminnuraydogan/vision-transformer/issues/1",
+            section="Softmax over the wrong axis",
         ),
         Mutant(
             "no_largest",
             _rows_no_largest,
             "when the largest score is not subtracted: e⁸⁹ is more than float32 can hold",
+            "https://github.com/pytorch/executorch/pull/18407",
+            section="Large scores",
         ),
         Mutant(
             "one_largest",
             _rows_one_largest,
             "when one largest score serves all rows: in the others every power falls to 0",
+            section="Large scores",
         ),
         Mutant("one_sum", _rows_one_sum, "when everything is divided by the sum of everything"),
         Mutant("not_divided", _rows_not_divided, "when the powers are not divided by their sum"),
@@ -352,7 +366,7 @@ FOLD_BLOCK = Exercise(
     chapter=7,
     stars=3,
     task="Take one more block of a row's scores into the softmax's largest and total.",
-    section="Chapter 7, By hand",
+    section="The same in one reading",
     cases=lambda: [
         Case("scores that rise, in blocks of 2", (_row(1, 2, 3, 5, 8), 2)),
         Case("scores that fall, in blocks of 3", (_row(4, 2.5, 1, 0.5, -3, 2, -1), 3)),
@@ -372,11 +386,15 @@ FOLD_BLOCK = Exercise(
             "masked_block",
             _fold_masked_block,
             "when a block of nothing but −∞ comes first: −∞ minus −∞ is NaN",
+            section="A row that may look at nothing",
         ),
         Mutant("forgets", _fold_forgets, "when each block's own largest replaces the one before"),
         Mutant("grown", _fold_grown, "when the old total is scaled up instead of down"),
         Mutant(
-            "counts_masked", _fold_counts, "when a masked score adds 1 to the total, as e⁰ does"
+            "counts_masked",
+            _fold_counts,
+            "when a masked score adds 1 to the total, as e⁰ does",
+            section='What stands for "not allowed"?',
         ),
     ),
 )

@@ -79,7 +79,7 @@ MIX_VALUES = Exercise(
     chapter=8,
     stars=1,
     task="Mix the first total_seq value rows of each KV group by the weights of its queries.",
-    section="Chapter 8, By hand",
+    section="All of them",
     cases=lambda: [
         Case("4 tokens after a past of 2", (_weights(1, 2, 3, 4, 6), _random(2, 2, 9, 5))),
         Case("1 token after a past of 6", (_weights(3, 4, 2, 1, 7), _random(4, 4, 8, 3))),
@@ -93,6 +93,7 @@ MIX_VALUES = Exercise(
             _mix_stale,
             "when the last rows of the buffer are read: they hold what an earlier text left there",
             "https://github.com/quantumaikr/quant.cpp/pull/52",
+            section="What an earlier text left behind",
         ),
         Mutant(
             "new_only", _mix_new_only, "when only the new tokens' values are mixed, not the past"
@@ -101,10 +102,21 @@ MIX_VALUES = Exercise(
             "modulo",
             _mix_modulo,
             "when query head h reads value head h % n_kv_heads: a group is a block of neighbours",
+            "https://github.com/ekzhang/jax-js/pull/180",
         ),
         Mutant("first_head", _mix_first_head, "when every query reads the values of KV head 0"),
-        Mutant("largest", _mix_largest, "when the row with the largest weight is taken as it is"),
-        Mutant("not_weighted", _mix_not_weighted, "when the visible rows are added up unweighted"),
+        Mutant(
+            "largest",
+            _mix_largest,
+            "when the row with the largest weight is taken as it is",
+            section="One row",
+        ),
+        Mutant(
+            "not_weighted",
+            _mix_not_weighted,
+            "when the visible rows are added up unweighted",
+            section="One row",
+        ),
     ),
 )
 
@@ -146,7 +158,7 @@ MERGE = Exercise(
     chapter=8,
     stars=2,
     task="Repair the way back: all heads of a token side by side in one row, head 0 first.",
-    section="Chapter 8, By hand",
+    section="Back into rows",
     cases=lambda: [
         Case("4 tokens, 2 groups of 3 heads", (_random(7, 2, 3, 4, 5),)),
         Case("1 token, 4 groups of 2 heads", (_random(8, 4, 2, 1, 3),)),
@@ -165,6 +177,7 @@ MERGE = Exercise(
             "interleaved",
             _merge_interleaved,
             "when the heads go back one of each group in turn: 0, 3, 1, 4, … instead of 0, 1, 2",
+            section="The heads in another order",
         ),
         Mutant(
             "numbers_first",
@@ -251,7 +264,7 @@ ATTENTION_ROWS = Exercise(
     chapter=8,
     stars=2,
     task="Repair attention as a whole: turn what has to be turned, score, mask, mix and merge.",
-    section="Chapter 8, Investigate",
+    section="On the real model",
     cases=lambda: [
         Case("4 tokens after a past of 3", _heads(10, 2, 3, 4, 7, 6)),
         Case("1 token after a past of 4", _heads(13, 4, 2, 1, 5, 8)),
@@ -265,15 +278,27 @@ ATTENTION_ROWS = Exercise(
             _rows_v_rotated,
             "when the values are rotated, too: positions belong into the scores only",
             "https://github.com/lucidrains/x-transformers/issues/182",
+            section="Turn the values, too",
         ),
         Mutant(
             "no_offset",
             _rows_no_offset,
             "when the queries are turned as if they stood at position 0, not after the past",
+            section="Turn the values, too",
         ),
-        Mutant("k_not_rotated", _rows_k_not_rotated, "when only the queries are turned"),
-        Mutant("k_for_v", _rows_k_for_v, "when keys are mixed where the values should be"),
-        Mutant("no_mask", _rows_no_mask, "when nothing hides the future"),
+        Mutant(
+            "k_not_rotated",
+            _rows_k_not_rotated,
+            "when only the queries are turned",
+            section="Turn the values, too",
+        ),
+        Mutant(
+            "k_for_v",
+            _rows_k_for_v,
+            "when keys are mixed where the values should be",
+            section="One row",
+        ),
+        Mutant("no_mask", _rows_no_mask, "when nothing hides the future", section="By hand"),
     ),
 )
 
@@ -337,7 +362,7 @@ WITHOUT_HEAD = Exercise(
     chapter=8,
     stars=3,
     task="Compute what o_proj gives when one query head says nothing, and the others as before.",
-    section="Chapter 8, On the real model",
+    section="Take one head away",
     cases=lambda: [
         Case("head 2 of 6, width 30 to 20", (_random(19, 4, 30), _random(20, 20, 30), 2, 5)),
         Case("head 0 of 4, width 12 to 17", (_random(21, 1, 12), _random(22, 17, 12), 0, 3)),
@@ -350,6 +375,7 @@ WITHOUT_HEAD = Exercise(
             "rows",
             _silent_rows,
             "when rows of o_proj are cleared: a head owns columns, one per number it writes",
+            section="o_proj: every head writes into every number",
         ),
         Mutant(
             "from_one", _silent_from_one, "when heads are counted from 1: here the first is head 0"
@@ -358,6 +384,7 @@ WITHOUT_HEAD = Exercise(
             "interleaved",
             _silent_interleaved,
             "when every n_heads-th number is cleared: the numbers of one head are neighbours",
+            section="o_proj: every head writes into every number",
         ),
         Mutant("others", _silent_others, "when only that head speaks, and all others are silent"),
         Mutant("in_place", _silent_in_place, "when the caller's rows are overwritten"),

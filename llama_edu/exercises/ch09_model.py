@@ -113,7 +113,7 @@ PROJECTION_SHAPES = Exercise(
     chapter=9,
     stars=1,
     task="From a config, say the shapes of a layer's seven matrices.",
-    section="Chapter 9, On the real model",
+    section="Where the numbers are",
     cases=_shapes_cases,
     harness=_listed_shapes,
     correct=(_shapes, _shapes_from_the_widths),
@@ -123,12 +123,14 @@ PROJECTION_SHAPES = Exercise(
             _shapes_head_dim_guessed,
             "when head_dim is taken for hidden_size / num_attention_heads though the config has it",
             "https://github.com/paiml/entrenar/issues/262",
+            section="Common mistakes",
         ),
         Mutant(
             "keys_for_all_heads",
             _shapes_all_heads_have_keys,
             "when every query head is given keys and values of its own",
             "https://github.com/facebookresearch/lingua/issues/44",
+            section="The parts in order",
         ),
         Mutant(
             "turned",
@@ -136,7 +138,12 @@ PROJECTION_SHAPES = Exercise(
             "when the shapes are (in, out): a checkpoint stores one row per output",
             "https://github.com/skyzh/tiny-llm/issues/41",
         ),
-        Mutant("o_like_q", _shapes_o_like_q, "when o_proj has the shape of q_proj: it leads back"),
+        Mutant(
+            "o_like_q",
+            _shapes_o_like_q,
+            "when o_proj has the shape of q_proj: it leads back",
+            section="The parts in order",
+        ),
         Mutant(
             "kv_heads_required",
             _shapes_kv_heads_required,
@@ -220,7 +227,7 @@ BOTH_ENDS = Exercise(
     chapter=9,
     stars=2,
     task="Settle which table embeds and which one scores, tied or not, under either name.",
-    section="Chapter 9, On the real model",
+    section="Tied, untied, and under either name",
     cases=_ends_cases,
     harness=_ends_judged,
     correct=(_ends, _ends_by_lookup),
@@ -237,6 +244,7 @@ BOTH_ENDS = Exercise(
             _ends_always_tied,
             "when the head is always tied, and one that was trained apart is dropped",
             "https://github.com/NVIDIA-NeMo/Automodel/issues/2941",
+            section="Common mistakes",
         ),
         Mutant(
             "one_name_only",
@@ -401,7 +409,7 @@ FIRST_GAP = Exercise(
     chapter=9,
     stars=2,
     task="Name the first array that differs from the reference by more than rounding.",
-    section="Chapter 9, Same numbers?",
+    section="Find the broken layer",
     cases=_first_cases,
     correct=(_first, _first_by_allclose),
     mutants=(
@@ -410,14 +418,23 @@ FIRST_GAP = Exercise(
             _first_blind_to_nan,
             "when NaN passes: every comparison with it is False, `>` as well",
         ),
-        Mutant("signed", _first_signed, "when the difference keeps its sign, and too small passes"),
+        Mutant(
+            "signed",
+            _first_signed,
+            "when the difference keeps its sign, and too small passes",
+            section="Same numbers?",
+        ),
         Mutant(
             "absolute",
             _first_absolute,
             "when one absolute bound serves arrays of every size",
+            section="Same numbers?",
         ),
         Mutant(
-            "means", _first_of_means, "when the mean is taken, in which one wrong number drowns"
+            "means",
+            _first_of_means,
+            "when the mean is taken, in which one wrong number drowns",
+            section="Same numbers?",
         ),
         Mutant(
             "the_worst",
@@ -525,7 +542,7 @@ FINISH_FORWARD = Exercise(
     chapter=9,
     stars=3,
     task="Take the residual stream in front of a layer, and finish the pass: logits.",
-    section="Chapter 9, By hand",
+    section="The parts in order",
     cases=_finish_cases,
     axes="seq vocab_size",
     correct=(_finish, _finish_by_resuming),
@@ -556,6 +573,7 @@ FINISH_FORWARD = Exercise(
             partial(_finish, head="embed_tokens"),
             "when an untied model is scored with its embedding",
             "https://github.com/NVIDIA-NeMo/Automodel/issues/2941",
+            section="Tied, untied, and under either name",
         ),
     ),
 )

@@ -142,12 +142,17 @@ DECODE_LOOP = Exercise(
     stars=1,
     task="Write greedy generation with a cache: every token goes through the model once, and any "
     "end token stops it.",
-    section="Chapter 10, By hand",
+    section="By hand",
     cases=_decode_cases,
     harness=_counted_decode,
     correct=(_decode, _decode_by_generate),
     mutants=(
-        Mutant("no_cache", _decode_without_cache, "when the whole text is read for every token"),
+        Mutant(
+            "no_cache",
+            _decode_without_cache,
+            "when the whole text is read for every token",
+            section="Count the work",
+        ),
         Mutant(
             "feeds_the_last",
             _decode_feeding_the_last,
@@ -157,6 +162,7 @@ DECODE_LOOP = Exercise(
             "total_length",
             _decode_total_length,
             "when max_new_tokens is taken for the length of prompt and new tokens together",
+            section="Let it write",
         ),
         Mutant(
             "first_row",
@@ -169,23 +175,31 @@ DECODE_LOOP = Exercise(
             "when the last prompt token is fed a second time after the prefill",
             "https://github.com/skyzh/tiny-llm/pull/46",
         ),
-        Mutant("never_stops", _decode_never_stops, "when no end token stops it, only the limit"),
+        Mutant(
+            "never_stops",
+            _decode_never_stops,
+            "when no end token stops it, only the limit",
+            section="Let it write",
+        ),
         Mutant(
             "first_end_only",
             _decode_first_end_only,
             "when only the first of several end tokens is checked",
             "https://github.com/pytorch/executorch/pull/4777",
+            section="Common mistakes",
         ),
         Mutant(
             "one_late",
             _decode_one_late,
             "when the token that was fed is checked, not the one that was chosen: it stops one "
             "token late",
+            section="Let it write",
         ),
         Mutant(
             "end_left_out",
             _decode_end_left_out,
             "when the end token is left out of the list: nobody can tell an end from the limit",
+            section="Common mistakes",
         ),
     ),
 )
@@ -265,7 +279,7 @@ ROTATE_IN_CALLS = Exercise(
     chapter=10,
     stars=2,
     task="Repair the positions: rows that come in several calls are turned as if they came in one.",
-    section="Chapter 10, Investigate",
+    section="Forget the offset",
     cases=_rotate_cases,
     correct=(_rotate_calls, _rotate_at_once),
     axes="heads seq head_dim",
@@ -280,6 +294,7 @@ ROTATE_IN_CALLS = Exercise(
             _rotate_past_twice,
             "when the past is counted twice: after a prompt of 6 the next token stands at 12",
             "https://github.com/skyzh/tiny-llm/pull/46",
+            section="Common mistakes",
         ),
         Mutant(
             "by_calls",
@@ -380,7 +395,7 @@ REUSE_PREFIX = Exercise(
     chapter=10,
     stars=2,
     task="Compute only what two prompts do not share, and leave the cache holding the new one.",
-    section="Chapter 10, On the real model",
+    section="By hand",
     cases=_reuse_cases,
     harness=_reused,
     correct=(_reuse, _reuse_loop),
@@ -490,7 +505,7 @@ PREFILL_CHUNKS = Exercise(
     chapter=10,
     stars=3,
     task="Run a prompt into a cache in chunks; refuse one that does not fit before any work.",
-    section="Chapter 10, Investigate",
+    section="Cut the prompt into chunks",
     cases=_chunk_cases,
     harness=_chunked,
     correct=(_chunks, _chunks_by_prefill),
@@ -505,6 +520,7 @@ PREFILL_CHUNKS = Exercise(
             "half_done",
             _chunks_half_done,
             "when nobody asks for room first: the refusal comes with half of the prompt cached",
+            section="Ask for too much",
         ),
         Mutant(
             "forgetting",
@@ -522,6 +538,7 @@ PREFILL_CHUNKS = Exercise(
             _chunks_cut_off,
             "when a prompt that does not fit loses its beginning, and nobody is told",
             "https://github.com/ollama/ollama/issues/14259",
+            section="Ask for too much",
         ),
     ),
 )
@@ -602,7 +619,7 @@ FORK_CACHE = Exercise(
     chapter=10,
     stars=3,
     task="Make a second cache with the same past, without running the prompt again.",
-    section="Chapter 10, On the real model",
+    section="Forget to count",
     cases=_fork_cases,
     harness=_forked,
     correct=(_fork, _fork_row_by_row),

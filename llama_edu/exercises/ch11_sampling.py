@@ -58,7 +58,7 @@ WITH_TEMPERATURE = Exercise(
     chapter=11,
     stars=1,
     task="Turn logits into probabilities at a temperature, in float32, without overflow.",
-    section="Chapter 11, By hand",
+    section="Temperature",
     cases=lambda: [
         Case("5 logits at temperature 0.5", (_random(1, 5), 0.5)),
         Case("7 logits at temperature 1.7", (_random(2, 7), 1.7)),
@@ -73,9 +73,19 @@ WITH_TEMPERATURE = Exercise(
             _warm_after,
             "when the temperature divides the probabilities: normalising undoes it",
         ),
-        Mutant("no_largest", _warm_no_largest, "when the largest logit is not subtracted first"),
+        Mutant(
+            "no_largest",
+            _warm_no_largest,
+            "when the largest logit is not subtracted first",
+            section="By hand",
+        ),
         Mutant("float64", _warm_float64, "when the arithmetic widens to float64"),
-        Mutant("not_normalised", _warm_not_normalised, "when the exponentials are not divided"),
+        Mutant(
+            "not_normalised",
+            _warm_not_normalised,
+            "when the exponentials are not divided",
+            section="By hand",
+        ),
     ),
 )
 
@@ -145,7 +155,7 @@ NUCLEUS = Exercise(
     chapter=11,
     stars=2,
     task="Repair top-p: keep the fewest likeliest tokens whose probabilities reach top_p.",
-    section="Chapter 11, By hand",
+    section="Top-p",
     cases=lambda: [
         Case("four tokens, top_p 0.6", (_f32(0.15, 0.5, 0.05, 0.3), 0.6)),
         Case("top_p below the likeliest", (_f32(0.2, 0.1, 0.7), 0.4)),
@@ -159,12 +169,14 @@ NUCLEUS = Exercise(
             "crossing_dropped",
             _nucleus_drops_crossing,
             "when the token that crosses the line is dropped: the kept ones do not reach top_p",
-            "https://github.com/thu-nics/C2C/issues/21",
+            "https://github.com/thu-nics/C2C/pull/21",
+            section="One name, four meanings",
         ),
         Mutant(
             "crossing_shortened",
             _nucleus_crossing_shortened,
             "when the crossing token keeps only the part of its probability below the line",
+            section="One name, four meanings",
         ),
         Mutant(
             "not_normalised", _nucleus_not_normalised, "when what is kept is not made to sum to 1"
@@ -175,6 +187,7 @@ NUCLEUS = Exercise(
             _nucleus_one_minus,
             "when 1 - top_p is kept",
             "https://github.com/lucidrains/x-transformers/issues/184",
+            section="Common mistakes",
         ),
         Mutant(
             "threshold",
@@ -239,7 +252,7 @@ FILTERED = Exercise(
     chapter=11,
     stars=2,
     task="Repair the order: temperature first, then top-k, then top-p on what is left.",
-    section="Chapter 11, Investigate",
+    section="The real function",
     cases=lambda: [
         Case("temperature 2, top_k 4, top_p 0.7", (_random(4, 9), 2.0, 4, 0.7)),
         Case("temperature 0.5, top_k 0 (off), top_p 0.8", (_random(5, 8), 0.5, 0, 0.8)),
@@ -253,14 +266,28 @@ FILTERED = Exercise(
             "filters_first",
             _filters_first,
             "when the temperature comes last: the tokens are chosen as if it were 1",
-            "https://github.com/fishaudio/fish-speech/issues/1150",
+            "https://github.com/fishaudio/fish-speech/pull/1150",
+            section="The order",
         ),
-        Mutant("top_p_first", _top_p_first, "when top-p comes before top-k"),
         Mutant(
-            "ties", _top_k_ties, "when every logit equal to the k-th is kept: more than k remain"
+            "top_p_first",
+            _top_p_first,
+            "when top-p comes before top-k",
+            section="On the real model",
         ),
-        Mutant("zero_is_one", _top_k_zero_is_one, "when top_k 0 means the likeliest, not all"),
-        Mutant("no_top_k", _no_top_k, "when top_k is not used"),
+        Mutant(
+            "ties",
+            _top_k_ties,
+            "when every logit equal to the k-th is kept: more than k remain",
+            section="Top-k",
+        ),
+        Mutant(
+            "zero_is_one",
+            _top_k_zero_is_one,
+            "when top_k 0 means the likeliest, not all",
+            section="Top-k",
+        ),
+        Mutant("no_top_k", _no_top_k, "when top_k is not used", section="Top-k"),
     ),
 )
 
@@ -307,7 +334,7 @@ DRAW = Exercise(
     chapter=11,
     stars=3,
     task="Draw a token id, given a random point from 0 to 1; a token of probability 0 never comes.",
-    section="Chapter 11, On the real model",
+    section="The draw",
     cases=lambda: [
         Case("a point in the middle", (_f32(0.1, 0.0, 0.6, 0.3), 0.5)),
         Case("the point 0, first token impossible", (_f32(0.0, 0.25, 0.75), 0.0)),
@@ -329,6 +356,8 @@ DRAW = Exercise(
             "past_the_end",
             _draw_past_the_end,
             "when rounding lets the point pass the end of the sums: float32 shares do not add to 1",
+            "https://github.com/sherjilozair/char-rnn-tensorflow/issues/18",
+            section="Common mistakes",
         ),
     ),
 )

@@ -61,7 +61,7 @@ TO_BF16 = Exercise(
     chapter=12,
     stars=1,
     task="Round float32 numbers to bfloat16, to nearest, ties to even; return the bits as uint16.",
-    section="Chapter 12, By hand",
+    section="bfloat16 is the upper half of float32",
     cases=lambda: [
         Case("numbers of all sizes", (_random(1, 37) * _f32(1e-3, 1.0, 1e6).repeat(13)[:37],)),
         # 1 + 1/256 lies half-way: to 1. 1 + 3/256 lies half-way: to 1 + 4/256.
@@ -75,7 +75,12 @@ TO_BF16 = Exercise(
         Mutant("cut", _bits_cut, "when the low half is cut off instead of rounded"),
         Mutant("half_up", _bits_half_up, "when ties go up instead of to the even one"),
         Mutant("low_half", _bits_low, "when the low half of the float32 is kept, not the high one"),
-        Mutant("float16", _bits_of_float16, "when the other 16-bit format is written"),
+        Mutant(
+            "float16",
+            _bits_of_float16,
+            "when the other 16-bit format is written",
+            section="Range or resolution",
+        ),
         Mutant("value", _bits_value, "when the number is converted instead of its bits"),
     ),
 )
@@ -116,7 +121,7 @@ BF16_LINEAR = Exercise(
     chapter=12,
     stars=2,
     task="Repair x Wᵀ for bfloat16 arrays: hold the sum in float32 and round once, at the end.",
-    section="Chapter 12, By hand",
+    section="The sum that stops",
     cases=lambda: [
         Case(
             "seq 3, 300 terms of one sign",
@@ -135,7 +140,12 @@ BF16_LINEAR = Exercise(
             _narrow_sum,
             "when the running sum is rounded to bfloat16 at every step: it stops growing",
         ),
-        Mutant("left_wide", _left_wide, "when the result is not rounded back to bfloat16"),
+        Mutant(
+            "left_wide",
+            _left_wide,
+            "when the result is not rounded back to bfloat16",
+            section="On the real model",
+        ),
         Mutant(
             "not_transposed",
             _not_transposed,
@@ -192,7 +202,7 @@ BF16_RMS_NORM = Exercise(
     chapter=12,
     stars=2,
     task="Repair RMSNorm for bfloat16: normalise in float32, round, then multiply by the gain.",
-    section="Chapter 12, Investigate",
+    section="The order of two roundings",
     # Chosen so that no number lies so near a tie that another order of the sum could tip it.
     cases=lambda: [
         Case("seq 3, hidden 96", (_random(39, 3, 96).astype(BF16), _gain(7, 96), 1e-5)),
@@ -209,9 +219,16 @@ BF16_RMS_NORM = Exercise(
             "when the gain is multiplied before the rounding: one rounding where there are two",
             "https://github.com/huggingface/transformers/issues/25420",
         ),
-        Mutant("narrow", _norm_narrow, "when the squares are added up in bfloat16"),
+        Mutant(
+            "narrow",
+            _norm_narrow,
+            "when the squares are added up in bfloat16",
+            section="The sum that stops",
+        ),
         Mutant("no_eps", _norm_no_eps, "when eps is left out"),
-        Mutant("float32", _norm_float32, "when the result stays float32"),
+        Mutant(
+            "float32", _norm_float32, "when the result stays float32", section="On the real model"
+        ),
     ),
 )
 
@@ -280,7 +297,7 @@ INT8_ROW = Exercise(
     chapter=12,
     stars=3,
     task="Quantise one row of weights to int8 codes and one scale, so that scale · code ≈ weight.",
-    section="Chapter 12, On the real model",
+    section="Eight bits need a scale",
     cases=lambda: [
         Case("29 weights", (_random(11, 29),)),
         Case("the largest is negative", (_f32(0.1, -2.0, 0.7, 1.3, -0.05),)),

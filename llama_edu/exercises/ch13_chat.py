@@ -66,7 +66,7 @@ CHATML = Exercise(
     chapter=13,
     stars=1,
     task="Write a conversation as the text of a ChatML prompt that asks for the next reply.",
-    section="Chapter 13, By hand",
+    section="By hand",
     cases=_chatml_cases,
     correct=(_chatml, _chatml_loop),
     mutants=(
@@ -166,7 +166,7 @@ NEXT_PROMPT = Exercise(
     chapter=13,
     stars=2,
     task="Continue a conversation with a reply that was generated and a new question, as ids.",
-    section="Chapter 13, Investigate",
+    section="Replies are kept as ids",
     cases=_next_cases,
     correct=(_next, _next_in_steps),
     mutants=(
@@ -175,16 +175,28 @@ NEXT_PROMPT = Exercise(
             _next_from_text,
             "when the reply is decoded and encoded again: other ids, and the prefix breaks",
             "https://github.com/kubernetes-sigs/inference-perf/issues/649",
+            section="Encode the reply again",
         ),
-        Mutant("all_from_text", _next_all_from_text, "when everything is encoded from its text"),
+        Mutant(
+            "all_from_text",
+            _next_all_from_text,
+            "when everything is encoded from its text",
+            section="Encode the reply again",
+        ),
         Mutant(
             "two_bos",
             _next_two_bos,
             "when the question is encoded as if it opened a text: a second bos in the middle",
             "https://github.com/abetlen/llama-cpp-python/issues/1501",
+            section="Common mistakes",
         ),
-        Mutant("no_end", _next_no_end, "when the reply is not closed with its end token"),
-        Mutant("two_ends", _next_two_ends, "when the reply is closed twice"),
+        Mutant(
+            "no_end",
+            _next_no_end,
+            "when the reply is not closed with its end token",
+            section="By hand",
+        ),
+        Mutant("two_ends", _next_two_ends, "when the reply is closed twice", section="By hand"),
         Mutant("in_place", _next_in_place, "when the history is changed in place"),
     ),
 )
@@ -256,7 +268,7 @@ PLAN_TURN = Exercise(
     chapter=13,
     stars=3,
     task="Say what a turn reuses, computes and drops, from the cached ids and the new prompt.",
-    section="Chapter 13, On the real model",
+    section="What two prompts share",
     cases=_plan_cases,
     correct=(_plan, _plan_by_zip),
     mutants=(
@@ -267,7 +279,10 @@ PLAN_TURN = Exercise(
             "https://github.com/ggml-org/llama.cpp/issues/1585",
         ),
         Mutant(
-            "equal_anywhere", _plan_anywhere, "when equal ids behind the first difference count"
+            "equal_anywhere",
+            _plan_anywhere,
+            "when equal ids behind the first difference count",
+            section="Edit",
         ),
         Mutant("by_length", _plan_by_length, "when lengths are compared and not ids"),
         Mutant(
@@ -363,7 +378,7 @@ TURNS_TO_DROP = Exercise(
     chapter=13,
     stars=3,
     task="Say how many of the oldest turns must go so that prompt and reply fit the context.",
-    section="Chapter 13, On the real model",
+    section="Fill the context",
     cases=_drop_cases,
     correct=(_drop, _drop_from_the_end),
     refuses=(ValueError,),

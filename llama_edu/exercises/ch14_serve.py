@@ -91,7 +91,7 @@ STREAM_REQUEST = Exercise(
     chapter=14,
     stars=1,
     task="Ask for a stream: the address, the headers and the body that curl would send.",
-    section="Chapter 14, On the real model",
+    section="Start a server",
     cases=lambda: [
         Case("a plain prompt", ("http://127.0.0.1:8000/v1", "Once upon a time", 60)),
         Case("quotes and a line break", ("http://localhost:9000/v1", 'She said: "Go!"\nHe', 5)),
@@ -114,6 +114,7 @@ STREAM_REQUEST = Exercise(
             "unescaped",
             _request_unescaped,
             "when the prompt is pasted between quotes: its own quotes and line breaks end the JSON",
+            section="A stream is text with empty lines in it",
         ),
         Mutant(
             "python_words",
@@ -121,7 +122,10 @@ STREAM_REQUEST = Exercise(
             "when a dict is turned to text by str: single quotes and True are Python, not JSON",
         ),
         Mutant(
-            "whole", _request_whole, "when no stream is asked for: the reply comes in one piece"
+            "whole",
+            _request_whole,
+            "when no stream is asked for: the reply comes in one piece",
+            section="One stream's life, as frames",
         ),
     ),
 )
@@ -182,7 +186,7 @@ FRAMES = Exercise(
     chapter=14,
     stars=1,
     task='Write pieces of text as server-sent events of {"text": …}, ended by [DONE], as bytes.',
-    section="Chapter 14, By hand",
+    section="A stream is text with empty lines in it",
     cases=lambda: [
         Case("two pieces", (["Hello", " there"],)),
         Case("a piece with line breaks", (["one\n\ntwo", " end"],)),
@@ -198,7 +202,12 @@ FRAMES = Exercise(
             "when the text is sent as it is: its own line breaks cut the frame in two",
         ),
         Mutant("one_line_end", _frames_one_line_end, "when no empty line ends a frame"),
-        Mutant("never_done", _frames_never_done, "when the end of the stream is not said"),
+        Mutant(
+            "never_done",
+            _frames_never_done,
+            "when the end of the stream is not said",
+            section="One stream's life, as frames",
+        ),
         Mutant(
             "all_at_once", _frames_all_at_once, "when one frame is sent after everything is made"
         ),
@@ -338,7 +347,7 @@ READ_STREAM = Exercise(
     chapter=14,
     stars=2,
     task="Repair the reader of a stream: text, finish reason and usage, however it was cut.",
-    section="Chapter 14, On the real model",
+    section="One stream's life, as frames",
     cases=_stream_cases,
     correct=(_read, _read_by_lines),
     mutants=(
@@ -347,12 +356,14 @@ READ_STREAM = Exercise(
             _read_decoding_chunks,
             "when each chunk of the network is decoded by itself: a character cut in two is lost",
             "https://github.com/mpetazzoni/sseclient/issues/8",
+            section="Common mistakes",
         ),
         Mutant(
             "chunk_alone",
             _read_chunk_alone,
             "when each chunk is split into lines by itself: a line cut in two is lost",
             "https://github.com/lobehub/lobehub/pull/18640",
+            section="A stream is text with empty lines in it",
         ),
         Mutant("done_as_json", _read_done_as_json, "when [DONE] is read as JSON"),
         Mutant(
@@ -454,7 +465,7 @@ SETTLED = Exercise(
     chapter=14,
     stars=2,
     task="Repair the stop text: send what is settled, hold back what may be its beginning.",
-    section="Chapter 14, Investigate",
+    section="The ends of a text that may not be sent yet",
     cases=lambda: [
         Case("a stop in pieces", (["The en", "d. E", "N", "D and more"], "END")),
         Case("a beginning that comes to nothing", (["a E", "N", "ough b"], "END")),
@@ -512,7 +523,7 @@ NEXT_STEP = Exercise(
     chapter=14,
     stars=2,
     task="Repair the plan of a step: every text a token, and prompts in turn within a budget.",
-    section="Chapter 14, On the real model",
+    section="Who goes next?",
     cases=lambda: [
         Case("a long prompt beside two texts", ([100, 7], 2, 16)),
         Case("short prompts that fit together", ([5, 6, 9], 1, 16)),
@@ -625,7 +636,7 @@ SERVE_ALL = Exercise(
     chapter=14,
     stars=3,
     task="Let several texts grow in shared steps; each leaves when it has its number of tokens.",
-    section="Chapter 14, On the real model",
+    section="Two texts in one step",
     cases=lambda: [
         Case("three texts of different lengths", ([[3, 1, 4], [1, 5], [9, 2, 6, 5]], [6, 2, 9])),
         Case("the first ends first", ([[2, 7], [1, 8, 2]], [2, 7])),
@@ -634,16 +645,30 @@ SERVE_ALL = Exercise(
     harness=_watched,
     mutants=(
         Mutant(
-            "one_by_one", _batched_one_by_one, "when each text is finished before the next begins"
+            "one_by_one",
+            _batched_one_by_one,
+            "when each text is finished before the next begins",
+            section="Who goes next?",
         ),
         Mutant(
             "wrong_rows",
             _batched_wrong_rows,
             "when rows are given to the first texts, not to those still growing: somebody gets "
             "another's tokens",
+            section="Common mistakes",
         ),
-        Mutant("until_shortest", _batched_until_shortest, "when the first to end stops them all"),
-        Mutant("until_longest", _batched_until_longest, "when all go on until the longest is done"),
+        Mutant(
+            "until_shortest",
+            _batched_until_shortest,
+            "when the first to end stops them all",
+            section="Who goes next?",
+        ),
+        Mutant(
+            "until_longest",
+            _batched_until_longest,
+            "when all go on until the longest is done",
+            section="Who goes next?",
+        ),
     ),
 )
 

@@ -54,7 +54,7 @@ CACHE_NBYTES = Exercise(
     chapter=15,
     stars=1,
     task="Count the bytes of a KV cache that holds so many positions.",
-    section="Chapter 15, By hand",
+    section="A cache, byte by byte",
     cases=lambda: [
         Case("2 layers, 4 KV heads of 16, 100 positions, float32", (2, 4, 16, 100, 4)),
         Case("30 layers, 3 KV heads of 64, 2,000 positions, 16 bits", (30, 3, 64, 2000, 2)),
@@ -69,6 +69,7 @@ CACHE_NBYTES = Exercise(
             "squared",
             _cache_squared,
             "when the cache grows with the square of the positions: that is the scores",
+            section="How the cost grows with the past",
         ),
     ),
 )
@@ -111,7 +112,7 @@ SCORE_FLOPS = Exercise(
     chapter=15,
     stars=2,
     task="Repair the count of operations of Q@K over all query heads.",
-    section="Chapter 15, By hand",
+    section="By hand",
     cases=lambda: [
         Case("a prompt: seq 6, total_seq 6", (6, 6, 2, 3, 16)),
         Case("one token: seq 1, total_seq 9", (1, 9, 4, 2, 16)),
@@ -123,8 +124,14 @@ SCORE_FLOPS = Exercise(
             "per_kv_head",
             _scores_flops_kv,
             "when each KV head is counted once: sharing keys saves memory, not arithmetic",
+            section="A cache, byte by byte",
         ),
-        Mutant("square", _scores_flops_square, "when the past is forgotten: seq by seq"),
+        Mutant(
+            "square",
+            _scores_flops_square,
+            "when the past is forgotten: seq by seq",
+            section="How the cost grows with the past",
+        ),
         Mutant("half", _scores_flops_half, "when a multiplication and its addition count as one"),
     ),
 )
@@ -187,7 +194,7 @@ LAST_LOGITS = Exercise(
     chapter=15,
     stars=2,
     task="Give the last token's logits, (1, vocab_size), without a row that nobody reads.",
-    section="Chapter 15, Investigate",
+    section="Which optimisation can help?",
     cases=lambda: [
         Case("7 tokens", ([3, 1, 4, 1, 5, 9, 2],)),
         Case("4 tokens", ([2, 7, 1, 8],)),
@@ -280,7 +287,7 @@ TOKENS_PER_S = Exercise(
     chapter=15,
     stars=3,
     task="Predict the most tokens a second a machine can decode, from its two speeds.",
-    section="Chapter 15, On the real model",
+    section="Put both under a roof",
     cases=lambda: [
         Case("memory is the wall", (_tiny_config(), 50, 4, 1e6, 1e12)),
         Case("arithmetic is the wall", (_tiny_config(), 20, 2, 1e12, 1e6)),
@@ -289,11 +296,19 @@ TOKENS_PER_S = Exercise(
     correct=(_rate, _rate_by_hand),
     tolerance=1e-9,
     mutants=(
-        Mutant("no_cache", _rate_no_cache, "when the keys and values of the past cost nothing"),
+        Mutant(
+            "no_cache",
+            _rate_no_cache,
+            "when the keys and values of the past cost nothing",
+            section="How the cost grows with the past",
+        ),
         Mutant("sum", _rate_sum, "when reading and computing are added: they go on at once"),
         Mutant("bits", _rate_bits, "when bytes are taken for bits"),
         Mutant(
-            "old_past", _rate_old_past, "when the new token's own key and value are not counted"
+            "old_past",
+            _rate_old_past,
+            "when the new token's own key and value are not counted",
+            section="How the cost grows with the past",
         ),
     ),
 )

@@ -4,7 +4,8 @@ An exercise knows inputs, at least two correct answers of different structure, a
 answers people really write. Judging runs a function on every input and compares with the first
 correct answer. A failure is told in the order a teacher would ask: did it run, did it leave its
 arguments alone, is the shape right, the dtype, are there NaNs, is it a mistake we know by name,
-and only then: where do the numbers first differ. Nothing here knows any particular exercise.
+and only then: where do the numbers first differ. It ends with the section of the book that
+explains it, and its address. Nothing here knows any particular exercise.
 """
 
 import copy
@@ -14,6 +15,8 @@ from textwrap import TextWrapper
 from typing import Any
 
 import numpy as np
+
+from llama_edu.exercises.sections import section_address
 
 __all__ = ["Case", "Exercise", "Harness", "Mutant", "Verdict"]
 
@@ -61,13 +64,15 @@ class Outcome:
 class Mutant:
     """A wrong answer with a name: what it does, in words that complete "this is what you get …".
 
-    `link` points to a place where somebody made this mistake.
+    `link` points to a place where somebody made this mistake. `section` is the heading of the
+    chapter that explains it, where that is not the exercise's own.
     """
 
     name: str
     function: Callable[..., Any]
     when: str
     link: str = ""
+    section: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class Verdict:
 class Exercise:
     """One task with its inputs, correct answers and known mistakes.
 
+    `section` is the heading of the chapter to read again after an answer that is not right.
     `axes` names the axes of the returned array, separated by spaces, so that a difference can be
     told as "at seq 2, head_dim 0". `tolerance` is relative to the largest expected number.
     `harness` runs the answer where more than its result counts, such as how often it called the
@@ -128,24 +134,28 @@ class Exercise:
                 f"{self.name}: right on {_counted(len(cases), 'input')}. "
                 f"This check rejects {killed} of {_counted(len(self.mutants), 'known mistake')}.",
             )
-        case, text, numbers_differ = fault
-        known = self._known_mistake(answer, cases) if numbers_differ else None
+        case, text = fault
+        known = self._known_mistake(answer, cases)
         if known is None:
-            return Verdict(False, f"{self.name}, on {case.label}: {text}")
-        link = f"\n  Somebody else's: {known.link}" if known.link else ""
-        return Verdict(
-            False,
-            f"{self.name}: this is what you get {known.when}.\n"
-            f"  On {case.label}: {text}\n  Read again: {self.section}{link}",
-        )
+            lines = [f"{self.name}, on {case.label}: {text}"]
+        else:
+            lines = [
+                f"{self.name}: this is what you get {known.when}.",
+                f"  On {case.label}: {text}",
+                *([f"  Somebody else's: {known.link}"] if known.link else []),
+            ]
+        section = (known.section if known else "") or self.section
+        lines.append(f"  Read again: chapter {self.chapter}, {section}")
+        lines.append(section_address(self.chapter, section))
+        return Verdict(False, "\n".join(lines))
 
     def _run(self, case: Case, function: Callable[..., Any]) -> Outcome:
         return case.call(function, self.harness)
 
     def _first_fault(
         self, answer: Callable[..., Any], cases: list[Case]
-    ) -> tuple[Case, str, bool] | None:
-        """The first case that goes wrong, why, and whether a known mistake may explain it."""
+    ) -> tuple[Case, str] | None:
+        """The first case that goes wrong, and why."""
         for case in cases:
             want, got = self._run(case, self.correct[0]), self._run(case, answer)
             if want.error is not None and not isinstance(want.error, self.refuses):
@@ -153,15 +163,15 @@ class Exercise:
             if got.error is not None or want.error is not None:
                 text = _error_difference(got, want, self.refuses)
                 if text is not None:
-                    return case, text, True
+                    return case, text
                 continue
             if got.touched:
                 place = ", ".join(str(position + 1) for position in got.touched)
-                return case, f"your function changed its argument number {place}", True
+                return case, f"your function changed its argument number {place}"
             names = tuple(self.axes.split())
             text = difference(got.value, want.value, self.tolerance, names)
             if text is not None:
-                return case, text, True
+                return case, text
         return None
 
     def _known_mistake(self, answer: Callable[..., Any], cases: list[Case]) -> Mutant | None:

@@ -25,7 +25,10 @@ def report() -> Iterator[str]:
         yield from (_line(exercise, exercise in known) for exercise in of_chapter)
     left = [exercise for exercise in exercises if exercise not in known]
     yield ""
-    yield f"next: check.{left[0].name}, {left[0].section}" if left else "All solved. Well done!"
+    if left:
+        yield f"next: check.{left[0].name}, Chapter {left[0].chapter}, Your turn"
+    else:
+        yield "All solved. Well done!"
     yield f"kept in {path()}"
 
 

@@ -32,9 +32,15 @@ def pages_with(kind: str) -> list[str]:
     return [name for name, path in built if path.is_file() and mark in path.read_text("utf-8")]
 
 
-STEPPERS, LABS = pages_with("stepper"), pages_with("lab")
+# Every page that has such a figure, by name: if one loses it, its tests fail and do not vanish.
+PRODUCTS = ["book/02_multiply", "book/06_qk_per_kv_group", "book/08_score_v", "book/09_whole_model"]
+MIXTURES = ["book/08_score_v", "book/09_whole_model"]
+STEPPERS = sorted([*PRODUCTS, "book/07_mask_and_softmax", "book/11_sample"])
+LABS = ["book/11_sample"]
+BITS = ["book/12_mixed_precision"]
 each_look = pytest.mark.parametrize(("width", "scheme"), LOOKS)
 each_page = pytest.mark.parametrize("name", STEPPERS)
+each_product = pytest.mark.parametrize("name", PRODUCTS)
 
 
 def data_of(figure: Locator) -> Any:
@@ -66,9 +72,9 @@ def marked(grid: Locator, name: str) -> set[tuple[int, int]]:
     return {(i, j) for i, j in places}
 
 
-def test_the_chapters_have_their_figures() -> None:
-    assert {"book/06_qk_per_kv_group", "book/11_sample"} <= set(STEPPERS)
-    assert "book/11_sample" in LABS
+@pytest.mark.parametrize(("kind", "pages"), [("stepper", STEPPERS), ("lab", LABS), ("bits", BITS)])
+def test_the_chapters_have_their_figures(kind: str, pages: list[str]) -> None:
+    assert pages_with(kind) == pages
 
 
 @each_look
@@ -119,35 +125,41 @@ def test_keys_go_forth_and_back_and_to_the_ends(name: str, visit: Open) -> None:
         expect(choice).to_have_value(str(max(0, last - 1)))
 
 
-@each_page
-def test_pointing_at_a_product_lights_its_row_and_its_column(name: str, visit: Open) -> None:
-    page = visit(name, 1000).page
-    for figure in figures(page):
-        steps, matrices = data_of(figure)["steps"], data_of(figure)["matrices"]
-        crosses = [i for i, step in enumerate(steps) if step["layout"] == "cross"]
-        for at in crosses[:1]:
-            figure.get_by_role("combobox").select_option(index=at)
-            left, upper, meet = figure.locator(".ll-cross > .ll-matrix").all()
-            shape = [len(cells(meet)), len(cells(meet)[0])]
-            i, j = shape[0] - 1, shape[1] - 2
-            lines = meet.locator(".ll-line:not(.ll-top)")
-            lines.nth(i).locator(".ll-cell").nth(j).hover()
-            assert marked(meet, "ll-here") == {(i, j)}
-            assert marked(left, "ll-lit") == {(i, d) for d in range(len(cells(left)[0]))}
-            assert marked(upper, "ll-lit") == {(d, j) for d in range(len(cells(upper)))}
-            shown = matrices[steps[at]["show"][2]]
-            number = f"{abs(shown['values'][i][j]) / 10 ** shown['digits']:.{shown['digits']}f}"
-            expect(figure.locator(".ll-read")).to_contain_text(number)
-
-
-@each_page
-def test_on_a_phone_a_product_lights_up_too(name: str, visit: Open) -> None:
-    page = visit(name, 390).page
+def products(page: Page) -> list[tuple[Locator, int]]:
+    """The figures that show a product, each with its first step that does."""
+    found = []
     for figure in figures(page):
         layouts = [step["layout"] for step in data_of(figure)["steps"]]
-        if "cross" not in layouts:
-            continue
-        figure.get_by_role("combobox").select_option(index=layouts.index("cross"))
+        if "cross" in layouts:
+            found.append((figure, layouts.index("cross")))
+    assert found
+    return found
+
+
+@each_product
+def test_pointing_at_a_product_lights_its_row_and_its_column(name: str, visit: Open) -> None:
+    page = visit(name, 1000).page
+    for figure, at in products(page):
+        steps, matrices = data_of(figure)["steps"], data_of(figure)["matrices"]
+        figure.get_by_role("combobox").select_option(index=at)
+        left, upper, meet = figure.locator(".ll-cross > .ll-matrix").all()
+        shape = [len(cells(meet)), len(cells(meet)[0])]
+        i, j = shape[0] - 1, shape[1] - 2
+        lines = meet.locator(".ll-line:not(.ll-top)")
+        lines.nth(i).locator(".ll-cell").nth(j).hover()
+        assert marked(meet, "ll-here") == {(i, j)}
+        assert marked(left, "ll-lit") == {(i, d) for d in range(len(cells(left)[0]))}
+        assert marked(upper, "ll-lit") == {(d, j) for d in range(len(cells(upper)))}
+        shown = matrices[steps[at]["show"][2]]
+        number = f"{abs(shown['values'][i][j]) / 10 ** shown['digits']:.{shown['digits']}f}"
+        expect(figure.locator(".ll-read")).to_contain_text(number)
+
+
+@each_product
+def test_on_a_phone_a_product_lights_up_too(name: str, visit: Open) -> None:
+    page = visit(name, 390).page
+    for figure, at in products(page):
+        figure.get_by_role("combobox").select_option(index=at)
         left, upper, meet = figure.locator(".ll-row > .ll-matrix").all()
         meet.locator(".ll-line:not(.ll-top)").nth(1).locator(".ll-cell").first.focus()
         assert marked(left, "ll-lit") == {(1, d) for d in range(len(cells(left)[0]))}
@@ -156,7 +168,7 @@ def test_on_a_phone_a_product_lights_up_too(name: str, visit: Open) -> None:
         assert stage.evaluate("stage => stage.scrollWidth - stage.clientWidth") < 60
 
 
-@pytest.mark.parametrize("name", [p for p in STEPPERS if "score_v" in p or "whole_model" in p])
+@pytest.mark.parametrize("name", MIXTURES)
 def test_pointing_at_weights_lights_the_values_they_mix(name: str, visit: Open) -> None:
     page = visit(name, 1000).page
     figure = figures(page)[0]

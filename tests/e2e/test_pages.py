@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import html
+import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 import pytest
 from conftest import HTML, Visit, toc_pages
+
+from llama_edu.exercises import check
+from llama_edu.exercises.sections import BOOK, CHAPTER_FILES, section_address
 
 PAGES = toc_pages()
 LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
@@ -15,6 +21,8 @@ Open = Callable[..., Visit]
 
 # sphinx-thebe emits one script twice; the second copy only repeats a constant.
 HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
+
+PLAIN_QUOTES = str.maketrans("‘’“”", "''\"\"")
 
 # Answers and solutions are folded away; what is wrong inside them counts as well.
 UNFOLD = """() => {
@@ -120,19 +128,45 @@ def test_page(name: str, width: int, scheme: str, visit: Open) -> None:
     assert seen.page.evaluate(FAINT_TEXT) == []
 
 
+@functools.cache
+def ids_of(path: str) -> set[str]:
+    """The places a link into a page may name."""
+    return set(re.findall(r"""\b(?:id|name)=["']([^"']+)["']""", (HTML / path).read_text("utf-8")))
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_links_lead_to_pages_that_exist(name: str, visit: Open, site: str) -> None:
+def test_links_lead_to_pages_and_places_that_exist(name: str, visit: Open, site: str) -> None:
     page = visit(name).page
     links = set(page.eval_on_selector_all("a[href]", "all => all.map(a => a.getAttribute('href'))"))
     dead = []
     for link in links:
         address = urljoin(f"{site}/{name}.html", link)
-        if not address.startswith(site):
+        if not address.startswith(f"{site}/"):
             continue
-        path = address.removeprefix(f"{site}/").split("#")[0].split("?")[0]
-        if path and not (HTML / path).is_file():
+        whole, _, place = address.removeprefix(f"{site}/").partition("#")
+        path = unquote(whole.split("?")[0]) or "index.html"
+        if not (HTML / path).is_file() or (place and unquote(place) not in ids_of(path)):
             dead.append(link)
     assert dead == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTER_FILES)
+def test_the_exercises_lead_to_places_that_exist(chapter: int) -> None:
+    """What a verdict tells to read again, as it will stand in the published book."""
+    asked = [item.exercise for item in check if item.exercise.chapter == chapter]
+    assert asked
+    headings = {e.section for e in asked} | {m.section for e in asked for m in e.mutants}
+    page = f"book/{CHAPTER_FILES[chapter]}.html"
+    for heading in headings - {""}:
+        path, _, place = section_address(chapter, heading).removeprefix(f"{BOOK}/").partition("#")
+        assert f"book/{path}" == page
+        built = re.search(
+            rf'<section id="{place}">\s*<h[23]>(.*?)<a class="headerlink"',
+            (HTML / page).read_text("utf-8"),
+        )
+        assert built, f"no section {place!r} in {page}"
+        title = html.unescape(re.sub(r"<[^>]+>", "", built.group(1)))
+        assert title.translate(PLAIN_QUOTES) == heading
 
 
 def test_the_fonts_are_ours(visit: Open) -> None:
