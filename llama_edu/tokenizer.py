@@ -22,6 +22,7 @@ from llama_edu.errors import TokenizerError
 
 __all__ = ["TextStream", "Tokenizer"]
 
+LONG_TEXT = 4096  # characters
 SPACE = "▁"  # U+2581, how SentencePiece writes a space
 
 
@@ -93,9 +94,8 @@ class Tokenizer:
         """
         self._check_encodable(text)
         if parse_special:
-            return list(self._parsing.encode_batch([text], add_special_tokens=add_special)[0].ids)
-        # A batch of one, since only batches let other threads run meanwhile: it may take a second.
-        encoding = self._plain.encode_batch([text], add_special_tokens=add_special)[0]
+            return list(_encoded(self._parsing, text, add_special=add_special).ids)
+        encoding = _encoded(self._plain, text, add_special=add_special)
         if self._special.isdisjoint(encoding.ids):
             return list(encoding.ids)
         ids: list[int] = []
@@ -132,7 +132,7 @@ class Tokenizer:
         self._check_encodable(text)
         lead = "\n" if continues and not self._byte_level else ""
         lead_ids = self._parsing.encode(lead, add_special_tokens=False).ids
-        encoding = self._parsing.encode_batch([lead + text], add_special_tokens=False)[0]
+        encoding = _encoded(self._parsing, lead + text, add_special=False)
         if encoding.ids[: len(lead_ids)] != lead_ids:  # the line break became part of a word
             return self.encode_rendered(text, typed, controls)
         ids: list[int] = []
@@ -244,6 +244,13 @@ class TextStream:
     def finish(self) -> str:
         """What is left at the end: U+FFFD if a character never became whole, else ""."""
         return self._decoder.decode(b"", final=True)
+
+
+def _encoded(backend: tokenizers.Tokenizer, text: str, *, add_special: bool) -> tokenizers.Encoding:
+    """A long text may take a second; only as a batch does it let other threads run meanwhile."""
+    if len(text) < LONG_TEXT:  # a batch starts threads of its own
+        return backend.encode(text, add_special_tokens=add_special)
+    return backend.encode_batch([text], add_special_tokens=add_special)[0]
 
 
 def _byte_letters() -> list[str]:
