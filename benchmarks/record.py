@@ -2,11 +2,11 @@
 
     python benchmarks/record.py smollm2-135m-instruct --gguf FOLDER --to benchmarks/results
 
-Runs `table.py`, `step_profile.py`, `budget.py` and `scaling.py` one after another, which takes a
-quarter of an hour on an otherwise idle machine, and writes what they print as text, what they
-measured as JSON, and three pictures: tokens per second against the roofline, error against bytes,
-and time per token against context length. Other arguments go to `table.py`. With `--draw-only` the
-pictures are drawn again from the records.
+Runs `table.py`, `step_profile.py`, `optimisations.py`, `budget.py` and `scaling.py` one after
+another, which takes half an hour on an otherwise idle machine, and writes what they print as text,
+what they measured as JSON, and three pictures: tokens per second against the roofline, error
+against bytes, and time per token against context length. Other arguments go to `table.py`. With
+`--draw-only` the pictures are drawn again from the records.
 """
 
 import argparse
@@ -131,7 +131,8 @@ def main() -> None:
     if not args.draw_only:
         measure("table.py", folder, "table", args.model, *others)
         measure("step_profile.py", folder, "profile", args.model)
-        measure("budget.py", folder, "budget", args.model, "--backend", "numba")
+        measure("optimisations.py", folder, "optimisations")
+        measure("budget.py", folder, "budget", args.model, "story", "--backend", "numba")
         measure("scaling.py", folder, "scaling")
     for name, draw, picture in (
         ("table", draw_roofline, "roofline"),

@@ -40,6 +40,7 @@ CLEAR = 1e-2  # between the two largest logits, far beyond what another order of
 WORDS = (
     "the a one cat dog girl boy bird ran saw found liked big small red happy sad and but".split()
 )
+STALL_S = 3.0  # of a slow reader
 SETTLE_S = 3.0  # after a start, before memory is noted
 GONE = (ConnectionError, asyncio.IncompleteReadError, OSError)
 
@@ -120,7 +121,7 @@ async def read_whole(run: Run, deed: str) -> str:
     return check_text(run, deed, prompt, json.loads(answer.body)["choices"][0]["text"])
 
 
-async def read_stream(run: Run, deed: str, pause: float = 0.0) -> str:
+async def read_stream(run: Run, deed: str) -> str:
     prompt, start = run.rng.choice(list(run.texts)), time.perf_counter()
     async with Connection(run.port) as connection:
         await connection.send("/v1/completions", body(prompt, stream=True), JSON)
@@ -129,17 +130,30 @@ async def read_stream(run: Run, deed: str, pause: float = 0.0) -> str:
             if not answer.body and answer.status == 200:
                 run.first_s.append(time.perf_counter() - start)
             answer.body += part
-            await asyncio.sleep(pause)
+    return check_stream(run, deed, prompt, answer)
+
+
+def check_stream(run: Run, deed: str, prompt: str, answer: Answer) -> str:
     if answer.status != 200:
         return check_refusal(run, deed, answer, *BUSY)
     if not answer.body.endswith(b"data: [DONE]\n\n"):
         run.complain(deed, f"expected [DONE], got {answer.body[-200:]!r}")
-    pieces = [chunk["choices"][0]["text"] for chunk in events(answer.body)]
-    return check_text(run, deed, prompt, "".join(pieces))
+    texts: dict[int, str] = defaultdict(str)
+    for chunk in events(answer.body):
+        texts[chunk["choices"][0]["index"]] += chunk["choices"][0]["text"]
+    return "/".join({check_text(run, deed, prompt, text) for text in texts.values()})
 
 
 async def read_slowly(run: Run, deed: str) -> str:
-    return await read_stream(run, deed, pause=0.1)
+    """Nothing for a while, then all: several times what fits between the server and us."""
+    prompt = run.rng.choice(list(run.texts))
+    async with Connection(run.port, narrow=True) as connection:
+        long = body(prompt, stream=True, n=4, logprobs=20)
+        await connection.send("/v1/completions", long, JSON)
+        await asyncio.sleep(STALL_S)
+        answer = await connection.head()
+        answer.body = b"".join([part async for part in connection.chunks(answer)])
+    return check_stream(run, deed, prompt, answer)
 
 
 async def go_away(run: Run, deed: str) -> str:

@@ -7,6 +7,7 @@ little, and can stop reading whenever it likes.
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -78,13 +79,25 @@ class Answer:
 
 
 class Connection:
-    """One request on one connection, closed afterwards."""
+    """One request on one connection, closed afterwards.
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    `narrow`: hardly more than what has been read gets through, so that the server notices at once
+    when nobody reads. Some 50 kB lie in between; otherwise it would be megabytes.
+    """
+
+    def __init__(self, port: int, *, narrow: bool = False) -> None:
+        self._port, self._narrow = port, narrow
 
     async def __aenter__(self) -> "Connection":
-        self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
+        if not self._narrow:
+            self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
+            return self
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, (HOST, self._port))
+        self._reader, self._writer = await asyncio.open_connection(sock=connection, limit=4096)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -76,7 +76,7 @@ def parts(model: Llama, threads: int, past: int) -> dict[str, Callable[[], objec
     plan, team = Plan(model.weights), Team(threads)
     config = model.config
     x = np.ones(config.intermediate_size + config.hidden_size, dtype=np.float32)
-    y = np.zeros(config.vocab_size, dtype=np.float32)
+    y = np.zeros(plan.layers[:, :, ROWS].max() + 64, dtype=np.float32)  # as many as any product
     cache = model.new_cache(past + 1)
     model.forward(np.arange(past) % config.vocab_size, cache, last_only=True)
     keys, values = cache.reserve(1)

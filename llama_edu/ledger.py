@@ -1,7 +1,9 @@
 """What one turn of a conversation cost, in tokens: reused, computed, generated, lost, and why.
 
 The terminal, the page, the API's `usage` and the book's figures all show these numbers, the first
-two in the words of this module. Nothing here counts; `chat` and the server do.
+two in the words of this module. A server drops nothing when a prefix breaks: its cache belongs to
+many conversations, and what one leaves behind stays for the next. So the page gives the reason
+alone, and `usage` neither. Nothing here counts; `chat` and the server do.
 """
 
 from collections.abc import Iterable, Iterator

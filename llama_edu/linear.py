@@ -9,8 +9,6 @@ from jaxtyping import Float
 
 __all__ = ["linear", "linear_few", "matmul_transb"]
 
-SMALL_PRODUCT = 500_000  # multiplications; OpenBLAS takes its short way up to a million
-
 
 def matmul_transb(
     a: Float[np.ndarray, "m k"],
@@ -52,15 +50,10 @@ def linear_few(
     weight: Float[np.ndarray, "out_features in_features"],
     bias: Float[np.ndarray, " out_features"] | None = None,
 ) -> Float[np.ndarray, "seq out_features"]:
-    """The same as `linear`, sooner for a few rows, from 2 to about 16.
+    """The same as `linear`, sooner for a few rows, from 2 to about 30.
 
-    For a large product BLAS first copies the weights into an order it likes. With many rows that
-    pays; with a few, the copy takes longer than the product. It leaves it out when a product is
-    small, so the weights are taken some rows at a time.
+    This computes (W xᵀ)ᵀ, which is x Wᵀ. OpenBLAS multiplies a tall matrix by a few columns sooner
+    than a few rows by a wide one: by a fifth for 8 rows, by a third for 16, measured on 2 cores.
     """
-    out_features, in_features = weight.shape
-    step = max(1, SMALL_PRODUCT // (len(x) * in_features))
-    y = np.empty((len(x), out_features), dtype=x.dtype)
-    for start in range(0, out_features, step):
-        np.matmul(x, weight[start : start + step].T, out=y[:, start : start + step])
+    y = np.ascontiguousarray(np.matmul(weight, x.T).T)
     return y if bias is None else y + bias

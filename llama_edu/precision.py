@@ -86,12 +86,17 @@ class Precision:
 
     storage      what a weight matrix is kept as; read from memory once per token
     compute      what one operator hands to the next
-    accumulate   what sums over many products are held in, inside an operator
+    accumulate   what sums over many products are held in, inside an operator: see below
     cache        what keys and values are kept as
     block        weights that share one scale, where storage needs scales: 0 means a whole row
 
     The gains of RMSNorm and the biases, a thousandth of the weights, stay in float32 unless
     compute is narrower.
+
+    `accumulate` says what is; no operator asks it. Every precision here sums in float32, the pure
+    ones too, as the 16-bit kernels behind `transformers` do: they round results, not the sums on
+    the way. Code that is generic over a number type, and adds up in that type, is narrower than
+    any of them; a running sum of ones in bfloat16 ends at 256.
     """
 
     name: str

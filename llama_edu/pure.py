@@ -1,9 +1,10 @@
 """Pure 16-bit operators: each rounds its result to the format of its input, bfloat16 or float16.
 
-This is what a program does that is written once over a number type and then run on a 16-bit one,
-and what `transformers` does for `dtype=torch.bfloat16`. Where it rounds is copied from there, in
-its "eager" attention: after each product, after each of the two products RoPE adds, before the
-gain of RMSNorm. Sums are held in float32 inside an operator, and so is the whole of softmax.
+This is what `transformers` does for `dtype=torch.bfloat16`. Where it rounds is copied from there,
+in its "eager" attention: after each product, after each of the two products RoPE adds, before the
+gain of RMSNorm. Sums are held in float32 inside an operator, and so is the whole of softmax: only
+what one operator hands to the next has 16 bits. A program written once over a number type, and run
+on a 16-bit one, is worse off: its sums are rounded at every addition, and long ones stop growing.
 
 What cannot be matched bit for bit is the order in which a sum over many products is taken, and
 with it the last bit of a result now and then; nor the fused "sdpa" attention, which rounds less.

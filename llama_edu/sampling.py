@@ -45,9 +45,9 @@ class Sampling:
 
 GREEDY = Sampling(temperature=0.0)
 
-# A Python float may lie outside float32: 1e-50 would become 0 there, and 0 / 0 is NaN.
-COLDEST = float(np.finfo(np.float32).tiny)
-HOTTEST = float(np.finfo(np.float32).max)
+# A Python float may lie outside float32: 1e-50 is 0 there, 0 / 0 is NaN, and nothing is below 0.
+SMALLEST = float(np.finfo(np.float32).tiny)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def greedy(logits: Float32[np.ndarray, " vocab_size"]) -> int:
@@ -68,7 +68,7 @@ def probabilities(
     if sampling.temperature == 0:
         kept[np.argmax(logits)] = 1.0
         return kept
-    temperature = min(max(float(sampling.temperature), COLDEST), HOTTEST)
+    temperature = min(max(float(sampling.temperature), SMALLEST), LARGEST)
     # Subtracting first keeps a tiny temperature from overflowing to ∞ - ∞ inside softmax.
     with np.errstate(over="ignore"):
         scaled = (logits - np.max(logits)) / temperature
@@ -76,7 +76,7 @@ def probabilities(
     p = softmax(scaled[candidates])
     if sampling.top_p < 1:
         before = np.cumsum(p, dtype=np.float32) - p  # probability of everything likelier
-        p = p[before < sampling.top_p]
+        p = p[before < max(sampling.top_p, SMALLEST)]
         p /= np.sum(p)
     kept[candidates[: len(p)]] = p
     return kept

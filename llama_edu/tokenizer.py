@@ -93,8 +93,9 @@ class Tokenizer:
         """
         self._check_encodable(text)
         if parse_special:
-            return list(self._parsing.encode(text, add_special_tokens=add_special).ids)
-        encoding = self._plain.encode(text, add_special_tokens=add_special)
+            return list(self._parsing.encode_batch([text], add_special_tokens=add_special)[0].ids)
+        # A batch of one, since only batches let other threads run meanwhile: it may take a second.
+        encoding = self._plain.encode_batch([text], add_special_tokens=add_special)[0]
         if self._special.isdisjoint(encoding.ids):
             return list(encoding.ids)
         ids: list[int] = []
@@ -131,7 +132,7 @@ class Tokenizer:
         self._check_encodable(text)
         lead = "\n" if continues and not self._byte_level else ""
         lead_ids = self._parsing.encode(lead, add_special_tokens=False).ids
-        encoding = self._parsing.encode(lead + text, add_special_tokens=False)
+        encoding = self._parsing.encode_batch([lead + text], add_special_tokens=False)[0]
         if encoding.ids[: len(lead_ids)] != lead_ids:  # the line break became part of a word
             return self.encode_rendered(text, typed, controls)
         ids: list[int] = []

@@ -16,9 +16,13 @@ from llama_edu.operators import NUMPY
 pytest.importorskip("numba")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import bench_operators
+import budget
+import optimisations
 import record
 import step_profile
 import table
+
+from llama_edu.precision import PRECISIONS
 
 CONFIG = tiny_config()
 
@@ -120,3 +124,67 @@ def test_the_readme_shows_the_ratios_of_the_record():
 def test_rates_are_medians_of_all_rounds():
     rows = {"f32": [a_round(1.0), {"ours": SLOW, "peer": FAST}, a_round(1.0)]}
     assert record.rates({"rows": rows}) == {"llama_edu/numba/f32": 30.0, "llama.cpp/f32": 20.0}
+
+
+def test_the_budget_decodes_every_precision_in_turn(monkeypatch, tmp_path):
+    asked = []
+
+    def one_speed(name, directory, ids, args):
+        asked.append(name)
+        return float(len(asked))
+
+    monkeypatch.setattr(budget, "one_speed", one_speed)
+    rates = budget.speeds(tmp_path, [1], argparse.Namespace(rounds=3, backend="numba"))
+    assert asked == [*PRECISIONS] * 3
+    assert rates["f32"] == [1.0, 1.0 + len(PRECISIONS), 1.0 + 2 * len(PRECISIONS)]
+
+
+def test_the_budget_says_what_a_precision_ran_on(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(budget, "one_speed", lambda *args: 7.0)
+    text = tmp_path / "text"
+    text.write_text("Once upon a time there was a cat.")
+    args = argparse.Namespace(text=text, rounds=1, threads=2, backend="numba")
+    found = budget.measured("story", args)
+    assert found["backends"]["bf16"] == "numba"
+    assert found["backends"]["bf16-pure"] == found["backends"]["f16-pure"] == "numpy"
+    assert found["tokens_per_s"] == dict.fromkeys(PRECISIONS, 7.0)
+    budget.print_record(found)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"story, {found['tokens']} tokens, 2 threads"
+    assert [line.split()[-1] for line in lines[-len(PRECISIONS) :]] == [
+        found["backends"][name] for name in PRECISIONS
+    ]
+    assert found.keys() - {"rounds"} <= kept("budget").keys()
+
+
+def test_each_model_of_a_budget_has_a_record():
+    path = Path("results/budget.json")
+    assert budget.beside(path, "smollm2", is_first=True) == path
+    assert budget.beside(path, "story", is_first=False) == Path("results/budget-story.json")
+
+
+def kept(name):
+    folder = Path(table.__file__).parent / "results"
+    return json.loads((folder / f"{name}.json").read_text("utf-8"))
+
+
+def test_the_records_that_chapter_15_reads_have_their_fields():
+    for row in kept("optimisations")["rows"]:
+        assert {"what", "against", "where", "ratio", "how"} <= row.keys()
+        assert row.get("low", 0) <= row["ratio"] <= row.get("high", 99)
+    for row in kept("profile")["rows"]:
+        assert {"precision", "past"} <= row.keys()
+        assert 0 < row["read_ms"] < row["step_ms"]
+    assert optimisations.EARLIER[0].keys() <= kept("optimisations")["rows"][0].keys()
+
+
+def test_a_shortcut_can_be_left_out():
+    story = optimisations.Llama.from_pretrained("story")
+    plain = optimisations.without(story, step=None)
+    assert story.operators.step is not None
+    assert plain.operators.step is None
+    assert plain.weights is story.weights
+    for work in (optimisations.decode(plain), optimisations.blocks_of_rows(story)):
+        assert optimisations.seconds(work, 2) > 0
+    row = optimisations.row("a", "b", "c", [3.0, 1.0, 2.0])
+    assert (row["low"], row["ratio"], row["high"]) == (1.0, 2.0, 3.0)

@@ -8,6 +8,7 @@ import pytest
 from helpers import DATA, operator_goldens, random, tiny_config, tiny_tensors
 
 from llama_edu import Llama, Trace, pure
+from llama_edu.backends import operators_of
 from llama_edu.errors import InputError, NumericsError
 from llama_edu.precision import DTYPES, PRECISIONS, precision_named, rounded
 from llama_edu.quantize import Quantized, dequantize, quantize, rows_as_float32
@@ -49,6 +50,25 @@ def share(difference, of):
 
 
 REFERENCE = tiny("f32").forward(IDS)
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_sums_are_held_in_what_the_precision_says(name):
+    """A running sum of 10,000 ones stops at 256 in bfloat16, and at 2,048 in float16."""
+    precision = PRECISIONS[name]
+    assert precision.accumulate == "F32"
+    compute = DTYPES[precision.compute]
+    x, weight = np.ones((1, 10_000), dtype=compute), np.ones((1, 10_000), dtype=compute)
+    operators = operators_of("numpy", precision)
+    want = float(np.array(10_000, dtype=compute))
+    assert float(operators.linear(x, weight)[0, 0]) == want
+    values = np.ones((1, 10_000, 1), dtype=compute)
+    weights = np.ones((1, 1, 1, 10_000), dtype=compute)
+    assert float(operators.score_v(weights, values).item()) == want
+    # 300² in float16 would be infinite, let alone the sum of such squares.
+    row = np.full((1, 4), 300, dtype=compute)
+    normed = operators.rms_norm(row, np.ones(4, dtype=compute), 1e-5)
+    np.testing.assert_array_equal(normed.astype(np.float32), 1.0)
 
 
 def test_float32_is_the_default():

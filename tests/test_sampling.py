@@ -118,6 +118,14 @@ def test_a_line_met_exactly_is_reached():
     assert np.count_nonzero(probabilities(four_equal, Sampling(top_p=0.51))) == 3
 
 
+@pytest.mark.parametrize("top_p", [1e-30, 1e-45, 1e-320])  # the last is 0 in float32
+def test_the_best_token_is_kept_however_small_top_p(top_p):
+    sampling = Sampling(top_p=top_p)
+    logits = logits_of([0.5, 2.0, 1.0, 2.0])
+    assert probabilities(logits, sampling).tolist() == [0, 1, 0, 0]
+    assert sample(logits, sampling, np.random.default_rng(0)) == 1
+
+
 def test_temperature_comes_before_top_p():
     logits = np.log(np.array([0.5, 0.3, 0.2], dtype=np.float32))
     assert np.count_nonzero(probabilities(logits, Sampling(1.0, top_p=0.6))) == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -489,3 +491,37 @@ def test_smollm2_roles(smollm2: Tokenizer) -> None:
     assert smollm2.encode("<|im_start|>user\n", parse_special=True) == [1, 4093, 198]
     with pytest.raises(TokenizerError, match="no token for its byte 0xf1"):
         smollm2.encode("\U00040000")
+
+
+@pytest.mark.parametrize("how", ["plain", "parsed", "rendered"])
+def test_others_run_while_a_long_text_is_encoded(how: str) -> None:
+    tokenizer, text = Tokenizer.from_pretrained("story"), "a1 .\n" * 2000
+    encode = {
+        "plain": lambda: tokenizer.encode(text),
+        "parsed": lambda: tokenizer.encode(text, parse_special=True),
+        "rendered": lambda: tokenizer.encode_rendered(text, bytes(len(text)), ()),
+    }[how]
+
+    def others_run() -> bool:
+        """Whether this thread gets its turn before another, which encodes, is done."""
+        begun, done = threading.Event(), threading.Event()
+
+        def work() -> None:
+            begun.set()
+            encode()
+            done.set()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        begun.wait()
+        ran = not done.is_set()
+        thread.join()
+        return ran
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1000.0)  # nobody is made to stop: a turn has to be given away
+    try:
+        # A loaded machine may be too late to take its turn; not every time.
+        assert any(others_run() for _ in range(50))
+    finally:
+        sys.setswitchinterval(usual)

@@ -29,6 +29,7 @@ QUALITIES = [
 PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "errors": lambda: viz.error_map(ERRORS),
     "one error": lambda: viz.error_map(ERRORS[:1]),
+    "largest errors": lambda: viz.error_map(ERRORS[:8], largest=True),
     "sums": viz.running_sums,
     "sums that agree": lambda: viz.running_sums(20),
     "bytes": lambda: viz.bytes_and_gap(QUALITIES),

@@ -6,7 +6,7 @@ the same walk; they differ in the facts that may meet (see `chat_memory`). For e
 ``probes`` plants questions at exact distances: told in turn t, asked for in turn t + k, and not
 spoken of between.
 
-This module writes text in ChatML. It does not tokenize (`chat_data`) and does not judge replies
+This module writes text in ChatML. It does not tokenize (`corpus`) and does not judge replies
 (`chat_turn`).
 
     python -m training.dialogues --seed 7 --turns 8

@@ -60,7 +60,7 @@ def predicted_tokens(tokenizer: Tokenizer, text: str) -> int:
 def entropy(stories: Sequence[Written], tokenizer: Tokenizer) -> Rate:
     """The grammar's entropy per token: E[-log p(story)] / E[tokens], from its own choices.
 
-    A story's text fixes its choices (a test reads thousands back and finds one derivation each),
+    A story's text fixes its choices (a test reads hundreds back and finds one derivation each),
     so -log p(choices) is -log p(text), and no model of any size can do better on average.
     """
     tokens = [predicted_tokens(tokenizer, story.text) for story in stories]
@@ -114,6 +114,7 @@ def perplexity_rows(model: Llama, tokenizer: Tokenizer, stories: int) -> list[ca
 def sample_rows(texts: Sequence[str], ended: Sequence[bool], stories: Grammar) -> list[card.Row]:
     """What the sampled stories kept."""
     scores = [score(text, stories) for text in tqdm(texts, "scoring")]
+    gifts = [s.relative for s in scores if s.relative is not None]
     return [
         row("keep the name to the end", "≥ 99%", [s.name for s in scores]),
         row("keep the pronouns", "≥ 99%", [s.pronouns for s in scores]),
@@ -121,7 +122,8 @@ def sample_rows(texts: Sequence[str], ended: Sequence[bool], stories: Grammar) -
         row("keep the object's attribute", "≥ 95%", [s.attribute for s in scores]),
         row("keep the place", "≥ 95%", [s.place for s in scores]),
         row("keep the song, word for word", "", [s.song for s in scores]),
-        row("keep all of these", "", [keeps_all(s) for s in scores]),
+        row(f"keep the relative, in the {len(gifts)} that name one twice", "", gifts),
+        row("keep all but the relative", "", [keeps_all(s) for s in scores]),
         row(f"end by themselves within {LONGEST} tokens", "≥ 99%", ended),
         row("grammatical, sentence by sentence", "", [s.grammatical for s in scores]),
         row("could be a story of the grammar, facts included", "", [s.consistent for s in scores]),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.grammar import Grammar
-from training.story_words import ATTRIBUTES, BOYS, GIRLS, OBJECTS, PLACES, SYLLABLES
+from training.story_words import ATTRIBUTES, BOYS, GIRLS, OBJECTS, PLACES, RELATIVES, SYLLABLES
 
 BOY_WORDS = frozenset({"he", "him", "his", "himself"})
 GIRL_WORDS = frozenset({"she", "her", "herself"})
@@ -28,6 +28,7 @@ NAME = re.compile(r"\b" + _any_of(BOYS + GIRLS))
 OBJECT = re.compile(r"\b" + _any_of(OBJECTS))
 PAIR = re.compile(r"\b" + _any_of(ATTRIBUTES) + " " + _any_of(OBJECTS))
 PLACE = re.compile(r"\bthe " + _any_of(PLACES))
+RELATIVE = re.compile(r"\b(?:his|her|my) " + _any_of(RELATIVES))
 SONG = re.compile(rf": ({SYLLABLE}(?: {SYLLABLE})*)\b")
 SENTENCE = re.compile(r"[^.!?]+[.!?]+\"?")
 
@@ -42,6 +43,7 @@ class Score:
     attribute: bool
     place: bool
     song: bool
+    relative: bool | None  # None for a story that names no relative twice
     grammatical: bool  # every sentence is one the grammar could write there
     consistent: bool  # the grammar could have written the whole story
     opening: str  # the first sentence
@@ -66,6 +68,12 @@ def pronouns_agree(text: str) -> bool:
     return first is not None and not words & (BOY_WORDS if first[1] in GIRLS else GIRL_WORDS)
 
 
+def one_relative(text: str) -> bool | None:
+    """Is whoever gets the gift the one it was meant for? None if there is nothing to compare."""
+    named = RELATIVE.findall(text)
+    return None if len(named) < 2 else len(set(named)) == 1
+
+
 def score(text: str, grammar: Grammar) -> Score:
     """Judge one story."""
     parts = sentences(text)
@@ -77,6 +85,7 @@ def score(text: str, grammar: Grammar) -> Score:
         attribute=kept(PAIR, text, ending),
         place=kept(PLACE, text, ending),
         song=kept(SONG, text, ending),
+        relative=one_relative(text),
         grammatical=any(True for _ in grammar.derivations(text, consistent=False)),
         consistent=any(True for _ in grammar.derivations(text)),
         opening=parts[0] if parts else "",

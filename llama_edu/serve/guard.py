@@ -52,6 +52,8 @@ class Policy:
     head_seconds: float = 10.0
     """How long a connection may be open without the whole head of a request, or go on sending a
     body that was refused."""
+    unread_seconds: float = 60.0
+    """How long a reader may take for what was sent to it at once."""
     max_connections: int = 512
 
     def knows_host(self, header: str) -> bool:
@@ -108,8 +110,9 @@ class Door:
         if not policy.knows_host(host):
             return ApiError("wrong_host", f"expected a Host of this server, got {host[:80]!r}")
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != host
-        if foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        foreign = origin is not None and origin.partition("://")[2] != host
+        other_site = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if foreign or (other_site and not _opens_page(scope, headers)):
             return ApiError("cross_site", "expected a page of this server to ask, got another's")
         wants_key = scope["path"].startswith("/v1/") or scope["path"] == "/metrics"
         if wants_key and not policy.knows_key(headers.get("authorization", "")):
@@ -130,6 +133,16 @@ class Door:
         return None
 
 
+def _opens_page(scope: Scope, headers: Headers) -> bool:
+    """Whether somebody followed a link to the page: it then stands alone, its site out of reach."""
+    return (
+        scope["method"] in ("GET", "HEAD")
+        and scope["path"] == "/"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
+
+
 def _too_large(policy: Policy, got: object) -> ApiError:
     return ApiError(
         "body_too_large", f"expected a body of at most {policy.max_body_nbytes} bytes, got {got}"
@@ -138,7 +151,7 @@ def _too_large(policy: Policy, got: object) -> ApiError:
 
 def _limited(receive: Receive, policy: Policy) -> Receive:
     """`receive` that raises `BodyRefused` for a body which is too long or too slow."""
-    deadline = time.monotonic() + policy.body_seconds
+    deadline = asyncio.get_running_loop().time() + policy.body_seconds
     nbytes, whole = 0, False
 
     async def limited() -> Message:
@@ -146,7 +159,7 @@ def _limited(receive: Receive, policy: Policy) -> Receive:
         if whole:  # from here on it waits for the client's goodbye, however long that takes
             return await receive()
         try:
-            message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+            message = await _receive_until(deadline, receive)
         except TimeoutError:
             text = f"expected a body within {policy.body_seconds:g} s, got {nbytes} bytes of it"
             raise BodyRefused(ApiError("body_timeout", text)) from None
@@ -157,6 +170,16 @@ def _limited(receive: Receive, policy: Policy) -> Receive:
         return message
 
     return limited
+
+
+async def _receive_until(deadline: float, receive: Receive) -> Message:
+    """The next message. One that is there is never too late, however late we look ourselves."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await receive()
+    except TimeoutError:
+        async with asyncio.timeout(0):
+            return await receive()
 
 
 class BodyRefused(HTTPException):

@@ -25,6 +25,7 @@ __all__ = ["CODES", "ApiError", "as_api_error", "from_validation"]
 REQUEST, SERVER = "invalid_request_error", "server_error"
 
 CODES: dict[str, tuple[int, str, str]] = {
+    "invalid_http": (400, REQUEST, "The request is no HTTP."),
     "invalid_json": (400, REQUEST, "The body is no UTF-8, or no JSON."),
     "invalid_value": (400, REQUEST, "A field is missing, or has a value it cannot have."),
     "unknown_parameter": (400, REQUEST, "A field that this server does not know."),
@@ -107,7 +108,7 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
         name = ".".join(where)
         return ApiError("unknown_parameter", f"expected a known field, got {name!r}"[:200], param)
     if first["type"] == "missing":
-        return ApiError("invalid_value", f"expected {param or 'a body'}, got none", param)
+        return ApiError("invalid_value", f"expected {'.'.join(where) or 'a body'}, got none", param)
     if first["type"] == "value_error":  # from a validator of ours: "field: expected …, got …"
         message = str(first["ctx"]["error"])
         return ApiError("invalid_value", message, message.partition(":")[0])

@@ -12,12 +12,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float32
 
+from llama_edu.cache import KVCache
 from llama_edu.errors import (
     ContextError,
     InputError,
@@ -72,7 +73,8 @@ class Scheduler:
         self.prefixes = PrefixCache(self.limits.prefix_nbytes)
         self._stop_ids = frozenset(model.config.eos_token_ids) | set(tokenizer.eos_token_ids)
         self._position_nbytes = _position_nbytes(model)
-        self._lock = threading.Lock()  # of the queue; never held while anything is computed
+        self._lock = threading.Lock()  # of these two; never held while anything is computed
+        self._jobs: list[Job] = []  # all that have not ended, so that nobody is forgotten
         self._waiting: deque[Job] = deque()
         self._prefilling: deque[Job] = deque()
         self._decoding: list[Choice] = []
@@ -92,7 +94,7 @@ class Scheduler:
 
     @property
     def is_idle(self) -> bool:
-        return not (self._waiting or self._prefilling or self._decoding)
+        return not self._jobs
 
     def submit(self, request: Request) -> Job:
         """Queue a request.
@@ -115,6 +117,7 @@ class Scheduler:
                 stream = self.tokenizer.stream(continues=request.continues)
                 output = OutputText(stream, request.stop)
                 job.choices.append(Choice(job, index, request.generator(index), output))
+            self._jobs.append(job)
             self._waiting.append(job)
         return job
 
@@ -125,19 +128,24 @@ class Scheduler:
 
     def step(self) -> Step:
         """Do one step and say what happened. Does nothing when idle."""
-        self._step = Step()
         self._drop()
         self._admit()
         self._prefill()
         self._decode()
-        return self._step
+        return self._take_step()
 
     def fail_all(self, problem: LlamaEduError) -> Step:
-        """End every request, waiting or not, with `problem`."""
-        self._step = Step()
-        for job in self._jobs():
+        """End every request, waiting or not, with `problem`.
+
+        After a step that raised, what had happened in it until then is told as well.
+        """
+        for job in tuple(self._jobs):
             self._end_job(job, Failed(problem))
-        return self._step
+        return self._take_step()
+
+    def _take_step(self) -> Step:
+        step, self._step = self._step, Step()
+        return step
 
     def _check(self, request: Request) -> None:
         ids = self.model.checked_ids(request.token_ids)
@@ -163,17 +171,10 @@ class Scheduler:
     def _kv_nbytes(self, request: Request) -> int:
         return self._position_nbytes * _longest(request) * request.n
 
-    def _jobs(self) -> list[Job]:
-        """Every job once, in no particular order."""
-        with self._lock:
-            waiting = list(self._waiting)
-        growing = dict.fromkeys(choice.job for choice in self._decoding)
-        return [*waiting, *self._prefilling, *growing]
-
     def _drop(self) -> None:
         """Let go of what was cancelled, and end what takes too long."""
         now, most = self.clock(), self.limits.max_seconds
-        for job in self._jobs():
+        for job in tuple(self._jobs):
             if job.cancelled:
                 self._end_job(job, None)
             elif now - job.submitted > most:
@@ -182,7 +183,8 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Start jobs in order of arrival; where memory is short, small ones may overtake a few."""
-        used = sum(self._kv_nbytes(job.request) for job in self._jobs() if job.started is not None)
+        started = [job for job in tuple(self._jobs) if job.started is not None]
+        used = sum(self._kv_nbytes(job.request) for job in started)
         passed_over: list[Job] = []
         for job in tuple(self._waiting):
             if self.n_live + job.request.n > self.limits.max_live:
@@ -202,37 +204,39 @@ class Scheduler:
             self._waiting.remove(job)
         job.started = self.clock()
         job.cache = self.model.new_cache(_longest(job.request))
-        job.reused = self.prefixes.restore(job.request.token_ids, job.cache)
+        try:
+            job.reused = self.prefixes.restore(job.request.token_ids, job.cache)
+        except MemoryError:  # what was computed once can be computed again
+            job.cache = self.model.new_cache(_longest(job.request))
         self._prefilling.append(job)
 
     def _prefill(self) -> None:
         """Feed prompts, each in turn, until this step's share of prompt tokens is used up."""
         budget = self.limits.prefill_tokens
         while budget and self._prefilling:
-            job = self._prefilling.popleft()
+            job = self._prefilling[0]
             assert job.cache is not None
             ids = job.request.token_ids[job.cache.length :][:budget]
             try:
                 logits = self.model.forward(ids, job.cache, last_only=True)
+                budget -= len(ids)
+                self._step.prefilled[job.number] = len(ids)
+                if job.cache.length < len(job.request.token_ids):
+                    self._prefilling.rotate(-1)  # the next one's turn
+                else:
+                    self._branch(job, logits[0])
             except (LlamaEduError, MemoryError) as problem:
-                self._prefilling.append(job)
                 self._end_job(job, Failed(_as_ours(problem)))
-                continue
-            budget -= len(ids)
-            self._step.prefilled[job.number] = len(ids)
-            if job.cache.length < len(job.request.token_ids):
-                self._prefilling.append(job)  # at the end: the next one's turn
-            else:
-                self._branch(job, logits[0])
 
     def _branch(self, job: Job, logits: Float32[np.ndarray, " vocab_size"]) -> None:
         """The prompt is computed: let every choice draw its first token from the same logits."""
         assert job.cache is not None
-        self.prefixes.store(job.request.token_ids, job.cache)
+        self._keep(job.request.token_ids, job.cache)
         job.first_token = self.clock()
         for choice in job.choices:
             choice.cache = job.cache if choice.index == 0 else job.cache.copy()
             self._decoding.append(choice)
+        self._prefilling.remove(job)
         job.cache = None
         for choice in job.choices:
             self._choose(choice, logits)
@@ -294,24 +298,30 @@ class Scheduler:
             self._step.events.append((choice, Piece(text, scores)))
 
     def _end(self, choice: Choice, event: Event | None) -> None:
-        """Take a choice out, keep what it computed for others, and tell whoever asked."""
+        """Take a choice out, tell whoever asked, and keep what it computed for others."""
         if choice.reason is not None:
             return
         choice.reason = _reason(event)
-        job = choice.job
-        if choice.cache is not None:
-            self._decoding.remove(choice)
-            if not isinstance(event, Failed):
-                ids = [*job.request.token_ids, *choice.new_ids]
-                self.prefixes.store(ids[: choice.cache.length], choice.cache)
-            choice.cache = None
+        job, cache = choice.job, choice.cache
         if event is not None:
             self._step.events.append((choice, event))
+        if cache is not None:
+            self._decoding.remove(choice)
+            choice.cache = None
         if all(other.reason is not None for other in job.choices):
-            job.ended = self.clock()
-            self._step.ended.append(job)
-            if job.started is not None:
-                self._seconds += 0.1 * (job.ended - job.started - self._seconds)
+            self._finish(job)
+        if cache is not None and not isinstance(event, Failed):
+            ids = [*job.request.token_ids, *choice.new_ids]
+            self._keep(ids[: cache.length], cache)
+
+    def _finish(self, job: Job) -> None:
+        """Every choice has ended: so has the job."""
+        with self._lock:
+            self._jobs.remove(job)
+        job.ended = self.clock()
+        self._step.ended.append(job)
+        if job.started is not None:
+            self._seconds += 0.1 * (job.ended - job.started - self._seconds)
 
     def _end_job(self, job: Job, event: Event | None) -> None:
         """End all choices of a job, wherever it stands."""
@@ -320,12 +330,18 @@ class Scheduler:
                 self._waiting.remove(job)
         if job in self._prefilling:
             self._prefilling.remove(job)
-            if job.cache is not None and event is None:
-                ids = job.request.token_ids[: job.cache.length]
-                self.prefixes.store(ids, job.cache)
-            job.cache = None
+        cache, job.cache = job.cache, None
         for choice in job.choices:
             self._end(choice, event)
+        if cache is not None and event is None:
+            self._keep(job.request.token_ids[: cache.length], cache)
+
+    def _keep(self, token_ids: Sequence[int], cache: KVCache) -> None:
+        """Keep rows for prompts that begin alike. That only saves work, so it may fail."""
+        try:
+            self.prefixes.store(token_ids, cache)
+        except MemoryError:
+            self.prefixes.clear()  # there are better uses for what memory there is
 
 
 def _longest(request: Request) -> int:

@@ -4,7 +4,6 @@ A frame is `data: ` and one line of JSON, and an empty line; the last one reads 
 Source: HTML Living Standard, section 9.2 (event stream format); OpenAI API reference, "Streaming".
 """
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -15,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 __all__ = ["DONE", "EventStream", "frame"]
 
 DONE = b"data: [DONE]\n\n"
-SLOWEST_READER_S = 60.0  # to take what was sent, before we stop waiting
 
 
 def frame(content: Any) -> bytes:
@@ -35,7 +33,7 @@ class EventStream(Response):
         self._frames, self._close = frames, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send all of it. A reader that takes nothing for a minute is given up: `TimeoutError`."""
+        """Send all of it, each frame once those before it have been taken."""
         try:
             await send(
                 {
@@ -45,9 +43,7 @@ class EventStream(Response):
                 }
             )
             async for data in self._frames:
-                message = {"type": "http.response.body", "body": data, "more_body": True}
-                async with asyncio.timeout(SLOWEST_READER_S):
-                    await send(message)
+                await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._close()

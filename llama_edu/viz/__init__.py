@@ -28,6 +28,7 @@ from llama_edu.viz.labels import token_label, token_labels
 from llama_edu.viz.ladder import residual_ladder
 from llama_edu.viz.layouts import rope_layouts
 from llama_edu.viz.ledger import shape_ledger
+from llama_edu.viz.loss import loss_curves
 from llama_edu.viz.matmul import matmul_tile
 from llama_edu.viz.merges import merge_tree
 from llama_edu.viz.mixing import head_concat, mixing_bars
@@ -39,12 +40,14 @@ from llama_edu.viz.sampling_lab import sampling_lab
 from llama_edu.viz.scaling import frequency_scaling
 from llama_edu.viz.shapes import shape_table
 from llama_edu.viz.staircase import mask_staircase, row_sums
+from llama_edu.viz.step_cost import step_cost
 from llama_edu.viz.step_layer import step_layer
 from llama_edu.viz.step_matmul import step_matmul
 from llama_edu.viz.step_sampling import step_sampling
 from llama_edu.viz.step_score_v import step_score_v
 from llama_edu.viz.step_scores import step_scores
 from llama_edu.viz.step_softmax import step_mask_softmax
+from llama_edu.viz.step_sum import step_sum
 from llama_edu.viz.strides import stride_grid
 from llama_edu.viz.strip import token_strip
 from llama_edu.viz.tables import tensor_table
@@ -86,6 +89,7 @@ __all__ = [
     "head_concat",
     "head_wiring",
     "hex_map",
+    "loss_curves",
     "mask_staircase",
     "matmul_tile",
     "merge_tree",
@@ -107,12 +111,14 @@ __all__ = [
     "shape_ledger",
     "shape_table",
     "silu_gate",
+    "step_cost",
     "step_layer",
     "step_mask_softmax",
     "step_matmul",
     "step_sampling",
     "step_score_v",
     "step_scores",
+    "step_sum",
     "stride_grid",
     "tensor_table",
     "time_bars",

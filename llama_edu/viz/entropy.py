@@ -8,18 +8,12 @@ import numpy as np
 
 from llama_edu.errors import InputError
 from llama_edu.sampling import Sampling, probabilities
-from llama_edu.viz.axes import axis
-from llama_edu.viz.figure import INK, MUTED, Number, Picture, board, panel, picture, write
+from llama_edu.viz.figure import LINES, MUTED, Number, Picture, board, panel, picture, write
 
 __all__ = ["entropy_curve"]
 
 COLDEST = 0.1
 STEPS = 59  # between the coldest and the hottest
-STYLES = (
-    (axis("seq").color, 2.4, "solid", "o"),
-    (axis("n_kv_heads").color, 2.0, (0, (4, 3)), "s"),
-    (INK, 1.6, (0, (1, 1.5)), "^"),
-)
 
 
 @picture
@@ -44,7 +38,7 @@ def entropy_curve(
     ax.axhline(np.log(len(row)), color=MUTED, lw=0.9, ls=(0, (2, 3)))
     told = []
     for number, (name, sampling) in enumerate(filters.items()):
-        color, width, dashes, mark = STYLES[number]
+        color, width, dashes, mark = LINES[number]
         style: dict[str, Any] = {"color": color, "lw": width, "ls": dashes}
         ax.plot(line, [_entropy(row, sampling, t) for t in line], **style)
         entropies = [_entropy(row, sampling, t) for t in marks]
@@ -69,9 +63,9 @@ def entropy_curve(
 
 
 def _check(row: np.ndarray, settings: int, marks: list[float]) -> None:
-    if not 0 < settings <= len(STYLES) or row.ndim != 1:
+    if not 0 < settings <= len(LINES) or row.ndim != 1:
         raise InputError(
-            f"expected one row of logits and 1 to {len(STYLES)} settings, got shape {row.shape} "
+            f"expected one row of logits and 1 to {len(LINES)} settings, got shape {row.shape} "
             f"and {settings}"
         )
     if len(marks) < 2 or marks[0] < COLDEST or marks != sorted(set(marks)):

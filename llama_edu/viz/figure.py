@@ -24,7 +24,7 @@ from llama_edu.errors import InputError
 from llama_edu.viz.axes import axis
 from llama_edu.viz.html import escape
 
-__all__ = ["Picture", "board", "box", "panel", "picture", "rounded", "tag", "write"]
+__all__ = ["LINES", "Picture", "board", "box", "panel", "picture", "rounded", "tag", "write"]
 
 INK = "#1b1f24"
 MUTED = "#56606b"
@@ -34,6 +34,12 @@ WIDTH = 5.6  # inches; 560 CSS pixels, so that 10 pt stay legible when a phone s
 CSS_DPI = 100
 PIXEL_RATIO = 1.75  # drawn larger than it is shown, for sharp screens
 NO_DITHER = Image.Dither.NONE
+# Up to three curves in one panel, told apart without colour: colour, width, dashes, marker.
+LINES = (
+    (axis("seq").color, 2.4, "solid", "o"),
+    (axis("n_kv_heads").color, 2.0, (0, (4, 3)), "s"),
+    (INK, 1.6, (0, (1, 1.5)), "^"),
+)
 FLAT_COLORS = 160  # of 256: the commonest colours of a drawing stay exact, edges share the rest
 
 _STYLE = {

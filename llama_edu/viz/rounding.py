@@ -26,40 +26,44 @@ NOISE = 1e-6  # below, an error is float32's own, and another processor has anot
 
 
 @picture
-def error_map(errors: Sequence[OperatorError]) -> Picture:
-    """Mean errors, operators by precisions, as powers of ten: darker is less exact.
+def error_map(errors: Sequence[OperatorError], *, largest: bool = False) -> Picture:
+    """Errors, operators by precisions, as powers of ten: darker is less exact.
 
-    Raises `InputError` unless every operator has every precision once.
+    Shown are the mean errors, or with `largest` the largest of all elements. Raises `InputError`
+    unless every operator has every precision once.
     """
     operators = list(dict.fromkeys(e.operator for e in errors))
     precisions = list(dict.fromkeys(e.precision for e in errors))
-    found = {(e.operator, e.precision): e.mean for e in errors}
+    found = {(e.operator, e.precision): e.largest if largest else e.mean for e in errors}
     if not errors or len(found) != len(errors) or len(found) != len(operators) * len(precisions):
         raise InputError(
             f"expected one error for each of {len(operators)} operators in each of "
             f"{len(precisions)} precisions, got {len(errors)}"
         )
-    means = np.array([[found[o, p] for p in precisions] for o in operators], dtype=np.float64)
-    powers = np.log10(np.maximum(means, 1e-12))
+    sizes = np.array([[found[o, p] for p in precisions] for o in operators], dtype=np.float64)
+    powers = np.log10(np.maximum(sizes, 1e-12))
     figure, _ = board(0.75 + 0.34 * len(operators))
     ax = panel(figure, 1.05, 0.6, WIDTH - 1.2, 0.34 * len(operators))
     norm = Normalize(vmin=-9, vmax=-2)
     paint(ax, powers, WEIGHTS_MAP, norm)
-    texts = [[_power(mean) for mean in row] for row in means]
+    texts = [[_power(size) for size in row] for row in sizes]
     cell_numbers(ax, powers, texts, WEIGHTS_MAP, norm)
     ax.xaxis.tick_top()
     ax.set_xticks(range(len(precisions)), [p.replace("-", "-\n") for p in precisions], fontsize=9)
     ax.set_yticks(range(len(operators)), operators)
     ax.tick_params(length=0)
-    worst = max(errors, key=lambda e: e.mean)
+    worst = max(found, key=lambda pair: found[pair])
+    which = "Largest" if largest else "Mean"
     rows = "; ".join(
         f"{o}: " + ", ".join(f"{p} {_power(found[o, p])}" for p in precisions) for o in operators
     )
     alt = (
-        f"Mean error of each operator in each precision, as a share of its largest result: {rows}. "
-        f"The largest is {worst.operator} in {worst.precision}."
+        f"{which} error of each operator in each precision, as a share of its largest result: "
+        f"{rows}. The largest is {worst[0]} in {worst[1]}."
     )
-    caption = "Mean error against float64, as a share of the largest result. Darker is less exact."
+    caption = (
+        f"{which} error against float64, as a share of the largest result. Darker is less exact."
+    )
     return Picture(figure, alt=alt, caption=caption)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -102,6 +103,22 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scheduler, "step", slow)
 
 
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A model that stands still after a few tokens, until this event is set."""
+    step, go_on, done = Scheduler.step, threading.Event(), []
+
+    def held_step(self: Scheduler) -> Any:
+        if len(done) >= 8:
+            assert go_on.wait(PATIENCE_MS / 1000)
+        done.append(True)
+        return step(self)
+
+    monkeypatch.setattr(Scheduler, "step", held_step)
+    yield go_on
+    go_on.set()
+
+
 def say(page: Any, text: str) -> None:
     page.locator("#say textarea[name=message]").fill(text)
     page.keyboard.press("Enter")
@@ -167,7 +184,7 @@ def test_a_reply_streams_in_and_shows_what_it_cost(opened: Opened) -> None:
     assert int(reused.split()[0]) > 10, "the first turn is not computed again"
 
 
-def test_stop_stops_and_retry_tries_again(opened: Opened, slowly: None) -> None:
+def test_stop_stops_and_retry_tries_again(opened: Opened, held: threading.Event) -> None:
     page = opened("chat").page
     say(page, "Hello! Tell me a story.")
     expect(page.locator("#turns > .assistant .said")).not_to_be_empty()
@@ -175,6 +192,7 @@ def test_stop_stops_and_retry_tries_again(opened: Opened, slowly: None) -> None:
     replied(page, 2)
     expect(page.locator("#turns .strip")).to_have_text("stopped")
     cut = page.locator("#turns > .assistant .said").text_content()
+    held.set()
     time.sleep(0.5)
     assert page.locator("#turns > .assistant .said").text_content() == cut
     page.get_by_role("button", name="Retry").click()
@@ -314,8 +332,14 @@ def test_markdown_becomes_nodes(opened: Opened) -> None:
 
 
 def test_a_lost_server_is_reported_and_found_again(
-    opened: Opened, server: Server, slowly: None
+    opened: Opened, server: Server, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def stop_and_go_on(self: Serving, grace: float) -> None:
+        stop(self, grace)
+        held.set()
+
+    stop = Serving.stop
+    monkeypatch.setattr(Serving, "stop", stop_and_go_on)
     seen = opened("chat")
     page = seen.page
     say(page, "Hello! Tell me a story.")
@@ -367,6 +391,25 @@ def test_the_page_fits_and_can_be_read(
           .map(e => e.outerHTML)"""
     )
     assert width > 390 or small == [], "a finger needs 40 pixels"
+
+
+def test_a_link_elsewhere_opens_the_page_and_a_frame_does_not(
+    browser: Browser, server: Server
+) -> None:
+    page = browser.new_page()
+    elsewhere = "http://book.example/"
+    page.route(
+        elsewhere,
+        lambda route: route.fulfill(
+            content_type="text/html",
+            body=f'<a href="{server.url}/">open</a><iframe src="{server.url}/"></iframe>',
+        ),
+    )
+    page.goto(elsewhere)
+    assert "llama" not in (page.frames[1].title() or "")
+    page.get_by_role("link").click()
+    expect(page.locator("select[name=model] option").first).to_be_attached()
+    page.close()
 
 
 def test_the_page_may_run_nothing_but_its_own_scripts(opened: Opened, server: Server) -> None:

@@ -1,12 +1,14 @@
 """The door: other hosts and sites, no key, no JSON, too much, too slow; what answers carry."""
 
+import asyncio
+import json
 import logging
 import socket
 import time
 
 import pytest
 
-from llama_edu.serve.guard import HEADERS, Policy
+from llama_edu.serve.guard import HEADERS, BodyRefused, Policy, _limited
 
 LOCAL = Policy()
 
@@ -57,6 +59,8 @@ def test_a_page_whose_name_resolves_to_this_machine_is_turned_away(site):
     [
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://[::1"},
+        {"origin": "localhost"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],
@@ -71,6 +75,37 @@ def test_a_page_of_another_site_is_turned_away(site, headers):
 def test_our_own_page_is_let_in(site):
     headers = {"origin": site.url, "sec-fetch-site": "same-origin"}
     assert site.http.get("/v1/models", headers=headers).status_code == 200
+
+
+FOLLOWED = {
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "navigate",
+    "sec-fetch-dest": "document",
+}
+
+
+@pytest.mark.parametrize("where", ["cross-site", "same-site"])
+def test_a_link_of_another_site_opens_the_page(site, where):
+    answer = site.http.get("/", headers=FOLLOWED | {"sec-fetch-site": where})
+    assert answer.status_code == 200
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "changes"),
+    [
+        ("GET", "/", {"sec-fetch-dest": "iframe"}),
+        ("GET", "/", {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}),
+        ("GET", "/", {"origin": "https://evil.example"}),
+        ("GET", "/v1/models", {}),
+        ("GET", "/static/chat.js", {}),
+        ("POST", "/", {}),
+        ("POST", "/v1/completions", {}),
+    ],
+)
+def test_and_nothing_else(site, method, path, changes):
+    answer = site.http.request(method, path, headers=FOLLOWED | changes)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "cross_site")
 
 
 def test_no_site_may_ask_first(site):
@@ -109,10 +144,64 @@ def raw(site, *parts, pause=0.0):
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(site):
-    answer = raw(site, HEAD + b"Content-Length: 100\r\n\r\n{")
-    assert answer.startswith(b"HTTP/1.1 408")
-    assert b'"code":"body_timeout"' in answer
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        HEAD + b"Content-Length: +5\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 17_000,
+    ],
+)
+def test_what_is_no_http_gets_an_answer_like_any_other(site, data):
+    head, _, body = raw(site, data).partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert status == "HTTP/1.1 400 Bad Request"
+    for name, value in (HEADERS | {"Content-Type": "application/json"}).items():
+        assert headers[name.lower()] == value
+    assert json.loads(body)["error"]["code"] == "invalid_http"
+
+
+def body_from(receive, body_seconds):
+    """What the door makes of the messages of a body."""
+
+    async def read():
+        await _limited(receive, Policy(body_seconds=body_seconds))()
+
+    asyncio.run(read())
+
+
+def test_a_body_is_waited_for_until_its_time_is_up():
+    async def never():
+        await asyncio.Event().wait()
+
+    with pytest.raises(BodyRefused) as seen:
+        body_from(never, 0.01)
+    assert seen.value.error.code == "body_timeout"
+
+
+def test_a_body_that_is_there_is_taken_however_late():
+    async def there():
+        return {"type": "http.request", "body": b"{}"}
+
+    body_from(there, 0.0)
+
+
+def test_so_is_one_that_came_while_nobody_looked():
+    async def read():
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+
+        async def receive():
+            await arrived.wait()
+            return {"type": "http.request", "body": b"{}"}
+
+        loop.call_later(0.01, arrived.set)
+        loop.call_soon(time.sleep, 0.1)  # both this and the deadline are due afterwards
+        await _limited(receive, Policy(body_seconds=0.02))()
+
+    asyncio.run(read())
 
 
 def test_a_body_without_a_length_is_bounded_too(site):

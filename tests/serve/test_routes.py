@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import openai
 import pytest
 from tiny_served import CONTEXT, tiny
@@ -249,25 +249,54 @@ def wait_until(condition):
         time.sleep(0.02)
 
 
-def test_a_client_that_goes_away_is_not_worked_for(site):
+@pytest.fixture
+def held(site, monkeypatch):
+    """Makes the tiny model stand still after some steps, until this event is set."""
+    scheduler, go_on, done = site.tiny.scheduler, threading.Event(), []
+    step = scheduler.step
+
+    def held_step():
+        if len(done) >= 20:
+            assert go_on.wait(PATIENCE_S)
+        done.append(True)
+        return step()
+
+    monkeypatch.setattr(scheduler, "step", held_step)
+    yield go_on
+    go_on.set()
+
+
+def test_a_client_that_goes_away_is_not_worked_for(site, monkeypatch, held):
     assert continued(TOKENIZER.encode("The cat"), 200, continues=True)[2] == "length"
-    before = reasons(site).get("cancelled", 0)
+    before, cancel, cancelled = reasons(site).get("cancelled", 0), site.tiny.worker.cancel, []
+    monkeypatch.setattr(site.tiny.worker, "cancel", lambda job: cancelled.append(cancel(job)))
     stream = site.client.completions.create(
         model="tiny", prompt="The cat", temperature=0, max_tokens=200, n=4, stream=True
     )
     next(iter(stream))
     stream.close()
+    wait_until(lambda: cancelled)
+    held.set()
     wait_until(lambda: site.tiny.scheduler.is_idle)
-    assert reasons(site).get("cancelled", 0) - before == 4
+    wait_until(lambda: reasons(site).get("cancelled", 0) - before == 4)
 
 
-def test_a_client_that_waits_for_the_whole_text_may_go_away_too(site, monkeypatch):
+@pytest.mark.parametrize(
+    "more", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=["", "asks more"]
+)
+def test_a_client_that_waits_for_the_whole_text_may_go_away_too(site, monkeypatch, more):
     before = reasons(site).get("cancelled", 0)
     monkeypatch.setattr(site.tiny.scheduler, "_admit", lambda: None)  # it stays in the queue
-    with pytest.raises(httpx.ReadTimeout):
-        site.http.post("/v1/completions", json={"model": "tiny", "prompt": "x"}, timeout=1.0)
+    body = json.dumps({"model": "tiny", "prompt": "x"}).encode()
+    host, port = site.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n")
+        connection.sendall(b"Content-Type: application/json\r\n")
+        connection.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        wait_until(lambda: site.tiny.scheduler.n_waiting == 1)
+        connection.sendall(more)
     wait_until(lambda: site.tiny.scheduler.is_idle)
-    assert reasons(site).get("cancelled", 0) - before == 1
+    wait_until(lambda: reasons(site).get("cancelled", 0) - before == 1)
 
 
 def reasons(site):
@@ -317,7 +346,7 @@ def test_a_full_queue_says_when_to_come_back(site, monkeypatch):
         assert all(one.result().choices[0].text for one in waiting)
 
 
-def test_a_text_that_fails_half_way_ends_the_stream_with_an_error(site, monkeypatch):
+def test_a_text_that_fails_half_way_ends_the_stream_with_an_error(site, monkeypatch, held):
     stream = site.client.completions.create(
         model="tiny", prompt="The cat", temperature=0, max_tokens=200, stream=True
     )
@@ -325,6 +354,7 @@ def test_a_text_that_fails_half_way_ends_the_stream_with_an_error(site, monkeypa
     next(chunks)
     limits = dataclasses.replace(site.tiny.limits, max_seconds=0.0)
     monkeypatch.setattr(site.tiny.scheduler, "limits", limits)
+    held.set()
     with pytest.raises(openai.APIError, match="expected to be done within 0 s") as seen:
         list(chunks)
     assert seen.value.code == "time_limit"
@@ -438,6 +468,20 @@ CHAT = {"model": "tiny", "messages": TALK, "max_tokens": 1}
 def test_chats_that_cannot_be(site, changes, code, param):
     got = refusal(site, "/v1/chat/completions", json=CHAT | changes)
     assert got[1:3] == (code or "context_length_exceeded", param)
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ({"model": "tiny"}, "messages"),
+        ({"model": "tiny", "messages": [*TALK, {"role": "user"}]}, "messages.1.content"),
+        ({}, "model"),
+    ],
+)
+def test_what_is_missing_is_named(site, body, what):
+    _, code, param, message = refusal(site, "/v1/chat/completions", json=body)
+    assert (code, param) == ("invalid_value", what.partition(".")[0])
+    assert message == f"expected {what}, got none"
 
 
 def test_errors_reach_the_official_client_as_its_own(site):

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from tiny_served import CONTEXT, SIZES, tiny
 
 from llama_edu import Llama, Sampling, generate
+from llama_edu.cache import KVCache
 from llama_edu.errors import ContextError, InputError, NumericsError, ServeError, TokenizerError
+from llama_edu.prefix_cache import PrefixCache
 from llama_edu.sampling import GREEDY
 from llama_edu.serve.job import Ended, Failed, Limits, Piece, Request
 from llama_edu.serve.scheduler import PATIENCE, Scheduler
@@ -316,9 +318,6 @@ def test_a_hole_in_the_vocabulary_is_its_texts_own_problem(monkeypatch):
 
 
 def test_a_step_without_memory_fails_those_in_it_and_serves_the_next(monkeypatch):
-    def full(self, *args, **options):
-        raise MemoryError
-
     one = scheduler()
     jobs = [one.submit(request()), one.submit(request(start=200))]
     one.step()
@@ -332,6 +331,92 @@ def test_a_step_without_memory_fails_those_in_it_and_serves_the_next(monkeypatch
     again = one.submit(request())
     run(one)
     assert again.choices[0].new_ids == alone(again.request)
+
+
+def bug(*_, **__):
+    raise RuntimeError("a bug")
+
+
+def full(*_, **__):
+    raise MemoryError
+
+
+PROBLEM = ServeError("internal", "expected no fault, got one")
+
+
+def test_after_a_fault_in_a_prompt_every_job_is_ended(monkeypatch):
+    one = scheduler(max_live=2)
+    growing = one.submit(request(new=9))
+    one.step()
+    jobs = [growing, one.submit(request(start=50)), one.submit(request(start=90))]
+    monkeypatch.setattr(Llama, "forward", bug)
+    with pytest.raises(RuntimeError, match="a bug"):
+        one.step()
+    step = one.fail_all(PROBLEM)
+    assert {choice.job: event for choice, event in step.events} == dict.fromkeys(
+        jobs, Failed(PROBLEM)
+    )
+    assert len(step.ended) == 3
+    assert one.is_idle
+
+
+def test_what_ended_in_a_step_before_its_fault_is_told(monkeypatch):
+    one = scheduler()
+    done, growing = one.submit(request(new=1)), one.submit(request(new=9, start=50))
+    monkeypatch.setattr(Llama, "forward_batch", bug)
+    with pytest.raises(RuntimeError, match="a bug"):
+        one.step()
+    last = {choice.job: event for choice, event in one.fail_all(PROBLEM).events}
+    assert last == {done: Ended("length"), growing: Failed(PROBLEM)}
+    assert one.fail_all(PROBLEM).events == []
+
+
+@pytest.mark.parametrize("method", ["store", "restore"])
+def test_a_prefix_cache_without_memory_costs_nobody_the_text(monkeypatch, method):
+    one = scheduler()
+    first = one.submit(request(n_prompt=30))
+    run(one)
+    with monkeypatch.context() as patched:
+        patched.setattr(PrefixCache, method, full)
+        second = one.submit(request(n_prompt=30, new=9))
+        news = run(one)
+    assert news[second.number, 0][-1] == Ended("length")
+    assert second.choices[0].new_ids == alone(second.request)
+    assert second.reused == (29 if method == "store" else 0)
+    assert first.ended is not None
+
+
+def test_rows_restored_in_part_are_not_kept(monkeypatch):
+    extend, calls = KVCache.extend, []
+
+    def extend_once(self, *rows):
+        calls.append(rows)
+        if len(calls) > 1:
+            raise MemoryError
+        extend(self, *rows)
+
+    one = scheduler()
+    one.submit(request(n_prompt=30))
+    one.submit(Request((*range(10, 25), 7), 3))  # so that the way to the first has two parts
+    run(one)
+    with monkeypatch.context() as patched:
+        patched.setattr(KVCache, "extend", extend_once)
+        again = one.submit(request(n_prompt=30))
+        run(one)
+    assert len(calls) == 2
+    assert again.choices[0].new_ids == alone(again.request)
+    assert again.reused == 0
+
+
+def test_choices_without_memory_of_their_own_end_as_one_job(monkeypatch):
+    one = scheduler()
+    job, other = one.submit(request(n=3)), one.submit(request(start=200))
+    with monkeypatch.context() as patched:
+        patched.setattr(KVCache, "copy", full)
+        events = [event for choice, event in one.step().events if choice.job is job]
+    assert [event.problem.code for event in events] == ["out_of_memory"] * 3
+    run(one)
+    assert other.choices[0].new_ids == alone(other.request)
 
 
 @pytest.mark.parametrize(

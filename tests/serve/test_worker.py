@@ -1,5 +1,6 @@
 """The thread that steps: it answers, stops in time, and a fault does not leave anyone waiting."""
 
+import math
 import threading
 import time
 
@@ -23,6 +24,26 @@ class Office:
         self.news = threading.Condition()
         self.scheduler = Scheduler(MODEL, TOKENIZER, Limits(**limits))
         self.worker = Worker(self.scheduler, self._report, self.complaints.append)
+        self._step, self._steps_left = self.scheduler.step, math.inf
+        self._stands, self._go_on = threading.Event(), threading.Event()
+        self.scheduler.step = self._held_step
+
+    def hold(self, steps):
+        """Make the worker stand still after so many more steps, until `go_on`."""
+        self._steps_left = steps
+
+    def wait_until_it_stands(self):
+        assert self._stands.wait(PATIENCE_S), "it goes on"
+
+    def go_on(self):
+        self._go_on.set()
+
+    def _held_step(self):
+        if self._steps_left <= 0:
+            self._stands.set()
+            assert self._go_on.wait(PATIENCE_S), "nobody said to go on"
+        self._steps_left -= 1
+        return self._step()
 
     def _report(self, step, seconds):
         assert seconds >= 0
@@ -45,6 +66,7 @@ def office():
     made = Office()
     made.worker.start()
     yield made
+    made.go_on()
     made.worker.stop(grace=0.0)
     made.worker.join()
     assert not made.worker.is_running
@@ -61,11 +83,14 @@ def test_jobs_are_done_without_anyone_stepping(office):
 
 
 def test_a_cancelled_job_ends_and_the_next_is_served(office):
+    office.hold(3)
     job = office.worker.submit(request(200))
+    office.wait_until_it_stands()
     office.worker.cancel(job)
+    office.go_on()
     assert office.last_event(office.worker.submit(request())) == Ended("length")
     assert job.ended is not None
-    assert job.n_generated < 200
+    assert 0 < job.n_generated < 200
 
 
 def test_stopping_finishes_what_runs_and_takes_nothing_new(office):
@@ -79,8 +104,11 @@ def test_stopping_finishes_what_runs_and_takes_nothing_new(office):
 
 
 def test_stopping_ends_what_does_not_finish_in_time(office):
+    office.hold(3)
     job = office.worker.submit(request(250))
+    office.wait_until_it_stands()
     office.worker.stop(grace=0.0)
+    office.go_on()
     last = office.last_event(job)
     assert isinstance(last, Failed)
     assert last.problem.code == "shutting_down"

@@ -10,7 +10,7 @@ import pytest
 
 from training.stories import COMBINED, corpus, grammar, held_out_corpus, is_held_out, many
 from training.story_rules import RULES
-from training.story_score import NAME, SONG, Score, score, sentences
+from training.story_score import NAME, RELATIVE, SONG, Score, score, sentences
 from training.story_words import FACTS, GIRLS, SONGS, SYLLABLES
 
 STORIES = grammar()
@@ -125,9 +125,20 @@ def test_a_story_never_starts_with_a_name_nor_a_quote_with_one():
 
 def test_the_grammars_own_stories_score_full_marks():
     for story in SAMPLE:
-        assert flags(score(story.text, STORIES)) == {
+        assert flags(score(story.text, STORIES)) - {"relative"} == {
             "name", "pronouns", "object", "attribute", "place", "song", "grammatical", "consistent"
         }, story.text  # fmt: skip
+
+
+def test_a_gift_comes_to_whom_it_was_meant_for():
+    marks = [score(story.text, STORIES).relative for story in SAMPLE]
+    assert marks.count(True) > 10
+    assert marks.count(False) == 0
+    text = next(s.text for s, mark in zip(SAMPLE, marks, strict=True) if mark)
+    before, relative, after = text.rpartition(RELATIVE.search(text)[1])
+    other = "aunt" if relative != "aunt" else "uncle"
+    assert score(before + other + after, STORIES).relative is False
+    assert score(TEXT, STORIES).relative is None
 
 
 def flags(found: Score) -> set[str]:

@@ -162,7 +162,7 @@ export class Chat {
     this.#changed(() => {
       if (this.#chat.turns.at(-1).role === "assistant") this.#chat.turns.pop();
     });
-    this.#reply();
+    this.#reply("regenerated");
     this.#form.elements.stop.focus({ preventScroll: true }); // Retry is gone
   }
 
@@ -174,7 +174,7 @@ export class Chat {
     const send = () => {
       if (!box.value.trim() || this.#abort) return;
       this.#changed(() => this.#chat.turns.splice(i, Infinity, { role: "user", content: box.value }));
-      this.#reply();
+      this.#reply("edited");
       this.#form.elements.message.focus({ preventScroll: true });
     };
     const leave = () => {
@@ -201,12 +201,15 @@ export class Chat {
     box.focus();
   }
 
-  async #reply() {
+  /** Ask for a reply; `why` says what broke the prefix, in the words of the ledger. */
+  async #reply(why = null) {
     const chat = this.#chat; // also if another one is opened meanwhile
-    const turn = { role: "assistant", content: "" };
+    const turn = { role: "assistant", content: "", why };
+    if (chat.asked !== undefined && chat.asked !== chat.system) turn.why = "edited";
+    chat.asked = chat.system;
     const body = this.#body(chat);
     this.#draw();
-    const clock = { sent: performance.now() };
+    const clock = { sent: performance.now(), pieces: 0 };
     this.#abort = new AbortController();
     this.#busy(true);
     this.#follow();
@@ -218,6 +221,7 @@ export class Chat {
       this.#trouble.clear();
     } catch (problem) {
       turn.cut = problem.name === "AbortError" ? "stopped" : "cut off";
+      turn.times = times(clock, clock.pieces);
       if (turn.cut === "cut off") this.#trouble.report(problem);
     } finally {
       this.#abort = null;
@@ -242,6 +246,7 @@ export class Chat {
     if (piece) {
       clock.first ??= now;
       clock.last = now;
+      clock.pieces += 1;
       if (!turn.content) chat.turns.push(turn);
       turn.content += piece;
       if (chat === this.#chat) this.#drawLast(turn);
@@ -291,12 +296,14 @@ export class Chat {
 
 function counts(usage, clock) {
   const reused = usage.prompt_tokens_details.cached_tokens;
-  const seconds = (clock.last - clock.first) / 1000;
   const generated = usage.completion_tokens;
+  return { reused, computed: usage.prompt_tokens - reused, generated, ...times(clock, generated) };
+}
+
+/** Seconds to the first token, and tokens a second after it; null where nothing can be said. */
+function times(clock, generated) {
+  const seconds = (clock.last - clock.first) / 1000;
   return {
-    reused,
-    computed: usage.prompt_tokens - reused,
-    generated,
     first: clock.first === undefined ? null : (clock.first - clock.sent) / 1000,
     // The first new token comes out of the prompt's pass; each later one took a step. Within a few
     // milliseconds pieces arrive in one go, which says nothing about the model.
@@ -304,10 +311,21 @@ function counts(usage, clock) {
   };
 }
 
-/** What a reply cost: tokens known from before, computed, and new. */
+/** What a reply cost: tokens known from before, computed, and new; how long it took. */
 function strip(turn) {
-  if (!turn.counts) return el("p", { class: "strip" }, turn.cut ?? "");
-  const { reused, computed, generated, first, rate } = turn.counts;
+  // Without its end no counts came, and pieces stand for tokens: some may hold two.
+  const { first = null, rate = null } = turn.counts ?? turn.times ?? {};
+  const about = turn.counts ? "" : "about ";
+  const words = [
+    turn.cut,
+    turn.why ? `from there on: ${turn.why}` : null,
+    first === null ? null : `first token ${first.toFixed(2)} s`,
+    rate === null ? null : `${about}${rate.toFixed(0)} tokens/s`,
+    turn.end === "length" ? "cut at its limit" : null,
+  ];
+  const spans = words.filter(Boolean).map((text) => el("span", {}, text));
+  if (!turn.counts) return el("div", { class: "strip" }, el("p", {}, ...spans));
+  const { reused, computed, generated } = turn.counts;
   const parts = { reused, computed, generated };
   const bars = Object.entries(parts).map(([name, count]) => {
     const bar = el("span", { class: name });
@@ -315,15 +333,10 @@ function strip(turn) {
     return bar;
   });
   const numbers = Object.entries(parts).map(([name, count]) => el("span", { class: name }, `${count} ${name}`));
-  const times = [
-    first === null ? null : `first token ${first.toFixed(2)} s`,
-    rate === null ? null : `${rate.toFixed(0)} tokens/s`,
-    turn.end === "length" ? "cut at its limit" : null,
-  ];
   return el(
     "div",
     { class: "strip" },
     el("span", { class: "bars", "aria-hidden": "true" }, ...bars),
-    el("p", {}, ...numbers, ...times.filter(Boolean).map((text) => el("span", {}, text))),
+    el("p", {}, ...numbers, ...spans),
   );
 }
