@@ -1,8 +1,13 @@
 """Every check tells right from wrong: it accepts each correct version and rejects each mistake."""
 
+import ast
 import functools
+import inspect
+import itertools
 import json
 import re
+import textwrap
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +39,28 @@ def test_accepts_every_correct_version(exercise):
         assert verdict.ok, verdict
         n = len(exercise.mutants)
         assert f"rejects {n} of {n} known" in verdict.message
+
+
+def steps(function):
+    """What a function does, as the kinds of its syntax: names and constants left out."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    body = definition.body[1:] if ast.get_docstring(definition) else definition.body
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    return [
+        node.attr if isinstance(node, ast.Attribute) else type(node).__name__
+        for node in nodes
+        if not isinstance(node, ast.expr_context)
+    ]
+
+
+@each
+def test_correct_versions_are_of_different_structure(exercise):
+    alike = [
+        SequenceMatcher(None, steps(one), steps(other), autojunk=False).ratio()
+        for one, other in itertools.combinations(exercise.correct, 2)
+    ]
+    assert max(alike) < 0.9, "two correct versions say the same in other words"
+    assert min(alike) < 0.8, "no two correct versions go different ways"
 
 
 @pytest.mark.parametrize(
