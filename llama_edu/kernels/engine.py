@@ -52,6 +52,7 @@ class Engine:
             MIXED,
             linear=self.linear,
             rms_norm=self.rms_norm,
+            apply_rope=self.apply_rope,
             swiglu=self.swiglu,
             attend=self.attend,
             step=self.step,
@@ -197,6 +198,23 @@ class Engine:
             )
         return y
 
+    def apply_rope(
+        self,
+        x: Float32[np.ndarray, "*heads seq head_dim"],
+        cos: Float32[np.ndarray, "seq half_dim"],
+        sin: Float32[np.ndarray, "seq half_dim"],
+    ) -> Float32[np.ndarray, "*heads seq head_dim"]:
+        """`llama_edu.rope.apply_rope`, from wherever the heads lie."""
+        y = np.empty(x.shape, dtype=np.float32)
+        heads = x.reshape(-1, *x.shape[-2:])  # a view, as heads lie beside each other in a row
+        if heads.strides[-1] != heads.itemsize:
+            heads = np.ascontiguousarray(heads)
+        cos, sin = np.ascontiguousarray(cos), np.ascontiguousarray(sin)
+        arguments = (heads.ctypes.data, *heads.shape, heads.strides[:2], cos.ctypes.data)
+        with self._announced("apply_rope"):
+            self.team.run(prefill.turn_rows, *arguments, sin.ctypes.data, y.ctypes.data)
+        return y
+
     def swiglu(
         self,
         gate: Float32[np.ndarray, "seq intermediate_size"],
@@ -218,33 +236,35 @@ class Engine:
         v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
     ) -> Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
         """Causal attention, some queries at a time, so that few meet keys they must not see."""
-        past = k.shape[1] - q.shape[2]
+        n_kv_heads, n_groups, seq, head_dim = q.shape
+        past = k.shape[1] - seq
         k, v = to_float32(k), to_float32(v)
-        mixed = np.empty(q.shape, dtype=np.float32)
-        for start in range(0, q.shape[2], QUERIES):
-            rows = slice(start, start + QUERIES)
-            seen = past + min(rows.stop, q.shape[2])
-            mixed[:, :, rows] = self._attend(q[:, :, rows], k[:, :seen], v[:, :seen])
-        return mixed
+        merged = np.empty((seq, n_kv_heads * n_groups, head_dim), dtype=np.float32)
+        for start in range(0, seq, QUERIES):
+            end = min(start + QUERIES, seq)
+            seen = past + end
+            self._attend(q[:, :, start:end], k[:, :seen], v[:, :seen], merged[start:end])
+        return merged.reshape(seq, n_kv_heads, n_groups, head_dim).transpose(1, 2, 0, 3)
 
     def _attend(
         self,
         q: Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"],
         k: Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
         v: Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
-    ) -> Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
-        """Two BLAS products per KV group, and one pass of softmax between."""
+        merged: Float32[np.ndarray, "seq n_heads head_dim"],
+    ) -> None:
+        """Two BLAS products per KV group, with the weights made between, written to `merged`."""
         n_kv_heads, n_groups, seq, head_dim = q.shape
-        total_seq = k.shape[1]
-        stacked = q.reshape(n_kv_heads, n_groups * seq, head_dim)
+        stacked = (q * np.float32(head_dim**-0.5)).reshape(n_kv_heads, n_groups * seq, head_dim)
         scores = np.matmul(stacked, k.transpose(0, 2, 1))
-        rows = n_kv_heads * n_groups * seq
-        scale = head_dim**-0.5
-        with self._announced("softmax"):
-            self.team.run(
-                prefill.causal_softmax, scores.ctypes.data, rows, seq, total_seq - seq, scale
-            )
-        return np.matmul(scores, v).reshape(q.shape)
+        heads, past = n_kv_heads * n_groups, k.shape[1] - seq
+        shares = np.empty(heads * seq, dtype=np.float32)
+        with self._announced("attend"):
+            run, at = self.team.run, shares.ctypes.data
+            run(prefill.causal_weights, scores.ctypes.data, heads * seq, seq, past, at)
+            mixed = np.matmul(scores, v)
+            sizes = heads, seq, head_dim
+            run(prefill.merge_rows, mixed.ctypes.data, at, *sizes, merged.ctypes.data)
 
     @contextlib.contextmanager
     def _announced(self, name: str) -> Iterator[None]:

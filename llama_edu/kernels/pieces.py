@@ -98,8 +98,14 @@ def scaled(x, n, factor, y):
 @compiled
 def rotate(form, x, cos, sin, head_dim, y):
     """Turn one head's pairs (j, j + head_dim/2), and write them in a format."""
-    half, size = head_dim // 2, itemsize(form)
-    for j in range(half):
+    half, size, minus = head_dim // 2, itemsize(form), splat(-1.0)
+    wide = half // 16 * 16 if size == 4 else 0
+    for j in range(0, wide, 16):
+        first, second = load(F32, x + 4 * j), load(F32, x + 4 * (j + half))
+        c, s = load(F32, cos + 4 * j), load(F32, sin + 4 * j)
+        store(y + 4 * j, fma(mul(second, minus), s, mul(first, c)))
+        store(y + 4 * (j + half), fma(first, s, mul(second, c)))
+    for j in range(wide, half):
         first, second = load1(F32, x + 4 * j), load1(F32, x + 4 * (j + half))
         c, s = load1(F32, cos + 4 * j), load1(F32, sin + 4 * j)
         store1(form, y + j * size, first * c - second * s)

@@ -2,13 +2,13 @@
 
 The products themselves stay with BLAS, which is at its best here; narrow weights are widened for
 it some rows at a time. What NumPy does in several passes over memory, on one thread, is done here
-in one pass on all of them: RMSNorm, SwiGLU, and the softmax under the causal mask.
+in one pass on all of them: RMSNorm, RoPE, SwiGLU, and the softmax under the causal mask.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
 import numpy as np
 
-from llama_edu.kernels.pieces import rms_norm, scaled, silu_times, softmax
+from llama_edu.kernels.pieces import rms_norm, rotate, scaled, silu_times, softmax
 from llama_edu.kernels.rows import COLUMNS, DATA, SCALES, product, share
 from llama_edu.kernels.team import meet
 from llama_edu.kernels.vectors import (
@@ -25,7 +25,15 @@ from llama_edu.kernels.vectors import (
     store1,
 )
 
-__all__ = ["causal_softmax", "norm_rows", "product_of_row", "swiglu", "widen"]
+__all__ = [
+    "causal_weights",
+    "merge_rows",
+    "norm_rows",
+    "product_of_row",
+    "swiglu",
+    "turn_rows",
+    "widen",
+]
 
 BLOCK = 32
 
@@ -55,20 +63,47 @@ def swiglu(gate, up, count, y, counter, rank, ranks):
 
 
 @compiled
-def causal_softmax(scores, rows, seq, past, scale, counter, rank, ranks):
-    """In place of q·k: softmax of scale · q·k over what row may see, and 0 for what it may not.
+def turn_rows(x, heads, seq, head_dim, strides, cos, sin, y, counter, rank, ranks):
+    """RoPE of every row of every head, written in the order (heads, seq, head_dim).
 
-    Row r belongs to the query at position past + r % seq. Rows are dealt out one by one, since
-    later queries see more.
+    `strides` are the bytes from one head of `x` to the next, and from one row to the next.
+    """
+    start, end = share(seq, rank, ranks)
+    angles, width = 4 * (head_dim // 2), 4 * head_dim
+    for head in range(heads):
+        for row in range(start, end):
+            p, out = x + head * strides[0] + row * strides[1], y + (head * seq + row) * width
+            rotate(F32, p, cos + row * angles, sin + row * angles, head_dim, out)
+    meet(counter, ranks)
+
+
+@compiled
+def causal_weights(scores, rows, seq, past, shares, counter, rank, ranks):
+    """In place of scores: e^(score - largest) for what a row may see, and 0 for what it may not.
+
+    Row r belongs to the query at position past + r % seq; `shares` gets 1 / the sum of its row.
+    Rows are dealt out one by one, since later queries see more.
     """
     total_seq = past + seq
     for row in range(rank, rows, ranks):
         p, seen = scores + 4 * row * total_seq, past + row % seq + 1
-        scaled(p, seen, scale, p)
         _, weight = softmax(p, seen)
-        scaled(p, seen, np.float32(1) / weight, p)
+        store1(F32, shares + 4 * row, np.float32(1) / weight)
         for i in range(4 * seen, 4 * total_seq, 4):
             store1(F32, p + i, np.float32(0))
+    meet(counter, ranks)
+
+
+@compiled
+def merge_rows(mixed, shares, heads, seq, head_dim, y, counter, rank, ranks):
+    """Rows (heads, seq, head_dim), each times its share, laid out as (seq, heads, head_dim)."""
+    start, end = share(seq, rank, ranks)
+    width = 4 * head_dim
+    for row in range(start, end):
+        for head in range(heads):
+            at = head * seq + row
+            factor = load1(F32, shares + 4 * at)
+            scaled(mixed + at * width, head_dim, factor, y + (row * heads + head) * width)
     meet(counter, ranks)
 
 
