@@ -17,11 +17,12 @@ from llama_edu.errors import ContextError, InputError, NumericsError
 
 numba = pytest.importorskip("numba")
 
-from llama_edu.kernels.engine import Engine  # noqa: E402
+from llama_edu.kernels.engine import FEW, Engine  # noqa: E402
 from llama_edu.kernels.plan import describe, format_of  # noqa: E402
 from llama_edu.kernels.team import meet  # noqa: E402
 from llama_edu.precision import rounded  # noqa: E402
 from llama_edu.quantize import dequantize, quantize  # noqa: E402
+from llama_edu.rope import apply_rope, rotation  # noqa: E402
 
 PRECISIONS = ("f32", "bf16", "f16", "int8", "int8-row", "f8")
 # The largest difference allowed, as a share of the largest logit. Both sides compute in float32
@@ -225,6 +226,22 @@ def test_a_prompt_that_attends_in_parts_gives_the_same(precision, monkeypatch):
         model.forward(IDS[:6], cache)
     want, got = (m.forward(IDS[6:], c) for m, c in zip((plain, fast), caches, strict=True))
     assert_same(got, want, TOLERANCE[precision])
+
+
+@pytest.mark.parametrize("seq", [FEW - 1, FEW, FEW + 7])
+@pytest.mark.parametrize("head_dim", [6, 40, 64])
+def test_rope_of_many_rows_is_numpys(seq, head_dim):
+    rng = np.random.default_rng(seq)
+    rows = random(rng, seq, 2 * 3 * head_dim)
+    turn = rotation(random(rng, head_dim // 2), 5, seq)
+    for heads in (
+        rows.reshape(seq, 2, 3, head_dim).transpose(1, 2, 0, 3),
+        rows.reshape(seq, 6, head_dim).transpose(1, 0, 2),
+        np.repeat(rows.reshape(seq, 6, head_dim), 2, axis=-1)[..., ::2].transpose(1, 0, 2),
+    ):
+        got = Engine(2).apply_rope(heads, *turn)
+        assert got.flags.c_contiguous
+        assert_same(got, apply_rope(heads, *turn), 1e-6)
 
 
 def test_large_scores_do_not_overflow():

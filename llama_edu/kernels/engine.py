@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from llama_edu import linear as blas
+from llama_edu import rope
 from llama_edu.cache import KVCache
 from llama_edu.errors import NumericsError
 from llama_edu.kernels import prefill
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 WIDENED_NBYTES = 2 * 1024 * 1024  # of rows widened for BLAS at a time
+FEW = 64  # rows that NumPy rotates as soon
 QUERIES = 128  # of a prompt that attend at a time; later ones see more
 SMALL_NBYTES = 8 * 1024 * 1024  # weights that one thread reads sooner than two agree to share
 PATIENCE_S = 1.5  # compiling takes longer than this, loading what was compiled does not
@@ -205,6 +207,8 @@ class Engine:
         sin: Float32[np.ndarray, "seq half_dim"],
     ) -> Float32[np.ndarray, "*heads seq head_dim"]:
         """`llama_edu.rope.apply_rope`, from wherever the heads lie."""
+        if x.shape[-2] < FEW:  # done before a kernel is loaded
+            return rope.apply_rope(x, cos, sin)
         y = np.empty(x.shape, dtype=np.float32)
         heads = x.reshape(-1, *x.shape[-2:])  # a view, as heads lie beside each other in a row
         if heads.strides[-1] != heads.itemsize:
