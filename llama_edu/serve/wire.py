@@ -117,6 +117,12 @@ class MessageIn(Strict):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[ContentPart], Field(fail_fast=True)]
+    # What a reply has besides, empty: clients send it back as they got it.
+    refusal: None = None
+    annotations: Nothing | None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: Nothing | None = None
 
     @property
     def text(self) -> str:

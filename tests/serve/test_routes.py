@@ -369,6 +369,16 @@ JSON = {"content-type": "application/json"}
 OK = {"model": "tiny", "prompt": "x", "max_tokens": 1}
 
 
+def test_a_reply_can_be_sent_back_as_it_came(site):
+    first = site.client.chat.completions.create(model="tiny", messages=CHAT["messages"])
+    said = first.choices[0].message
+    asked = {"role": "user", "content": "x"}
+    for reply in (said, said.model_dump(), {"role": "assistant", "content": "y", "refusal": None}):
+        messages = [*CHAT["messages"], reply, asked]
+        again = site.client.chat.completions.create(model="tiny", messages=messages)
+        assert again.usage.prompt_tokens > first.usage.prompt_tokens
+
+
 def refusal(site, path="/v1/completions", **request):
     """Status, code, param and message of an answer, whose shape is checked."""
     answer = site.http.post(path, **request)
