@@ -370,12 +370,13 @@ OK = {"model": "tiny", "prompt": "x", "max_tokens": 1}
 
 
 def test_a_reply_can_be_sent_back_as_it_came(site):
-    first = site.client.chat.completions.create(model="tiny", messages=CHAT["messages"])
+    create = site.client.chat.completions.create
+    short = {"model": "tiny", "max_tokens": 2, "temperature": 0}
+    first = create(messages=CHAT["messages"], **short)
     said = first.choices[0].message
     asked = {"role": "user", "content": "x"}
     for reply in (said, said.model_dump(), {"role": "assistant", "content": "y", "refusal": None}):
-        messages = [*CHAT["messages"], reply, asked]
-        again = site.client.chat.completions.create(model="tiny", messages=messages)
+        again = create(messages=[*CHAT["messages"], reply, asked], **short)
         assert again.usage.prompt_tokens > first.usage.prompt_tokens
 
 
