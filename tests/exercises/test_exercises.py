@@ -193,7 +193,7 @@ def test_says_the_first_thing_that_is_wrong(answer, message):
     assert max(map(len, lines)) <= 72
     section = "The wrong end" if "squared" in message else "By hand"
     assert read_again == f"  Read again: chapter 1, {section}"
-    assert link == address(1, section)
+    assert link == address("bytes", section)
 
 
 def test_an_expected_error_must_be_raised():
