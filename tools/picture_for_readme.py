@@ -28,7 +28,7 @@ def photograph() -> bytes:
         page.set_default_timeout(120_000)
         page.goto(PAGE.as_uri(), wait_until="load")
         page.evaluate("document.fonts.ready.then(() => true)")
-        maps = page.locator("figure.llama-figure img[alt^='Attention']").first
+        maps = page.locator("figure.llama-figure [aria-label^='Attention']").first
         maps.evaluate("e => window.scrollTo(0, e.getBoundingClientRect().top + scrollY - 270)")
         page.wait_for_timeout(500)
         shot = page.screenshot()
