@@ -10,8 +10,8 @@ __all__ = ["matmul_tile"]
 
 LEFT, TOP, GAP = 0.62, 0.5, 0.34  # inches
 SPAN = 4.75  # for k + n columns
-LARGEST, MOST_SQUARES = 600  # of one matrix, as strokes; more become pixels
-READABLE = 0.44, 0.26  # a cell, and the smallest that can hold a number
+LARGEST, READABLE = 0.44, 0.26  # a cell, and the smallest that can hold a number
+MOST_SQUARES = 600  # of one matrix, as strokes; more become pixels
 MAX_SIDE = 64
 PLAIN, ROW_TINT, COLUMN_TINT, TILE = "#f3f5f7", "#dde6fc", "#fdeccb", "#d9eee3"
 

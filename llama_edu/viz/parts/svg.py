@@ -92,7 +92,8 @@ def to_svg(figure: Figure) -> str:
     drawn = re.sub(r"(\d\.\d{2})\d+", r"\1", drawn)  # a hundredth of a point is enough
     drawn = _own_ids(drawn.replace("xlink:href", "href"))
     drawn = re.sub(r"#[0-9a-f]{6}\b(?=[;\"'])", _both, drawn)
-    drawn = drawn.replace("'DejaVu Sans'", FONT).replace("'DejaVu Sans Mono'", MONO).replace("<image ", '<image class="llama-pixels" ')
+    drawn = drawn.replace("'DejaVu Sans'", FONT).replace("'DejaVu Sans Mono'", MONO)
+    drawn = drawn.replace("<image ", '<image class="llama-pixels" ')
     body = drawn[drawn.index(">") + 1 :]
     width, height = figure.get_size_inches()
     sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", drawn)]
