@@ -24,6 +24,7 @@ from llama_edu.viz.mask_softmax.loss import loss_curves
 from llama_edu.viz.mask_softmax.staircase import mask_staircase, row_sums
 from llama_edu.viz.mask_softmax.step_softmax import step_mask_softmax
 from llama_edu.viz.mask_softmax.triptych import score_triptych
+from llama_edu.viz.model.machine import machine
 from llama_edu.viz.model.parity import parity_staircase
 from llama_edu.viz.model.step_layer import step_layer
 from llama_edu.viz.model.treemap import parameter_treemap
@@ -34,6 +35,7 @@ from llama_edu.viz.parts.axes import AXES, Axis, axis, axis_legend, chip
 from llama_edu.viz.parts.figure import Picture
 from llama_edu.viz.parts.html import Html
 from llama_edu.viz.parts.labels import token_label, token_labels
+from llama_edu.viz.parts.predict import predict
 from llama_edu.viz.parts.shape_ledger import shape_ledger
 from llama_edu.viz.parts.shape_table import shape_table
 from llama_edu.viz.parts.tensor_table import tensor_table
@@ -85,6 +87,7 @@ __all__ = [
     "head_wiring",
     "hex_map",
     "loss_curves",
+    "machine",
     "mask_staircase",
     "matmul_tile",
     "merge_tree",
@@ -92,6 +95,7 @@ __all__ = [
     "norm_stages",
     "parameter_treemap",
     "parity_staircase",
+    "predict",
     "prefix_break",
     "probability_bars",
     "residual_ladder",

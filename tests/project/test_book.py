@@ -27,8 +27,8 @@ BOOK = ROOT / "book"
 sys.path.insert(0, str(ROOT / "tools"))
 from execute_notebooks import COLAB_ID, METADATA, colab_source  # noqa: E402
 
+from llama_edu import chapters as sections  # noqa: E402
 from llama_edu import exercises  # noqa: E402
-from llama_edu.exercises.framework import sections  # noqa: E402
 
 MAX_BYTES = 400_000
 MAX_CELL_LINES = 15

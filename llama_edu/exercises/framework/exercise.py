@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from llama_edu.exercises.framework.sections import chapter_number, section_address
+from llama_edu.chapters import chapter_number, section_address
 
 __all__ = ["Case", "Exercise", "Harness", "Mutant", "Verdict"]
 

@@ -1,12 +1,13 @@
-"""Where a section of the book is published: topic and heading in, address out.
+"""Which notebook of the book tells of which topic, in the order of the walk.
 
-This is the one place in the package that names the chapters' files.
+Code, figures, exercises and tests are named by topic; only here, and in the names of the files,
+do chapters have numbers. So the order can change in one place.
 """
 
 import re
 import unicodedata
 
-__all__ = ["BOOK", "CHAPTER_FILES", "chapter_number", "section_address"]
+__all__ = ["BOOK", "CHAPTER_FILES", "anchor", "chapter_number", "section_address"]
 
 BOOK = "https://llama-edu.github.io/llama_edu/book"
 
