@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "_build" / "html" / "book" / "06_qk_per_kv_group.html"
+PAGE = ROOT / "_build" / "html" / "book" / "04_qk_per_kv_group.html"
 PICTURE = ROOT / ".github" / "page.png"
 SIZE = {"width": 1180, "height": 860}
 COLORS = 256

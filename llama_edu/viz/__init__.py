@@ -7,6 +7,7 @@ from its numbers.
 
 from llama_edu.viz.attention.atlas import attention_atlas
 from llama_edu.viz.attention.maps import attention_maps, score_maps, weights_of
+from llama_edu.viz.attention.row import attention_row
 from llama_edu.viz.bytes.bits import dtype_bits
 from llama_edu.viz.bytes.filemap import byte_offsets
 from llama_edu.viz.bytes.flip import flip_bits
@@ -52,6 +53,7 @@ from llama_edu.viz.sampling.sampling_lab import sampling_lab
 from llama_edu.viz.sampling.step_sampling import step_sampling
 from llama_edu.viz.score_v.mixing import head_concat, mixing_bars
 from llama_edu.viz.score_v.step_score_v import step_score_v
+from llama_edu.viz.scores.arrows import query_and_keys
 from llama_edu.viz.scores.blocks import block_grid
 from llama_edu.viz.scores.heads import head_wiring
 from llama_edu.viz.scores.step_scores import step_scores
@@ -65,6 +67,7 @@ __all__ = [
     "Picture",
     "attention_atlas",
     "attention_maps",
+    "attention_row",
     "axis",
     "axis_legend",
     "batch_steps",
@@ -98,6 +101,7 @@ __all__ = [
     "predict",
     "prefix_break",
     "probability_bars",
+    "query_and_keys",
     "residual_ladder",
     "roofline",
     "rope_clock",

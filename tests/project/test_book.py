@@ -50,17 +50,17 @@ SECTIONS = [
 GOALS = ":::{admonition} You will be able to"
 # A notebook shows the package; what it may define itself are foils and answers.
 FOILS = ("_loop", "_by_hand", "_mine", "_broken")
-FIRST_RELEASE = {"01_read_raw_bytes", "06_qk_per_kv_group", "10_generate_kv_cache"}
+FIRST_RELEASE = {"01_read_raw_bytes", "04_qk_per_kv_group", "10_generate_kv_cache"}
 # What of the package each chapter is about.
 MODULES = {
     "bytes": ["formats.safetensors", "formats.precision", "engine.weights"],
-    "linear": ["ops.linear"],
     "tokenizer": ["text.tokenizer"],
-    "norm_mlp": ["ops.norm", "ops.mlp"],
-    "rope": ["ops.rope"],
+    "linear": ["ops.linear"],
     "scores": ["ops.attention"],
     "mask_softmax": ["ops.attention"],
     "score_v": ["ops.attention"],
+    "rope": ["ops.rope"],
+    "norm_mlp": ["ops.norm", "ops.mlp"],
     "model": ["engine.llama"],
     "generate": ["engine.generate"],
     "sampling": ["engine.sampling"],

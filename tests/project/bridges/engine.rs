@@ -134,7 +134,7 @@ struct Llama {
 }
 
 impl Llama {
-    // chapter 09
+    // chapter model
 
     fn lm_head(&self) -> &Tensor { &self.embed_tokens }
     fn is_eos(&self, id: u32) -> bool { id == self.eos }
@@ -151,7 +151,7 @@ impl Llama {
     }
 }
 
-// chapter 10
+// chapter generate
 
 impl KvCache {
     /// Writes rows behind the `len` that count; all rows, past and new.
@@ -165,7 +165,7 @@ impl KvCache {
 
 struct Ledger { reused: usize, computed: usize, dropped: usize }
 
-// chapter 13
+// chapter chat
 
 type Model = Llama;
 
@@ -209,7 +209,7 @@ fn newest(live: &mut [Job]) -> (Vec<u32>, Vec<&mut KvCache>) {
     growing(live).map(|job| (job.newest, &mut job.cache)).unzip()
 }
 
-// chapter 14
+// chapter serve
 
 fn read_model() -> Llama {
     let s = whole(); // vocabulary, hidden, inter, layers, n_heads, n_kv_h, dqkv, max_seq, eos

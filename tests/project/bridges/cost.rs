@@ -1,4 +1,4 @@
-// chapter 15
+// chapter cost
 
 fn main() {
     let sizes = whole(); // rows, threads

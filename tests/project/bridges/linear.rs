@@ -1,4 +1,4 @@
-// chapter 02
+// chapter linear
 
 fn main() {
     let (sizes, factors) = (whole(), line());

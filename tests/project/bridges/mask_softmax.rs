@@ -1,4 +1,4 @@
-// chapter 07
+// chapter mask_softmax
 
 fn main() {
     let sizes = whole(); // seq, total_seq

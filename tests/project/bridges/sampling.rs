@@ -1,4 +1,4 @@
-// chapter 11
+// chapter sampling
 
 fn main() {
     let logits = line();

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-// chapter 08
+// chapter score_v
 
 template <typename Number>
 std::vector<Number> line() {

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-// chapter 03
+// chapter tokenizer
 
 fn bytes() -> Vec<u8> { whole().into_iter().map(|byte| byte as u8).collect() }
 

@@ -1,4 +1,4 @@
-// chapter 05
+// chapter rope
 
 fn main() {
     let sizes = whole(); // past, n_heads, dqkv

@@ -10,8 +10,8 @@ struct Layer {
 
 struct Work { normed: Vec<f32>, gate: Vec<f32>, up: Vec<f32> }
 
-mod chapter_02 {
-    // chapter 02
+mod linear {
+    // chapter linear
 
     pub fn product(c: &mut [f32], beta: f32, a: &[f32], b: &[f32], alpha: f32,
                    m: usize, n: usize, k: usize) {
@@ -21,10 +21,10 @@ mod chapter_02 {
 
 fn matmul_transb(c: &mut [f32], beta: f32, a: &[f32], b: &Matrix, alpha: f32) {
     let m = a.len() / b.cols;
-    chapter_02::product(c, beta, a, &b.data, alpha, m, b.rows, b.cols);
+    linear::product(c, beta, a, &b.data, alpha, m, b.rows, b.cols);
 }
 
-// chapter 04
+// chapter norm_mlp
 
 fn main() {
     let sizes = whole();

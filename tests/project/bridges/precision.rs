@@ -1,4 +1,4 @@
-// chapter 12
+// chapter precision
 
 impl Number for f32 {
     fn wide(self) -> f32 { self }

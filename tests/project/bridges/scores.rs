@@ -1,4 +1,4 @@
-// chapter 06
+// chapter scores
 
 fn main() {
     let s = whole(); // n_kv_h, n_groups, seq, total_seq, dqkv

@@ -28,7 +28,7 @@ mod safetensors {
 }
 
 fn read_it() -> Result<Vec<f32>, Box<dyn std::error::Error>> {
-    // chapter 01
+    // chapter bytes
     Ok(data)
 }
 
