@@ -25,6 +25,7 @@ from llama_edu.viz.mask_softmax.loss import loss_curves
 from llama_edu.viz.mask_softmax.staircase import mask_staircase, row_sums
 from llama_edu.viz.mask_softmax.step_softmax import step_mask_softmax
 from llama_edu.viz.mask_softmax.triptych import score_triptych
+from llama_edu.viz.model.lens import rank_by_layer
 from llama_edu.viz.model.machine import machine
 from llama_edu.viz.model.parity import parity_staircase
 from llama_edu.viz.model.step_layer import step_layer
@@ -102,6 +103,7 @@ __all__ = [
     "prefix_break",
     "probability_bars",
     "query_and_keys",
+    "rank_by_layer",
     "residual_ladder",
     "roofline",
     "rope_clock",
