@@ -1,7 +1,7 @@
 """The whole engine against `transformers`: logits, every intermediate, greedy tokens.
 
 `data/tiny` holds random checkpoints that `transformers` saved, and what it
-computed on them in float32 (`tools/make_goldens.py`). Nothing here needs it.
+computed on them in float32 (`tools/goldens/make.py`). Nothing here needs it.
 
 How close is close enough? Both sides do the same float32 arithmetic on the same
 stored numbers, so only the order of additions differs, and the last bits of exp,

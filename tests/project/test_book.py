@@ -22,13 +22,13 @@ from typing import Any
 import pytest
 import yaml
 
+from llama_edu import exercises
+from llama_edu.exercises.framework import sections
+from tools.notebooks.execute import COLAB_ID, METADATA, colab_source
+from tools.pages.axes_css import CSS, axes_css
+
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
-sys.path.insert(0, str(ROOT / "tools"))
-from execute_notebooks import COLAB_ID, METADATA, colab_source  # noqa: E402
-
-from llama_edu import exercises  # noqa: E402
-from llama_edu.exercises.framework import sections  # noqa: E402
 
 MAX_BYTES = 400_000
 MAX_CELL_LINES = 15
@@ -431,8 +431,6 @@ def test_axes_in_prose_are_readable_without_the_book(path: Path) -> None:
 
 
 def test_the_axis_colours_come_from_the_package() -> None:
-    from axes_css import CSS, axes_css
-
     assert CSS.read_text("utf-8") == axes_css(), "run `make notebooks`"
 
 
