@@ -22,8 +22,8 @@ def axes_css() -> str:
         for axis in AXES.values()
     ]
     return (
-        "/* Made by tools/pages/axes_css.py from viz/parts/axes.py: change the colours there. */\n\n"
-        + ("\n".join(rules))
+        "/* Made by tools/pages/axes_css.py from viz/parts/axes.py:"
+        " change the colours there. */\n\n" + ("\n".join(rules))
     )
 
 
