@@ -55,7 +55,7 @@ lock: env ## Refresh the pins under requirements/ (needs uv)
 	@$(PY) -m tools.lock
 
 clean: ## Remove what was built, keep .venv
-	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist
 	find . -name .venv -prune -o -name __pycache__ -type d -print | xargs rm -rf
 
 distclean: clean ## Remove .venv as well

@@ -83,8 +83,8 @@ CHECKS = {
         "The notebooks and some tests read this model; fetching it once needs a package index.",
     ),
     "unit": Check(
-        "Unit and property tests",
-        ("-m", "pytest", "-q", *PARALLEL, "tests"),
+        "Unit and property tests, and what they reach",
+        ("-m", "pytest", "-q", *PARALLEL, "--cov", "--cov-report=term", "tests"),
         "Run one again with: .venv/bin/python -m pytest tests/…/test_….py",
     ),
     "notebooks": Check(

@@ -456,6 +456,7 @@ def command(*arguments: str, program: str | None = None, **environment: str) -> 
 
 
 class TestProcesses:
+    @pytest.mark.posix
     def test_interrupted(self, model: Path) -> None:
         with command("generate", str(model), "the cat", program=ENDLESS) as process:
             assert process.stdout.read(1)  # it has begun
@@ -466,6 +467,7 @@ class TestProcesses:
         assert err.endswith(b"\ninterrupted\n")
         assert b"new tokens" in err
 
+    @pytest.mark.posix
     @pytest.mark.parametrize("name", ["inspect", "generate"])
     def test_the_reader_of_the_pipe_goes_away(self, model: Path, name: str) -> None:
         with command(name, str(model), *(["x"] if name == "generate" else [])) as process:

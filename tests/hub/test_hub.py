@@ -308,18 +308,19 @@ def wait_for(path: Path, seconds: float = 120.0) -> None:
 
 
 class TestProcesses:
-    @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-    def test_killed_midway(self, home: Path, index: Path, tmp_path: Path, how: int) -> None:
+    @pytest.mark.posix
+    @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+    def test_killed_midway(self, home: Path, index: Path, tmp_path: Path, how: str) -> None:
         log = tmp_path / "log"
         with start(index, log, "time.sleep(600)") as process:
             wait_for(log)
-            process.send_signal(how)
+            process.send_signal(signal.Signals[how])
             process.wait(timeout=120)
         assert process.returncode != 0
         with pytest.raises(HubError, match="fetch it once"):
             hub.locate(NAME)
         left = contents(home)
-        if how == signal.SIGKILL:  # nobody could clean up: that is what the next run is for
+        if how == "SIGKILL":  # nobody could clean up: that is what the next run is for
             (partial,) = left
             assert partial.startswith(f".{NAME}.partial-")
         else:
