@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_edu.errors import CheckpointError
+from llama_edu.formats.safetensors import SafetensorsFile
 from tools.fuzz import checkpoint as fuzz
 from tools.fuzz import mutations
 
@@ -112,7 +113,7 @@ def test_another_error_is_not_taken_for_a_refusal(directory, monkeypatch):
 def test_an_array_that_is_not_what_the_header_says_is_a_fault(changes, fault, directory):
     path = directory / "damaged"
     path.write_bytes(starts[1])
-    opened = fuzz.SafetensorsFile(path)
+    opened = SafetensorsFile(path)
     array = opened["a"]
     info = replace(opened.header.tensors["a"], **changes)
 
@@ -126,7 +127,7 @@ def test_an_array_that_is_not_what_the_header_says_is_a_fault(changes, fault, di
 def test_other_bytes_or_left_over_bytes_are_a_fault(directory):
     path = directory / "damaged"
     path.write_bytes(starts[1])
-    opened = fuzz.SafetensorsFile(path)
+    opened = SafetensorsFile(path)
     with pytest.raises(fuzz.FaultError, match="holds other bytes"):
         fuzz.examine_accepted(starts[1][:-1] + b"\1", opened)
     with pytest.raises(fuzz.FaultError, match="49 bytes of tensors, 48 used"):

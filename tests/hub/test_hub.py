@@ -296,8 +296,8 @@ def start(index: Path, log: Path, hook: str) -> subprocess.Popen[str]:
     program = PROGRAM.format(
         name=NAME, model=packaged(index), copy=copy_command(index), log=str(log), hook=hook
     )
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-c", program], text=True, **quiet)
+    out, err = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, "-c", program], text=True, stdout=out, stderr=err)
 
 
 def wait_for(path: Path, seconds: float = 120.0) -> None:
@@ -355,7 +355,7 @@ def test_a_download_interrupted_ends_the_downloader(
         started.append(popen(*args, **kwargs))
         return started[-1]
 
-    monkeypatch.setattr(download.subprocess, "Popen", recorded)
+    monkeypatch.setattr(subprocess, "Popen", recorded)
 
     def interrupt(stage: str, done: float) -> None:
         if started:

@@ -67,7 +67,7 @@ def load(path: Path) -> Any:
     raw["cells"] = [cell for cell in raw["cells"] if cell.get("id") != COLAB_ID]
     for number, cell in enumerate(raw["cells"]):
         cell.setdefault("id", f"cell-{number:03d}")
-    setup = {
+    setup: dict[str, Any] = {
         "cell_type": "code",
         "id": COLAB_ID,
         "metadata": {"tags": ["remove-cell"]},

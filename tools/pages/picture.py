@@ -10,12 +10,12 @@ import shutil
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "_build" / "html" / "book" / "06_qk_per_kv_group.html"
 PICTURE = ROOT / ".github" / "page.png"
-SIZE = {"width": 1180, "height": 860}
+SIZE: ViewportSize = {"width": 1180, "height": 860}
 COLORS = 256
 
 
