@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -86,3 +87,26 @@ def test_what_a_page_names_exists(name: str) -> None:
         assert path.is_dir() or path.with_suffix(".py").is_file(), module
     for target in re.findall(r"[`$] ?make ([a-z]+)", text):
         assert f"\n{target}:" in (ROOT / "Makefile").read_text("utf-8"), target
+
+
+PROSE = {".py", ".md", ".toml", ".yml", ".ipynb", ".sh", ".css", ".js", ".cff"}
+A_PATH = re.compile(
+    r"(?<![\w/.])(?:tests|tools|llama_edu|benchmarks|training|book|requirements|docs)/"
+    r"[\w/.-]+\.(?:py|md|sh|toml|txt|json|npz|ipynb|css)\b"
+)
+
+
+def test_no_file_names_one_that_moved_away() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode != 0:
+        pytest.skip("not a checkout of git")
+    gone = {
+        f"{name}: {path}"
+        for name in listed.stdout.splitlines()
+        if Path(name).suffix in PROSE and (ROOT / name).is_file()
+        for path in A_PATH.findall((ROOT / name).read_text("utf-8"))
+        if not (ROOT / path).exists() and "NN_name" not in path
+    }
+    assert gone == set()
