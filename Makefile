@@ -8,7 +8,7 @@ PYTHON ?= $(or $(shell command -v python3),python)
 PY := .venv/bin/python
 
 .PHONY: help env book test lab student notebooks format lock clean distclean
-.PHONY: lint types unit nbval browser model
+.PHONY: lint types unit coverage nbval browser model
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint: env ## Only lint, format check, types and layers
 
 unit: env ## Only the unit and property tests
 	@$(PY) -m tools.check model unit
+
+coverage: env ## Unit tests again, and which lines and branches they reach
+	@$(PY) -m tools.check model coverage
 
 nbval: env ## Only the notebooks, compared with what they store
 	@$(PY) -m tools.check model notebooks
