@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -253,9 +252,12 @@ def main() -> None:
         seconds = time.perf_counter() - start
     for gist, count in ends.most_common():
         print(f"{count:8}  {gist}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"{options.count} files in {seconds:.0f} s ({options.count / seconds:.0f}/s), no fault")
-    print(f"at most {peak} MB resident")
+    if sys.platform != "win32":
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"at most {peak} MB resident")
 
 
 if __name__ == "__main__":
