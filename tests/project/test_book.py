@@ -480,7 +480,8 @@ def test_the_readme_shows_the_tree_as_it_is() -> None:
     tree = re.search(r"```text\n(llama_edu/\n.*?)```", readme, re.DOTALL)
     assert tree, "the README has no tree"
     for line in tree.group(1).splitlines():
-        entry = re.match(r"( {2,})(\S+)", line)
-        if entry and len(entry.group(1)) == 2:
-            for name in entry.group(2).rstrip("/").split(","):
-                assert (ROOT / name).exists(), f"the tree names {name}, which is not there"
+        entry = re.fullmatch(r"( {2})?(\S+(?: \S+)*) {2,}.*", line)
+        assert entry, line
+        folder = ROOT / "llama_edu" if entry[1] else ROOT
+        for name in entry[2].split():
+            assert (folder / name).exists(), f"the tree names {name}, which is not there"
