@@ -477,7 +477,7 @@ def test_the_code_in_the_readme_runs() -> None:
 
 def test_the_readme_shows_the_tree_as_it_is() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    tree = re.search(r"```text\n(llama_edu/\n.*?)```", readme, re.DOTALL)
+    tree = re.search(r"```text\n(llama_edu/ .*?)```", readme, re.DOTALL)
     assert tree, "the README has no tree"
     for line in tree.group(1).splitlines():
         entry = re.fullmatch(r"( {2})?(\S+(?: \S+)*) {2,}.*", line)
