@@ -167,7 +167,7 @@ class Llama:
 
     def forward_chunks(
         self,
-        chunks: Sequence[Sequence[int] | Integer[np.ndarray, " seq"]],
+        chunks: Sequence[Sequence[int] | Integer[np.ndarray, " _"]],
         caches: Sequence[KVCache],
         *,
         trace: Trace | None = None,
@@ -189,7 +189,7 @@ class Llama:
 
     def _run(
         self,
-        chunks: Sequence[Integer[np.ndarray, " seq"]] | Integer[np.ndarray, "rows 1"],
+        chunks: Sequence[Integer[np.ndarray, " _"]] | Integer[np.ndarray, "rows 1"],
         caches: Sequence[KVCache | None],
         last_only: bool,
         trace: Trace | None,
@@ -205,7 +205,7 @@ class Llama:
 
     def _step(
         self,
-        chunks: Sequence[Integer[np.ndarray, " seq"]] | Integer[np.ndarray, "rows 1"],
+        chunks: Sequence[Integer[np.ndarray, " _"]] | Integer[np.ndarray, "rows 1"],
         caches: Sequence[KVCache | None],
         last_only: bool,
     ) -> Step:

@@ -68,7 +68,8 @@ def apply_rope(
     Returns a new array of x's shape and dtype.
     """
     halves = x.reshape(*x.shape[:-1], 2, -1)  # (*heads, seq, 2, half_dim)
-    rotated = halves * cos[:, None]
+    rotated = np.empty(halves.shape, dtype=x.dtype)
+    np.multiply(halves, cos[:, None], out=rotated)
     rotated[..., 0, :] -= halves[..., 1, :] * sin
     rotated[..., 1, :] += halves[..., 0, :] * sin
     return rotated.reshape(x.shape)
