@@ -168,7 +168,7 @@ class _Arena:
     """Lays converted matrices one behind the other in a few large pieces of memory.
 
     Large pieces come in large pages, so that reading through all weights, as every token does,
-    looks up some hundred addresses instead of a hundred thousand: half as fast again, measured.
+    looks up some hundred addresses instead of a hundred thousand (measured: 3 % faster).
     """
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ numba = pytest.importorskip("numba")
 
 from llama_edu.engine.backends.numba.engine import FEW, Engine  # noqa: E402
 from llama_edu.engine.backends.numba.layout import describe, format_of  # noqa: E402
-from llama_edu.engine.backends.numba.threads import meet  # noqa: E402
+from llama_edu.engine.backends.numba.threads import barrier  # noqa: E402
 from llama_edu.formats.precision import cast  # noqa: E402
 from llama_edu.formats.quantize import dequantize, quantize  # noqa: E402
 from llama_edu.ops.rope import apply_rope, rope_cos_sin  # noqa: E402
@@ -375,7 +375,7 @@ def test_other_threads_run_while_a_kernel_does():
     done = []
 
     def wait():
-        meet(counter.ctypes.data, 2)
+        barrier(counter.ctypes.data, 2)
         done.append(True)
 
     threads = [threading.Thread(target=wait, daemon=True) for _ in range(2)]
