@@ -209,9 +209,9 @@ def test_nothing_the_caller_passed_is_written():
 def test_attention_looks_at_no_later_position():
     rng = np.random.default_rng(1)
     q, k, v = random(rng, 2, 3, 5, 8), random(rng, 2, 9, 8), random(rng, 2, 9, 8)
-    before = Engine(2).attend(q, k, v)
+    before = Engine(2).fused_attention(q, k, v)
     k[:, 7:], v[:, 7:] = 1e3, 1e3  # positions of the last two queries
-    after = Engine(2).attend(q, k, v)
+    after = Engine(2).fused_attention(q, k, v)
     np.testing.assert_array_equal(after[:, :, :3], before[:, :, :3])
     assert np.max(np.abs(after[:, :, 3:] - before[:, :, 3:])) > 1
 
@@ -247,7 +247,7 @@ def test_rope_of_many_rows_is_numpys(seq, head_dim):
 def test_large_scores_do_not_overflow():
     rng = np.random.default_rng(2)
     q, k, v = 1e3 * random(rng, 1, 1, 4, 16), 1e3 * random(rng, 1, 4, 16), random(rng, 1, 4, 16)
-    assert np.isfinite(Engine(1).attend(q, k, v)).all()
+    assert np.isfinite(Engine(1).fused_attention(q, k, v)).all()
 
 
 def test_a_full_cache_is_refused_and_stays_as_it_was():
