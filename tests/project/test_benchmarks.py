@@ -180,9 +180,9 @@ def test_the_records_that_chapter_15_reads_have_their_fields():
 
 def test_a_shortcut_can_be_left_out():
     story = optimisations.Llama.from_pretrained("story")
-    plain = optimisations.without(story, step=None)
-    assert story.operators.step is not None
-    assert plain.operators.step is None
+    plain = optimisations.without(story, decode_step=None)
+    assert story.operators.decode_step is not None
+    assert plain.operators.decode_step is None
     assert plain.weights is story.weights
     for work in (optimisations.decode(plain), optimisations.blocks_of_rows(story)):
         assert optimisations.seconds(work, 2) > 0

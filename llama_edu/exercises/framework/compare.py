@@ -114,9 +114,9 @@ def compare(
 
     The prompt is fed `chunk` tokens at a time, by default in two pieces: the second one brings
     several tokens to a past, which is where many an engine fails. The changed model's cache holds
-    `earlier_ids` already, as one does that was used and not emptied. Raises `InputError` for a count
-    below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed model
-    raises.
+    `earlier_ids` already, as one does that was used and not emptied. Raises `InputError` for a
+    count below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed
+    model raises.
     """
     if max_new_tokens < 1:
         raise InputError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
