@@ -197,6 +197,18 @@ class Llama:
             return self.forward(ids, caches[0])
         return self._for_few_rows()._batched_step(ids, caches)
 
+    def forward_chunks(
+        self,
+        chunks: Sequence[Sequence[int] | Integer[np.ndarray, " seq"]],
+        caches: Sequence[KVCache],
+        trace: Trace | None = None,
+    ) -> Float32[np.ndarray, "chunks vocab_size"]:
+        """Logits after the last token of each chunk: chunk i continues `caches[i]`."""
+        pairs = zip(chunks, caches, strict=True)
+        return np.concatenate(
+            [self.forward(ids, cache, last_only=True, trace=trace) for ids, cache in pairs]
+        )
+
     def _for_few_rows(self) -> "Llama":
         """The same model, with the product that a few rows are best multiplied by."""
         ops = self.operators

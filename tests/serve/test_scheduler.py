@@ -14,7 +14,7 @@ from llama_edu.engine.cache import KVCache
 from llama_edu.engine.prefix_cache import PrefixCache
 from llama_edu.engine.sampling import GREEDY
 from llama_edu.errors import ContextError, InputError, NumericsError, ServeError, TokenizerError
-from llama_edu.serve.job import Ended, Failed, Limits, Piece, Request
+from llama_edu.serve.job import Failed, Finished, Limits, Request, TextDelta
 from llama_edu.serve.scheduler import PATIENCE, Scheduler
 
 MODEL, TOKENIZER = tiny()
@@ -49,7 +49,7 @@ def run(one, most=500):
 
 
 def text_of(events):
-    return "".join(event.text for event in events if isinstance(event, Piece))
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 def alone(asked):
@@ -79,7 +79,7 @@ def test_everyone_gets_the_tokens_they_would_get_alone(asked, prefill):
         ids = alone(job.request)
         assert job.choices[0].new_ids == ids
         stopped = ids[-1] == EOS
-        assert news[job.number, 0][-1] == Ended("stop" if stopped else "length")
+        assert news[job.number, 0][-1] == Finished("stop" if stopped else "length")
         text = TOKENIZER.stream(continues=True)
         shown = ids[:-1] if stopped else ids
         assert text_of(news[job.number, 0]) == "".join(map(text.push, shown)) + text.finish()
@@ -159,7 +159,7 @@ def test_a_stop_sequence_ends_the_text_before_it():
     cut = whole[len(whole) // 2 :][:2]
     events = run_events(request(new=20, stop=(cut, "never there")))
     assert text_of(events) == whole[: whole.index(cut)]
-    assert events[-1] == Ended("stop")
+    assert events[-1] == Finished("stop")
 
 
 def run_events(asked):
@@ -175,7 +175,7 @@ def run_text(asked):
 def test_scores_are_the_models_own_log_probabilities():
     asked = request(new=8, sampling=HOT, seed=3, top_scores=4)
     events = run_events(asked)
-    scores = [one for event in events if isinstance(event, Piece) for one in event.scores]
+    scores = [one for event in events if isinstance(event, TextDelta) for one in event.scores]
     ids = alone(asked)
     assert [one.token_id for one in scores] == ids
     logits = MODEL.forward([*asked.token_ids, *ids])[len(asked.token_ids) - 1 : -1]
@@ -215,17 +215,19 @@ def test_what_a_cancelled_job_computed_helps_the_next():
 
 
 def test_a_full_queue_refuses_and_names_the_room():
-    one = scheduler(max_live=2, max_waiting=3)
+    one = scheduler(max_num_seqs=2, max_queue=3)
     for _ in range(2):
         one.submit(request(new=50))
     one.step()
     for _ in range(3):
         one.submit(request())
-    with pytest.raises(ServeError, match="at most 3 texts in the queue, got 3 and 1 more") as seen:
+    with pytest.raises(
+        ServeError, match="at most 3 sequences in the queue, got 3 and 1 more"
+    ) as seen:
         one.submit(request())
     assert seen.value.code == "queue_full"
     assert 1 <= one.retry_after() <= 60
-    assert (one.n_live, one.n_waiting) == (2, 3)
+    assert (one.n_running, one.n_waiting) == (2, 3)
     run(one)
 
 
@@ -257,7 +259,7 @@ def test_nobody_is_overtaken_for_ever():
 
 
 def test_time_is_limited_in_the_queue_and_out_of_it():
-    one = scheduler(max_live=1, max_seconds=10.0)
+    one = scheduler(max_num_seqs=1, max_seconds=10.0)
     growing, waiting = one.submit(request(new=50)), one.submit(request())
     one.step()
     one.clock.now = 10.5
@@ -345,7 +347,7 @@ PROBLEM = ServeError("internal", "expected no fault, got one")
 
 
 def test_after_a_fault_in_a_prompt_every_job_is_ended(monkeypatch):
-    one = scheduler(max_live=2)
+    one = scheduler(max_num_seqs=2)
     growing = one.submit(request(new=9))
     one.step()
     jobs = [growing, one.submit(request(start=50)), one.submit(request(start=90))]
@@ -367,7 +369,7 @@ def test_what_ended_in_a_step_before_its_fault_is_told(monkeypatch):
     with pytest.raises(RuntimeError, match="a bug"):
         one.step()
     last = {choice.job: event for choice, event in one.fail_all(PROBLEM).events}
-    assert last == {done: Ended("length"), growing: Failed(PROBLEM)}
+    assert last == {done: Finished("length"), growing: Failed(PROBLEM)}
     assert one.fail_all(PROBLEM).events == []
 
 
@@ -380,7 +382,7 @@ def test_a_prefix_cache_without_memory_costs_nobody_the_text(monkeypatch, method
         patched.setattr(PrefixCache, method, full)
         second = one.submit(request(n_prompt=30, new=9))
         news = run(one)
-    assert news[second.number, 0][-1] == Ended("length")
+    assert news[second.number, 0][-1] == Finished("length")
     assert second.choices[0].new_ids == alone(second.request)
     assert second.reused == (29 if method == "store" else 0)
     assert first.ended is not None
@@ -436,7 +438,7 @@ def test_choices_without_memory_of_their_own_end_as_one_job(monkeypatch):
     ],
 )
 def test_what_cannot_be_done_is_refused_at_the_door(changes, error, message):
-    one = scheduler(max_live=8, max_prompt_tokens=200, max_new_tokens=100)
+    one = scheduler(max_num_seqs=8, max_prompt_tokens=200, max_new_tokens=100)
     with pytest.raises(error, match=message):
         one.submit(dataclasses.replace(request(), **changes))
     assert one.is_idle
