@@ -7,6 +7,7 @@ they agree on which ids may be chosen at all, on which of them end a text, and o
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -17,7 +18,7 @@ from llama_edu.text.tokenizer import Tokenizer
 
 __all__ = ["Seed", "TokenChooser", "Vocabulary", "random_generator"]
 
-Seed = int | np.random.Generator | None
+Seed = SupportsIndex | np.random.Generator | None
 """A whole number, negative ones too; random numbers that are under way; None for any at all."""
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 from tiny_served import tiny
 
+from llama_edu import Llama
 from llama_edu.errors import ServeError
 from llama_edu.serve.job import Failed, Finished, Limits, Request
 from llama_edu.serve.scheduler import Scheduler
@@ -116,11 +117,11 @@ def test_stopping_ends_what_does_not_finish_in_time(office):
 
 
 def test_a_fault_of_ours_ends_the_jobs_and_not_the_worker(office, monkeypatch):
-    def fault():
+    def fault(*_, **__):
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr(office.scheduler, "_decode", fault)
+        patched.setattr(Llama, "forward_chunks", fault)
         last = office.last_event(office.worker.submit(request()))
     assert last.problem.code == "internal"
     assert [str(problem) for problem in office.complaints] == ["a bug"]
