@@ -24,7 +24,7 @@ from llama_edu.ops.attention import causal_mask, qk_scores
 from llama_edu.ops.linear import linear
 from llama_edu.ops.mlp import swiglu
 from llama_edu.ops.norm import rms_norm
-from llama_edu.ops.rope import inverse_frequencies, rotation
+from llama_edu.ops.rope import inverse_frequencies, rope_cos_sin
 
 MODEL = tiny_llama()
 PROMPT = [3, 14, 15, 9, 26, 5]
@@ -66,16 +66,8 @@ def test_what_changes_the_masked_scores_alone_is_no_longer_the_same():
 def test_an_array_of_another_shape_is_told_as_such():
     """Twice as many heads of half the size: every projection keeps its width."""
     config = replace(MODEL.config, num_attention_heads=12, num_key_value_heads=4, head_dim=4)
-
-    @contextmanager
-    def more_heads():
-        with (
-            patch.object(MODEL, "config", config),
-            patch.object(MODEL, "inv_freq", inverse_frequencies(config)),
-        ):
-            yield
-
-    array = compare(MODEL, PROMPT, more_heads(), max_new_tokens=2).array
+    more_heads = MODEL.using(config=config, inv_freq=inverse_frequencies(config))
+    array = compare(MODEL, PROMPT, more_heads, max_new_tokens=2).array
     assert array is not None
     assert array.name == "layers.0.self_attn.q_rope"
     assert array.place == "shape (4, 3, 3, 4) instead of (2, 3, 3, 8)"
@@ -137,9 +129,9 @@ def test_says_where_and_by_how_much():
 
 def test_counts_positions_from_the_start_of_the_text():
     def forgetful(inv_freq, past, seq):
-        return rotation(inv_freq, 0, seq)
+        return rope_cos_sin(inv_freq, 0, seq)
 
-    change = patch("llama_edu.engine.llama.rotation", forgetful)
+    change = patch("llama_edu.engine.llama.rope_cos_sin", forgetful)
     found = compare(MODEL, PROMPT, change, chunk=4, max_new_tokens=6)
     assert found.array is not None
     assert found.array.name == "layers.0.self_attn.q_rope"
@@ -147,7 +139,7 @@ def test_counts_positions_from_the_start_of_the_text():
     assert found.position == 4
     assert found.gaps[:4].max() < 1e-5
 
-    change = patch("llama_edu.engine.llama.rotation", forgetful)
+    change = patch("llama_edu.engine.llama.rope_cos_sin", forgetful)
     whole = compare(MODEL, PROMPT, change, chunk=len(PROMPT), max_new_tokens=6)
     assert whole.position == len(PROMPT)
     assert whole.token != 0  # the first token comes from the prefill, which is right
