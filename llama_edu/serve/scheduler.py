@@ -44,6 +44,8 @@ class Step:
     """Prompt tokens by the number of their job."""
     decoded: list[Choice] = field(default_factory=list)
     """The sequences whose newest token was fed, in order."""
+    chosen: list[Choice] = field(default_factory=list)
+    """The sequences that got a new token: those, and any whose prompt came to its end."""
     passes: int = 0
     """Passes through the weights: one, if there was anything to feed and nothing failed."""
     events: list[tuple[Choice, Event]] = field(default_factory=list)
@@ -318,6 +320,7 @@ class Scheduler:
             self._fail(choice, problem)
             return
         choice.new_ids.append(token_id)
+        self._step.chosen.append(choice)
         if choice.chooser.ends(token_id):
             self._tell(choice, output.finish())
             self._end(choice, Finished("stop"))

@@ -329,11 +329,12 @@ def test_fewer_passes_than_tokens_in_the_example_of_the_book(monkeypatch):
 def test_the_first_token_comes_with_the_pass_that_ends_the_prompt():
     one = scheduler(prefill_tokens=5)
     job = one.submit(request(n_prompt=10, new=3))
-    counts = []
+    counts, chosen = [], []
     while not one.is_idle:
-        one.step()
+        chosen.append(one.step().chosen)
         counts.append(job.n_generated)
     assert counts == [0, 1, 2, 3]
+    assert chosen == [[], job.choices, job.choices, job.choices]
 
 
 def test_an_idle_step_is_no_pass(monkeypatch):
