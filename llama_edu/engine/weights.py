@@ -7,7 +7,7 @@ table and which the output head. Computes nothing else.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -50,6 +50,20 @@ class LayerWeights:
     up_proj: Projection
     down_proj: Projection
 
+    @cached_property
+    def qkv_proj(self) -> Projection:
+        """Copies of q, k and v as one projection: one product instead of three.
+
+        A small model spends more time on the way to a product than in it. Only for weights that
+        are plain arrays; so is `gate_up_proj`.
+        """
+        return _joined(self.q_proj, self.k_proj, self.v_proj)
+
+    @cached_property
+    def gate_up_proj(self) -> Projection:
+        """Copies of gate and up as one projection."""
+        return _joined(self.gate_proj, self.up_proj)
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -66,21 +80,6 @@ class Weights:
         arrays = {id(array): array.nbytes for array in self._arrays()}
         return sum(arrays.values())
 
-    @cached_property
-    def joined(self) -> tuple[tuple[Projection, Projection], ...]:
-        """Per layer, copies of q, k and v as one projection, and of gate and up as another.
-
-        Two products instead of five: a small model spends more time on the way to a product than
-        in it. Only for weights that are plain arrays.
-        """
-        return tuple(
-            (
-                _joined(layer.q_proj, layer.k_proj, layer.v_proj),
-                _joined(layer.gate_proj, layer.up_proj),
-            )
-            for layer in self.layers
-        )
-
     def sha256(self) -> str:
         """A hash over every number as it is stored here: equal for equal models only."""
         whole = hashlib.sha256()
@@ -94,9 +93,8 @@ class Weights:
     def _arrays(self) -> Iterator[np.ndarray | Quantized]:
         yield from (self.embed_tokens, self.norm, self.lm_head)
         for layer in self.layers:
-            for name, part in vars(layer).items():
-                if name == "index":
-                    continue
+            parts = (getattr(layer, part.name) for part in fields(layer) if part.name != "index")
+            for part in parts:
                 yield from (part.weight,) if isinstance(part, Projection) else (part,)
                 if isinstance(part, Projection) and part.bias is not None:
                     yield part.bias
@@ -168,7 +166,7 @@ class _Arena:
     """Lays converted matrices one behind the other in a few large pieces of memory.
 
     Large pieces come in large pages, so that reading through all weights, as every token does,
-    looks up some hundred addresses instead of a hundred thousand: half as fast again, measured.
+    looks up some hundred addresses instead of a hundred thousand (measured: 3 % faster).
     """
 
     def __init__(self) -> None:
