@@ -103,7 +103,7 @@ class Comparison:
         return self.array is None and self.position is None and self.token is None
 
 
-def compare(  # noqa: PLR0913, all but three are settings with a default
+def compare(
     model: Llama,
     token_ids: Sequence[int],
     change: AbstractContextManager[object],
