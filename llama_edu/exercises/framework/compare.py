@@ -129,8 +129,8 @@ def compare(
     With the model's `tokenizer`, tokens are chosen among its own, and a text ends where it says.
 
     `feeding` says how the prompt comes, by default in two pieces: the second one brings several
-    tokens to a past, which is where many an engine fails. Raises `InputError` for a count below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed
-    model raises.
+    tokens to a past, which is where many an engine fails. Raises `InputError` for a count below 1,
+    as `Llama.forward` does for a bad or too long prompt, and whatever the changed model raises.
     """
     if max_new_tokens < 1:
         raise InputError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
