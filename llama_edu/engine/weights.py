@@ -161,7 +161,7 @@ def load_weights(
     says; `NumericsError` for numbers that the precision cannot hold.
     """
     _check_tensors(config, stored)
-    load = _Loader(stored, precision, _Arena())
+    load = _Loader(stored, precision, Arena())
     if config.tie_word_embeddings:
         table = load.matrix(EMBED_TOKENS if EMBED_TOKENS in stored else LM_HEAD)
         embed_tokens, lm_head = table, table
@@ -171,7 +171,7 @@ def load_weights(
     return Weights(embed_tokens, layers, load.vector("model.norm.weight"), lm_head)
 
 
-class _Arena:
+class Arena:
     """Lays converted matrices one behind the other in a few large pieces of memory.
 
     Large pieces come in large pages, so that reading through all weights, as every token does,
@@ -199,7 +199,7 @@ class _Loader:
 
     stored: Mapping[str, np.ndarray]
     precision: Precision
-    arena: _Arena
+    arena: Arena
 
     def matrix(self, name: str) -> np.ndarray | Quantized:
         precision = self.precision
