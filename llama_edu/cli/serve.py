@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace) -> None:
     _check(args)
     try:
         from llama_edu.serve import job
-        from llama_edu.serve.http import guard, logs, served, server
+        from llama_edu.serve.http import logs, policy, served, server
     except ImportError as problem:
         raise ServeError(
             "internal", f'{problem}; serving needs: pip install "llama_edu[serve]"'
@@ -89,7 +89,7 @@ def _run(args: argparse.Namespace) -> None:
     )
     models = served.load(args.models, limits, precision=args.precision, backend=args.backend)
     key = os.environ.get(KEY_VARIABLE) or None
-    policy = guard.Policy(args.host, tuple(args.allowed_host), key)
+    rules = policy.Policy(args.host, tuple(args.allowed_host), key)
     # While the model computes in Python, the event loop waits its turn: 5 ms, by default, for
     # every piece it sends.
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -98,7 +98,7 @@ def _run(args: argparse.Namespace) -> None:
     def ready(url: str) -> None:
         print(f"Serving {', '.join(args.models)} at {url}", flush=True)
 
-    server.run(served.Serving(models), policy, port=args.port, grace=args.grace, ready=ready)
+    server.run(served.Serving(models), rules, port=args.port, grace=args.grace, ready=ready)
 
 
 def _check(args: argparse.Namespace) -> None:

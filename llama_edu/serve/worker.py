@@ -24,12 +24,12 @@ class Worker:
         self,
         scheduler: Scheduler,
         report: Report,
-        complain: Callable[[Exception], None],
+        log_exception: Callable[[Exception], None],
         name: str = "model",
     ) -> None:
         self.scheduler = scheduler
         self._report = report
-        self._complain = complain
+        self._log_exception = log_exception
         self._wake = threading.Condition()
         self._stop_at: float | None = None  # a reading of time.monotonic
         self._thread = threading.Thread(target=self._run, name=f"llama_edu {name}", daemon=True)
@@ -86,6 +86,6 @@ class Worker:
         try:
             return self.scheduler.step()
         except Exception as problem:  # a bug; those who wait must not wait for ever
-            self._complain(problem)
+            self._log_exception(problem)
             message = "expected a step without a fault, got one that is ours"
             return self.scheduler.fail_all(ServeError("internal", message))

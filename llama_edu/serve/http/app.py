@@ -1,4 +1,4 @@
-"""The application: routes, page, errors in one shape, and the two layers around them."""
+"""The application: routes, page, errors in one shape, and the layers around them."""
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse, Response
 
 import llama_edu
 from llama_edu.serve.http.api_errors import ApiError, from_validation
-from llama_edu.serve.http.guard import BodyRefused, Door, Observer, Policy
+from llama_edu.serve.http.connection import ConnectionMiddleware
+from llama_edu.serve.http.middleware import AccessMiddleware, BodyRefused, LoggingMiddleware
+from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.routes import router
 from llama_edu.serve.http.served import Serving
 
@@ -57,8 +59,9 @@ def create_app(serving: Serving, policy: Policy | None = None) -> FastAPI:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(Door, policy=policy or Policy())
-    app.add_middleware(Observer, metrics=serving.metrics)
+    app.add_middleware(AccessMiddleware, policy=policy or Policy())
+    app.add_middleware(LoggingMiddleware, metrics=serving.metrics)
+    app.add_middleware(ConnectionMiddleware)
     return app
 
 

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from llama_edu.serve.http import openapi as documents
 from llama_edu.serve.http.api_errors import ApiError
-from llama_edu.serve.http.call import Call, News
+from llama_edu.serve.http.request_handle import News, RequestHandle
 from llama_edu.serve.http.requests import ChatRequest, CompletionRequest
 from llama_edu.serve.http.responses import ChatReply, CompletionReply, Reply
 from llama_edu.serve.http.served import ServedModel, Serving
@@ -136,31 +136,31 @@ async def _answer(
     body: ChatRequest | CompletionRequest,
 ) -> Response:
     """Start the jobs; answer with all of their text, or with a stream of it."""
-    call = Call(served.worker, served.post, requests, http)
-    http.state.call, http.state.model = call, served.name
+    handle = RequestHandle(served.worker, served.router, requests, http)
+    http.state.handle, http.state.model = handle, served.name
     try:
         if not body.stream:
-            answer = await _whole(call, reply)
-            call.close()
+            answer = await _whole(handle, reply)
+            handle.close()
             return answer
-        news = call.news()
+        news = handle.news()
         # Until something has come, a failure can still have a status of its own.
         first = await anext(news)
     except ClientDisconnect:
-        call.close()
+        handle.close()
         return Response(status_code=CLIENT_GONE)
     except BaseException:
-        call.close()
+        handle.close()
         raise
     counts = body.stream_options is not None and body.stream_options.include_usage
-    return EventStream(_frames(call, first, news, reply, counts=counts), call.close)
+    return EventStream(_frames(handle, first, news, reply, counts=counts), handle.close)
 
 
-async def _whole(call: Call, reply: Reply) -> JSONResponse:
-    count = sum(len(job.choices) for job in call.jobs)
+async def _whole(handle: RequestHandle, reply: Reply) -> JSONResponse:
+    count = sum(len(job.choices) for job in handle.jobs)
     pieces: list[list[Piece]] = [[] for _ in range(count)]
     reasons = [""] * count
-    async for news in call.news():
+    async for news in handle.news():
         for index, event in news:
             if isinstance(event, Ended):
                 reasons[index] = event.reason
@@ -170,11 +170,16 @@ async def _whole(call: Call, reply: Reply) -> JSONResponse:
         Piece("".join(one.text for one in some), tuple(s for one in some for s in one.scores))
         for some in pieces
     ]
-    return JSONResponse(reply.whole(texts, reasons, call.jobs))
+    return JSONResponse(reply.whole(texts, reasons, handle.jobs))
 
 
 async def _frames(
-    call: Call, first: News, rest: AsyncGenerator[News, None], reply: Reply, *, counts: bool
+    handle: RequestHandle,
+    first: News,
+    rest: AsyncGenerator[News, None],
+    reply: Reply,
+    *,
+    counts: bool,
 ) -> AsyncGenerator[bytes, None]:
     """The frames of a stream. A failure half-way is its last one, without `[DONE]`."""
     opened: set[int] = set()
@@ -182,7 +187,7 @@ async def _frames(
         yield b"".join(_frames_of(first, reply, opened))
         async for news in rest:
             yield b"".join(_frames_of(news, reply, opened))
-        yield (frame(reply.totals(call.jobs)) if counts else b"") + DONE
+        yield (frame(reply.totals(handle.jobs)) if counts else b"") + DONE
     except ApiError as problem:
         yield frame(problem.body())
     except ClientDisconnect:

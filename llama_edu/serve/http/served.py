@@ -10,9 +10,9 @@ from llama_edu.chat.template import ChatTemplate, Message
 from llama_edu.engine.llama import Llama
 from llama_edu.errors import InputError, LlamaEduError
 from llama_edu.serve.http.api_errors import ApiError, as_api_error
-from llama_edu.serve.http.call import Post
-from llama_edu.serve.http.logs import complain
+from llama_edu.serve.http.logs import log_exception
 from llama_edu.serve.http.metrics import Metrics
+from llama_edu.serve.http.request_handle import EventRouter
 from llama_edu.serve.http.requests import MessageIn
 from llama_edu.serve.job import Limits
 from llama_edu.serve.scheduler import Scheduler, Step
@@ -34,18 +34,18 @@ class ServedModel:
         self.template = None if tokenizer.chat_template is None else ChatTemplate(tokenizer)
         self.scheduler = Scheduler(model, tokenizer, limits)
         self._worker: Worker | None = None
-        self._post: Post | None = None
+        self._router: EventRouter | None = None
 
     def start(self, metrics: Metrics) -> None:
         """Start the worker. Called on the event loop that will wait for it."""
-        post = Post(asyncio.get_running_loop())
+        router = EventRouter(asyncio.get_running_loop())
 
         def report(step: Step, seconds: float) -> None:
             metrics.observe_step(self.name, step, seconds)
-            post.deliver(step)
+            router.deliver(step)
 
-        self._post = post
-        self._worker = Worker(self.scheduler, report, complain, self.name)
+        self._router = router
+        self._worker = Worker(self.scheduler, report, log_exception, self.name)
         self._worker.start()
 
     @property
@@ -54,9 +54,9 @@ class ServedModel:
         return self._worker
 
     @property
-    def post(self) -> Post:
-        assert self._post is not None, "start comes first"
-        return self._post
+    def router(self) -> EventRouter:
+        assert self._router is not None, "start comes first"
+        return self._router
 
     def room(self, prompt_tokens: int) -> int:
         """New tokens that may follow a prompt."""
@@ -109,7 +109,7 @@ class Serving:
 
     def __init__(self, models: Iterable[ServedModel]) -> None:
         self.models = {served.name: served for served in models}
-        self.metrics = Metrics(self.models)
+        self.metrics = Metrics({name: one.scheduler for name, one in self.models.items()})
         self.stopping = False
 
     def model(self, name: str) -> ServedModel:

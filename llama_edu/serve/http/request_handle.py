@@ -18,7 +18,7 @@ from llama_edu.serve.job import Request as TextRequest
 from llama_edu.serve.scheduler import Step
 from llama_edu.serve.worker import Worker
 
-__all__ = ["Call", "News", "Post"]
+__all__ = ["EventRouter", "News", "RequestHandle"]
 
 News = list[tuple[int, Piece | Ended]]
 """What is new of which choice of a reply."""
@@ -26,7 +26,7 @@ News = list[tuple[int, Piece | Ended]]
 Box = asyncio.Queue[tuple[Choice, Event] | None]
 
 
-class Post:
+class EventRouter:
     """Brings the events of one worker to those who wait for them on the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -54,16 +54,16 @@ class Post:
         self._boxes.pop(job, None)
 
 
-class Call:
+class RequestHandle:
     """The jobs of one HTTP request. Made on the event loop; `close` it, whatever happens.
 
     Raises `ApiError` if a job is refused, after letting go of those before it.
     """
 
     def __init__(
-        self, worker: Worker, post: Post, requests: Sequence[TextRequest], http: Request
+        self, worker: Worker, router: EventRouter, requests: Sequence[TextRequest], http: Request
     ) -> None:
-        self._worker, self._post = worker, post
+        self._worker, self._router = worker, router
         self._box: Box = asyncio.Queue()
         self._watch: asyncio.Task[None] | None = None
         self.jobs: list[Job] = []
@@ -71,7 +71,7 @@ class Call:
             for request in requests:
                 job = worker.submit(request)
                 self.jobs.append(job)
-                post.subscribe(job, self._box)
+                router.subscribe(job, self._box)
         except LlamaEduError as problem:
             self.close()
             raise self._refusal(problem) from problem
@@ -80,7 +80,7 @@ class Call:
     def close(self) -> None:
         """Stop listening, and cancel what still runs."""
         for job in self.jobs:
-            self._post.forget(job)
+            self._router.forget(job)
             if job.ended is None:
                 self._worker.cancel(job)
         if self._watch is not None:

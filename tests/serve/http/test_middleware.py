@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from llama_edu.serve.http.guard import HEADERS, BodyRefused, Policy, _limited
+from llama_edu.serve.http.middleware import HEADERS, BodyRefused, limited_body
+from llama_edu.serve.http.policy import Policy
 
 LOCAL = Policy()
 
@@ -168,7 +169,7 @@ def body_from(receive, body_seconds):
     """What the door makes of the messages of a body."""
 
     async def read():
-        await _limited(receive, Policy(body_seconds=body_seconds))()
+        await limited_body(receive, Policy(body_seconds=body_seconds))()
 
     asyncio.run(read())
 
@@ -199,7 +200,7 @@ def test_so_is_one_that_came_while_nobody_looked():
 
         loop.call_later(0.01, arrived.set)
         loop.call_soon(time.sleep, 0.1)  # both this and the deadline are due afterwards
-        await _limited(receive, Policy(body_seconds=0.02))()
+        await limited_body(receive, Policy(body_seconds=0.02))()
 
     asyncio.run(read())
 
@@ -219,8 +220,8 @@ def test_a_line_per_request_and_no_text_in_it(site, caplog):
             site.http.post(f"/v1/completions?{secret}", json=body)
         site.http.get(f"/{secret}")
     lines = [record for record in caplog.records if record.name == "llama_edu.serve"]
-    assert [record.fields["status"] for record in lines] == [200, 404, 404]
-    assert lines[0].fields["completion_tokens"] == 2
-    assert lines[0].fields["route"] == "/v1/completions"
+    assert [record.status for record in lines] == [200, 404, 404]
+    assert lines[0].completion_tokens == 2
+    assert lines[0].route == "/v1/completions"
     assert secret not in repr([vars(record) for record in lines])
     assert "sentence" not in repr([vars(record) for record in lines])
