@@ -20,9 +20,9 @@ numba = pytest.importorskip("numba")
 from llama_edu.engine.backends.numba.engine import FEW, Engine  # noqa: E402
 from llama_edu.engine.backends.numba.layout import describe, format_of  # noqa: E402
 from llama_edu.engine.backends.numba.threads import meet  # noqa: E402
-from llama_edu.formats.precision import rounded  # noqa: E402
+from llama_edu.formats.precision import cast  # noqa: E402
 from llama_edu.formats.quantize import dequantize, quantize  # noqa: E402
-from llama_edu.ops.rope import apply_rope, rotation  # noqa: E402
+from llama_edu.ops.rope import apply_rope, rope_cos_sin  # noqa: E402
 
 PRECISIONS = ("f32", "bf16", "f16", "int8", "int8-row", "f8")
 # The largest difference allowed, as a share of the largest logit. Both sides compute in float32
@@ -169,7 +169,7 @@ def test_linear_in_every_format_equals_float64(kind, shape, rows):
         stored = quantize(weight, "F8_E4M3" if kind == "f8" else "I8", 32 if kind == "int8" else 0)
         wide = dequantize(stored)
     else:
-        stored = rounded(weight, kind.upper())
+        stored = cast(weight, kind.upper())
         wide = stored.astype(np.float32)
     want = x.astype(np.float64) @ wide.T.astype(np.float64) + bias
     got = Engine(2).linear(x, stored, bias)
@@ -233,7 +233,7 @@ def test_a_prompt_that_attends_in_parts_gives_the_same(precision, monkeypatch):
 def test_rope_of_many_rows_is_numpys(seq, head_dim):
     rng = np.random.default_rng(seq)
     rows = random(rng, seq, 2 * 3 * head_dim)
-    turn = rotation(random(rng, head_dim // 2), 5, seq)
+    turn = rope_cos_sin(random(rng, head_dim // 2), 5, seq)
     for heads in (
         rows.reshape(seq, 2, 3, head_dim).transpose(1, 2, 0, 3),
         rows.reshape(seq, 6, head_dim).transpose(1, 0, 2),

@@ -13,6 +13,7 @@ from llama_edu.engine.operators import NUMPY, Operators
 from llama_edu.formats.precision import to_float32
 from llama_edu.formats.quantize import Quantized, rows_as_float32
 from llama_edu.ops import attention
+from llama_edu.ops import linear as float32
 
 __all__ = ["MIXED", "linear", "qk_scores", "score_v"]
 
@@ -30,7 +31,7 @@ def linear(
     y = np.empty((len(x), out_features), dtype=np.float32)
     for start in range(0, out_features, step):
         rows = slice(start, start + step)
-        np.matmul(x, rows_as_float32(weight, rows).T, out=y[:, rows])
+        y[:, rows] = float32.linear(x, rows_as_float32(weight, rows))
     if bias is not None:
         y += bias
     return y

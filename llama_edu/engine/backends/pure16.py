@@ -15,11 +15,9 @@ from jaxtyping import Float
 
 from llama_edu.engine.operators import Operators
 from llama_edu.formats.precision import to_float32
-from llama_edu.ops import attention, rope
+from llama_edu.ops import attention
 
 __all__ = ["PURE", "linear", "qk_scores", "rms_norm", "score_v", "softmax", "swiglu"]
-
-apply_mask, apply_rope = attention.apply_mask, rope.apply_rope  # generic code as it stands
 
 
 def linear(
@@ -81,5 +79,12 @@ def swiglu(
     return activated * up
 
 
-PURE = Operators(linear, rms_norm, apply_rope, qk_scores, apply_mask, softmax, score_v, swiglu)
+PURE = Operators(
+    linear=linear,
+    rms_norm=rms_norm,
+    qk_scores=qk_scores,
+    softmax=softmax,
+    score_v=score_v,
+    swiglu=swiglu,
+)
 """Operators that take and give 16-bit arrays."""

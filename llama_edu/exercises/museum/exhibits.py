@@ -81,11 +81,11 @@ def _size_of_a_row(model: Llama, mistake: Function) -> Change:
 
 
 def _angles(model: Llama, mistake: Function) -> Change:
-    def rotation(inv_freq: np.ndarray, past: int, seq: int) -> tuple[np.ndarray, np.ndarray]:
+    def rope_cos_sin(inv_freq: np.ndarray, past: int, seq: int) -> tuple[np.ndarray, np.ndarray]:
         angles = mistake(model.config.head_dim, model.config.rope_theta, past, seq)
         return np.cos(angles), np.sin(angles)
 
-    return patch("llama_edu.engine.llama.rotation", rotation)
+    return patch("llama_edu.engine.llama.rope_cos_sin", rotation)
 
 
 def _mask(model: Llama, mistake: Function) -> Change:
