@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GrammarConstraint", "Grammars"]
 
-LAYOUT: "llguidance.JsonCompileOptions" = {
+LAYOUT = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
@@ -77,7 +77,7 @@ class Grammars:
 
         try:
             text = json.dumps(_bounded(schema))
-            grammar = LLMatcher.grammar_from_json_schema(text, defaults=LAYOUT)
+            grammar = LLMatcher.grammar_from_json_schema(text, LAYOUT)  # type: ignore[arg-type]
             fault = LLMatcher.validate_grammar(grammar, tokens)
         except (ValueError, RecursionError) as problem:
             fault = str(problem)

@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama_edu.serve.http.api_errors import ApiError
@@ -35,6 +36,12 @@ HEADERS = {
 }
 
 
+OPEN_PATHS = frozenset(
+    {"/", "/health", "/healthz", "/openapi.json", "/ping", "/readyz", "/v1/health"}
+)
+"""What is answered without the key: the page, and whether the server is well."""
+
+
 class AccessMiddleware:
     """Answers what is not let in, and hands the rest on."""
 
@@ -49,6 +56,9 @@ class AccessMiddleware:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
+            origin = headers.get("origin", "")
+            if self._policy.knows_origin(origin):  # or a page could not read why
+                refusal.headers["Access-Control-Allow-Origin"] = origin
             await refusal.response()(scope, receive, send)
             return
         await self._app(scope, limited_body(receive, self._policy), send)
@@ -56,17 +66,27 @@ class AccessMiddleware:
     def _refusal(self, scope: Scope, headers: Headers) -> ApiError | None:
         policy, host = self._policy, headers.get("host", "")
         if not policy.knows_host(host):
-            return ApiError("wrong_host", f"expected a Host of this server, got {host[:80]!r}")
+            message = (
+                f"expected a Host of this server, got {host[:80]!r}; if it is reached by that "
+                "name, start it with --allowed-host"
+            )
+            return ApiError("wrong_host", message)
         origin = headers.get("origin")
-        foreign = origin is not None and origin.partition("://")[2] != host
-        other_site = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        invited = origin is not None and policy.knows_origin(origin)
+        foreign = not invited and origin is not None and origin.partition("://")[2] != host
+        other_site = not invited and headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if foreign or (other_site and not _opens_page(scope, headers)):
-            return ApiError("cross_site", "expected a page of this server to ask, got another's")
-        wants_key = scope["path"].startswith("/v1/") or scope["path"] == "/metrics"
-        if wants_key and not policy.knows_key(headers.get("authorization", "")):
+            message = (
+                "expected a page of this server to ask, got another's; to let one in, start the "
+                "server with --allowed-origin"
+            )
+            return ApiError("cross_site", message)
+        path = scope["path"]
+        is_open = path in OPEN_PATHS or path.startswith("/static/") or scope["method"] == "OPTIONS"
+        if not is_open and not policy.knows_key(headers.get("authorization", "")):
             message = "expected the server's key as `Authorization: Bearer …`, got another or none"
             return ApiError("invalid_api_key", message, headers={"WWW-Authenticate": "Bearer"})
-        if scope["method"] == "POST":
+        if scope["method"] == "POST" and _is_answered(scope):
             return self._refused_body(headers)
         return None
 
@@ -79,6 +99,11 @@ class AccessMiddleware:
         if length.isdecimal() and int(length) > self._policy.max_body_nbytes:
             return _too_large(self._policy, length)
         return None
+
+
+def _is_answered(scope: Scope) -> bool:
+    """Whether there is a route for this address and method. If not, that is what is wrong."""
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].router.routes)
 
 
 def _opens_page(scope: Scope, headers: Headers) -> bool:
@@ -149,6 +174,9 @@ class LoggingMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":  # is a GET whose body is left away, which uvicorn does
+            scope = {**scope, "method": "GET"}
         request_id, status, start = secrets.token_hex(8), 0, time.perf_counter()
 
         async def marked(message: Message) -> None:
@@ -173,7 +201,7 @@ class LoggingMiddleware:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.observe_answer(route, status)
             seconds = round(time.perf_counter() - start, 4)
-            _log_request(scope, request_id, route, status, seconds)
+            _log_request({**scope, "method": method}, request_id, route, status, seconds)
 
 
 def _log_request(scope: Scope, request_id: str, route: str, status: int, seconds: float) -> None:

@@ -5,6 +5,8 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from llama_edu.errors import InputError
+
 __all__ = ["Policy"]
 
 
@@ -16,7 +18,10 @@ class Policy:
     """The address listened at."""
     allowed_hosts: tuple[str, ...] = ()
     """Other names of this server."""
+    allowed_origins: tuple[str, ...] = ()
+    """Other sites whose pages may ask, such as `https://chat.example`; `*` for any."""
     api_key: str | None = None
+    """Letters, digits and signs of ASCII, which is what a header can hold."""
     max_body_nbytes: int = 256 * 1024
     body_seconds: float = 20.0
     head_seconds: float = 10.0
@@ -27,6 +32,22 @@ class Policy:
     max_connections: int = 512
     max_connections_per_address: int = 128
     """So that no one address can keep all others out."""
+
+    def __post_init__(self) -> None:
+        key = self.api_key
+        if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+            raise InputError(
+                "expected a key of printable ASCII characters without spaces, got another one: "
+                "no client could send it in a header"
+            )
+        for origin in self.allowed_origins:
+            scheme, found, host = origin.partition("://")
+            if origin != "*" and not (scheme and found and host and "/" not in host):
+                raise InputError(f"expected an origin such as https://chat.example, got {origin!r}")
+
+    def knows_origin(self, origin: str) -> bool:
+        """Whether pages of this origin may ask, though they are not ours."""
+        return "*" in self.allowed_origins or origin in self.allowed_origins
 
     def knows_host(self, header: str) -> bool:
         """Whether a Host header means this server.
@@ -47,8 +68,10 @@ class Policy:
         """Whether an Authorization header has the key. Takes as long for any wrong one."""
         if self.api_key is None:
             return True
-        given = header.removeprefix("Bearer ").encode("latin-1")  # as headers are decoded
-        return hmac.compare_digest(given, self.api_key.encode())
+        scheme, _, given = header.partition(" ")
+        is_bearer = scheme.lower() == "bearer"  # a scheme may be written in any case
+        is_ours = hmac.compare_digest(given.strip().encode(), self.api_key.encode())
+        return is_bearer and is_ours
 
 
 def _host_name(header: str) -> str:

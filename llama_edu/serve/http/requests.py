@@ -60,7 +60,7 @@ class Strict(BaseModel):
     def _only_what_is_known(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        names = set(cls.model_fields)
+        names = {field.alias or name for name, field in cls.model_fields.items()}
         for field in cls.model_fields.values():
             if isinstance(field.validation_alias, AliasChoices):
                 names |= {one for one in field.validation_alias.choices if isinstance(one, str)}

@@ -21,6 +21,7 @@ from llama_edu.serve.http.request_handle import EventRouter
 from llama_edu.serve.http.requests import MessageIn, TemplateRequest, ToolIn
 from llama_edu.serve.job import Limits
 from llama_edu.serve.scheduler import Scheduler, Step
+from llama_edu.serve.threads import BlasThreads
 from llama_edu.serve.worker import Worker
 from llama_edu.text.tokenizer import Tokenizer
 
@@ -44,7 +45,7 @@ class ServedModel:
         self._worker: Worker | None = None
         self._router: EventRouter | None = None
 
-    def start(self, metrics: Metrics) -> None:
+    def start(self, metrics: Metrics, threads: BlasThreads) -> None:
         """Start the worker. Called on the event loop that will wait for it."""
         router = EventRouter(asyncio.get_running_loop())
 
@@ -52,8 +53,11 @@ class ServedModel:
             metrics.observe_step(self.name, step, seconds)
             router.deliver(step)
 
+        nbytes = self.model.weights.nbytes
         self._router = router
-        self._worker = Worker(self.scheduler, report, log_exception, self.name)
+        self._worker = Worker(
+            self.scheduler, report, log_exception, self.name, lambda: threads.set_for(nbytes)
+        )
         self._worker.start()
 
     @property
@@ -236,9 +240,11 @@ def _at(param: str, problem: LlamaEduError) -> ApiError:
 class Serving:
     """Everything the routes need: the models, the numbers, and whether we are on our way out."""
 
-    def __init__(self, models: Iterable[ServedModel]) -> None:
+    def __init__(self, models: Iterable[ServedModel], threads: BlasThreads | None = None) -> None:
+        """`threads` says how many NumPy may use; by default, as the machine allows."""
         self.models = {served.name: served for served in models}
         self.metrics = Metrics({name: one.scheduler for name, one in self.models.items()})
+        self.threads = threads or BlasThreads()
         self.stopping = False
 
     def model(self, name: str | None) -> ServedModel:
@@ -267,7 +273,7 @@ class Serving:
     def start(self) -> None:
         """Start all workers. Called on the event loop."""
         for served in self.models.values():
-            served.start(self.metrics)
+            served.start(self.metrics, self.threads)
 
     def stop(self, grace: float) -> None:
         """Take nothing new; end what is not done after `grace` seconds."""
