@@ -9,6 +9,7 @@ drawing. What depends on the tokens before, `adjusted` does to the logits first.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -65,11 +66,14 @@ class Sampling:
         for name in ("presence_penalty", "frequency_penalty"):
             if not math.isfinite(getattr(self, name)):
                 raise InputError(f"expected a finite {name}, got {getattr(self, name)}")
-        # A saved conversation has lists where we have tuples.
-        bias = tuple((int(token_id), float(number)) for token_id, number in self.logit_bias)
-        if not all(math.isfinite(number) for _, number in bias):
-            raise InputError(f"expected finite numbers as logit_bias, got {bias}")
-        object.__setattr__(self, "logit_bias", bias)
+        if not all(math.isfinite(number) for _, number in self.logit_bias):
+            raise InputError(f"expected finite numbers as logit_bias, got {self.logit_bias}")
+
+    @classmethod
+    def from_saved(cls, fields: Mapping[str, Any]) -> "Sampling":
+        """What `dataclasses.asdict` made of one, back from JSON, which has lists for tuples."""
+        bias = tuple((int(token_id), float(n)) for token_id, n in fields.get("logit_bias", ()))
+        return cls(**{**fields, "logit_bias": bias})
 
     @property
     def looks_back(self) -> bool:

@@ -96,7 +96,9 @@ class Grammars:
             from llguidance import LLTokenizer, TokenizerWrapper
         except ImportError as problem:
             raise ServeError(
-                "internal", f'{problem}; JSON replies need: pip install "llama_edu[json]"'
+                "not_supported",
+                "JSON replies are not supported here until the server's operator runs "
+                'pip install "llama_edu[json]"',
             ) from problem
         return LLTokenizer(
             TokenizerWrapper(_Vocabulary(self._tokenizer, self._vocab_size)),
