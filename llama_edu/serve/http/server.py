@@ -1,5 +1,6 @@
 """The application behind a socket: in the foreground for a command, in a thread for a notebook."""
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -18,6 +19,7 @@ __all__ = ["listen", "run", "running"]
 
 START_SECONDS = 60.0
 SPARE_SECONDS = 5.0  # to send the last words after the grace
+LAST_SECONDS = 2.0  # for the last words, where somebody would not wait
 BACKLOG = 256
 
 
@@ -40,9 +42,14 @@ class Server(uvicorn.Server):
         self._serving, self._grace = serving, grace
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what can end, then close the connections."""
+        """End what can end, then close the connections. At a second Ctrl-C, end it all now."""
         self._serving.stop(self._grace)
         await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn goes away as it is; let each reader hear of it
+            self._serving.stop(0.0)
+            if self.server_state.tasks:
+                await asyncio.wait(set(self.server_state.tasks), timeout=LAST_SECONDS)
+            await self.lifespan.shutdown()
 
 
 def listen(host: str, port: int) -> socket.socket:
