@@ -7,7 +7,7 @@ table and which the output head. Computes nothing else.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -52,6 +52,14 @@ class LayerWeights:
 
 
 @dataclass(frozen=True)
+class JoinedProjections:
+    """Copies of a layer's projections of the same vector, as one: two products instead of five."""
+
+    qkv_proj: Projection
+    gate_up_proj: Projection
+
+
+@dataclass(frozen=True)
 class Weights:
     """A whole model. With tied embeddings `lm_head` and `embed_tokens` are the same array."""
 
@@ -67,14 +75,14 @@ class Weights:
         return sum(arrays.values())
 
     @cached_property
-    def joined(self) -> tuple[tuple[Projection, Projection], ...]:
-        """Per layer, copies of q, k and v as one projection, and of gate and up as another.
+    def joined_projections(self) -> tuple[JoinedProjections, ...]:
+        """Those of every layer. Only for weights that are plain arrays.
 
-        Two products instead of five: a small model spends more time on the way to a product than
-        in it. Only for weights that are plain arrays.
+        A small model spends more time on the way to a product than in it. For a large one this
+        would take its memory a second time, and gain nothing.
         """
         return tuple(
-            (
+            JoinedProjections(
                 _joined(layer.q_proj, layer.k_proj, layer.v_proj),
                 _joined(layer.gate_proj, layer.up_proj),
             )
@@ -94,9 +102,8 @@ class Weights:
     def _arrays(self) -> Iterator[np.ndarray | Quantized]:
         yield from (self.embed_tokens, self.norm, self.lm_head)
         for layer in self.layers:
-            for name, part in vars(layer).items():
-                if name == "index":
-                    continue
+            parts = (getattr(layer, part.name) for part in fields(layer) if part.name != "index")
+            for part in parts:
                 yield from (part.weight,) if isinstance(part, Projection) else (part,)
                 if isinstance(part, Projection) and part.bias is not None:
                     yield part.bias
@@ -154,7 +161,7 @@ def load_weights(
     says; `NumericsError` for numbers that the precision cannot hold.
     """
     _check_tensors(config, stored)
-    load = _Loader(stored, precision, _Arena())
+    load = _Loader(stored, precision, Arena())
     if config.tie_word_embeddings:
         table = load.matrix(EMBED_TOKENS if EMBED_TOKENS in stored else LM_HEAD)
         embed_tokens, lm_head = table, table
@@ -164,11 +171,11 @@ def load_weights(
     return Weights(embed_tokens, layers, load.vector("model.norm.weight"), lm_head)
 
 
-class _Arena:
+class Arena:
     """Lays converted matrices one behind the other in a few large pieces of memory.
 
     Large pieces come in large pages, so that reading through all weights, as every token does,
-    looks up some hundred addresses instead of a hundred thousand: half as fast again, measured.
+    looks up some hundred addresses instead of a hundred thousand (measured: 3 % faster).
     """
 
     def __init__(self) -> None:
@@ -192,7 +199,7 @@ class _Loader:
 
     stored: Mapping[str, np.ndarray]
     precision: Precision
-    arena: _Arena
+    arena: Arena
 
     def matrix(self, name: str) -> np.ndarray | Quantized:
         precision = self.precision

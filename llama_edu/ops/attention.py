@@ -80,19 +80,19 @@ def softmax(x: Float[np.ndarray, "*rows n"]) -> Float[np.ndarray, "*rows n"]:
     A row must hold at least one finite value.
     """
     # The ufuncs' own `reduce`: for one row, `np.max` and `np.sum` take longer to get there.
-    weights = x - np.maximum.reduce(x, axis=-1, keepdims=True)
+    weights = np.subtract(x, np.maximum.reduce(x, axis=-1, keepdims=True))
     np.exp(weights, out=weights)
     weights /= np.add.reduce(weights, axis=-1, keepdims=True)
     return weights
 
 
 def score_v(
-    weights: Float[np.ndarray, "n_kv_heads n_groups seq total_seq"],
+    attn_weights: Float[np.ndarray, "n_kv_heads n_groups seq total_seq"],
     v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
 ) -> Float[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
-    """Mix the rows of each group's value matrix by every query's weights."""
-    n_kv_heads, n_groups, seq, total_seq = weights.shape
-    stacked = weights.reshape(n_kv_heads, n_groups * seq, total_seq)
+    """Mix the rows of each group's value matrix by every query's attention weights."""
+    n_kv_heads, n_groups, seq, total_seq = attn_weights.shape
+    stacked = attn_weights.reshape(n_kv_heads, n_groups * seq, total_seq)
     return np.matmul(stacked, v).reshape(n_kv_heads, n_groups, seq, -1)
 
 

@@ -11,7 +11,7 @@ from llama_edu import Llama, Trace
 from llama_edu.engine.backends import pure16 as pure
 from llama_edu.engine.backends.select import operators_of
 from llama_edu.errors import InputError, NumericsError
-from llama_edu.formats.precision import DTYPES, PRECISIONS, precision_named, cast
+from llama_edu.formats.precision import DTYPES, PRECISIONS, cast, precision_named
 from llama_edu.formats.quantize import Quantized, dequantize, quantize, rows_as_float32
 
 CONFIG = tiny_config(attention_bias=True, mlp_bias=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_edu.errors import InputError, NumericsError
-from llama_edu.formats.precision import DTYPES, dtype_name, is_float, cast, to_float32
+from llama_edu.formats.precision import DTYPES, cast, dtype_name, is_float, to_float32
 
 # Sign bit, exponent bits, mantissa bits, exponent bias; and the patterns that stand for no number.
 # IEEE 754 for F16; for BF16 the upper half of a float32; for the 8-bit ones, Micikevicius et al.

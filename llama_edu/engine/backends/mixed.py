@@ -46,11 +46,11 @@ def qk_scores(
 
 
 def score_v(
-    weights: Float32[np.ndarray, "n_kv_heads n_groups seq total_seq"],
+    attn_weights: Float32[np.ndarray, "n_kv_heads n_groups seq total_seq"],
     v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
 ) -> Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
     """`attention.score_v` for values kept in any format."""
-    return attention.score_v(weights, to_float32(v))
+    return attention.score_v(attn_weights, to_float32(v))
 
 
 MIXED: Operators = NUMPY.replaced(linear=linear, qk_scores=qk_scores, score_v=score_v)

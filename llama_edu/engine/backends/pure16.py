@@ -61,11 +61,11 @@ def softmax(x: Float[np.ndarray, "*rows n"]) -> Float[np.ndarray, "*rows n"]:
 
 
 def score_v(
-    weights: Float[np.ndarray, "n_kv_heads n_groups seq total_seq"],
+    attn_weights: Float[np.ndarray, "n_kv_heads n_groups seq total_seq"],
     v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
 ) -> Float[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
     """The float32 mix of the values, rounded once."""
-    return attention.score_v(to_float32(weights), to_float32(v)).astype(weights.dtype)
+    return attention.score_v(to_float32(attn_weights), to_float32(v)).astype(attn_weights.dtype)
 
 
 def swiglu(

@@ -21,7 +21,7 @@ from llama_edu.serve.http.logs import log_event, log_exception
 from llama_edu.serve.http.metrics import Metrics
 from llama_edu.serve.http.policy import Policy
 
-__all__ = ["HEADERS", "AccessMiddleware", "BodyRefused", "LoggingMiddleware", "limited_body"]
+__all__ = ["HEADERS", "AccessMiddleware", "BodyRefused", "LoggingMiddleware", "limit_body"]
 
 HEADERS = {
     # Scripts, styles and data from this server and nowhere else; no inline code; no frames.
@@ -61,7 +61,7 @@ class AccessMiddleware:
                 refusal.headers["Access-Control-Allow-Origin"] = origin
             await refusal.response()(scope, receive, send)
             return
-        await self._app(scope, limited_body(receive, self._policy), send)
+        await self._app(scope, limit_body(receive, self._policy), send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> ApiError | None:
         policy, host = self._policy, headers.get("host", "")
@@ -122,7 +122,7 @@ def _too_large(policy: Policy, got: object) -> ApiError:
     )
 
 
-def limited_body(receive: Receive, policy: Policy) -> Receive:
+def limit_body(receive: Receive, policy: Policy) -> Receive:
     """`receive` that raises `BodyRefused` for a body which is too long or too slow."""
     deadline = asyncio.get_running_loop().time() + policy.body_seconds
     nbytes, whole = 0, False

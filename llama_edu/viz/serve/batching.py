@@ -127,25 +127,38 @@ def batch_rows(trace: Trace, names: Sequence[str], layer: int = 0) -> Picture:
     gap = 0.5 * size
     figure, ax = board(top + rows * size + gap * len(blocks) + 0.1)
     box(ax, left, 0.1, 0.2, 0.2, to_hex(WEIGHTS_MAP(0.7)))
-    write(ax, left + 0.27, 0.2, "looks at: the darker, the more", 9)
+    write(ax, left + 0.27, 0.2, "looks there, the darker the more", 9)
+    for at, name, words in ((2.5, "past", "cached"), (3.3, "seq", "new")):
+        box(ax, left + at, 0.165, 0.2, 0.07, axis(name).color, linewidth=0.0)
+        write(ax, left + at + 0.25, 0.2, words, 9)
     x, y = left, top
     for name, block in zip(names, blocks, strict=True):
         seq, total_seq = block.shape
-        height, width = seq * size, total_seq * size
         words = f"{name}: {seq} row{'s' * (seq != 1)}"
-        write(ax, left - 0.1, y + height / 2, words, 9, ha="right")
-        past = (total_seq - seq) * size
-        bar = {"linewidth": 0.0, "edgecolor": PAPER}
-        if past:
-            box(ax, x, top - 0.13, past, 0.07, axis("past").color, **bar)
-        box(ax, x + past, top - 0.13, width - past, 0.07, axis("seq").color, **bar)
-        write(ax, x + width / 2, top - 0.24, name, 9, ha="center")
-        for i, row in enumerate(block):
-            for j, weight in enumerate(row[: total_seq - seq + i + 1]):
-                square = to_hex(WEIGHTS_MAP(float(weight)))
-                box(ax, x + j * size, y + i * size, size, size, square, linewidth=0.4)
-        x, y = x + width + gap, y + height + gap
+        write(ax, left - 0.1, y + seq * size / 2, words, 9, ha="right")
+        write(ax, x + total_seq * size / 2, top - 0.24, name, 9, ha="center")
+        _bars(ax, x, top - 0.13, (total_seq - seq) * size, seq * size)
+        _squares(ax, x, y, size, block)
+        x, y = x + total_seq * size + gap, y + seq * size + gap
     return Picture(figure, alt=_alt_of_rows(names, blocks), caption=_caption_of_rows(rows))
+
+
+def _bars(ax: Axes, x: float, y: float, past: float, new: float) -> None:
+    """How much of a sequence's width is in the cache, and how much of it is new."""
+    if past:
+        box(ax, x, y, past, 0.07, axis("past").color, linewidth=0.0)
+    box(ax, x + past, y, new, 0.07, axis("seq").color, linewidth=0.0)
+
+
+def _squares(
+    ax: Axes, x: float, y: float, size: float, block: Float32[np.ndarray, "seq total_seq"]
+) -> None:
+    """A square for each weight that is not masked."""
+    seq, total_seq = block.shape
+    for i, row in enumerate(block):
+        for j, weight in enumerate(row[: total_seq - seq + i + 1]):
+            color = to_hex(WEIGHTS_MAP(float(weight)))
+            box(ax, x + j * size, y + i * size, size, size, color, linewidth=0.4)
 
 
 def _blocks(
@@ -165,8 +178,7 @@ def _blocks(
 
 def _caption_of_rows(rows: int) -> str:
     return (
-        f"{rows} rows go through every product together; only attention keeps the sequences "
-        "apart. Bars on top: positions in the cache, and new ones."
+        f"{rows} rows go through every product together; only attention keeps the sequences apart."
     )
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from llama_edu.serve.http.middleware import HEADERS, BodyRefused, limited_body
+from llama_edu.serve.http.middleware import HEADERS, BodyRefused, limit_body
 from llama_edu.serve.http.policy import Policy
 
 LOCAL = Policy()
@@ -179,7 +179,7 @@ def body_from(receive, body_seconds):
     """What the door makes of the messages of a body."""
 
     async def read():
-        await limited_body(receive, Policy(body_seconds=body_seconds))()
+        await limit_body(receive, Policy(body_seconds=body_seconds))()
 
     asyncio.run(read())
 
@@ -210,7 +210,7 @@ def test_so_is_one_that_came_while_nobody_looked():
 
         loop.call_later(0.01, arrived.set)
         loop.call_soon(time.sleep, 0.1)  # both this and the deadline are due afterwards
-        await limited_body(receive, Policy(body_seconds=0.02))()
+        await limit_body(receive, Policy(body_seconds=0.02))()
 
     asyncio.run(read())
 

@@ -15,9 +15,8 @@ from jaxtyping import Float, Float32
 
 from llama_edu.engine.backends.mixed import MIXED
 from llama_edu.engine.backends.numba import prefill
-from llama_edu.engine.backends.numba.batch import TEXT, decode_batch
-from llama_edu.engine.backends.numba.decode import decode
-from llama_edu.engine.backends.numba.layout import BatchDesk, Desk, Plan, describe, format_of
+from llama_edu.engine.backends.numba.decode import SEQUENCE, decode
+from llama_edu.engine.backends.numba.layout import Plan, Workspace, describe, format_of
 from llama_edu.engine.backends.numba.threads import Team
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.operators import Operators
@@ -68,76 +67,29 @@ class Engine:
         self, weights: Weights, config: LlamaConfig, step: Step
     ) -> Float32[np.ndarray, "rows vocab_size"]:
         """Logits after one more token of each sequence, which are added to their caches."""
+        plan, threads = self._known(weights)
         x = rows_as_float32(weights.embed_tokens, step.token_ids)
         caches = [span.cache for span in step.spans if span.cache is not None]
-        plan, threads = self._known(weights)
-        logits = np.empty((len(x), config.vocab_size), dtype=np.float32)
-        run = self._one if len(caches) == 1 else self._several
-        run(plan, threads, config, x, step, caches, logits)
-        for cache in caches:
-            _check_new(cache, *cache.reserve(1))
-        step.advance()
-        return logits
-
-    def _one(self, plan, threads, config, x, step, caches, logits):
-        (cache,) = caches
-        keys, values = cache.reserve(1)
-        desk = Desk(config, threads, cache.length + 1)
-        numbers = desk.numbers(
-            past=cache.length,
-            cos=step.cos.ctypes.data,
-            sin=step.sin.ctypes.data,
-            logits=logits.ctypes.data,
-            keys=keys.ctypes.data,
-            values=values.ctypes.data,
-            layer_stride=keys.strides[0],
-            head_stride=keys.strides[1],
-            x=x.ctypes.data,
-        )
+        rows = zip(step.cos, step.sin, caches, strict=True)
+        sequences = np.array([_sequence(*row) for row in rows], dtype=np.int64)
+        longest = max(span.total_seq for span in step.spans)
+        workspace = Workspace(config, threads, len(caches), longest)
+        logits = np.empty((len(caches), config.vocab_size), dtype=np.float32)
         arguments = (
-            plan.form,
-            format_of(keys),
-            plan.layers,
-            plan.norms,
-            config.rms_norm_eps,
-            numbers,
-        )
-        with self._announced("decode"):
-            self.team.run(decode, *arguments, threads=threads)
-
-    def _several(self, plan, threads, config, x, step, caches, logits):
-        texts = np.array(
-            [self._text(*rows) for rows in zip(step.cos, step.sin, caches, strict=True)],
-            dtype=np.int64,
-        )
-        longest = max(cache.length for cache in caches) + 1
-        desk = BatchDesk(config, threads, len(caches), longest)
-        arguments = (
-            plan.form,
+            plan.weight_format,
             format_of(caches[0].keys(0)),
             plan.layers,
             plan.norms,
             config.rms_norm_eps,
-            desk.numbers(logits=logits.ctypes.data, x=x.ctypes.data),
-            texts,
+            workspace.numbers(logits=logits.ctypes.data, x=x.ctypes.data),
+            sequences,
         )
-        with self._announced("batch"):
-            self.team.run(decode_batch, *arguments, threads=threads)
-
-    @staticmethod
-    def _text(cos: np.ndarray, sin: np.ndarray, cache: KVCache) -> list[int]:
-        """One text as the kernel sees it, with room in its cache for the new token."""
-        keys, values = cache.reserve(1)
-        known = {
-            "past": cache.length,
-            "cos": cos.ctypes.data,
-            "sin": sin.ctypes.data,
-            "keys": keys.ctypes.data,
-            "values": values.ctypes.data,
-            "layer_stride": keys.strides[0],
-            "head_stride": keys.strides[1],
-        }
-        return [known[name] for name in TEXT]
+        with self._announced("decode"):
+            self.team.run(decode, *arguments, threads=threads)
+        for cache in caches:
+            _check_new(cache)
+        step.advance()
+        return logits
 
     def _known(self, weights: Weights) -> tuple[Plan, int]:
         """Where the weights are, and how many threads are best for so many of them."""
@@ -205,7 +157,7 @@ class Engine:
         cos, sin = np.ascontiguousarray(cos), np.ascontiguousarray(sin)
         arguments = (heads.ctypes.data, *heads.shape, heads.strides[:2], cos.ctypes.data)
         with self._announced("apply_rope"):
-            self.team.run(prefill.turn_rows, *arguments, sin.ctypes.data, y.ctypes.data)
+            self.team.run(prefill.rope_rows, *arguments, sin.ctypes.data, y.ctypes.data)
         return y
 
     def swiglu(
@@ -275,9 +227,25 @@ class Engine:
         self._ready.add(name)
 
 
-def _check_new(cache: KVCache, keys: np.ndarray, values: np.ndarray) -> None:
+def _sequence(cos: np.ndarray, sin: np.ndarray, cache: KVCache) -> list[int]:
+    """One sequence as the kernel sees it, with room in its cache for the new token."""
+    keys, values = cache.reserve(1)
+    known = {
+        "past": cache.length,
+        "cos": cos.ctypes.data,
+        "sin": sin.ctypes.data,
+        "keys": keys.ctypes.data,
+        "values": values.ctypes.data,
+        "layer_stride": keys.strides[0],
+        "head_stride": keys.strides[1],
+    }
+    return [known[name] for name in SEQUENCE]
+
+
+def _check_new(cache: KVCache) -> None:
     """Refuse a new row that did not fit into the cache's format, as `cast` does."""
-    if keys.dtype == np.float16:  # the only one that ends before what a model computes
+    if cache.dtype == np.float16:  # the only one that ends before what a model computes
+        keys, values = cache.reserve(1)
         rows = keys[:, :, cache.length], values[:, :, cache.length]
         if any(np.isinf(row).any() for row in rows):
             raise NumericsError(

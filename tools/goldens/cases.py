@@ -2,7 +2,7 @@
 
 A full product of the nine choices below would be 864 models.  Twelve are enough
 for every *pair* of choices to meet in one of them at least, which is where two
-features get in each other's way; ``tests/test_parity.py`` counts the pairs from
+features get in each other's way; ``tests/engine/test_parity.py`` counts the pairs from
 the files themselves.  Two Mistrals follow: same structure, another name.
 
 No two axes of a case have the same size unless the structure forces it, so that

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden_cases import CASES, LINEAR_SCALING, LLAMA3_SCALING, MAX_POSITION_EMBEDDINGS, Case
-from golden_record import Recorder
 from transformers import (
     AutoModelForCausalLM,
     DynamicCache,
@@ -24,6 +22,9 @@ from transformers import (
     MistralConfig,
     MistralForCausalLM,
 )
+
+from tools.goldens.cases import CASES, LINEAR_SCALING, LLAMA3_SCALING, MAX_POSITION_EMBEDDINGS, Case
+from tools.goldens.record import Recorder
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 NEW_TOKENS = 20
