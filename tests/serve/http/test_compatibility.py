@@ -3,7 +3,7 @@
 Written anew after the kinds of cases in llama.cpp's tools/server/tests, vLLM's
 tests/entrypoints/openai and Ollama's openai/ and integration/ tests. A row is a request, the status
 it must get, and what must be true of the answer. What is left out, and why, is in
-docs/compatibility.md.
+docs/server.md.
 """
 
 import json
