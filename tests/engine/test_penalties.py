@@ -36,22 +36,26 @@ def adjusted_loop(logits, sampling, prompt_ids, new_ids):
     return result
 
 
+SETTINGS = st.fixed_dictionaries(
+    {
+        "logit_bias": st.lists(st.tuples(ids, st.floats(-100, 100, width=32)), max_size=4).map(
+            tuple
+        ),
+        "repetition_penalty": st.floats(0.5, 2, width=32),
+        "presence_penalty": penalties,
+        "frequency_penalty": penalties,
+    }
+)
+
+
 @given(
     logits=values,
-    bias=st.lists(st.tuples(ids, st.floats(-100, 100, width=32)), max_size=4),
-    repetition=st.floats(0.5, 2, width=32),
-    presence=penalties,
-    frequency=penalties,
+    settings=SETTINGS,
     before=st.lists(ids, max_size=6),
     new=st.lists(ids, max_size=8),
 )
-def test_adjusted_equals_the_loop(logits, bias, repetition, presence, frequency, before, new):
-    sampling = Sampling(
-        logit_bias=tuple(bias),
-        repetition_penalty=repetition,
-        presence_penalty=presence,
-        frequency_penalty=frequency,
-    )
+def test_adjusted_equals_the_loop(logits, settings, before, new):
+    sampling = Sampling(**settings)
     given_logits = np.array(logits, dtype=np.float32)
     got = adjusted(given_logits, sampling, frozenset(before), Counter(new))
     assert got.dtype == np.float32

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-import threadpoolctl
+import threadpoolctl  # type: ignore[import-untyped]
 
 from llama_edu.serve.threads import (
     LOOK_SECONDS,
