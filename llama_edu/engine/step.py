@@ -86,7 +86,7 @@ class Step:
     def logit_rows(self) -> slice | Integer[np.ndarray, " n_spans"]:
         """The rows whose logits are wanted."""
         if self.last_only and len(self.spans) < len(self.token_ids):
-            return np.array([span.rows.stop - 1 for span in self.spans])
+            return np.array([span.rows.stop - 1 for span in self.spans], dtype=np.intp)
         return slice(None)
 
     @property
