@@ -220,7 +220,7 @@ class ChatSession:
                 model,
                 tokenizer,
                 system=state["system"],
-                sampling=Sampling(**state["sampling"]),
+                sampling=Sampling.from_saved(state["sampling"]),
                 max_new_tokens=state["max_new_tokens"],
                 overflow=state["overflow"],
                 template=template,

@@ -1,29 +1,27 @@
 """What is let in, and what every answer carries: the two layers around the routes.
 
-`Door` turns away what should not be answered: another host's name (a page elsewhere may have its
-name resolve to this machine), another site's page, a missing key, a body that is no JSON, too
-long, or does not come. `Observer`, outside of it, sets the headers that keep our page to itself,
-counts, logs, and turns a fault of ours into an answer.
+`AccessMiddleware` turns away what should not be answered: another host's name (a page elsewhere
+may have its name resolve to this machine), another site's page, a missing key, a body that is no
+JSON, too long, or does not come. `LoggingMiddleware`, outside of it, sets the headers that keep
+our page to itself, counts, logs, and turns a fault of ours into an answer.
 """
 
 import asyncio
-import hmac
-import ipaddress
 import secrets
 import time
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama_edu.serve.http.api_errors import ApiError
-from llama_edu.serve.http.logs import complain, tell
+from llama_edu.serve.http.logs import log_event, log_exception
 from llama_edu.serve.http.metrics import Metrics
+from llama_edu.serve.http.policy import Policy
 
-__all__ = ["BodyRefused", "Door", "Observer", "Policy"]
+__all__ = ["HEADERS", "AccessMiddleware", "BodyRefused", "LoggingMiddleware", "limit_body"]
 
 HEADERS = {
     # Scripts, styles and data from this server and nowhere else; no inline code; no frames.
@@ -38,56 +36,13 @@ HEADERS = {
 }
 
 
-@dataclass(frozen=True)
-class Policy:
-    """Who may ask, and how much they may send."""
-
-    host: str = "127.0.0.1"
-    """The address listened at."""
-    allowed_hosts: tuple[str, ...] = ()
-    """Other names of this server."""
-    api_key: str | None = None
-    max_body_nbytes: int = 256 * 1024
-    body_seconds: float = 20.0
-    head_seconds: float = 10.0
-    """How long a connection may be open without the whole head of a request, or go on sending a
-    body that was refused."""
-    unread_seconds: float = 60.0
-    """How long a reader may take for what was sent to it at once."""
-    max_connections: int = 512
-
-    def knows_host(self, header: str) -> bool:
-        """Whether a Host header means this server.
-
-        A name is known or it is not. An address cannot be made to point elsewhere, so any will do
-        where the server listens at all of them.
-        """
-        name = _host_name(header)
-        if name in ("localhost", self.host, *self.allowed_hosts):
-            return True
-        try:
-            asked, own = ipaddress.ip_address(name), ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return asked == own or own.is_unspecified or (asked.is_loopback and own.is_loopback)
-
-    def knows_key(self, header: str) -> bool:
-        """Whether an Authorization header has the key. Takes as long for any wrong one."""
-        if self.api_key is None:
-            return True
-        given = header.removeprefix("Bearer ").encode("latin-1")  # as headers are decoded
-        return hmac.compare_digest(given, self.api_key.encode())
+OPEN_PATHS = frozenset(
+    {"/", "/health", "/healthz", "/openapi.json", "/ping", "/readyz", "/v1/health"}
+)
+"""What is answered without the key: the page, and whether the server is well."""
 
 
-def _host_name(header: str) -> str:
-    """The name in `name:port`, `[v6]:port` or either without its port."""
-    try:
-        return (urlsplit(f"//{header}").hostname or "").lower()
-    except ValueError:
-        return ""
-
-
-class Door:
+class AccessMiddleware:
     """Answers what is not let in, and hands the rest on."""
 
     def __init__(self, app: ASGIApp, policy: Policy) -> None:
@@ -101,6 +56,9 @@ class Door:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
+            origin = headers.get("origin", "")
+            if self._policy.knows_origin(origin):  # or a page could not read why
+                refusal.headers["Access-Control-Allow-Origin"] = origin
             await refusal.response()(scope, receive, send)
             return
         await self._app(scope, limit_body(receive, self._policy), send)
@@ -108,17 +66,27 @@ class Door:
     def _refusal(self, scope: Scope, headers: Headers) -> ApiError | None:
         policy, host = self._policy, headers.get("host", "")
         if not policy.knows_host(host):
-            return ApiError("wrong_host", f"expected a Host of this server, got {host[:80]!r}")
+            message = (
+                f"expected a Host of this server, got {host[:80]!r}; if it is reached by that "
+                "name, start it with --allowed-host"
+            )
+            return ApiError("wrong_host", message)
         origin = headers.get("origin")
-        foreign = origin is not None and origin.partition("://")[2] != host
-        other_site = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        invited = origin is not None and policy.knows_origin(origin)
+        foreign = not invited and origin is not None and origin.partition("://")[2] != host
+        other_site = not invited and headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if foreign or (other_site and not _opens_page(scope, headers)):
-            return ApiError("cross_site", "expected a page of this server to ask, got another's")
-        wants_key = scope["path"].startswith("/v1/") or scope["path"] == "/metrics"
-        if wants_key and not policy.knows_key(headers.get("authorization", "")):
+            message = (
+                "expected a page of this server to ask, got another's; to let one in, start the "
+                "server with --allowed-origin"
+            )
+            return ApiError("cross_site", message)
+        path = scope["path"]
+        is_open = path in OPEN_PATHS or path.startswith("/static/") or scope["method"] == "OPTIONS"
+        if not is_open and not policy.knows_key(headers.get("authorization", "")):
             message = "expected the server's key as `Authorization: Bearer …`, got another or none"
             return ApiError("invalid_api_key", message, headers={"WWW-Authenticate": "Bearer"})
-        if scope["method"] == "POST":
+        if scope["method"] == "POST" and _is_answered(scope):
             return self._refused_body(headers)
         return None
 
@@ -131,6 +99,11 @@ class Door:
         if length.isdecimal() and int(length) > self._policy.max_body_nbytes:
             return _too_large(self._policy, length)
         return None
+
+
+def _is_answered(scope: Scope) -> bool:
+    """Whether there is a route for this address and method. If not, that is what is wrong."""
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].router.routes)
 
 
 def _opens_page(scope: Scope, headers: Headers) -> bool:
@@ -190,7 +163,7 @@ class BodyRefused(HTTPException):
         self.error = error
 
 
-class Observer:
+class LoggingMiddleware:
     """Sees every request come and go."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -201,6 +174,9 @@ class Observer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":  # is a GET whose body is left away, which uvicorn does
+            scope = {**scope, "method": "GET"}
         request_id, status, start = secrets.token_hex(8), 0, time.perf_counter()
 
         async def marked(message: Message) -> None:
@@ -215,7 +191,7 @@ class Observer:
         try:
             await self._app(scope, receive, marked)
         except Exception as problem:
-            complain(problem)
+            log_exception(problem)
             if status == 0:
                 error = ApiError("internal", "expected no fault of the server's, got one")
                 await error.response()(scope, receive, marked)
@@ -225,18 +201,18 @@ class Observer:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.observe_answer(route, status)
             seconds = round(time.perf_counter() - start, 4)
-            _tell(scope, request_id, route, status, seconds)
+            _log_request({**scope, "method": method}, request_id, route, status, seconds)
 
 
-def _tell(scope: Scope, request_id: str, route: str, status: int, seconds: float) -> None:
+def _log_request(scope: Scope, request_id: str, route: str, status: int, seconds: float) -> None:
     state: dict[str, Any] = scope.get("state", {})
-    call = state.get("call")
-    tell(
+    handle = state.get("handle")
+    log_event(
         "request",
         request_id=request_id,
         method=scope["method"],
         route=route,
         status=status,
         seconds=seconds,
-        **({"model": state["model"], **call.summary()} if call is not None else {}),
+        **({"model": state["model"], **handle.summary()} if handle is not None else {}),
     )

@@ -6,27 +6,30 @@ own in a queue. If the client goes away, or whoever reads the events stops, the 
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from llama_edu.errors import LlamaEduError
+from llama_edu.errors import LlamaEduError, ServeError
 from llama_edu.serve.http.api_errors import ApiError, as_api_error
 from llama_edu.serve.job import Choice, Event, Failed, Finished, Job, TextDelta
 from llama_edu.serve.job import Request as TextRequest
 from llama_edu.serve.scheduler import Step
 from llama_edu.serve.worker import Worker
 
-__all__ = ["Call", "News", "Post"]
+__all__ = ["EventRouter", "News", "RequestHandle"]
 
 News = list[tuple[int, TextDelta | Finished]]
 """What is new of which choice of a reply."""
 
+RETRY_SECONDS = 0.05  # between looks for room in the queue
+
 Box = asyncio.Queue[tuple[Choice, Event] | None]
 
 
-class Post:
+class EventRouter:
     """Brings the events of one worker to those who wait for them on the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -54,24 +57,33 @@ class Post:
         self._boxes.pop(job, None)
 
 
-class Call:
+class RequestHandle:
     """The jobs of one HTTP request. Made on the event loop; `close` it, whatever happens.
+
+    Of many texts, no more are queued at a time than can grow at a time: the next ones follow as
+    those end, so that one request with many texts is no reason to refuse it.
 
     Raises `ApiError` if a job is refused, after letting go of those before it.
     """
 
     def __init__(
-        self, worker: Worker, post: Post, requests: Sequence[TextRequest], http: Request
+        self,
+        worker: Worker,
+        router: EventRouter,
+        requests: Sequence[TextRequest],
+        http: Request,
     ) -> None:
-        self._worker, self._post = worker, post
+        self._worker, self._router = worker, router
         self._box: Box = asyncio.Queue()
         self._watch: asyncio.Task[None] | None = None
+        self._pending = deque(requests)
+        self._n = requests[0].n
+        self.count = sum(request.n for request in requests)
         self.jobs: list[Job] = []
         try:
-            for request in requests:
-                job = worker.submit(request)
-                self.jobs.append(job)
-                post.subscribe(job, self._box)
+            for request in requests:  # before any work
+                worker.scheduler.check(request)
+            self._submit_next()
         except LlamaEduError as problem:
             self.close()
             raise self._refusal(problem) from problem
@@ -79,8 +91,9 @@ class Call:
 
     def close(self) -> None:
         """Stop listening, and cancel what still runs."""
+        self._pending.clear()
         for job in self.jobs:
-            self._post.forget(job)
+            self._router.forget(job)
             if job.ended is None:
                 self._worker.cancel(job)
         if self._watch is not None:
@@ -91,14 +104,43 @@ class Call:
 
         Raises `ApiError` when one fails, and `ClientDisconnect` when nobody listens any more.
         """
-        growing = sum(len(job.choices) for job in self.jobs)
+        growing = self.count
         while growing:
-            items = [await self._box.get()]
+            items = [await self._next_item()]
             while not self._box.empty():  # a slow reader gets what has gathered in one piece
                 items.append(self._box.get_nowait())
             news = [self._read(item) for item in items]
             growing -= sum(isinstance(event, Finished) for _, event in news)
+            self._submit_next()
             yield news
+
+    async def _next_item(self) -> tuple[Choice, Event] | None:
+        """Wait for an event; where nothing of ours is under way, for room in the queue as well."""
+        while self._pending and not self._n_under_way:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    return await self._box.get()
+            self._submit_next()
+        return await self._box.get()
+
+    @property
+    def _n_under_way(self) -> int:
+        return sum(job.request.n for job in self.jobs if job.ended is None)
+
+    def _submit_next(self) -> None:
+        """Queue as many of the texts that wait as may grow at a time."""
+        limits = self._worker.scheduler.limits
+        most = min(limits.max_num_seqs, limits.max_queue)
+        while self._pending and self._n_under_way + self._pending[0].n <= most:
+            try:
+                job = self._worker.submit(self._pending[0])
+            except ServeError as problem:
+                if problem.code == "queue_full" and self.jobs:
+                    return  # by others: we have begun, and wait
+                raise self._refusal(problem) from problem
+            self._pending.popleft()
+            self.jobs.append(job)
+            self._router.subscribe(job, self._box)
 
     def summary(self) -> dict[str, Any]:
         """For the log: counts and times of this request, and nothing of its text."""
@@ -119,7 +161,7 @@ class Call:
         if isinstance(event, Failed):
             raise self._refusal(event.problem)
         # Choices of the first prompt come first.
-        return self.jobs.index(choice.job) * choice.job.request.n + choice.index, event
+        return self.jobs.index(choice.job) * self._n + choice.index, event
 
     def _refusal(self, problem: LlamaEduError) -> ApiError:
         return as_api_error(problem, self._worker.scheduler.retry_after())
