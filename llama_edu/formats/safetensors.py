@@ -289,7 +289,8 @@ def _parse_header(text: bytes, file_nbytes: int, source: str) -> Header:
     if not text.startswith(b"{"):
         raise CheckpointError(f"{source}: expected the header to start with '{{', got {text[:1]!r}")
     entries = parse_object(text, f"{source}: header", CheckpointError)
-    metadata = entries.pop("__metadata__", None) or {}
+    metadata = entries.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _refusal(source, "__metadata__ to map text to text", metadata)
     infos = [_parse_entry(name, entry, source) for name, entry in entries.items()]

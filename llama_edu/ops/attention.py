@@ -57,12 +57,19 @@ def qk_scores(
     return scores.reshape(n_kv_heads, n_groups, seq, -1)
 
 
-def causal_mask(seq: int, past: int) -> Bool[np.ndarray, "seq total_seq"]:
+def causal_mask(
+    seq: int, past: int, window: int | None = None
+) -> Bool[np.ndarray, "seq total_seq"]:
     """True where a query may look: at itself and at everything before it.
 
-    Row i is the token at position past + i, so the staircase starts past + 1 wide.
+    Row i is the token at position past + i, so the staircase starts past + 1 wide. With a sliding
+    `window` a query looks at that many positions, its own the last of them (Mistral 7B, section
+    2, arXiv:2310.06825).
     """
-    return np.tri(seq, past + seq, k=past, dtype=np.bool_)
+    mask = np.tri(seq, past + seq, k=past, dtype=np.bool_)
+    if window is not None:
+        mask &= ~np.tri(seq, past + seq, k=past - window, dtype=np.bool_)
+    return mask
 
 
 def apply_mask(
