@@ -158,8 +158,8 @@ def open_gguf(path: str | os.PathLike[str]) -> GgufFile:
         ) from problem
     except UNREADABLE as problem:
         with Path(path).open("rb") as file:
-            kind = really(file.read(NBYTES))
-        known = None if kind is None or "GGUF" in kind else kind
+            first = file.read(NBYTES)
+        known = None if first.startswith(b"GGUF") else really(first)
         raise CheckpointError(
             f"{source}: expected a GGUF file, got {known or repr(problem):.200}"
         ) from problem
