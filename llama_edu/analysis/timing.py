@@ -112,7 +112,7 @@ def _timed(model: Llama, clock: _Clock) -> Operators:
 
 
 def _name_of(name: str, head: object) -> Callable[..., str]:
-    """What a call of an operator is timed as: a product, as that of the head if it has its matrix."""
+    """What a call of an operator is timed as; a product with the matrix of the head, as "head"."""
     if name != "linear":
         return lambda *_: name
     return lambda *args: "head" if any(arg is head for arg in args) else "linear"

@@ -39,7 +39,7 @@ def forward(
     x = ops.rms_norm(x, weights.norm, config.rms_norm_eps)
     record("norm", x, "seq hidden_size")
     # The head is the widest product of all; to go on, the last row of a sequence is enough.
-    logits = ops.linear(x[step.logit_rows], weights.lm_head, None)
+    logits = ops.linear(x[step.logit_rows], weights.lm_head)
     record("logits", logits, _axes_of_logits(step))
     return to_float32(logits)
 

@@ -223,14 +223,14 @@ class Llama:
 
     @contextmanager
     def using(self, **parts: Any) -> Iterator[None]:
-        """Inside the `with` block, the model has other `operators`, `weights`, `config` or `inv_freq`.
+        """Inside the `with` block, the model has other parts than its own; after it, its own again.
 
-        After it the model has its own again, whatever happened. Raises `InputError` for a part of
+        `parts` are any of `operators`, `weights`, `config` and `inv_freq`. Raises `InputError` for
         another name.
         """
         if unknown := parts.keys() - {"operators", "weights", "config", "inv_freq"}:
             raise InputError(
-                f"expected operators, weights, config or inv_freq, got {sorted(unknown)[0]!r}"
+                f"expected operators, weights, config or inv_freq, got {min(unknown)!r}"
             )
         kept = {name: vars(self)[name] for name in parts}
         vars(self).update(parts)

@@ -17,7 +17,7 @@ from llama_edu.engine.weights import Weights
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.ops import attention, linear, mlp, norm, rope
 
-__all__ = ["NUMPY", "DecodeStep", "Operators"]
+__all__ = ["NUMPY", "DecodeStep", "Linear", "Operators"]
 
 Array = np.ndarray  # shapes and meaning: see the default each field has
 Matrix = (
@@ -26,6 +26,15 @@ Matrix = (
 
 
 @runtime_checkable  # the tests check every annotation as the package runs
+class Linear(Protocol):
+    """A product with a weight, the bias added where there is one."""
+
+    def __call__(self, x: Array, weight: Matrix, bias: Array | None = None, /) -> Array:
+        """Rows of `x` against rows of `weight`: (seq, out_features)."""
+        ...
+
+
+@runtime_checkable
 class DecodeStep(Protocol):
     """A whole step in one call, for steps that bring one new token of each of some sequences."""
 
@@ -49,7 +58,7 @@ class Operators:
     drops them.
     """
 
-    linear: Callable[[Array, Matrix, Array | None], Array] = linear.linear
+    linear: Linear = linear.linear
     rms_norm: Callable[[Array, Array, float], Array] = norm.rms_norm
     rope_cos_sin: Callable[[Array, int, int], tuple[Array, Array]] = rope.rope_cos_sin
     split_query_heads: Callable[[Array, int, int], Array] = attention.split_query_heads

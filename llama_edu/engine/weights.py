@@ -7,7 +7,7 @@ table and which the output head. Computes nothing else.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -53,6 +53,20 @@ class LayerWeights:
     q_norm: Float[np.ndarray, " head_dim"] | None = None
     k_norm: Float[np.ndarray, " head_dim"] | None = None
 
+    @cached_property
+    def qkv_proj(self) -> Projection:
+        """Copies of q, k and v as one projection: one product instead of three.
+
+        A small model spends more time on the way to a product than in it. Only for weights that
+        are plain arrays; so is `gate_up_proj`.
+        """
+        return _joined(self.q_proj, self.k_proj, self.v_proj)
+
+    @cached_property
+    def gate_up_proj(self) -> Projection:
+        """Copies of gate and up as one projection."""
+        return _joined(self.gate_proj, self.up_proj)
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -69,21 +83,6 @@ class Weights:
         arrays = {id(array): array.nbytes for array in self._arrays()}
         return sum(arrays.values())
 
-    @cached_property
-    def joined(self) -> tuple[tuple[Projection, Projection], ...]:
-        """Per layer, copies of q, k and v as one projection, and of gate and up as another.
-
-        Two products instead of five: a small model spends more time on the way to a product than
-        in it. Only for weights that are plain arrays.
-        """
-        return tuple(
-            (
-                _joined(layer.q_proj, layer.k_proj, layer.v_proj),
-                _joined(layer.gate_proj, layer.up_proj),
-            )
-            for layer in self.layers
-        )
-
     def sha256(self) -> str:
         """A hash over every number as it is stored here: equal for equal models only."""
         whole = hashlib.sha256()
@@ -97,8 +96,9 @@ class Weights:
     def _arrays(self) -> Iterator[np.ndarray | Quantized]:
         yield from (self.embed_tokens, self.norm, self.lm_head)
         for layer in self.layers:
-            for name, part in vars(layer).items():
-                if name == "index" or part is None:
+            parts = (getattr(layer, part.name) for part in fields(layer) if part.name != "index")
+            for part in parts:
+                if part is None:
                     continue
                 yield from (part.weight,) if isinstance(part, Projection) else (part,)
                 if isinstance(part, Projection) and part.bias is not None:

@@ -74,6 +74,10 @@ def read_tokenizer_files(directory: str | os.PathLike[str]) -> TokenizerFiles:
     names = {role: _text_of(token) for role, token in roles.items()}
     bos = _role_ids("bos", configs, names, vocab)
     eos = _role_ids("eos", configs, names, vocab)
+    # The tokenizer's own eos ends a text too: fine-tuned checkpoints give it a new one, and leave
+    # the model's config as it was.
+    named = vocab.get(names.get("eos_token", ""))
+    eos = eos if named is None or named in eos else (*eos, named)
     text_of = {token_id: text for text, token_id in vocab.items()}
     for role, ids in (("bos_token", bos), ("eos_token", eos)):
         if ids:

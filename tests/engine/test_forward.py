@@ -205,12 +205,12 @@ def test_other_parts_are_used_inside_the_block_alone():
     model = tiny_model()
     want = model.forward([1, 2, 3])
     doubled = model.operators.replaced(swiglu=lambda gate, up: 2 * gate * up)
-    with pytest.raises(KeyError, match="stop"), model.using(operators=doubled):
+    with model.using(operators=doubled):
         assert np.abs(model.forward([1, 2, 3]) - want).max() > 0.1
-        raise KeyError("stop")
     np.testing.assert_array_equal(model.forward([1, 2, 3]), want)
-    with (
-        pytest.raises(InputError, match="expected operators, .* got 'layers'"),
-        model.using(layers=()),
-    ):
-        pass
+    broken = model.operators.replaced(swiglu=lambda gate, up: 1 / 0)
+    with pytest.raises(ZeroDivisionError), model.using(operators=broken):
+        model.forward([1])
+    np.testing.assert_array_equal(model.forward([1, 2, 3]), want)
+    with pytest.raises(InputError, match=r"expected operators, .* got 'layers'"):
+        model.using(layers=()).__enter__()

@@ -9,6 +9,7 @@ large one spends it reading weights, each once per token, and gains next to noth
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,6 +17,7 @@ from jaxtyping import Float32
 from llama_edu.engine.step import Step
 from llama_edu.engine.weights import LayerWeights, Projection, Weights
 from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.quantize import rows_as_float32
 
 __all__ = ["SmallModelDecode"]
 
@@ -76,8 +78,9 @@ def swiglu(
 class SmallModelDecode:
     """The shortcut. Its fields are what it is made of, so that each can be exchanged, or timed."""
 
-    linear: Callable[[Array, Array], Array] = np.dot
-    """`linear(weight, x)`: W x. Weights that are near are read in blocks of rows."""
+    linear: Callable[[Any, Array], Array] = np.dot
+    """`linear(weight, x)`: W x, for a weight that is a plain array. What is near is best read in
+    blocks of rows, as BLAS does."""
     rms_norm: Callable[[Array, Array, float], Array] = rms_norm
     apply_rope: Callable[[Array, Array, Array], Array] = apply_rope
     attend: Callable[[Array, Array, Array], Array] = attend
@@ -102,18 +105,17 @@ class SmallModelDecode:
         keys, values = span.cache.reserve(1)  # (n_layers, n_kv_heads, capacity, head_dim)
         past, total_seq = span.past, span.total_seq
         signed_sin = np.concatenate([-step.sin, step.sin])
-        x = weights.embed_tokens[step.token_ids[0]]
+        x = rows_as_float32(weights.embed_tokens, step.token_ids)[0]
         # In SwiGLU: for very negative x, e⁻ˣ is infinite and x / ∞ is the right answer: 0.
         with np.errstate(over="ignore"):
             for i, layer in enumerate(weights.layers):
-                qkv_proj, gate_up_proj = weights.joined[i]
                 normed = self.rms_norm(x, layer.input_layernorm, eps)
-                q, k, v = self._qkv(normed, layer, qkv_proj, step.cos, signed_sin)
+                q, k, v = self._qkv(normed, layer, step.cos, signed_sin)
                 keys[i, :, past], values[i, :, past] = k, v
                 merged = self.attend(q, keys[i, :, :total_seq], values[i, :, :total_seq])
                 x = x + self._project(merged, layer.o_proj)
                 normed = self.rms_norm(x, layer.post_attention_layernorm, eps)
-                gate_up = self._project(normed, gate_up_proj)
+                gate_up = self._project(normed, layer.gate_up_proj)
                 width = len(gate_up) // 2
                 gated = self.swiglu(gate_up[:width], gate_up[width:])
                 x = x + self._project(gated, layer.down_proj)
@@ -127,10 +129,10 @@ class SmallModelDecode:
         return y
 
     def _qkv(
-        self, x: Array, layer: LayerWeights, qkv_proj: Projection, cos: Array, signed_sin: Array
+        self, x: Array, layer: LayerWeights, cos: Array, signed_sin: Array
     ) -> tuple[Array, Array, Array]:
         """Query, key and value, by heads; the first two rotated."""
-        y = self._project(x, qkv_proj)
+        y = self._project(x, layer.qkv_proj)
         q_width, kv_width = len(layer.q_proj.weight), len(layer.k_proj.weight)
         half = cos.shape[1]
         halves = y[: q_width + kv_width].reshape(-1, 2, half)  # (n_heads + n_kv_heads, 2, half)

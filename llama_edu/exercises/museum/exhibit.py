@@ -158,7 +158,7 @@ def tour(
 ) -> dict[str, Finding]:
     """Measure every exhibit on one prompt: the one whose right continuation is clearest."""
     prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
-    prompt = prompts[steadiest(model, prompts, max_new_tokens)]
+    prompt = prompts[steadiest(model, prompts, max_new_tokens, tokenizer)]
     findings = {}
     for name, exhibit in exhibits.items():
         change = exhibit.install(model, exhibit.mistake)
@@ -167,6 +167,7 @@ def tour(
             prompt,
             change,
             max_new_tokens=max_new_tokens,
+            tokenizer=tokenizer,
             earlier_ids=exhibit.earlier_ids,
         )
         findings[name] = Finding(exhibit, found, tokenizer)

@@ -1,4 +1,4 @@
-"""A walk through one whole decoder layer: the lines of `llama_edu/engine/forward.py`, as they run."""
+"""A walk through one decoder layer: the lines of `llama_edu/engine/forward.py`, as they run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,8 +20,8 @@ Function = Callable[..., Any]
 
 AROUND = 4  # lines shown before the first and after the last line that runs
 
-# Each step: its title, the function and its line that runs, what goes in and what comes out by recorded
-# name ("x" is the stream as it enters), and what is said, with the facts of `_facts` filled in.
+# Each step: its title, the function and its line, what goes in and what comes out by recorded name
+# ("x" is the stream as it enters), and what is said, with the facts of `_facts` filled in.
 _ATTENTION = (
     (
         "normalise",

@@ -268,7 +268,7 @@ def store_sums(builder, address, a, b, c, d):
     """Write the sums of four vectors side by side, as four float32.
 
     Each step adds one half of what is left to the other, for all four at once: half the work of
-    four times `total`.
+    four times `reduce_sum`.
     """
 
     def halved(x, y, width):
@@ -383,7 +383,7 @@ def exp(builder, x):
 
 
 EXP_POLYNOMIAL = (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
-SIZES = {form.name: form.itemsize for form in (F32, BF16, F16, F8, ROWS, BLOCKS)}
+SIZES = {known.name: known.itemsize for known in (F32, BF16, F16, F8, ROWS, BLOCKS)}
 
 
 def _widen_bf16(builder, x, kind, all_):
