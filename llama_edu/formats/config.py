@@ -289,12 +289,11 @@ def _windows(
         )
     kinds = config.get("layer_types")
     if kinds is None or family.windows == "all":
-        layers: tuple[int, ...] | range = {
-            "none": (),
-            "all": range(n_layers),
-            "upper": range(_upper(config), n_layers) if family.windows == "upper" else (),
-            "without RoPE": no_rope,
-        }[family.windows]
+        layers: tuple[int, ...] | range = no_rope  # of a family without any: none
+        if family.windows == "all":
+            layers = range(n_layers)
+        elif family.windows == "upper":
+            layers = range(_upper(config), n_layers)
     else:
         layers = _sliding_of(kinds, n_layers)
     if window is None or not asked:
