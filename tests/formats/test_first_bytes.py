@@ -51,7 +51,7 @@ def test_pytorchs_own_format_is_named(tmp_path):
     path = tmp_path / "model.safetensors"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({}))
-    with pytest.raises(CheckpointError, match="got PyTorch's own format .* run code when read"):
+    with pytest.raises(CheckpointError, match=r"got PyTorch's own format .* run code when read"):
         SafetensorsFile(path)
 
 
@@ -113,5 +113,5 @@ def test_an_index_may_list_frequencies_that_no_file_has_and_the_other_way(tmp_pa
     index.write_text(json.dumps({"weight_map": listed}))
     assert sorted(open_checkpoint(tmp_path)) == ["a", "b"]
     index.write_text(json.dumps({"weight_map": listed | {"c": "one.safetensors"}}))
-    with pytest.raises(CheckpointError, match="got 'c' of 'one.safetensors' in index only"):
+    with pytest.raises(CheckpointError, match=r"got 'c' of 'one.safetensors' in index only"):
         open_checkpoint(tmp_path)
