@@ -28,7 +28,7 @@ import numpy as np
 from table import machine
 
 from llama_edu import Llama
-from llama_edu.engine.weights import _Arena
+from llama_edu.engine.weights import Arena
 from llama_edu.ops.linear import matmul_transb
 
 LARGE, SMALL = "smollm2-135m-instruct", "story"
@@ -80,7 +80,7 @@ def blocks_of_rows(model: Llama) -> Work:
 
 def scattered(precision: str) -> Llama:
     """A model whose converted weights lie each by itself."""
-    with mock.patch.object(_Arena, "place", lambda self, array: array.copy()):
+    with mock.patch.object(Arena, "place", lambda self, array: array.copy()):
         return Llama.from_pretrained(LARGE, precision, "numba")
 
 

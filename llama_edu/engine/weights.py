@@ -53,19 +53,13 @@ class LayerWeights:
     q_norm: Float[np.ndarray, " head_dim"] | None = None
     k_norm: Float[np.ndarray, " head_dim"] | None = None
 
-    @cached_property
-    def qkv_proj(self) -> Projection:
-        """Copies of q, k and v as one projection: one product instead of three.
 
-        A small model spends more time on the way to a product than in it. Only for weights that
-        are plain arrays; so is `gate_up_proj`.
-        """
-        return _joined(self.q_proj, self.k_proj, self.v_proj)
+@dataclass(frozen=True)
+class JoinedProjections:
+    """Copies of a layer's projections of the same vector, as one: two products instead of five."""
 
-    @cached_property
-    def gate_up_proj(self) -> Projection:
-        """Copies of gate and up as one projection."""
-        return _joined(self.gate_proj, self.up_proj)
+    qkv_proj: Projection
+    gate_up_proj: Projection
 
 
 @dataclass(frozen=True)
@@ -82,6 +76,21 @@ class Weights:
         """Bytes of every weight, gain and bias, scales included; a tied table counts once."""
         arrays = {id(array): array.nbytes for array in self._arrays()}
         return sum(arrays.values())
+
+    @cached_property
+    def joined_projections(self) -> tuple[JoinedProjections, ...]:
+        """Those of every layer. Only for weights that are plain arrays.
+
+        A small model spends more time on the way to a product than in it. For a large one this
+        would take its memory a second time, and gain nothing.
+        """
+        return tuple(
+            JoinedProjections(
+                _joined(layer.q_proj, layer.k_proj, layer.v_proj),
+                _joined(layer.gate_proj, layer.up_proj),
+            )
+            for layer in self.layers
+        )
 
     def sha256(self) -> str:
         """A hash over every number as it is stored here: equal for equal models only."""
@@ -168,7 +177,7 @@ def load_weights(
     """
     stored = _with_prefix(stored)
     _check_tensors(config, stored)
-    load = _Loader(stored, precision, _Arena())
+    load = _Loader(stored, precision, Arena())
     if config.tie_word_embeddings:
         table = load.matrix(EMBED_TOKENS if EMBED_TOKENS in stored else LM_HEAD)
         embed_tokens, lm_head = table, table
@@ -178,7 +187,7 @@ def load_weights(
     return Weights(embed_tokens, layers, load.vector("model.norm.weight"), lm_head)
 
 
-class _Arena:
+class Arena:
     """Lays converted matrices one behind the other in a few large pieces of memory.
 
     Large pieces come in large pages, so that reading through all weights, as every token does,
@@ -206,7 +215,7 @@ class _Loader:
 
     stored: Mapping[str, np.ndarray]
     precision: Precision
-    arena: _Arena
+    arena: Arena
 
     def matrix(self, name: str) -> np.ndarray | Quantized:
         precision = self.precision

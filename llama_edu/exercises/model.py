@@ -458,7 +458,7 @@ FIRST_GAP = Exercise(
 # ★★★ finish_forward(model, x, first_layer) -> logits
 
 
-def _finish(
+def _finish(  # noqa: PLR0913, options by keyword
     model: Llama,
     x: np.ndarray,
     first_layer: int,

@@ -97,8 +97,9 @@ def apply_rope(
     halves = x.reshape(*x.shape[:-1], 2, -1)  # (*heads, seq, 2, half_dim)
     rotated = np.empty(halves.shape, dtype=x.dtype)
     np.multiply(halves, cos[:, None], out=rotated)
-    rotated[..., 0, :] -= halves[..., 1, :] * sin
-    rotated[..., 1, :] += halves[..., 0, :] * sin
+    first, second = rotated[..., 0, :], rotated[..., 1, :]
+    first -= halves[..., 1, :] * sin
+    second += halves[..., 0, :] * sin
     return rotated.reshape(x.shape)
 
 

@@ -60,7 +60,7 @@ class Tokenizer:
         self._byte_level = files.family == BYTE_LEVEL
         self._strips_space = files.strips_space
         self._unk_token, self._fuse_unk = files.unk_token, files.fuse_unk
-        self._spelling = _byte_letters() if self._byte_level else _byte_names()
+        self._spelling = byte_letters() if self._byte_level else _byte_names()
         is_bytes = self._byte_level or files.decodes_bytes
         self._byte_of = {text: byte for byte, text in enumerate(self._spelling) if is_bytes}
         writes_bytes = self._byte_level or files.byte_fallback
@@ -286,7 +286,7 @@ def _encoded(backend: tokenizers.Tokenizer, text: str, *, add_special: bool) -> 
     return backend.encode_batch([text], add_special_tokens=add_special)[0]
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """GPT-2's alphabet: one printable letter for each byte (`bytes_to_unicode` in its encoder.py).
 
     Bytes that print as one Latin-1 character stand for themselves; the 68 others, in order, get

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,6 +166,7 @@ def test_a_replaced_operator_is_really_called():
 def test_linear_in_every_format_equals_float64(kind, shape, rows):
     rng = np.random.default_rng(sum(shape))
     weight, bias, x = random(rng, *shape), random(rng, shape[0]), random(rng, rows, shape[1])
+    stored: Any
     if kind in ("int8", "rows", "f8"):
         stored = quantize(weight, "F8_E4M3" if kind == "f8" else "I8", 32 if kind == "int8" else 0)
         wide = dequantize(stored)

@@ -14,6 +14,7 @@ from llama_edu.engine.generate import generate
 from llama_edu.errors import ContextError, InputError
 from llama_edu.exercises.framework.compare import (
     NEAR_TIE,
+    Feeding,
     Writing,
     compare,
     relative_gap,
@@ -46,7 +47,7 @@ def test_without_a_change_nothing_differs():
 
 @pytest.mark.parametrize("chunk", [None, 1, 2, 6])
 def test_the_whole_writing_is_what_generate_gives(chunk):
-    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=9, chunk=chunk)
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=9, feeding=Feeding(chunk))
     written = list(generate(MODEL, PROMPT, max_new_tokens=9))
     assert found.right == found.changed == Writing(written, "limit")
     assert len(set(written)) > 5  # not one token again and again, fed twice or not
@@ -119,7 +120,9 @@ def test_says_where_and_by_how_much():
         gated[-1, 7] += np.float32(3)
         return gated
 
-    found = compare(MODEL, PROMPT, operators(swiglu=one_number_up), chunk=2, max_new_tokens=2)
+    found = compare(
+        MODEL, PROMPT, operators(swiglu=one_number_up), feeding=Feeding(2), max_new_tokens=2
+    )
     array = found.array
     assert array is not None
     assert array.place == "seq 1, intermediate_size 7"
@@ -132,7 +135,7 @@ def test_counts_positions_from_the_start_of_the_text():
         return rope_cos_sin(inv_freq, 0, seq)
 
     change = operators(rope_cos_sin=forgetful)
-    found = compare(MODEL, PROMPT, change, chunk=4, max_new_tokens=6)
+    found = compare(MODEL, PROMPT, change, feeding=Feeding(4), max_new_tokens=6)
     assert found.array is not None
     assert found.array.name == "layers.0.self_attn.q_rope"
     assert (found.array.first_position, found.array.last_position) == (4, 5)
@@ -140,7 +143,7 @@ def test_counts_positions_from_the_start_of_the_text():
     assert found.gaps[:4].max() < 1e-5
 
     change = operators(rope_cos_sin=forgetful)
-    whole = compare(MODEL, PROMPT, change, chunk=len(PROMPT), max_new_tokens=6)
+    whole = compare(MODEL, PROMPT, change, feeding=Feeding(len(PROMPT)), max_new_tokens=6)
     assert whole.position == len(PROMPT)
     assert whole.token != 0  # the first token comes from the prefill, which is right
 

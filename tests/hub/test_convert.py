@@ -166,7 +166,7 @@ class TestWeights:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        got = convert.open_gguf(tmp_path / "k.gguf").float32("x")
+        got = open_gguf(tmp_path / "k.gguf").float32("x")
         assert got.shape == (rows, width)
         assert np.array_equal(got, gguf.dequantize(raw, kind))
 
@@ -619,7 +619,7 @@ class TestBadFiles:
         data[at : at + len(value)] = value
         (folder / "damaged.gguf").write_bytes(data)
         with contextlib.suppress(CheckpointError):
-            convert.open_gguf(folder / "damaged.gguf")
+            open_gguf(folder / "damaged.gguf")
 
     @pytest.mark.parametrize(
         ("content", "message"),

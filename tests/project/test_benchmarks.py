@@ -180,7 +180,7 @@ def test_the_records_that_chapter_15_reads_have_their_fields():
 
 
 def test_a_shortcut_can_be_left_out():
-    story = optimisations.Llama.from_pretrained("story")
+    story = Llama.from_pretrained("story")
     plain = optimisations.without(story, decode_step=None)
     assert story.operators.decode_step is not None
     assert plain.operators.decode_step is None

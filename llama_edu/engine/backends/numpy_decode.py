@@ -108,14 +108,18 @@ class SmallModelDecode:
         x = rows_as_float32(weights.embed_tokens, step.token_ids)[0]
         # In SwiGLU: for very negative x, e⁻ˣ is infinite and x / ∞ is the right answer: 0.
         with np.errstate(over="ignore"):
-            for i, layer in enumerate(weights.layers):
+            for i, (layer, joined) in enumerate(
+                zip(weights.layers, weights.joined_projections, strict=True)
+            ):
                 normed = self.rms_norm(x, layer.input_layernorm, eps)
-                q, k, v = self._qkv(normed, layer, step.cos, signed_sin)
+                q, k, v = self._qkv(
+                    self._project(normed, joined.qkv_proj), layer, step.cos, signed_sin
+                )
                 keys[i, :, past], values[i, :, past] = k, v
                 merged = self.attend(q, keys[i, :, :total_seq], values[i, :, :total_seq])
                 x = x + self._project(merged, layer.o_proj)
                 normed = self.rms_norm(x, layer.post_attention_layernorm, eps)
-                gate_up = self._project(normed, layer.gate_up_proj)
+                gate_up = self._project(normed, joined.gate_up_proj)
                 width = len(gate_up) // 2
                 gated = self.swiglu(gate_up[:width], gate_up[width:])
                 x = x + self._project(gated, layer.down_proj)
@@ -129,10 +133,9 @@ class SmallModelDecode:
         return y
 
     def _qkv(
-        self, x: Array, layer: LayerWeights, cos: Array, signed_sin: Array
+        self, y: Array, layer: LayerWeights, cos: Array, signed_sin: Array
     ) -> tuple[Array, Array, Array]:
-        """Query, key and value, by heads; the first two rotated."""
-        y = self._project(x, layer.qkv_proj)
+        """Query, key and value, side by side in `y`, by heads; the first two rotated."""
         q_width, kv_width = len(layer.q_proj.weight), len(layer.k_proj.weight)
         half = cos.shape[1]
         halves = y[: q_width + kv_width].reshape(-1, 2, half)  # (n_heads + n_kv_heads, 2, half)

@@ -25,7 +25,7 @@ from llama_edu.engine.trace import Record, Trace
 from llama_edu.errors import InputError
 from llama_edu.text.tokenizer import Tokenizer
 
-__all__ = ["ArrayGap", "Comparison", "Writing", "compare", "relative_gap", "steadiest"]
+__all__ = ["ArrayGap", "Comparison", "Feeding", "Writing", "compare", "relative_gap", "steadiest"]
 
 TOLERANCE = 1e-4  # of an array's largest value: a hundred times what rounding does in float32
 NEAR_TIE = 0.05  # between two logits; rounding moves one by 1e-5 or so
@@ -103,38 +103,48 @@ class Comparison:
         return self.array is None and self.position is None and self.token is None
 
 
+@dataclass(frozen=True)
+class Feeding:
+    """How a prompt comes to the models that are compared.
+
+    `chunk` tokens at a time; and the changed model's cache holds `earlier_ids` already, as one
+    does that was used and not emptied.
+    """
+
+    chunk: int | None = None
+    earlier_ids: Sequence[int] = ()
+
+
 def compare(
     model: Llama,
     token_ids: Sequence[int],
     change: AbstractContextManager[object],
     *,
     max_new_tokens: int = 40,
-    chunk: int | None = None,
     tokenizer: Tokenizer | None = None,
-    earlier_ids: Sequence[int] = (),
+    feeding: Feeding | None = None,
 ) -> Comparison:
     """Run `model` on a prompt as it is, and once more inside `with change:`.
 
     With the model's `tokenizer`, tokens are chosen among its own, and a text ends where it says.
 
-    The prompt is fed `chunk` tokens at a time, by default in two pieces: the second one brings
-    several tokens to a past, which is where many an engine fails. The changed model's cache holds
-    `earlier_ids` already, as one does that was used and not emptied. Raises `InputError` for a
-    count below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed
-    model raises.
+    `feeding` says how the prompt comes, by default in two pieces: the second one brings several
+    tokens to a past, which is where many an engine fails. Raises `InputError` for a count below 1,
+    as `Llama.forward` does for a bad or too long prompt, and whatever the changed model raises.
     """
     if max_new_tokens < 1:
         raise InputError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
     prompt = model.checked_ids(token_ids).tolist()
     model.check_room(len(prompt) + max_new_tokens, None)
-    chunk = -(-len(prompt) // 2) if chunk is None else chunk
+    feeding = feeding or Feeding()
+    chunk = -(-len(prompt) // 2) if feeding.chunk is None else feeding.chunk
     chooser = TokenChooser(Vocabulary.of(model.config, tokenizer))
     right = _written(model, prompt, model.new_cache(), chooser, max_new_tokens, chunk)
     calls = _calls(prompt, right.ids, chunk)
     right_trace, right_logits = _traced(model, calls)
     with change:
-        trace, logits = _traced(model, calls, earlier_ids)
-        cache = _cache(model, earlier_ids)
+        trace, logits = _traced(model, calls, feeding.earlier_ids)
+        cache = _cache(model, feeding.earlier_ids)
         writing = _written(model, prompt, cache, chooser, max_new_tokens, chunk)
     with np.errstate(invalid="ignore"):  # ∞ on both sides: their gap is not a number
         gaps = np.abs(right_logits - logits).max(axis=-1)

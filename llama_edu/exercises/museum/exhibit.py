@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llama_edu.engine.llama import Llama
-from llama_edu.exercises.framework.compare import Comparison, Writing, compare, steadiest
+from llama_edu.exercises.framework.compare import Comparison, Feeding, Writing, compare, steadiest
 from llama_edu.exercises.framework.exercise import Exercise, Verdict
 from llama_edu.exercises.framework.own_operators import ENDINGS, PROMPTS, as_text
 from llama_edu.text.tokenizer import Tokenizer
@@ -168,7 +168,7 @@ def tour(
             change,
             max_new_tokens=max_new_tokens,
             tokenizer=tokenizer,
-            earlier_ids=exhibit.earlier_ids,
+            feeding=Feeding(earlier_ids=exhibit.earlier_ids),
         )
         findings[name] = Finding(exhibit, found, tokenizer)
     return findings

@@ -2,7 +2,7 @@
 
 A full product of the nine choices below would be 864 models.  Twelve are enough
 for every *pair* of choices to meet in one of them at least, which is where two
-features get in each other's way; ``tests/test_parity.py`` counts the pairs from
+features get in each other's way; ``tests/engine/test_parity.py`` counts the pairs from
 the files themselves.  Families of the same structure follow, each with what it has
 of its own: windows, biases on q, k and v, norms of heads, layers without RoPE.
 

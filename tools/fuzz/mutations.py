@@ -222,7 +222,7 @@ def _changed_sizes(sizes: Any, rng: Random) -> Any:
 
 def _odd_value(rng: Random) -> Any:
     text = rng.choice(NAMES) * rng.choice((1, 1, 1000))
-    many = [rng.choice((0, 1, [], {}, "", 300))] * rng.choice((1, 10, 2000))
+    many: list[Any] = [rng.choice((0, 1, [], {}, "", 300))] * rng.choice((1, 10, 2000))
     number = rng.choice(SIZES) * rng.choice((1, -1))
     return rng.choice((None, True, 0.5, text, many, number, [], {}, {text: many}, float("nan")))
 

@@ -1,6 +1,6 @@
 """Record what ``transformers`` computes when the whole model runs in 16 bits.
 
-    python tools/make_precision_goldens.py
+    python -m tools.goldens.precision
 
 Reads the checkpoints under ``tests/data/tiny`` and writes
 ``tests/data/precision/<dtype>.npz``: for each case the logits of a prompt, run
@@ -20,7 +20,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
+DATA = Path(__file__).resolve().parents[2] / "tests" / "data"
 CASES = ("gqa-wide-bf16", "mha-linear-bf16", "mqa-llama3-bf16", "gqa-llama3-f32")
 DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 PROMPT_LENGTH = 12

@@ -1,6 +1,6 @@
 """Take the README's picture: a page of the built book, at the figure that says most.
 
-make book && .venv/bin/python tools/picture_for_readme.py
+make book && .venv/bin/python -m tools.pages.picture
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import shutil
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "_build" / "html" / "book" / "06_qk_per_kv_group.html"
 PICTURE = ROOT / ".github" / "page.png"
-SIZE = {"width": 1180, "height": 860}
+SIZE: ViewportSize = {"width": 1180, "height": 860}
 COLORS = 256
 
 

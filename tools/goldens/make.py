@@ -1,7 +1,7 @@
 """Regenerate everything under ``tests/data`` with PyTorch and ``transformers``.
 
-    python tools/make_goldens.py --smollm2 DIRECTORY     # all of it
-    python tools/make_goldens.py tiny                    # one part: tiny, operators or models
+    python -m tools.goldens.make --smollm2 DIRECTORY     # all of it
+    python -m tools.goldens.make tiny                    # one part: tiny, operators or models
 
 DIRECTORY is where ``python -m llama_edu fetch smollm2-135m-instruct`` put the model; without it
 that model's goldens stay as they are. The tests only read what this writes; they need neither
@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from golden_models import make_models
-from golden_operators import make_operators
-from golden_tiny import make_tiny
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.goldens.models import make_models
+from tools.goldens.operators import make_operators
+from tools.goldens.tiny import make_tiny
+
+ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
 EMBEDDED = ROOT / "llama_edu" / "models"
 PARTS = ("tiny", "operators", "models")

@@ -1,7 +1,7 @@
 """Run notebooks from top to bottom in a fresh kernel and store their outputs in place.
 
-    python tools/execute_notebooks.py                        every notebook under book/
-    python tools/execute_notebooks.py book/01_read_raw_bytes.ipynb
+    python -m tools.notebooks.execute                        every notebook under book/
+    python -m tools.notebooks.execute book/01_read_raw_bytes.ipynb
 
 What is written depends on the cells alone: no timings, no machine's metadata, and ids for cells
 that have none. Running twice gives the same bytes, so a diff in a notebook is a diff in meaning.
@@ -26,7 +26,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 TIMEOUT_S = 300
 METADATA = {
@@ -67,7 +67,7 @@ def load(path: Path) -> Any:
     raw["cells"] = [cell for cell in raw["cells"] if cell.get("id") != COLAB_ID]
     for number, cell in enumerate(raw["cells"]):
         cell.setdefault("id", f"cell-{number:03d}")
-    setup = {
+    setup: dict[str, Any] = {
         "cell_type": "code",
         "id": COLAB_ID,
         "metadata": {"tags": ["remove-cell"]},

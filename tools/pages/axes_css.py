@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llama_edu.viz.parts.axes import AXES, hatched
 
-CSS = Path(__file__).resolve().parent.parent / "book" / "_static" / "axes.css"
+CSS = Path(__file__).resolve().parents[2] / "book" / "_static" / "axes.css"
 
 
 def axes_css() -> str:
@@ -22,8 +22,8 @@ def axes_css() -> str:
         for axis in AXES.values()
     ]
     return (
-        "/* Made by tools/axes_css.py from viz/parts/axes.py: change the colours there. */\n\n"
-        + ("\n".join(rules))
+        "/* Made by tools/pages/axes_css.py from viz/parts/axes.py:"
+        " change the colours there. */\n\n" + ("\n".join(rules))
     )
 
 

@@ -1,20 +1,19 @@
 """Fuzz the checkpoint reader: every damaged file ends well or in `CheckpointError`, and soon.
 
-    python tools/fuzz_checkpoint.py --count 100000 --seed 0
-    python tools/fuzz_checkpoint.py --atheris --seconds 300     (needs `pip install atheris`)
+    python -m tools.fuzz.checkpoint --count 100000 --seed 0
+    python -m tools.fuzz.checkpoint --atheris --seconds 300     (needs `pip install atheris`)
 
 Each file is read from memory and from disk. Both must agree; what is accepted must add up, tensor
 by tensor; CPU time and memory are bounded by the file's size; a message stays short. `safetensors`
 reads each file too: where the two disagree, `STRICTER` or `LOOSER` must say why.
 
-Run by hand. `tests/test_fuzz_checkpoint.py` runs a small, fixed share of the same checks.
+Run by hand. `tests/formats/test_fuzz_checkpoint.py` runs a small, fixed share of the same checks.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -28,7 +27,13 @@ from typing import Any
 
 import numpy as np
 import safetensors
-from checkpoint_mutations import (
+
+from llama_edu.errors import CheckpointError
+from llama_edu.formats import safetensors as checkpoint
+from llama_edu.formats import strict_json
+from llama_edu.formats.precision import DTYPES
+from llama_edu.formats.safetensors import SafetensorsFile, ShardedCheckpoint, read_header
+from tools.fuzz.mutations import (
     mutate,
     mutate_index,
     pack,
@@ -36,12 +41,6 @@ from checkpoint_mutations import (
     valid_files,
     valid_index,
 )
-
-from llama_edu.errors import CheckpointError
-from llama_edu.formats import safetensors as checkpoint
-from llama_edu.formats import strict_json as _json
-from llama_edu.formats.precision import DTYPES
-from llama_edu.formats.safetensors import SafetensorsFile, ShardedCheckpoint, read_header
 
 MESSAGE_NCHARS = 600
 SECONDS, SECONDS_PER_BYTE = 0.1, 2e-6
@@ -72,7 +71,7 @@ def examine(file: bytes, path: Path) -> str:
     """Read one file both ways and with `safetensors`; our message, "" if it was accepted."""
     path.write_bytes(file)
     message = _message(lambda: read_header(file))
-    from_disk = _message(lambda: _examine_accepted(file, SafetensorsFile(path)))
+    from_disk = _message(lambda: examine_accepted(file, SafetensorsFile(path)))
     if (message == "") != (from_disk == ""):
         raise FaultError(f"in memory {message!r}, from disk {from_disk!r}")
     _compare_with_oracle(file, message)
@@ -143,7 +142,7 @@ def _message(read: Callable[[], Any]) -> str:
     return ""
 
 
-def _examine_accepted(file: bytes, opened: SafetensorsFile) -> None:
+def examine_accepted(file: bytes, opened: SafetensorsFile) -> None:
     """An accepted file's tensors are its bytes, all of them, each once."""
     _, data = split(file)
     ends = 0
@@ -204,7 +203,7 @@ def run_atheris(seconds: int, directory: Path) -> None:
     """Let atheris look for inputs that reach new lines, starting from the valid files."""
     import atheris
 
-    for module in (checkpoint, _json):
+    for module in (checkpoint, strict_json):
         for function in [f for f in vars(module).values() if isinstance(f, types.FunctionType)]:
             if function.__module__ == module.__name__:
                 atheris.instrument_func(function)
@@ -252,9 +251,12 @@ def main() -> None:
         seconds = time.perf_counter() - start
     for gist, count in ends.most_common():
         print(f"{count:8}  {gist}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"{options.count} files in {seconds:.0f} s ({options.count / seconds:.0f}/s), no fault")
-    print(f"at most {peak} MB resident")
+    if sys.platform != "win32":
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"at most {peak} MB resident")
 
 
 if __name__ == "__main__":

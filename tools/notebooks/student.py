@@ -1,7 +1,7 @@
 """Copies of the chapters for a learner: solutions taken out, stubs in their place, no outputs.
 
-    python tools/student.py            into student/, beside book/
-    python tools/student.py FOLDER
+    python -m tools.notebooks.student            into student/, beside book/
+    python -m tools.notebooks.student FOLDER
 
 A stub keeps its name and arguments and refuses to run; the check below it then says so. A copy
 that is already there and has been worked in is never overwritten: it stays, and is named.
@@ -19,7 +19,7 @@ from typing import Any
 
 import nbformat
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 SOLUTION = "solution"
 REFUSAL = 'raise NotImplementedError("your turn")'

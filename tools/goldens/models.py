@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden_record import Recorder
-from golden_tiny import greedy
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
+
+from tools.goldens.record import Recorder
+from tools.goldens.tiny import greedy
 
 N_PROBES = 16
 N_BEST = 20

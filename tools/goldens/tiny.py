@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden_cases import (
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
+
+from tools.goldens.cases import (
     CASES,
     LINEAR_SCALING,
     LLAMA3_SCALING,
@@ -22,8 +24,7 @@ from golden_cases import (
     YARN_SCALING,
     Case,
 )
-from golden_record import Recorder
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
+from tools.goldens.record import Recorder
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 NEW_TOKENS = 20

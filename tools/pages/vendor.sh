@@ -2,7 +2,7 @@
 # Refresh assets/: the script and the fonts that every page needs, so that no page asks the network.
 # Needs npm. Run it only to take other versions; the files are committed.
 set -eu
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

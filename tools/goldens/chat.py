@@ -1,6 +1,6 @@
 """Record how ``transformers`` renders and encodes conversations with chat templates.
 
-    python tools/make_chat_goldens.py
+    python -m tools.goldens.chat
 
 Writes small tokenizers and ``goldens.json`` to ``tests/data/chat``: for each template in
 ``tests/data/chat/templates``, with each tokenizer, the text and the ids of several
@@ -22,7 +22,7 @@ import transformers
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from named_files import CASES, TEMPLATE, TEXTS, write_case  # noqa: E402
