@@ -73,7 +73,8 @@ def attention_block(
     k = ops.split_kv_heads(k, n_kv_heads, head_dim)
     v = ops.split_kv_heads(v, n_kv_heads, head_dim)
     if layer.index not in config.no_rope_layers:
-        q, k = ops.apply_rope(q, step.cos, step.sin), ops.apply_rope(k, step.cos, step.sin)
+        q = ops.apply_rope(q, step.cos, step.sin)
+        k = ops.apply_rope(k, step.cos, step.sin)
         record("q_rope", q, "n_kv_heads n_groups seq head_dim")
         record("k_rope", k, "n_kv_heads seq head_dim")
     # Rounded as the cache would, so that a pass without one computes the same.

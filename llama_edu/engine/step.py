@@ -48,7 +48,7 @@ class Span:
 
     def window_mask(self, window: int) -> Bool[np.ndarray, "seq total_seq"]:
         """Where each row may look through a sliding window."""
-        return attention.causal_mask(self.seq, self.past, window)
+        return attention.sliding_window_mask(self.seq, self.past, window)
 
     def with_past(
         self,

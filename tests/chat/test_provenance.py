@@ -139,7 +139,7 @@ class TestText:
 
     def test_what_is_no_string_does_not_join(self) -> None:
         said = Text.said("ab", 1)
-        for wrong in (lambda: said + 1, lambda: 1 + said, lambda: said.join(["a", 1])):
+        for wrong in (lambda: said + 1, lambda: 1 + said, lambda: said.join(["a", 1])):  # type: ignore[list-item]
             with pytest.raises(TypeError):
                 wrong()
 
