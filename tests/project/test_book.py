@@ -327,7 +327,9 @@ def test_shows_numbers_and_no_verdicts(path: Path) -> None:
             said = text_of(output.get("text", ""))
             if said.lstrip().startswith("def "):  # a listing, not a result
                 continue
-            assert not re.search(r"(?<![=\w])(?:True|False)\b", said), f"{said}\nof\n{cell['source']}"
+            assert not re.search(r"(?<![=\w])(?:True|False)\b", said), (
+                f"{said}\nof\n{cell['source']}"
+            )
 
 
 @each_notebook

@@ -86,7 +86,7 @@ def it_is_small_and_has_a_dark_twin(picture: viz.Picture) -> None:
     assert width <= 520
     bare = re.sub(r"light-dark\(#[0-9a-f]{6},#[0-9a-f]{6}\)", "", picture.svg)
     assert not re.search(r"(?:fill|stroke): *#", bare), "a colour that is the same on a dark page"
-    least = float(re.search(r"min-width:(\d+)px", picture.svg)[1])  # type: ignore[index]
+    least = float(re.search(r"min-width:(\d+)px", picture.svg)[1])
     smallest = min(text.get_fontsize() for text in shown_texts(picture.figure))
     # A size that is drawn only for ticks out of view may be smaller still.
     assert smallest * least / width >= 10.9, "words under 11 pixels on a phone"
