@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from test_pages import FAINT_TEXT, HARMLESS
 
 from llama_edu import viz
-from llama_edu.sampling import Sampling, probabilities
+from llama_edu.engine.sampling import Sampling, probabilities
 
 LOOKS = [(1000, "light"), (1000, "dark"), (390, "light"), (390, "dark")]
 Open = Callable[..., Visit]
