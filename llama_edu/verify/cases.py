@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llama_edu.config import LlamaConfig
+from llama_edu.formats.config import LlamaConfig
 
 __all__ = ["FLAGS", "Call", "calls_for"]
 

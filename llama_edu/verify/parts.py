@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from llama_edu import attention
-from llama_edu.checkpoint import open_checkpoint
-from llama_edu.config import LlamaConfig
-from llama_edu.linear import linear
-from llama_edu.mlp import swiglu
-from llama_edu.norm import rms_norm
-from llama_edu.precision import to_float32
-from llama_edu.rope import apply_rope, inverse_frequencies
+from llama_edu.ops import attention
+from llama_edu.formats.safetensors import open_checkpoint
+from llama_edu.formats.config import LlamaConfig
+from llama_edu.ops.linear import linear
+from llama_edu.ops.mlp import swiglu
+from llama_edu.ops.norm import rms_norm
+from llama_edu.formats.precision import to_float32
+from llama_edu.ops.rope import apply_rope, inverse_frequencies
 
 __all__ = [
     "RIGHT",

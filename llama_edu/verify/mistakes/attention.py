@@ -6,9 +6,9 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 
-from llama_edu.attention import apply_mask, causal_mask, qk_scores, score_v, softmax
-from llama_edu.config import LlamaConfig
-from llama_edu.rope import apply_rope, apply_rope_interleaved, inverse_frequencies
+from llama_edu.ops.attention import apply_mask, causal_mask, qk_scores, score_v, softmax
+from llama_edu.formats.config import LlamaConfig
+from llama_edu.ops.rope import apply_rope, apply_rope_interleaved, inverse_frequencies
 from llama_edu.verify.mistakes.base import Mistake, entry, known
 from llama_edu.verify.parts import Clock, Layer
 

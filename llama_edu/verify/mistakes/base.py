@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llama_edu.exercises import check
-from llama_edu.exercises.sections import section_address
+from llama_edu.exercises.framework.sections import section_address
 
 __all__ = ["TOPICS", "Mistake", "Topic", "entry", "known"]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 
-from llama_edu.attention import apply_mask, causal_mask
-from llama_edu.config import LlamaConfig
+from llama_edu.ops.attention import apply_mask, causal_mask
+from llama_edu.formats.config import LlamaConfig
 from llama_edu.verify.mistakes.base import Mistake, entry
 from llama_edu.verify.parts import Cache, Clock, Layer
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import ml_dtypes
 import numpy as np
 
-from llama_edu.mlp import silu
-from llama_edu.norm import rms_norm
+from llama_edu.ops.mlp import silu
+from llama_edu.ops.norm import rms_norm
 from llama_edu.verify.mistakes.base import Mistake, entry, known
 from llama_edu.verify.parts import EMBED_TOKENS, Layer, Model, PartsEngine
 
