@@ -26,6 +26,7 @@ from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import Sampling
 from llama_edu.errors import InputError, LlamaEduError
 from llama_edu.text.tokenizer import Tokenizer
+from llama_edu.verify import command as verify
 
 __all__ = ["main"]
 
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows its code instead
             stream.reconfigure(errors="backslashreplace")
     try:
-        args.run(args)
+        code: int | None = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (LlamaEduError, OSError, MemoryError) as problem:
         print(f"error: {one_line(problem)}", file=sys.stderr)
         return 1
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     serve.add_arguments(_command(commands, "serve", serve.SUMMARY, serve.EPILOG))
     _add_progress(commands)
+    verify.add_arguments(_command(commands, "verify", verify.SUMMARY, verify.EPILOG))
     return parser
 
 

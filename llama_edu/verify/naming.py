@@ -1,0 +1,262 @@
+"""From numbers that are off to the mistake that makes them.
+
+Every entry of the catalogue is an engine that can be run. One that gives, call for call, what the
+engine under examination gave, has its mistake. To be named, a mistake has to explain *all* that
+was seen: the calls that are off, the calls that are right, on every model. Where several do, they
+are named together. Where none does, two at once are tried, and then nothing is named: the nearest
+entries are shown as what they are, near.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from llama_edu.verify.evidence import Observed, Session
+from llama_edu.verify.mistakes import CATALOGUE, Mistake
+from llama_edu.verify.parts import Parts, PartsEngine, combined
+
+__all__ = ["Finding", "Nearest", "find_mistake"]
+
+Set = tuple[Mistake, ...]
+CLEARLY = 4.0  # times nearer to the mistake than to what is right, before it may be named
+ROUNDING = 4.0  # times the bound: a mistake may make rounding grow
+MOST_TOGETHER = 3  # mistakes named as one explanation
+NO_LOGITS = np.empty(0, dtype=np.float32)
+MOST_KEPT = 8  # explanations followed further
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """An entry, and how far its numbers are from what was seen in one call."""
+
+    mistake: Mistake
+    gap: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the numbers say.
+
+    `named` holds every explanation of all that was seen, each one mistake or several. `nearest`
+    are the entries nearest to the first call that is off, when nothing is named. `gap` is how far
+    the named ones are from what was seen, at most, and `next_gap` how far the nearest other entry
+    is. `tried` counts the entries, `pairs` the pairs that were run.
+    """
+
+    named: tuple[Set, ...] = ()
+    nearest: tuple[Nearest, ...] = ()
+    gap: float = np.nan
+    next_gap: float = np.nan
+    tried: int = 0
+    pairs: int = 0
+    calls: int = 0
+    out_of_time: bool = False
+
+
+@dataclass
+class _Search:
+    sessions: Sequence[Session]
+    deadline: float
+    distances: dict[str, float] = field(default_factory=dict)
+    harmless: set[str] = field(default_factory=set)
+    pairs: int = 0
+    out_of_time: bool = False
+
+    def late(self) -> bool:
+        self.out_of_time = self.out_of_time or time.perf_counter() > self.deadline
+        return self.out_of_time
+
+
+def find_mistake(
+    sessions: Sequence[Session], *, seconds: float = 8.0, catalogue: Iterable[Mistake] | None = None
+) -> Finding:
+    """Look for the mistake that explains everything seen, within about `seconds`.
+
+    At least one session must have a call that is off.
+    """
+    entries = tuple(CATALOGUE.values() if catalogue is None else catalogue)
+    search = _Search(sorted(sessions, key=_whole_cost), time.perf_counter() + seconds)
+    start = _cheapest_wrong(search.sessions)
+    calls = sum(len(session.observed) for session in sessions)
+    begun = [(m,) for m in entries if _explains_start(search, start, m)]
+    found = _grown(search, begun, entries)
+    if not found and not search.late():
+        found = _grown(search, _pairs(search, start, entries), entries)
+    gaps = [_largest_gap(search, group) for group in found]
+    result = Finding(
+        named=tuple(found),
+        gap=max(gaps, default=np.nan),
+        tried=len(entries),
+        pairs=search.pairs,
+        calls=calls,
+        out_of_time=search.out_of_time and not found,
+    )
+    inside = {mistake.key for group in found for mistake in group}
+    others = sorted((gap, key) for key, gap in search.distances.items() if key not in inside)
+    near = tuple(Nearest(CATALOGUE[k], g) for g, k in others[:3] if np.isfinite(g) and k in CATALOGUE)
+    return replace(
+        result, nearest=near, next_gap=others[0][0] if others else np.nan
+    )
+
+
+def _whole_cost(session: Session) -> int:
+    return session.cost_to(len(session.observed) - 1)
+
+
+def _cheapest_wrong(sessions: Sequence[Session]) -> tuple[Session, int]:
+    wrong = [(s, i) for s in sessions if (i := s.first_wrong()) is not None]
+    return min(wrong, key=lambda found: found[0].cost_to(found[1]))
+
+
+def _gap(seen: Observed, logits: np.ndarray) -> float:
+    if not logits.size:
+        return np.inf
+    gap = seen.answer.gap(logits)
+    return np.inf if np.isnan(gap) else gap
+
+
+def _room(seen: Observed, logits: np.ndarray, loose: float) -> float:
+    """How far a mistake's numbers may be off: more where they are larger than the right ones."""
+    finite = logits.size > 0 and bool(np.isfinite(logits).all())
+    largest = float(np.abs(logits).max()) if finite else 0.0
+    larger = max(1.0, largest / max(float(np.abs(seen.want).max()), 1e-6))
+    bound = seen.tolerance * larger
+    if seen.right:
+        return bound * loose
+    return max(bound, min(ROUNDING * loose * bound, seen.gap / CLEARLY))
+
+
+def _fits(seen: Observed, logits: np.ndarray, loose: float) -> bool:
+    gap = _gap(seen, logits)
+    if gap > _room(seen, logits, loose):
+        return False
+    return seen.right or not np.isfinite(seen.gap) or gap * CLEARLY <= seen.gap
+
+
+def _run(session: Session, parts: Parts, stop: int) -> Iterator[tuple[Observed, np.ndarray]]:
+    """The calls up to `stop`, and the logits of an engine made of these parts.
+
+    A mistake that cannot be made with this model (a matrix that does not fit the other way around)
+    gives no logits from there on: an empty array, which explains nothing.
+    """
+    engine = None
+    for seen in session.observed[:stop]:
+        try:
+            engine = PartsEngine(session.model, parts) if engine is None else engine
+            logits = engine.forward(seen.call.ids, seen.call.past)
+        except (ValueError, IndexError, KeyError, ZeroDivisionError, OverflowError):
+            logits = NO_LOGITS
+        yield seen, logits
+
+
+def _loose(group: Set) -> float:
+    return max(mistake.loose for mistake in group)
+
+
+def _parts(group: Set) -> Parts | None:
+    return combined([mistake.change for mistake in group])
+
+
+def _explains_start(search: _Search, start: tuple[Session, int], mistake: Mistake) -> bool:
+    """Whether an entry explains a session up to its first call that is off; notes its distance."""
+    session, index = start
+    parts = _parts((mistake,))
+    assert parts is not None
+    fits, harmless = True, True
+    for seen, logits in _run(session, parts, index + 1):
+        fits = fits and _fits(seen, logits, mistake.loose)
+        harmless = harmless and _is_right(seen, logits)
+        if seen is session.observed[index]:
+            search.distances[mistake.key] = _gap(seen, logits)
+    if harmless:
+        search.harmless.add(mistake.key)
+    return fits
+
+
+def _is_right(seen: Observed, logits: np.ndarray) -> bool:
+    if not logits.size or not np.isfinite(logits).all():
+        return False
+    return bool(np.abs(logits - seen.want).max() <= seen.tolerance)
+
+
+def _mismatch(search: _Search, group: Set) -> tuple[Session, int] | None:
+    """The first call anywhere that a group of mistakes does not explain."""
+    parts = _parts(group)
+    assert parts is not None
+    for session in search.sessions:
+        for i, (seen, logits) in enumerate(_run(session, parts, len(session.observed))):
+            if not _fits(seen, logits, _loose(group)):
+                return session, i
+    return None
+
+
+def _explains_to(group: Set, session: Session, index: int) -> bool:
+    parts = _parts(group)
+    if parts is None:
+        return False
+    return all(_fits(seen, out, _loose(group)) for seen, out in _run(session, parts, index + 1))
+
+
+def _grown(search: _Search, groups: Sequence[Set], entries: Sequence[Mistake]) -> list[Set]:
+    """The groups that explain everything, enlarged by further mistakes where one is not enough."""
+    groups = list(groups)[:MOST_KEPT]
+    while groups and len(groups[0]) <= MOST_TOGETHER:
+        stuck = [(group, _mismatch(search, group)) for group in groups]
+        whole = [group for group, where in stuck if where is None]
+        if whole:
+            return whole
+        larger: list[Set] = []
+        for group, where in stuck:
+            assert where is not None
+            larger += _enlarged(search, group, where, entries)
+        groups = larger[:MOST_KEPT]
+        if len(groups) and len(groups[0]) > MOST_TOGETHER:
+            break
+    return []
+
+
+def _enlarged(
+    search: _Search, group: Set, where: tuple[Session, int], entries: Sequence[Mistake]
+) -> list[Set]:
+    """The group with one more mistake, wherever that explains the call it was stuck at."""
+    larger = []
+    for mistake in entries:
+        if search.late():
+            break
+        if mistake not in group:
+            search.pairs += 1
+            if _explains_to((*group, mistake), *where):
+                larger.append((*group, mistake))
+    return larger
+
+
+def _pairs(search: _Search, start: tuple[Session, int], entries: Sequence[Mistake]) -> list[Set]:
+    """Every pair that explains the first call that is off, as far as time allows."""
+    session, index = start
+    visible = [m for m in entries if m.key not in search.harmless]
+    visible.sort(key=lambda m: search.distances[m.key])
+    found: list[Set] = []
+    for later, second in enumerate(visible):
+        for first in visible[:later]:
+            if search.late() or len(found) >= MOST_KEPT:
+                return found
+            search.pairs += 1
+            if _explains_to((first, second), session, index):
+                found.append((first, second))
+    return found
+
+
+def _largest_gap(search: _Search, group: Set) -> float:
+    """How far a group is, at most, from finite answers to calls that were off."""
+    parts, largest = _parts(group), 0.0
+    assert parts is not None
+    for session in search.sessions:
+        index = session.first_wrong()
+        if index is None:
+            continue
+        for seen, logits in _run(session, parts, index + 1):
+            if np.isfinite(seen.gap):
+                largest = max(largest, _gap(seen, logits))
+    return largest
