@@ -10,7 +10,7 @@ learnt their answers; and their numbers are large enough that a mistake shows.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ VOCAB_SIZE = 288  # 256 bytes, 31 merges and one special token
 class Tiny:
     """One checkpoint: the fields of its config, and what an engine may decline to read.
 
-    `declines` names features that an engine need not have; to refuse them is no mistake, to
+    `embedding` is the size of its embeddings. `declines` names features that an engine need not have; to refuse them is no mistake, to
     compute wrong numbers from them is one. `absent` lists fields its file leaves out.
     """
 
@@ -45,7 +45,7 @@ class Tiny:
     declines: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     long: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    embedding: float = 0.5
 
 
 def _config(
@@ -133,8 +133,9 @@ TINY: tuple[Tiny, ...] = (
     Tiny(
         "mha-untied-f16",
         8,
-        _config((3, 3, 8), 20, 44, 2, torch_dtype="float16", rope_theta=100.0),
+        _config((3, 3, 8), 20, 44, 2, torch_dtype="float16", rope_theta=100.0, rms_norm_eps=1e-9),
         declines=("float16",),
+        embedding=3e-5,  # float16 holds these as subnormal numbers, and the first norm needs them
     ),
     Tiny(
         "gqa-tied-bf16-linear",
@@ -210,7 +211,7 @@ def write_tiny(tiny: Tiny, directory: Path) -> None:
     (directory / "config.json").write_text(json.dumps(written, indent=2) + "\n")
     config = LlamaConfig.from_dict(written)
     save_file(
-        tiny_tensors(config, tiny.seed, str(tiny.config["torch_dtype"])),
+        tiny_tensors(config, tiny, str(tiny.config["torch_dtype"])),
         directory / "model.safetensors",
         {"format": "pt"},
     )
@@ -220,9 +221,9 @@ def write_tiny(tiny: Tiny, directory: Path) -> None:
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def tiny_tensors(config: LlamaConfig, seed: int, dtype: str) -> dict[str, np.ndarray]:
+def tiny_tensors(config: LlamaConfig, tiny: Tiny, dtype: str) -> dict[str, np.ndarray]:
     """Random tensors for a config: as large as trained ones, so that every part matters."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(tiny.seed)
     # Many layers of full strength would turn rounding into noise.
     strength = 1.3 * min(1.0, (4 / config.num_hidden_layers) ** 0.5)
     tensors = {}
@@ -233,7 +234,7 @@ def tiny_tensors(config: LlamaConfig, seed: int, dtype: str) -> dict[str, np.nda
         elif name.endswith(".bias"):
             array = 0.5 * noise
         elif "embed_tokens" in name:
-            array = 0.5 * noise
+            array = tiny.embedding * noise
         elif name.startswith("lm_head"):
             array = 2.0 * shape[-1] ** -0.5 * noise
         else:

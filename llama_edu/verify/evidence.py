@@ -26,12 +26,14 @@ __all__ = [
     "Session",
     "references",
     "tolerance_of",
+    "widened",
 ]
 
 Array = np.ndarray
 LEAST = 2e-5  # of logits: what sums in another order differ by in a model of two layers
 PER_LOGIT = 3e-6  # times the largest logit; float32 keeps 1.2e-7 of a number
 PER_LAYER = 0.1
+PER_POSITION = 1 / 200  # float32 angles of several hundred radians, and their sines, are coarser
 ROOM = 3.0  # between two engines that round to the same format at other moments
 
 
@@ -96,6 +98,11 @@ class Observed:
     @property
     def right(self) -> bool:
         return self.gap <= self.tolerance
+
+
+def widened(tolerance: float, call: Call) -> float:
+    """The bound for one call: angles far from 0 are less exact."""
+    return tolerance * (1 + PER_POSITION * (call.past + len(call.ids)))
 
 
 @dataclass

@@ -22,6 +22,7 @@ __all__ = ["Finding", "Nearest", "find_mistake"]
 Set = tuple[Mistake, ...]
 CLEARLY = 4.0  # times nearer to the mistake than to what is right, before it may be named
 ROUNDING = 4.0  # times the bound: a mistake may make rounding grow
+CHAOS = 1000.0  # times nearer is near enough: some mistakes make rounding grow without end
 MOST_TOGETHER = 3  # mistakes named as one explanation
 NO_LOGITS = np.empty(0, dtype=np.float32)
 MOST_KEPT = 8  # explanations followed further
@@ -94,7 +95,11 @@ def find_mistake(
         out_of_time=search.out_of_time and not found,
     )
     inside = {mistake.key for group in found for mistake in group}
-    others = sorted((gap, key) for key, gap in search.distances.items() if key not in inside)
+    others = sorted(
+        (gap, key)
+        for key, gap in search.distances.items()
+        if key not in inside and key not in search.harmless
+    )
     near = tuple(Nearest(CATALOGUE[k], g) for g, k in others[:3] if np.isfinite(g) and k in CATALOGUE)
     return replace(
         result, nearest=near, next_gap=others[0][0] if others else np.nan
@@ -123,16 +128,13 @@ def _room(seen: Observed, logits: np.ndarray, loose: float) -> float:
     largest = float(np.abs(logits).max()) if finite else 0.0
     larger = max(1.0, largest / max(float(np.abs(seen.want).max()), 1e-6))
     bound = seen.tolerance * larger
-    if seen.right:
+    if seen.right or not np.isfinite(seen.gap):
         return bound * loose
-    return max(bound, min(ROUNDING * loose * bound, seen.gap / CLEARLY))
+    return max(bound, min(ROUNDING * loose * bound, seen.gap / CLEARLY), seen.gap / CHAOS)
 
 
 def _fits(seen: Observed, logits: np.ndarray, loose: float) -> bool:
-    gap = _gap(seen, logits)
-    if gap > _room(seen, logits, loose):
-        return False
-    return seen.right or not np.isfinite(seen.gap) or gap * CLEARLY <= seen.gap
+    return _gap(seen, logits) <= _room(seen, logits, loose)
 
 
 def _run(session: Session, parts: Parts, stop: int) -> Iterator[tuple[Observed, np.ndarray]]:
@@ -192,6 +194,17 @@ def _mismatch(search: _Search, group: Set) -> tuple[Session, int] | None:
     return None
 
 
+def _is_clear(search: _Search, group: Set) -> bool:
+    """Whether some call is much nearer to the mistake than to what is right."""
+    parts = _parts(group)
+    assert parts is not None
+    for session in search.sessions:
+        for seen, logits in _run(session, parts, len(session.observed)):
+            if not seen.right and _gap(seen, logits) * CLEARLY <= seen.gap:
+                return True
+    return False
+
+
 def _explains_to(group: Set, session: Session, index: int) -> bool:
     parts = _parts(group)
     if parts is None:
@@ -204,13 +217,13 @@ def _grown(search: _Search, groups: Sequence[Set], entries: Sequence[Mistake]) -
     groups = list(groups)[:MOST_KEPT]
     while groups and len(groups[0]) <= MOST_TOGETHER:
         stuck = [(group, _mismatch(search, group)) for group in groups]
-        whole = [group for group, where in stuck if where is None]
+        whole = [g for g, where in stuck if where is None and _is_clear(search, g)]
         if whole:
             return whole
         larger: list[Set] = []
         for group, where in stuck:
-            assert where is not None
-            larger += _enlarged(search, group, where, entries)
+            if where is not None:
+                larger += _enlarged(search, group, where, entries)
         groups = larger[:MOST_KEPT]
         if len(groups) and len(groups[0]) > MOST_TOGETHER:
             break
