@@ -85,16 +85,15 @@ def find_mistake(
     found = _grown(search, begun, entries)
     if not found and not search.late():
         found = _grown(search, _pairs(search, start, entries), entries)
-    gaps = [_largest_gap(search, group) for group in found]
     result = Finding(
-        named=tuple(found),
-        gap=max(gaps, default=np.nan),
+        named=tuple(trial.group for trial in found),
+        gap=max((trial.gap for trial in found), default=np.nan),
         tried=len(entries),
         pairs=search.pairs,
         calls=calls,
         out_of_time=search.out_of_time and not found,
     )
-    inside = {mistake.key for group in found for mistake in group}
+    inside = {mistake.key for trial in found for mistake in trial.group}
     others = sorted(
         (gap, key)
         for key, gap in search.distances.items()
@@ -162,19 +161,26 @@ def _parts(group: Set) -> Parts | None:
 
 
 def _explains_start(search: _Search, start: tuple[Session, int], mistake: Mistake) -> bool:
-    """Whether an entry explains a session up to its first call that is off; notes its distance."""
+    """Whether an entry explains a session up to its first call that is off; notes its distance.
+
+    One that is off where the engine is right cannot be it, and need not be run any further.
+    """
     session, index = start
     parts = _parts((mistake,))
     assert parts is not None
-    fits, harmless = True, True
+    harmless = True
     for seen, logits in _run(session, parts, index + 1):
-        fits = fits and _fits(seen, logits, mistake.loose)
+        fits = _fits(seen, logits, mistake.loose)
         harmless = harmless and _is_right(seen, logits)
         if seen is session.observed[index]:
             search.distances[mistake.key] = _gap(seen, logits)
+        if not fits:
+            break
+    else:
+        return True
     if harmless:
         search.harmless.add(mistake.key)
-    return fits
+    return False
 
 
 def _is_right(seen: Observed, logits: np.ndarray) -> bool:
@@ -183,26 +189,37 @@ def _is_right(seen: Observed, logits: np.ndarray) -> bool:
     return bool(np.abs(logits - seen.want).max() <= seen.tolerance)
 
 
-def _mismatch(search: _Search, group: Set) -> tuple[Session, int] | None:
-    """The first call anywhere that a group of mistakes does not explain."""
-    parts = _parts(group)
+@dataclass(frozen=True)
+class _Trial:
+    """A group of mistakes, run against everything seen.
+
+    `stuck` is the first call it does not explain; `clear` says whether some call is much nearer to
+    it than to what is right, `gap` how far it is from what was off.
+    """
+
+    group: Set
+    stuck: tuple[Session, int] | None
+    clear: bool
+    gap: float
+
+    @property
+    def explains(self) -> bool:
+        return self.stuck is None and self.clear
+
+
+def _tried(search: _Search, group: Set) -> _Trial:
+    parts, clear, largest = _parts(group), False, 0.0
     assert parts is not None
     for session in search.sessions:
         for i, (seen, logits) in enumerate(_run(session, parts, len(session.observed))):
             if not _fits(seen, logits, _loose(group)):
-                return session, i
-    return None
-
-
-def _is_clear(search: _Search, group: Set) -> bool:
-    """Whether some call is much nearer to the mistake than to what is right."""
-    parts = _parts(group)
-    assert parts is not None
-    for session in search.sessions:
-        for seen, logits in _run(session, parts, len(session.observed)):
-            if not seen.right and _gap(seen, logits) * CLEARLY <= seen.gap:
-                return True
-    return False
+                return _Trial(group, (session, i), clear, largest)
+            if not seen.right and np.isfinite(seen.gap):
+                gap = _gap(seen, logits)
+                clear = clear or gap * CLEARLY <= seen.gap
+                largest = max(largest, gap)
+            clear = clear or not np.isfinite(seen.gap)
+    return _Trial(group, None, clear, largest)
 
 
 def _explains_to(group: Set, session: Session, index: int) -> bool:
@@ -212,21 +229,20 @@ def _explains_to(group: Set, session: Session, index: int) -> bool:
     return all(_fits(seen, out, _loose(group)) for seen, out in _run(session, parts, index + 1))
 
 
-def _grown(search: _Search, groups: Sequence[Set], entries: Sequence[Mistake]) -> list[Set]:
+def _grown(
+    search: _Search, groups: Sequence[Set], entries: Sequence[Mistake]
+) -> list[_Trial]:
     """The groups that explain everything, enlarged by further mistakes where one is not enough."""
     groups = list(groups)[:MOST_KEPT]
     while groups and len(groups[0]) <= MOST_TOGETHER:
-        stuck = [(group, _mismatch(search, group)) for group in groups]
-        whole = [g for g, where in stuck if where is None and _is_clear(search, g)]
-        if whole:
+        trials = [_tried(search, group) for group in groups]
+        if whole := [trial for trial in trials if trial.explains]:
             return whole
         larger: list[Set] = []
-        for group, where in stuck:
-            if where is not None:
-                larger += _enlarged(search, group, where, entries)
+        for trial in trials:
+            if trial.stuck is not None and not search.late():
+                larger += _enlarged(search, trial.group, trial.stuck, entries)
         groups = larger[:MOST_KEPT]
-        if len(groups) and len(groups[0]) > MOST_TOGETHER:
-            break
     return []
 
 
@@ -248,7 +264,8 @@ def _enlarged(
 def _pairs(search: _Search, start: tuple[Session, int], entries: Sequence[Mistake]) -> list[Set]:
     """Every pair that explains the first call that is off, as far as time allows."""
     session, index = start
-    visible = [m for m in entries if m.key not in search.harmless]
+    # Each of two has to leave alone what is right before that call, and to change the call.
+    visible = [m for m in entries if m.key in search.distances and m.key not in search.harmless]
     visible.sort(key=lambda m: search.distances[m.key])
     found: list[Set] = []
     for later, second in enumerate(visible):
@@ -260,16 +277,3 @@ def _pairs(search: _Search, start: tuple[Session, int], entries: Sequence[Mistak
                 found.append((first, second))
     return found
 
-
-def _largest_gap(search: _Search, group: Set) -> float:
-    """How far a group is, at most, from finite answers to calls that were off."""
-    parts, largest = _parts(group), 0.0
-    assert parts is not None
-    for session in search.sessions:
-        index = session.first_wrong()
-        if index is None:
-            continue
-        for seen, logits in _run(session, parts, index + 1):
-            if np.isfinite(seen.gap):
-                largest = max(largest, _gap(seen, logits))
-    return largest
