@@ -79,7 +79,8 @@ def _switched(right: str, alternatives: list[tuple[str, str, bool]], language: s
     chosen = right
     for name, wrong, statement in alternatives:
         if statement or language == "rust":
-            chosen = f'if planted("{name}") {{ {wrong} }} else {{ {chosen} }}'
+            test = 'planted("' + name + '")' if language == "rust" else '(planted("' + name + '"))'
+            chosen = f"if {test} {{ {wrong} }} else {{ {chosen} }}"
         else:
             chosen = f'(planted("{name}") ? ({wrong}) : ({chosen}))'
     return f"({chosen})" if language == "rust" and not alternatives[0][2] else chosen

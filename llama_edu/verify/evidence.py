@@ -24,6 +24,7 @@ __all__ = [
     "Nothing",
     "Observed",
     "Session",
+    "Unseen",
     "references",
     "tolerance_of",
     "widened",
@@ -65,7 +66,7 @@ class Logprobs:
     logprobs: Array
 
     def gap(self, logits: Array) -> float:
-        if not np.isfinite(logits).all():
+        if not np.isfinite(logits).all() or not len(self.ids):
             return np.inf
         shifted = logits - logits.max()
         right = shifted - np.log(np.exp(shifted).sum())
@@ -80,6 +81,14 @@ class Nothing:
 
     def gap(self, logits: Array) -> float:
         return np.inf if np.isfinite(logits).all() else 0.0
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """A call whose answer nobody looked at: it took place, and says nothing."""
+
+    def gap(self, logits: Array) -> float:
+        return 0.0
 
 
 @dataclass(frozen=True)

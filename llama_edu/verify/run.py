@@ -11,14 +11,16 @@ import numpy as np
 
 from llama_edu import hub
 from llama_edu.chat.template import ChatTemplate
-from llama_edu.errors import LlamaEduError
+from llama_edu.errors import CheckpointError, InputError
 from llama_edu.formats.config import LlamaConfig
-from llama_edu.formats.safetensors import open_checkpoint
+from llama_edu.formats.precision import to_float32
+from llama_edu.formats.safetensors import SafetensorsFile, open_checkpoint
 from llama_edu.text.tokenizer import Tokenizer
 from llama_edu.verify.advice import verdict_of
 from llama_edu.verify.cases import Call, calls_for
 from llama_edu.verify.chats import CHATS, name_chat, right_ids
 from llama_edu.verify.checkpoints import TINY, write_tiny
+from llama_edu.verify.dump import first_difference, traced
 from llama_edu.verify.evidence import (
     Answer,
     Declared,
@@ -41,6 +43,7 @@ from llama_edu.verify.sampling import (
     name_sampling,
     sampling_gap,
 )
+from llama_edu.verify.texts import ids_of_text
 from llama_edu.verify.tokens import (
     TEXTS,
     Asked,
@@ -128,6 +131,7 @@ class _Examination:
         self.declared = Declared()
         self.order = options.sampling_order
         self.offered: set[str] = set()
+        self.greeted = False
         self.silent = 0
 
     def run(self) -> Report:
@@ -173,7 +177,7 @@ class _Examination:
 
     def _introduced(self, hello: dict[str, Any]) -> None:
         self.report.engine = hello["name"]
-        self.offered = set(hello["ops"])
+        self.offered, self.greeted = set(hello["ops"]), True
         options = self.options
         dtype = options.dtype or _dtype(hello.get("dtype"))
         cache = options.cache_dtype or _dtype(hello.get("cache_dtype", hello.get("dtype")))
@@ -190,7 +194,7 @@ class _Examination:
         stage = next((s for s in ("forward", "tokens", "bytes") if s in self.options.stages), None)
         self._add(target, stage or self.options.stages[0], "answer at all", "failed", str(problem))
         self.silent += problem.kind == "silent"
-        if problem.kind == "start" or self.silent > 1 or (target.first and not self.offered):
+        if problem.kind == "start" or self.silent > 1 or (target.first and not self.greeted):
             raise _StopError
 
     def _add(self, target: Target, stage: str, label: str, status: str, detail: str) -> None:
@@ -297,7 +301,7 @@ class _Examination:
         config = LlamaConfig.from_directory(target.directory)
         calls = [
             call
-            for call in calls_for(config, _text_ids(target), long=target.long)
+            for call in calls_for(config, ids_of_text(target.directory, target.name), long=target.long)
             if call.stage in self.options.stages
         ]
         wanted, bound = references(target.directory, calls, self.declared)
@@ -413,7 +417,7 @@ class _Examination:
         explicit = self.options.stages != STAGES
         ops = {"tokens": "encode or decode", "sampling": "probabilities", "chat": "chat"}
         for stage in self.options.stages:
-            if stage in present or not self.offered:
+            if stage in present or not self.greeted:
                 continue
             needed = ops.get(stage, "forward")
             if explicit or stage in ("forward", "cache"):
@@ -430,7 +434,10 @@ class _Examination:
         sessions = [session for session in evidence.sessions if session.observed]
         if any(session.first_wrong() is not None for session in sessions):
             finding = find_mistake(sessions, seconds=self.options.naming_seconds)
-            self.report.verdicts.append(verdict_of(finding, sessions))
+            verdict = verdict_of(finding, sessions)
+            if "trace" in self.offered:
+                verdict.first_array = self._first_array(sessions)
+            self.report.verdicts.append(verdict)
         off = {(r.stage, r.label.split(",")[0]) for r in self.report.wrong}
         if ("tokens", "encode") in off and evidence.encoded:
             self._add_verdict("tokens", name_encode(evidence.encoded))
@@ -442,6 +449,25 @@ class _Examination:
             self._add_verdict("sampling", found)
         if any(stage == "chat" for stage, _ in off) and evidence.chat_directory is not None:
             self._add_verdict("chat", name_chat(evidence.chat_directory, evidence.chats))
+
+    def _first_array(self, sessions: Sequence[Session]) -> str:
+        """What an engine that shows its arrays has first among those that differ."""
+        session = next(s for s in sessions if s.first_wrong() is not None)
+        index = session.first_wrong() or 0
+        calls = [seen.call for seen in session.observed]
+        directory = session.model.directory
+        try:
+            with Program(self.command, directory, self.options.limit) as program:
+                program.hello()
+                for call in calls[:index]:
+                    _asked(program, call, session.model.config.vocab_size)
+                last = calls[index]
+                request = {"op": "trace", "ids": list(last.ids), "past": last.past}
+                path = Path(str(program.ask(request).get("path")))
+                stored = {name: to_float32(a) for name, a in SafetensorsFile(path).items()}
+            return first_difference(traced(directory, calls, index), stored)
+        except (ProgramError, RefusedError, CheckpointError, InputError) as problem:
+            return f"not known ({problem})"
 
     def _add_verdict(self, stage: str, found: Sequence[Any]) -> None:
         told = [
@@ -536,20 +562,3 @@ def _dtype(value: Any) -> str:
 
 def _is_small(directory: Path) -> bool:
     return sum(array.size for array in open_checkpoint(directory).values()) < LARGE
-
-
-def _text_ids(target: Target) -> tuple[int, ...]:
-    """Ids of a text in the model's own language, where it has one."""
-    if target.name in {tiny.name for tiny in TINY}:
-        return ()
-    try:
-        tokenizer = Tokenizer(target.directory)
-        return tuple(tokenizer.encode(TEXT, add_special=False))
-    except LlamaEduError:
-        return ()
-
-
-TEXT = (
-    "Once upon a time, a small boat lay by the river. A girl and her old dog saw it there, and the "
-    "girl said: who are you waiting for? The dog knew, but dogs do not say such things."
-)

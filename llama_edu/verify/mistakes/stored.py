@@ -90,7 +90,7 @@ def _other_end(array: Array) -> Array:
 
 def _rounded(dtype: np.dtype) -> Callable[[Model], Model]:
     def read(model: Model) -> Model:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return model.mapped(lambda _, a: a.astype(dtype).astype(np.float32))
 
     return read
