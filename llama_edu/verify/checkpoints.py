@@ -84,6 +84,14 @@ LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 
+OTHER_LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 6.0,
+    "low_freq_factor": 1.5,
+    "high_freq_factor": 5.0,
+    "original_max_position_embeddings": 48,
+}
+
 TINY: tuple[Tiny, ...] = (
     Tiny(
         "mha-tied-f32",
@@ -170,7 +178,7 @@ TINY: tuple[Tiny, ...] = (
             2,
             tie_word_embeddings=True,
             torch_dtype="bfloat16",
-            rope_parameters=LLAMA3 | {"rope_theta": 1000.0},
+            rope_parameters=OTHER_LLAMA3 | {"rope_theta": 1000.0},
         ),
         declines=("rope_parameters", "rope_scaling llama3"),
         absent=("rope_theta", "rope_scaling"),

@@ -8,7 +8,7 @@ that rounds on purpose, and says so in its hello, is measured against that round
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,10 +34,11 @@ Array = np.ndarray
 LEAST = 2e-5  # of logits: what sums in another order differ by in a model of two layers
 PER_LOGIT = 3e-6  # times the largest logit; float32 keeps 1.2e-7 of a number
 PER_LAYER = 0.1
-PER_POSITION = 1 / 200  # float32 angles of several hundred radians, and their sines, are coarser
+PER_POSITION = 1 / 50  # an angle of 300 radians is exact to 2e-5 in float32, and so are its sines
 ROOM = 3.0  # between two engines that round to the same format at other moments
 
 
+@runtime_checkable  # the tests check every annotation as the package runs
 class Answer(Protocol):
     """What came back for one call."""
 

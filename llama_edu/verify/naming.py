@@ -81,7 +81,7 @@ def find_mistake(
     search = _Search(sorted(sessions, key=_whole_cost), time.perf_counter() + seconds)
     start = _cheapest_wrong(search.sessions)
     calls = sum(len(session.observed) for session in sessions)
-    begun = [(m,) for m in entries if _explains_start(search, start, m)]
+    begun = [(m,) for m in entries if not search.late() and _explains_start(search, start, m)]
     found = _grown(search, begun, entries)
     if not found and not search.late():
         found = _grown(search, _pairs(search, start, entries), entries)

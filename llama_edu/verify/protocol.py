@@ -86,8 +86,9 @@ class Program:
             raise ProgramError("start", _why_not(command[0], problem)) from problem
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._requests: queue.Queue[bytes | None] = queue.Queue()
-        for work in (self._read, self._write):
-            threading.Thread(target=work, daemon=True).start()
+        self._threads = [threading.Thread(target=w, daemon=True) for w in (self._read, self._write)]
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self) -> "Program":
         return self
@@ -152,9 +153,12 @@ class Program:
         self._requests.put(None)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=0.5)
-        if self._process.poll() is None:
-            self._kill()
-            self._process.wait()
+        self._kill()
+        self._process.wait()
+        for thread in self._threads:  # both end with the program's pipes
+            thread.join(timeout=1.0)
+        if self._process.stdout is not None and not self._threads[0].is_alive():
+            self._process.stdout.close()
         self._errors.close()
 
     def complaint(self) -> str:
@@ -184,7 +188,7 @@ class Program:
         if os.name == "nt":
             self._process.kill()
         else:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def _read(self) -> None:

@@ -409,7 +409,7 @@ SAMPLING_MISTAKES: tuple[SamplingMistake, ...] = (
     ),
     _mistake(
         "base_2",
-        "powers of 2 stand where powers of e should",
+        "probabilities are made with powers of 2, and not of e",
         ("exp(x)", "2 ** x"),
         TEMPERATURE,
         _steps(temperature=lambda x, t: x / t * np.log(2.0)),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -22,19 +23,20 @@ F16 = np.dtype(np.float16)
 # Frequencies.
 
 
-def _exponent(of: Callable[[int, LlamaConfig], float]) -> Callable[[LlamaConfig], Array]:
-    """Pair j turns by theta to the power of -`of(j, config)` a position; scaling is left alone."""
+def _exponent(of: Callable[[LlamaConfig], float]) -> Callable[[LlamaConfig], Array]:
+    """Pair j turns by theta to the power of -j · `of(config)`, and is then scaled as it should be."""
 
     def inv_freq(config: LlamaConfig) -> Array:
-        right = np.array(
-            [config.rope_theta ** (-2 * j / config.head_dim) for j in range(config.head_dim // 2)]
-        )
-        wrong = np.array([config.rope_theta ** -of(j, config) for j in range(config.head_dim // 2)])
-        # What scaling did to the right frequencies it does to these: exact where there is none.
-        scaled = inverse_frequencies(config).astype(np.float64)
-        return (scaled * (wrong / right)).astype(np.float32)
+        # Another theta with the right exponent gives the same numbers.
+        theta = config.rope_theta ** (of(config) * config.head_dim / 2)
+        return inverse_frequencies(replace(config, rope_theta=theta))
 
     return inv_freq
+
+
+def _counted_from_one(config: LlamaConfig) -> Array:
+    first = config.rope_theta ** (-2 / config.head_dim)
+    return (inverse_frequencies(config) * first).astype(np.float32)
 
 
 def _llama3(name: str) -> Callable[[LlamaConfig], Array]:
@@ -95,63 +97,63 @@ FREQUENCIES = (
         "the exponent of theta counts single steps: -j / head_dim, without the 2",
         ("theta ** (-2 · j / head_dim)", "theta ** (-j / head_dim)"),
         "angles",
-        inv_freq=_exponent(lambda j, c: j / c.head_dim),
+        inv_freq=_exponent(lambda c: 1 / c.head_dim),
     ),
     entry(
         "rope.exponent_of_half",
         "the exponent of theta is divided by half of head_dim: -2j / (head_dim / 2)",
         ("theta ** (-2 · j / head_dim)", "theta ** (-2 · j / (head_dim / 2))"),
         "angles",
-        inv_freq=_exponent(lambda j, c: 4 * j / c.head_dim),
+        inv_freq=_exponent(lambda c: 4 / c.head_dim),
     ),
     entry(
         "rope.growing",
         "the exponent of theta has no minus: frequencies grow",
         ("theta ** (-2 · j / head_dim)", "theta ** (2 · j / head_dim)"),
         "angles",
-        inv_freq=_exponent(lambda j, c: -2 * j / c.head_dim),
+        inv_freq=_exponent(lambda c: -2 / c.head_dim),
     ),
     entry(
         "rope.from_one",
         "pairs are counted from 1: theta ** (-2(j + 1) / head_dim)",
         ("theta ** (-2 · j / head_dim)", "theta ** (-2 · (j + 1) / head_dim)"),
         "angles",
-        inv_freq=_exponent(lambda j, c: 2 * (j + 1) / c.head_dim),
+        inv_freq=_counted_from_one,
     ),
     entry(
         "rope.hidden_size",
         "the exponent of theta is divided by hidden_size, not by head_dim",
         ("theta ** (-2 · j / head_dim)", "theta ** (-2 · j / hidden_size)"),
         "angles",
-        inv_freq=_exponent(lambda j, c: 2 * j / c.hidden_size),
+        inv_freq=_exponent(lambda c: 2 / c.hidden_size),
     ),
     entry(
         "rope.hidden_over_heads",
         "the exponent of theta is divided by hidden_size / n_heads, not by the config's head_dim",
         ("theta ** (-2 · j / head_dim)", "theta ** (-2 · j / (hidden_size / n_heads))"),
         "angles",
-        inv_freq=_exponent(lambda j, c: 2 * j * c.num_attention_heads / c.hidden_size),
+        inv_freq=_exponent(lambda c: 2 * c.num_attention_heads / c.hidden_size),
     ),
     entry(
         "rope.hidden_over_heads_whole",
         "the exponent of theta is divided by hidden_size // n_heads, not by the config's head_dim",
         ("theta ** (-2 · j / head_dim)", "theta ** (-2 · j / (hidden_size // n_heads))"),
         "angles",
-        inv_freq=_exponent(lambda j, c: 2 * j / (c.hidden_size // c.num_attention_heads)),
+        inv_freq=_exponent(lambda c: 2 / (c.hidden_size // c.num_attention_heads)),
     ),
     entry(
         "rope.width",
         "the exponent of theta is divided by the width of all heads, not by head_dim",
         ("theta ** (-2 · j / head_dim)", "theta ** (-2 · j / (n_heads · head_dim))"),
         "angles",
-        inv_freq=_exponent(lambda j, c: 2 * j / (c.head_dim * c.num_attention_heads)),
+        inv_freq=_exponent(lambda c: 2 / (c.head_dim * c.num_attention_heads)),
     ),
     entry(
         "rope.d_minus_2",
         "the exponent of theta ends at 1: it is divided by head_dim - 2",
         ("theta ** (-2 · j / head_dim)", "theta ** (-2 · j / (head_dim - 2))"),
         "angles",
-        inv_freq=_exponent(lambda j, c: 2 * j / (c.head_dim - 2)),
+        inv_freq=_exponent(lambda c: 2 / (c.head_dim - 2)),
     ),
     entry(
         "rope.backwards_frequencies",

@@ -36,6 +36,11 @@ def _norm_without_eps(x: Array, weight: Array, eps: float) -> Array:
     return rms_norm(x, weight, 0.0)
 
 
+def _norm_bounded(x: Array, weight: Array, eps: float) -> Array:
+    squares = np.mean(x * x, axis=-1, keepdims=True)
+    return weight * (x / np.sqrt(np.maximum(squares, np.float32(eps))))
+
+
 def _norm_mean_absolute(x: Array, weight: Array, eps: float) -> Array:
     return weight * (x / (np.mean(np.abs(x), axis=-1, keepdims=True) + np.float32(eps)))
 
@@ -177,8 +182,14 @@ NORMS = (
     _norm("no_eps", "eps is left out", "y = weight · x / √mean(x²)", _norm_without_eps),
     _norm(
         "at_least_eps",
-        "eps is a lower bound, and not a term",
+        "eps is a lower bound of the mean square, and not a term",
         "y = weight · x / √max(mean(x²), eps)",
+        _norm_bounded,
+    ),
+    _norm(
+        "size_at_least_eps",
+        "eps is a lower bound of the root, and not a term",
+        "y = weight · x / max(√mean(x²), eps)",
         _sized("at_least_eps"),
     ),
     _norm(
