@@ -12,8 +12,8 @@ failed, and started again on the same port.
 Every text that arrives whole is greedy, and is compared with the one the engine computes alone for
 that prompt. Prompts on which two tokens are nearly as likely are left out beforehand, since there
 sums in another order may choose otherwise. Every refusal has to be one of
-`llama_edu.serve.http.api_errors.CODES` with its own status. A lost connection counts as an error, except
-around the kill. Prints a table; the exit code is 1 if anything was not as it should be.
+`llama_edu.serve.http.api_errors.CODES` with its own status. A lost connection counts as an error,
+except around the kill. Prints a table; the exit code is 1 if anything was not as it should be.
 """
 
 import argparse
@@ -69,7 +69,8 @@ def texts_alone(n: int, rng: random.Random) -> dict[str, str]:
     found: dict[str, str] = {}
     while len(found) < n:
         prompt = "Once upon a time " + " ".join(rng.choices(WORDS, k=rng.randint(1, 60)))
-        ids, cache, new = tokenizer.encode(prompt), model.new_cache(), []
+        ids, cache = tokenizer.encode(prompt), model.new_cache()
+        new: list[int] = []
         logits = model.forward(ids, cache, last_only=True)[0]
         while len(new) < NEW_TOKENS and (not new or new[-1] not in tokenizer.eos_token_ids):
             second, first = np.partition(logits, -2)[-2:]
@@ -248,7 +249,7 @@ async def live(server: Server, seconds: float) -> Life:
 
 
 def start(args: argparse.Namespace, port: int = 0) -> Server:
-    limits = ["--max-live", "16", "--max-waiting", "32", "--prefix-mb", "4"]
+    limits = ["--max-num-seqs", "16", "--max-queue", "32", "--prefix-mb", "4"]
     return Server(MODEL, *limits, port=port, log=args.log)
 
 

@@ -12,7 +12,7 @@ from llama_edu.engine.llama import Llama
 from llama_edu.errors import ContextError
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
-from llama_edu.ops.rope import apply_rope, rotation
+from llama_edu.ops.rope import apply_rope, rope_cos_sin
 
 Array = np.ndarray
 Ids = Sequence[int]
@@ -138,7 +138,7 @@ def _decode_cases() -> list[Case]:
 
 DECODE_LOOP = Exercise(
     name="decode_loop",
-    chapter=10,
+    topic="generate",
     stars=1,
     task="Write greedy generation with a cache: every token goes through the model once, and any "
     "end token stops it.",
@@ -213,7 +213,7 @@ def _rotate_at(x: Array, inv_freq: Array, starts: Sequence[int], sizes: Sequence
     rotated, first = [], 0
     for past, seq in zip(starts, sizes, strict=True):
         rows = x[:, first : first + seq]
-        rotated.append(apply_rope(rows, *rotation(inv_freq, past, seq)))
+        rotated.append(apply_rope(rows, *rope_cos_sin(inv_freq, past, seq)))
         first += seq
     return np.concatenate(rotated, axis=1)
 
@@ -227,14 +227,14 @@ def _rotate_calls(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
 
 
 def _rotate_at_once(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
-    return apply_rope(x, *rotation(inv_freq, 0, sum(sizes)))
+    return apply_rope(x, *rope_cos_sin(inv_freq, 0, sum(sizes)))
 
 
 def _rotate_restarting(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
     rotated, past = [], 0
     for seq in sizes:
         rows = x[:, past : past + seq]
-        rotated.append(apply_rope(rows, *rotation(inv_freq, 0, seq)))
+        rotated.append(apply_rope(rows, *rope_cos_sin(inv_freq, 0, seq)))
         past += seq
     return np.concatenate(rotated, axis=1)
 
@@ -276,7 +276,7 @@ def _rotate_cases() -> list[Case]:
 
 ROTATE_IN_CALLS = Exercise(
     name="rotate_in_calls",
-    chapter=10,
+    topic="generate",
     stars=2,
     task="Repair the positions: rows that come in several calls are turned as if they came in one.",
     section="Forget the offset",
@@ -392,7 +392,7 @@ def _reuse_cases() -> list[Case]:
 
 REUSE_PREFIX = Exercise(
     name="reuse_prefix",
-    chapter=10,
+    topic="generate",
     stars=2,
     task="Compute only what two prompts do not share, and leave the cache holding the new one.",
     section="By hand",
@@ -502,7 +502,7 @@ def _chunk_cases() -> list[Case]:
 
 PREFILL_CHUNKS = Exercise(
     name="prefill_chunks",
-    chapter=10,
+    topic="generate",
     stars=3,
     task="Run a prompt into a cache in chunks; refuse one that does not fit before any work.",
     section="Cut the prompt into chunks",
@@ -616,7 +616,7 @@ def _fork_cases() -> list[Case]:
 
 FORK_CACHE = Exercise(
     name="fork_cache",
-    chapter=10,
+    topic="generate",
     stars=3,
     task="Make a second cache with the same past, without running the prompt again.",
     section="Forget to count",

@@ -15,7 +15,7 @@ from llama_edu.exercises.framework.compare import relative_gap
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
 from llama_edu.ops import attention
-from llama_edu.ops.rope import rotation
+from llama_edu.ops.rope import rope_cos_sin
 
 Fields = Mapping[str, Any]
 Shapes = dict[str, tuple[int, int]]
@@ -110,7 +110,7 @@ def _shapes_cases() -> list[Case]:
 
 PROJECTION_SHAPES = Exercise(
     name="projection_shapes",
-    chapter=9,
+    topic="model",
     stars=1,
     task="From a config, say the shapes of a layer's seven matrices.",
     section="Where the numbers are",
@@ -224,7 +224,7 @@ def _ends_cases() -> list[Case]:
 
 BOTH_ENDS = Exercise(
     name="both_ends",
-    chapter=9,
+    topic="model",
     stars=2,
     task="Settle which table embeds and which one scores, tied or not, under either name.",
     section="Tied, untied, and under either name",
@@ -406,7 +406,7 @@ def _scaled_case(label: str, want: dict[str, np.ndarray], changes: dict[str, np.
 
 FIRST_GAP = Exercise(
     name="first_gap",
-    chapter=9,
+    topic="model",
     stars=2,
     task="Name the first array that differs from the reference by more than rounding.",
     section="Find the broken layer",
@@ -458,7 +458,7 @@ FIRST_GAP = Exercise(
 # ★★★ finish_forward(model, x, first_layer) -> logits
 
 
-def _finish(
+def _finish(  # noqa: PLR0913, options by keyword
     model: Llama,
     x: np.ndarray,
     first_layer: int,
@@ -488,7 +488,7 @@ def _finish(
 def _attended(model: Llama, x: np.ndarray, layer: LayerWeights, *, masked: bool) -> np.ndarray:
     ops, config = model.operators, model.config
     heads = config.num_key_value_heads, config.head_dim
-    cos, sin = rotation(model.inv_freq, 0, len(x))
+    cos, sin = rope_cos_sin(model.inv_freq, 0, len(x))
     q = attention.split_query_heads(ops.linear(x, layer.q_proj.weight), *heads)
     k = attention.split_kv_heads(ops.linear(x, layer.k_proj.weight), *heads)
     v = attention.split_kv_heads(ops.linear(x, layer.v_proj.weight), *heads)
@@ -539,7 +539,7 @@ def _finish_cases() -> list[Case]:
 
 FINISH_FORWARD = Exercise(
     name="finish_forward",
-    chapter=9,
+    topic="model",
     stars=3,
     task="Take the residual stream in front of a layer, and finish the pass: logits.",
     section="The parts in order",

@@ -9,9 +9,10 @@ import pytest
 from model_goldens import check_best_logits, check_greedy, check_intermediates, load_golden
 
 from llama_edu import Llama, hub
+from llama_edu.hub import registry
 
 TOLERANCE = 2e-5
-models = pytest.mark.parametrize("name", hub.EMBEDDED)
+models = pytest.mark.parametrize("name", registry.EMBEDDED)
 
 
 @models
@@ -19,7 +20,7 @@ def test_the_goldens_were_made_from_these_weights(name):
     weights = (hub.locate(name) / "model.safetensors").read_bytes()
     made_from = str(load_golden(name)["weights_sha256"])
     assert hashlib.sha256(weights).hexdigest() == made_from, (
-        f"{name} was trained anew; make its goldens again: python tools/make_goldens.py models"
+        f"{name} was trained anew; make its goldens again: python -m tools.goldens.make models"
     )
 
 

@@ -4,119 +4,102 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
+import grimp
+import nbformat
 import pytest
+from importlinter.cli import lint_imports
 
 import llama_edu
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "llama_edu"
-MAX_FUNCTION_LINES = 40  # without its docstring
+MAX_FUNCTION_LINES = 60  # without its docstring
 
-# From the ground up: a module imports only from rows before its own, wherever the import stands.
-# A package (`viz`, `exercises`, `kernels`) has one row; its modules may import one another.
-ROWS = (
-    "errors",
-    "_gguf _json _terminal attention cache download ledger linear mlp norm precision trace",
-    "_gguf_tokenizer _tokenizer_files checkpoint config prefix_cache quantize sampling",
-    "cost rope weights",
-    "_gguf_config one_token",
-    "operators",
-    "convert mixed pure",
-    "hub kernels",
-    "backends inspect_report tokenizer",
-    "chat_template model",
-    "_chat_file budget generate timing",
-    "chat",
-    "_chat_command",
-    "__init__",
-    "viz",
-    "serve",
-    "exercises widget",
-    "cli",
-    "__main__",
-)
-ROW = {name: number for number, names in enumerate(ROWS) for name in names.split()}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+EVERYTHING = sorted(
+    path
+    for folder in ("llama_edu", "tests", "tools", "benchmarks", "training")
+    for path in (ROOT / folder).rglob("*.py")
+)
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 
 
-def module_name(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
-def unit(name: str) -> str:
-    """What a row names: a module, or the package it lies in."""
-    return name.split(".")[0]
+@pytest.fixture(scope="module")
+def contracts() -> list[dict[str, Any]]:
+    """What pyproject.toml tells import-linter."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    return settings["tool"]["importlinter"]["contracts"]
 
 
-def imported_modules(tree: ast.AST) -> set[str]:
-    """Names of the modules of this package that a module imports, at its top or in a function.
+def test_the_layers_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None)
+    assert status == 0, capsys.readouterr().out
 
-    Imports for type checkers alone do not count: they do not happen.
-    """
-    found = set()
-    for node in walk_what_runs(tree):
-        if isinstance(node, ast.Import):
-            dotted = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: write imports from the package's root"
-            dotted = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in dotted:
-            if name.split(".")[0] == "llama_edu":
-                found.add(resolve(name.split(".")[1:]))
+
+def test_no_import_leads_back_to_where_it_began(contracts: list[dict[str, Any]]) -> None:
+    graph = grimp.build_graph("llama_edu", cache_dir=None)  # with those for type checkers alone
+    expected = {tuple(line.split(" -> ")) for c in contracts for line in c["ignore_imports"]}
+    imports = {
+        module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules
+    }
+    for importer, imported in expected:
+        imports[importer].discard(imported)
+    order = list(TopologicalSorter(imports).static_order())  # raises CycleError, naming the circle
+    assert order.index("llama_edu.errors") < order.index("llama_edu.engine.generate")
+
+
+def underscored_imports(tree: ast.AST) -> list[str]:
+    """What a module takes that is another's own: `from m import _x`, or `m._x`."""
+    modules: set[str] = set()
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found += [alias.name for alias in node.names if is_private(alias.name)]
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            of = node.value
+            if isinstance(of, ast.Name) and of.id in modules and of.id.islower():
+                found.append(f"{of.id}.{node.attr}")
     return found
 
 
-def walk_what_runs(node: ast.AST) -> Iterator[ast.AST]:
-    """Like `ast.walk`, without the body of `if TYPE_CHECKING:`."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
-            continue
-        yield from walk_what_runs(child)
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
 
 
-def resolve(parts: list[str]) -> str:
-    """The module behind `llama_edu.a.b`, where `b` may be a module or a name inside one."""
-    for end in range(len(parts), 0, -1):
-        path = PACKAGE.joinpath(*parts[:end])
-        if path.with_suffix(".py").is_file():
-            return ".".join(parts[:end])
-        if (path / "__init__.py").is_file():
-            return ".".join([*parts[:end], "__init__"])
-    return "__init__"
+@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
+def test_takes_nothing_underscored_from_another_module(path: Path) -> None:
+    assert underscored_imports(ast.parse(path.read_text("utf-8"))) == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_imports_only_from_rows_before_its_own(path: Path) -> None:
-    name = module_name(path)
-    own = unit(name)
-    assert own in ROW, f"{own} has no row yet: give it one in {Path(__file__).name}"
-    imported = {unit(other) for other in imported_modules(ast.parse(path.read_text("utf-8")))}
-    above = sorted(other for other in imported - {own} if ROW[other] >= ROW[own])
-    assert not above, f"{name} imports {above}, which come after it"
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_a_chapter_imports_public_names(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    for cell in (cell for cell in cells if cell.cell_type == "code"):
+        source = re.sub(r"^(\s*)[!%].*", r"\1pass", cell.source, flags=re.MULTILINE)
+        assert underscored_imports(ast.parse(source)) == [], cell.source
 
 
-def test_every_row_names_real_modules() -> None:
-    gone = set(ROW) - {unit(module_name(path)) for path in SOURCES}
-    assert not gone, f"rows name modules that do not exist: {sorted(gone)}"
+def test_underscored_imports_are_seen() -> None:
+    source = "from a import _b, __version__, c\nimport d\nd._e\nself._f\nfrom g import h\nh._i"
+    assert underscored_imports(ast.parse(source)) == ["_b", "d._e", "h._i"]
 
 
-def test_resolve_tells_modules_from_names() -> None:
-    assert resolve(["cache", "KVCache"]) == "cache"
-    assert resolve(["cache"]) == "cache"
-    assert resolve(["viz", "axes", "AXES"]) == "viz.axes"
-    assert resolve(["viz"]) == "viz.__init__"
-    assert resolve(["__version__"]) == "__init__"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_says_what_it_is_and_stays_short(path: Path) -> None:
     tree = ast.parse(path.read_text("utf-8"))
     assert ast.get_docstring(tree), f"{path.name} has no docstring"
