@@ -20,8 +20,8 @@ class Plant:
     """One mistake: its name, and what the kit should say of it.
 
     `wrong` takes the place of `find`, as an expression, or as a statement; `raw` does as it stands,
-    with the switch in it. `expects` are keys of the catalogue, any of which is right; none for a mistake that is not in
-    it. A `harmless` one changes no number that counts.
+    with the switch in it. `expects` are keys of the catalogue, any of which is right; none for a
+    mistake that is not in it. A `harmless` one changes no number that counts.
     """
 
     name: str
@@ -66,7 +66,7 @@ def woven(source: str, plants: list[Plant], language: str) -> str:
             places.setdefault(find, []).append((plant.name, wrong, plant.statement))
     for find, alternatives in places.items():
         source = _exchanged(source, find, _switched(find, alternatives, language))
-    return source + SWITCH[language]
+    return FIRST[language] + source + SWITCH[language]
 
 
 def _exchanged(source: str, find: str, new: str) -> str:
@@ -86,6 +86,7 @@ def _switched(right: str, alternatives: list[tuple[str, str, bool]], language: s
     return f"({chosen})" if language == "rust" and not alternatives[0][2] else chosen
 
 
+FIRST = {"rust": "", "cpp": "bool planted(const char*);\n"}  # C++ wants to know before it is used
 SWITCH = {
     "rust": f"""
 fn planted(name: &str) -> bool {{
@@ -94,7 +95,6 @@ fn planted(name: &str) -> bool {{
     names.split(',').any(|planted| planted == name)
 }}
 """,
-    # C++ wants it before it is used: the engine declares it under this macro.
     "cpp": f"""
 #include <cstdlib>
 #include <cstring>
@@ -110,10 +110,11 @@ bool planted(const char* name) {{
 
 
 def main() -> None:
+    """Print the woven source."""
     source, table = Path(sys.argv[1]), Path(sys.argv[2])
     language = {".rs": "rust", ".cpp": "cpp"}[source.suffix]
     text = woven(source.read_text(encoding="utf-8"), read_plants(table), language)
-    sys.stdout.write(text if language == "rust" else "bool planted(const char*);\n" + text)
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

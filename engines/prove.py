@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from plant import VARIABLE, Plant, read_plants  # noqa: E402, a script beside this one
+from plant import VARIABLE, Plant, read_plants
 
-from llama_edu.verify.run import Options, verify_program  # noqa: E402
+from llama_edu.verify.run import Options, verify_program
 
 ENGINES = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Outcome:
+    """What the kit said of one planted mistake, and whether that is what it should say."""
+
     plant: Plant
     found: bool
     names: tuple[tuple[str, ...], ...]
@@ -52,6 +54,7 @@ def stages_of(plant: Plant) -> Options:
 
 
 def examine(built: Path, plant: Plant, options: Options) -> Outcome:
+    """Run the kit on an engine with one mistake switched on."""
     start = time.perf_counter()
     report = verify_program(["env", f"{VARIABLE}={plant.name}", str(built)], options)
     names = tuple(n.keys for verdict in report.verdicts for n in verdict.named)
@@ -59,6 +62,7 @@ def examine(built: Path, plant: Plant, options: Options) -> Outcome:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run it on all of them, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("language", choices=("rust", "cpp", "js"))
     parser.add_argument("built", type=Path)
@@ -75,8 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcomes.append(outcome)
         told = " | ".join(" + ".join(group) for group in outcome.names) or "-"
         print(f"{plant.name:26}{outcome.verdict:10}{outcome.seconds:6.1f} s  {told}", flush=True)
-    counted = {kind: sum(o.verdict == kind for o in outcomes) for kind in (
-        "ok", "unnamed", "MISNAMED", "MISSED", "ACCUSED")}
+    counted = {
+        kind: sum(o.verdict == kind for o in outcomes)
+        for kind in ("ok", "unnamed", "MISNAMED", "MISSED", "ACCUSED")
+    }
     known = sum(bool(p.expects) for p in plants)
     print(f"{len(plants)} planted, {known} of them in the catalogue: {counted}")
     return int(any(counted[kind] for kind in ("MISNAMED", "MISSED", "ACCUSED")))

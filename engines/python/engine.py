@@ -21,6 +21,8 @@ OPS = ["forward", "encode", "decode", "probabilities", "chat", "stream"]
 
 
 class Engine:
+    """A model with a cache, and what it answers to each request."""
+
     def __init__(self, directory: str) -> None:
         self.model = Llama.from_pretrained(directory)
         self.cache = self.model.new_cache()
@@ -57,6 +59,7 @@ class Engine:
 
 
 def main() -> None:
+    """Answer line by line."""
     engine = Engine(sys.argv[1])
     for line in sys.stdin:
         try:

@@ -17,7 +17,7 @@ import llama_edu
 from llama_edu import hub
 from llama_edu.chat.session import OVERFLOWS, ChatSession
 from llama_edu.chat.template import ChatTemplate
-from llama_edu.cli import serve
+from llama_edu.cli import serve, verify
 from llama_edu.cli.chat import COMMANDS, ChatCommand
 from llama_edu.cli.inspect import report
 from llama_edu.cli.terminal import may_colour, one_line, progress_line, write_now
@@ -26,7 +26,6 @@ from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import Sampling
 from llama_edu.errors import InputError, LlamaEduError
 from llama_edu.text.tokenizer import Tokenizer
-from llama_edu.verify import command as verify
 
 __all__ = ["main"]
 

@@ -51,7 +51,9 @@ def _certainty(finding: Finding) -> str:
         return ""
     how = "to within" if finding.gap > 0 else "exactly, to within"
     others = (
-        f"; the nearest other entry is {finding.next_gap:.2g} away" if finding.next_gap < 1e30 else ""
+        f"; the nearest other entry is {finding.next_gap:.2g} away"
+        if finding.next_gap < 1e30
+        else ""
     )
     several = "They explain" if len(finding.named[0]) > 1 else "It explains"
     if len(finding.named) > 1:
@@ -95,10 +97,10 @@ def _where(sessions: Sequence[Session]) -> list[str]:
 
 
 PLACES = {
-    "ends": "One token alone is off, so it is nothing about other tokens: look at what is read from "
-    "the file, the embedding, norms, v and o_proj, the MLP and the head.",
-    "attention": "One token alone is right and several are not: look at RoPE, heads, scores, mask, "
-    "softmax and values.",
+    "ends": "One token alone is off, so it is nothing about other tokens: look at what is read "
+    "from the file, the embedding, norms, v and o_proj, the MLP and the head.",
+    "attention": "One token alone is right and several are not: look at RoPE, heads, scores, "
+    "mask, softmax and values.",
     "long": "Short texts are right and long ones are not: look at whatever counts positions, and "
     "at buffers of a fixed size.",
     "cut": "All is right until the cache is cut: look at truncation.",

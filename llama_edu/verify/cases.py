@@ -108,9 +108,7 @@ def _long_calls(source: Iterator[int], context: int) -> Iterator[Call]:
     yield Call(
         f"chunk of {LATE - 1} after a past of {end}", take(LATE - 1), end, ("context", "past")
     )
-    yield Call(
-        f"decode after {end + LATE - 1}", take(1), end + LATE - 1, ("context", "decode")
-    )
+    yield Call(f"decode after {end + LATE - 1}", take(1), end + LATE - 1, ("context", "decode"))
     yield Call(
         f"cut from {end + LATE} to 260, then one token", take(1), 260, ("long", "cut", "decode")
     )

@@ -1,4 +1,4 @@
-"""Conversations as an engine with the optional op `chat` should write them, and mistakes by name."""
+"""Conversations as the optional op `chat` should write them, and mistakes by name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,9 @@ class ChatMistake:
 
 def right_ids(template: ChatTemplate, turns: Sequence[Turn]) -> list[int]:
     """The ids of a conversation, up to where the reply begins."""
-    return template.encode([Message(role, text) for role, text in turns], add_generation_prompt=True)
+    return template.encode(
+        [Message(role, text) for role, text in turns], add_generation_prompt=True
+    )
 
 
 def _written(
@@ -75,12 +77,14 @@ def _no_prompt(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, 
     return template.encode(messages, add_generation_prompt=False)
 
 
-SECTION = Topic(13, "★ Write the template by hand")
-TYPED = Topic(13, "Type a token that steers")
-CONTEXT = Topic(13, "What two prompts share")
+SECTION = Topic("chat", "★ Write the template by hand")
+TYPED = Topic("chat", "Type a token that steers")
+CONTEXT = Topic("chat", "What two prompts share")
 
 
-def _chat(key: str, says: str, code: tuple[str, str], topic: Topic, make: Callable[..., list[int]]) -> ChatMistake:
+def _chat(
+    key: str, says: str, code: tuple[str, str], topic: Topic, make: Callable[..., list[int]]
+) -> ChatMistake:
     return ChatMistake(f"chat.{key}", says, *code, topic, make)
 
 
@@ -161,7 +165,9 @@ CHAT_MISTAKES: tuple[ChatMistake, ...] = (
 """Mistakes by name."""
 
 
-def name_chat(directory: Path, answers: Sequence[tuple[tuple[Turn, ...], list[int]]]) -> list[ChatMistake]:
+def name_chat(
+    directory: Path, answers: Sequence[tuple[tuple[Turn, ...], list[int]]]
+) -> list[ChatMistake]:
     """The mistakes that explain every answer."""
     tokenizer = Tokenizer(directory)
     template = ChatTemplate(tokenizer)

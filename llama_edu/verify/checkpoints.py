@@ -17,9 +17,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from llama_edu.formats.safetensors import save_file
-from llama_edu.formats.config import LlamaConfig
 from llama_edu.engine.weights import expected_shapes
+from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.safetensors import save_file
 
 __all__ = ["TINY", "Tiny", "write_tiny"]
 
@@ -35,8 +35,9 @@ VOCAB_SIZE = 288  # 256 bytes, 31 merges and one special token
 class Tiny:
     """One checkpoint: the fields of its config, and what an engine may decline to read.
 
-    `embedding` is the size of its embeddings. `declines` names features that an engine need not have; to refuse them is no mistake, to
-    compute wrong numbers from them is one. `absent` lists fields its file leaves out.
+    `embedding` is the size of its embeddings. `declines` names features that an engine need not
+    have; to refuse them is no mistake, to compute wrong numbers from them is one.
+    `absent` lists fields its file leaves out.
     """
 
     name: str
@@ -205,9 +206,7 @@ TINY: tuple[Tiny, ...] = (
     Tiny(
         "both-biases-bf16",
         14,
-        _config(
-            (4, 2, 8), 36, 44, 2, attention_bias=True, mlp_bias=True, torch_dtype="bfloat16"
-        ),
+        _config((4, 2, 8), 36, 44, 2, attention_bias=True, mlp_bias=True, torch_dtype="bfloat16"),
         declines=("attention_bias", "mlp_bias"),
     ),
 )

@@ -1,8 +1,8 @@
 """Arrays in files: a folder of safetensors under the names of a trace, and what differs first.
 
 An engine that writes its arrays needs no protocol: one file for each case, named after it
-("prompt-of-7.safetensors"), with any of the arrays of `llama_edu.engine.trace` in it, `logits` above
-all. `llama-edu verify --cases` lists the names, the ids and the past of every case.
+("prompt-of-7.safetensors"), with any of the arrays of a trace (`llama_edu.engine.trace`) in it,
+`logits` above all. `llama-edu verify --cases` lists the names, the ids and the past of every case.
 """
 
 import re
@@ -128,7 +128,9 @@ def verify_dump(folder: Path, names: Sequence[str], *, naming_seconds: float = 8
 
 def _compared(report: Report, folder: Path, directory: Path, name: str) -> Session:
     calls = _calls(directory, name)
-    there = [i for i, call in enumerate(calls) if (folder / f"{case_name(call)}.safetensors").is_file()]
+    there = [
+        i for i, call in enumerate(calls) if (folder / f"{case_name(call)}.safetensors").is_file()
+    ]
     if not there:
         wanted = ", ".join(case_name(call) for call in calls[:3])
         raise InputError(f"{folder}: expected files such as {wanted} (.safetensors), got none")

@@ -61,7 +61,7 @@ class Logits:
 
 @dataclass(frozen=True)
 class Logprobs:
-    """Log-probabilities of some tokens. What softmax removes, a number added to all, is not seen."""
+    """Log-probabilities of some tokens. A number added to all logits is not seen in them."""
 
     ids: Array
     logprobs: Array

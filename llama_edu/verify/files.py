@@ -239,5 +239,3 @@ FILES: tuple[FileCase, ...] = (
     FileCase("a RoPE scaling nobody knows", _config(rope_scaling={"rope_type": "spiral"}), True),
 )
 """Every file case, the odd ones first."""
-
-

@@ -153,7 +153,9 @@ class _Client:
         for token_id in range(self.tokenizer.vocab_size):
             text = self.tokenizer.token_bytes(token_id).decode("utf-8", errors="replace")
             found.setdefault(text, []).append(token_id)
-        return {text: ids[0] for text, ids in found.items() if len(ids) == 1 and "\ufffd" not in text}
+        return {
+            text: ids[0] for text, ids in found.items() if len(ids) == 1 and "\ufffd" not in text
+        }
 
     def _served(self) -> str:
         """The name under which the server has the model: ours, or the only one it has."""

@@ -99,10 +99,10 @@ def find_mistake(
         for key, gap in search.distances.items()
         if key not in inside and key not in search.harmless
     )
-    near = tuple(Nearest(CATALOGUE[k], g) for g, k in others[:3] if np.isfinite(g) and k in CATALOGUE)
-    return replace(
-        result, nearest=near, next_gap=others[0][0] if others else np.nan
+    near = tuple(
+        Nearest(CATALOGUE[k], g) for g, k in others[:3] if np.isfinite(g) and k in CATALOGUE
     )
+    return replace(result, nearest=near, next_gap=others[0][0] if others else np.nan)
 
 
 def _whole_cost(session: Session) -> int:
@@ -147,7 +147,7 @@ def _run(session: Session, parts: Parts, stop: int) -> Iterator[tuple[Observed, 
         try:
             engine = PartsEngine(session.model, parts) if engine is None else engine
             logits = engine.forward(seen.call.ids, seen.call.past)
-        except (ValueError, IndexError, KeyError, ZeroDivisionError, OverflowError):
+        except (ArithmeticError, LookupError, TypeError, ValueError):
             logits = NO_LOGITS
         yield seen, logits
 
@@ -229,9 +229,7 @@ def _explains_to(group: Set, session: Session, index: int) -> bool:
     return all(_fits(seen, out, _loose(group)) for seen, out in _run(session, parts, index + 1))
 
 
-def _grown(
-    search: _Search, groups: Sequence[Set], entries: Sequence[Mistake]
-) -> list[_Trial]:
+def _grown(search: _Search, groups: Sequence[Set], entries: Sequence[Mistake]) -> list[_Trial]:
     """The groups that explain everything, enlarged by further mistakes where one is not enough."""
     groups = list(groups)[:MOST_KEPT]
     while groups and len(groups[0]) <= MOST_TOGETHER:
@@ -276,4 +274,3 @@ def _pairs(search: _Search, start: tuple[Session, int], entries: Sequence[Mistak
             if _explains_to((first, second), session, index):
                 found.append((first, second))
     return found
-

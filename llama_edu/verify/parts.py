@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from llama_edu.ops import attention
-from llama_edu.formats.safetensors import open_checkpoint
 from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.precision import to_float32
+from llama_edu.formats.safetensors import open_checkpoint
+from llama_edu.ops import attention
 from llama_edu.ops.linear import linear
 from llama_edu.ops.mlp import swiglu
 from llama_edu.ops.norm import rms_norm
-from llama_edu.formats.precision import to_float32
 from llama_edu.ops.rope import apply_rope, inverse_frequencies
 
 __all__ = [
@@ -200,6 +200,10 @@ def _table(model: Model) -> Array:
     return next(model.tensors[name] for name in names if name in model.tensors)
 
 
+def _norm_at(engine: "PartsEngine", x: Array, name: str, index: int) -> Array:
+    return engine.parts.norm(x, engine.gain(name, index), engine.model.config.rms_norm_eps)
+
+
 def _turn(q: Array, k: Array, v: Array, layer: Layer) -> tuple[Array, ...]:
     return layer.turned(q), layer.turned(k), v
 
@@ -215,9 +219,7 @@ class Parts:
     table: Callable[[Model], Array] = _table
     embed: Callable[[Array, Array], Array] = lambda table, ids: table[ids]
     norm: Callable[[Array, Array, float], Array] = rms_norm
-    norm_at: Callable[["PartsEngine", Array, str, int], Array] = lambda engine, x, name, index: (
-        engine.parts.norm(x, engine.gain(name, index), engine.model.config.rms_norm_eps)
-    )
+    norm_at: Callable[["PartsEngine", Array, str, int], Array] = _norm_at
     linear: Callable[[Array, Array, Array | None], Array] = linear
     project: Callable[["Parts", Array, str, Mapping[str, Array]], Array] = _project
     split_queries: Callable[[Array, int, int], Array] = attention.split_query_heads

@@ -122,9 +122,7 @@ class _StopError(Exception):
 
 
 class _Examination:
-    def __init__(
-        self, command: Sequence[str], options: Options, folder: Path, tell: Tell
-    ) -> None:
+    def __init__(self, command: Sequence[str], options: Options, folder: Path, tell: Tell) -> None:
         self.command, self.options, self.folder, self.tell = command, options, folder, tell
         self.report = Report(" ".join(command))
         self.evidence = _Evidence()
@@ -230,7 +228,9 @@ class _Examination:
             if answer.get("shape") != list(want.shape):
                 detail = f"expected shape {list(want.shape)}, got {answer.get('shape')!r}"
             elif got is None or got.shape != (want.size,):
-                detail = f"expected {want.size} values in a flat list, got {_kind(answer.get('values'))}"
+                detail = (
+                    f"expected {want.size} values in a flat list, got {_kind(answer.get('values'))}"
+                )
             elif not np.array_equal(got.astype(np.float32), want.reshape(-1)):
                 i = int(np.flatnonzero(got.astype(np.float32) != want.reshape(-1))[0])
                 detail = f"expected {want.reshape(-1)[i]:.9g} at number {i}, got {got[i]:.9g}"
@@ -244,14 +244,18 @@ class _Examination:
         if "encode" in ops:
             for label, text in TEXTS.items():
                 allowed = allowed_ids(tokenizer, text)
-                came = self._one(program, target, f"encode, {label}", {"op": "encode", "text": text}, "ids")
+                came = self._one(
+                    program, target, f"encode, {label}", {"op": "encode", "text": text}, "ids"
+                )
                 self._compare(target, f"encode, {label}", came, allowed)
                 if pairs is not None and came is not None:
                     self.evidence.encoded.append(Asked(pairs, text, came, allowed))
         if "decode" in ops:
             for label, ids in decode_cases(tokenizer):
                 texts = allowed_texts(tokenizer, ids)
-                came = self._one(program, target, f"decode, {label}", {"op": "decode", "ids": ids}, "text")
+                came = self._one(
+                    program, target, f"decode, {label}", {"op": "decode", "ids": ids}, "text"
+                )
                 self._compare(target, f"decode, {label}", came, texts)
                 if pairs is not None and came is not None:
                     self.evidence.decoded.append(Asked(pairs, ids, came, texts))
@@ -301,7 +305,9 @@ class _Examination:
         config = LlamaConfig.from_directory(target.directory)
         calls = [
             call
-            for call in calls_for(config, ids_of_text(target.directory, target.name), long=target.long)
+            for call in calls_for(
+                config, ids_of_text(target.directory, target.name), long=target.long
+            )
             if call.stage in self.options.stages
         ]
         wanted, bound = references(target.directory, calls, self.declared)
@@ -470,9 +476,7 @@ class _Examination:
             return f"not known ({problem})"
 
     def _add_verdict(self, stage: str, found: Sequence[Any]) -> None:
-        told = [
-            Named((m.key,), (m.says,), ((m.right, m.wrong),), (m.topic,), ("",)) for m in found
-        ]
+        told = [Named((m.key,), (m.says,), ((m.right, m.wrong),), (m.topic,), ("",)) for m in found]
         advice = [] if told else ["Nothing in the catalogue gives these answers."]
         self.report.verdicts.append(Verdict((stage,), told, "", advice))
 

@@ -167,10 +167,10 @@ class SamplingMistake:
     make: Make
 
 
-TEMPERATURE = Topic(11, "Temperature")
-TOP_K = Topic(11, "Top-k")
-TOP_P = Topic(11, "Top-p")
-ORDER = Topic(11, "The order")
+TEMPERATURE = Topic("sampling", "Temperature")
+TOP_K = Topic("sampling", "Top-k")
+TOP_P = Topic("sampling", "Top-p")
+ORDER = Topic("sampling", "The order")
 
 
 def _steps(
@@ -286,7 +286,7 @@ def _not_shifted(case: SamplingCase) -> Array:
     if case.temperature == 0:
         return distribution(case)
     with np.errstate(all="ignore"):
-        powers = np.exp((np.array(case.logits, np.float32) / np.float32(case.temperature)))
+        powers = np.exp(np.array(case.logits, np.float32) / np.float32(case.temperature))
         powers = np.where(distribution(case) > 0, powers, np.float32(0))
         return (powers / powers.sum()).astype(np.float64)
 
@@ -345,7 +345,9 @@ def _k_not_renormalised(case: SamplingCase) -> Array:
     return np.where(distribution(case) > 0, everything, 0.0)
 
 
-def _mistake(key: str, says: str, code: tuple[str, str], topic: Topic, make: Make) -> SamplingMistake:
+def _mistake(
+    key: str, says: str, code: tuple[str, str], topic: Topic, make: Make
+) -> SamplingMistake:
     return SamplingMistake(f"sampling.{key}", says, *code, topic, make)
 
 
@@ -415,8 +417,12 @@ SAMPLING_MISTAKES: tuple[SamplingMistake, ...] = (
         _steps(temperature=lambda x, t: x / t * np.log(2.0)),
     ),
     _mistake("k_ignored", "top-k is ignored", ("keep k", "keep all"), TOP_K, _k_more(10**6)),
-    _mistake("k_one_more", "top-k keeps one more", ("order[..k]", "order[..k + 1]"), TOP_K, _k_more(1)),
-    _mistake("k_one_less", "top-k keeps one less", ("order[..k]", "order[..k - 1]"), TOP_K, _k_more(-1)),
+    _mistake(
+        "k_one_more", "top-k keeps one more", ("order[..k]", "order[..k + 1]"), TOP_K, _k_more(1)
+    ),
+    _mistake(
+        "k_one_less", "top-k keeps one less", ("order[..k]", "order[..k - 1]"), TOP_K, _k_more(-1)
+    ),
     _mistake(
         "k_over_edge",
         "top-k keeps what is larger than the k-th, and loses the k-th itself",

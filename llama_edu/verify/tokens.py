@@ -6,6 +6,7 @@ special tokens when it decodes is its own matter as well. Byte-level tokenizers 
 name; others are compared all the same.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +51,7 @@ TEXTS: dict[str, str] = {
     "letters and numbers together": "c1 abc123def d2",
     "merges that compete": "aaa abc aaa xabc aaab",
     "letters beyond ASCII in a word": "café cafés",
-    "marks": "Wait... what?! (Really) \"yes\" -- no; #1 $5 50%",
+    "marks": 'Wait... what?! (Really) "yes" -- no; #1 $5 50%',
     "capitals": "HELLO World",
     "accents": "café naïve Zürich ÅÄÖ",
     "two bytes, three, four": "é € 😀",
@@ -152,7 +153,7 @@ def join_by_rank(pairs: BytePairs, pieces: list[str]) -> list[str]:
     while True:
         known = [
             (rank, i)
-            for i, pair in enumerate(zip(pieces, pieces[1:], strict=False))
+            for i, pair in enumerate(itertools.pairwise(pieces))
             if (rank := pairs.ranks.get(pair)) is not None
         ]
         if not known:
@@ -208,11 +209,11 @@ class TokenMistake:
     make: Callable[[BytePairs, Any], Any]
 
 
-ENCODE = Topic(3, "Encode a word")
-BYTES = Topic(3, "One letter per byte")
-WORDS = Topic(3, "A space belongs to the word after it")
-AROUND = Topic(3, "What stands around a text")
-STREAM = Topic(3, "Back to text, while it comes")
+ENCODE = Topic("tokenizer", "Encode a word")
+BYTES = Topic("tokenizer", "One letter per byte")
+WORDS = Topic("tokenizer", "A space belongs to the word after it")
+AROUND = Topic("tokenizer", "What stands around a text")
+STREAM = Topic("tokenizer", "Back to text, while it comes")
 
 
 def _whole(text: str) -> list[str]:
@@ -235,8 +236,7 @@ def _space_after(text: str) -> list[str]:
 
 def _no_lookahead(text: str) -> list[str]:
     """Runs of spaces are taken whole: the last one does not go to the next word."""
-    found = re.findall(r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+", text)
-    return found
+    return re.findall(r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+", text)
 
 
 def _no_contractions(text: str) -> list[str]:
@@ -286,7 +286,7 @@ def _highest_rank(pairs: BytePairs, pieces: list[str]) -> list[str]:
     while True:
         known = [
             (-rank, i)
-            for i, pair in enumerate(zip(pieces, pieces[1:], strict=False))
+            for i, pair in enumerate(itertools.pairwise(pieces))
             if (rank := pairs.ranks.get(pair)) is not None
         ]
         if not known:
@@ -300,7 +300,7 @@ def _rightmost(pairs: BytePairs, pieces: list[str]) -> list[str]:
     while True:
         known = [
             (rank, -i)
-            for i, pair in enumerate(zip(pieces, pieces[1:], strict=False))
+            for i, pair in enumerate(itertools.pairwise(pieces))
             if (rank := pairs.ranks.get(pair)) is not None
         ]
         if not known:
@@ -312,7 +312,9 @@ def _rightmost(pairs: BytePairs, pieces: list[str]) -> list[str]:
 def _longest(pairs: BytePairs, pieces: list[str]) -> list[str]:
     word, found, start = "".join(pieces), [], 0
     while start < len(word):
-        stop = next(s for s in range(len(word), start, -1) if word[start:s] in pairs.vocab or s == start + 1)
+        stop = next(
+            s for s in range(len(word), start, -1) if word[start:s] in pairs.vocab or s == start + 1
+        )
         found.append(word[start:stop])
         start = stop
     return found
@@ -322,7 +324,7 @@ def _one_pass(pairs: BytePairs, pieces: list[str]) -> list[str]:
     """Each rank is looked for once, and only pairs of single bytes are."""
     known = [
         (rank, i)
-        for i, pair in enumerate(zip(pieces, pieces[1:], strict=False))
+        for i, pair in enumerate(itertools.pairwise(pieces))
         if (rank := pairs.ranks.get(pair)) is not None
     ]
     joined = list(pieces)
@@ -340,7 +342,7 @@ def _by_id(pairs: BytePairs, pieces: list[str]) -> list[str]:
     while True:
         known = [
             (pairs.vocab[a + b], i)
-            for i, (a, b) in enumerate(zip(pieces, pieces[1:], strict=False))
+            for i, (a, b) in enumerate(itertools.pairwise(pieces))
             if a + b in pairs.vocab
         ]
         if not known:

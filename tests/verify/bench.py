@@ -109,7 +109,9 @@ class Bench:
             session.observed.append(Observed(call, answer, want, widened(bound, call)))
         return session
 
-    def names(self, parts: Parts, models: tuple[str, ...], seconds: float = 120.0) -> list[list[str]]:
+    def names(
+        self, parts: Parts, models: tuple[str, ...], seconds: float = 120.0
+    ) -> list[list[str]]:
         finding = find_mistake([self.session(name, parts) for name in models], seconds=seconds)
         return [[mistake.key for mistake in group] for group in finding.named]
 
@@ -144,9 +146,7 @@ def measure(bench: Bench) -> dict[str, object]:
     return {
         "alone": {key: bench.names(planted(key), SEVERAL) for key in ALONE},
         "together": {"+".join(keys): bench.names(planted(*keys), FEW) for keys in TOGETHER},
-        "same on a model": bench.names(
-            planted("scale.by_hidden_over_heads"), ("mqa-untied-f32",)
-        ),
+        "same on a model": bench.names(planted("scale.by_hidden_over_heads"), ("mqa-untied-f32",)),
         "unknown": {what: bench.names(parts, FEW, 0.5) for what, parts in UNKNOWN.items()},
         "found": {
             what: bench.session(FEW[1], parts).first_wrong() is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from llama_edu.verify.sampling import SAMPLING_MISTAKES
 from llama_edu.verify.tokens import DECODE_MISTAKES, ENCODE_MISTAKES
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
-OTHERS = (*SAMPLING_MISTAKES, *ENCODE_MISTAKES, *DECODE_MISTAKES, *CHAT_MISTAKES)
+OTHERS: tuple[Any, ...] = (*SAMPLING_MISTAKES, *ENCODE_MISTAKES, *DECODE_MISTAKES, *CHAT_MISTAKES)
+
 
 def test_there_are_as_many_entries_as_promised() -> None:
     assert len(CATALOGUE) >= 300
@@ -46,11 +48,11 @@ def headings(path: Path) -> set[str]:
     return {line.lstrip("#").strip() for line in lines if line.startswith("##")}
 
 
-@pytest.mark.parametrize("chapter", sorted(CHAPTER_FILES))
-def test_sections_are_headings_of_the_book(chapter: int) -> None:
-    there = headings(BOOK / f"{CHAPTER_FILES[chapter]}.ipynb")
+@pytest.mark.parametrize("topic", sorted(CHAPTER_FILES))
+def test_sections_are_headings_of_the_book(topic: str) -> None:
+    there = headings(BOOK / f"{CHAPTER_FILES[topic]}.ipynb")
     topics = [*TOPICS.values(), *(mistake.topic for mistake in OTHERS)]
-    missing = {t.section for t in topics if t.chapter == chapter} - there
+    missing = {t.section for t in topics if t.topic == topic} - there
     assert not missing
 
 

@@ -16,7 +16,7 @@ from llama_edu.verify.tokens import DECODE_MISTAKES, ENCODE_MISTAKES
 
 ENGINES = Path(__file__).resolve().parents[2] / "engines"
 sys.path.insert(0, str(ENGINES))
-from plant import VARIABLE, read_plants, woven  # noqa: E402, a folder of programs
+from plant import VARIABLE, read_plants, woven  # type: ignore[import-not-found]  # noqa: E402
 
 COMPILERS = {
     "rust": ("rustc", ".rs", ["--edition", "2021", "-C", "opt-level=1", "-A", "warnings"]),

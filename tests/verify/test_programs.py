@@ -96,9 +96,9 @@ def test_a_program_that_writes_without_end(tmp_path: Path) -> None:
     """Its output does not block the questions, nor the questions its end."""
     path = tmp_path / "noise.py"
     path.write_text("import sys\nwhile True: sys.stdout.write('x' * 1000 + '\\n')\n")
-    with Program([sys.executable, str(path)], tmp_path, 5.0) as noisy:
-        with pytest.raises(ProgramError, match="messages for people belong on standard error"):
-            noisy.ask({"op": "hello", "protocol": 1})
+    told = pytest.raises(ProgramError, match="messages for people belong on standard error")
+    with Program([sys.executable, str(path)], tmp_path, 5.0) as noisy, told:
+        noisy.ask({"op": "hello", "protocol": 1})
 
 
 @pytest.mark.parametrize(

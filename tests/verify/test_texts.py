@@ -1,4 +1,4 @@
-"""Tokens, sampling and conversations: right answers pass, and every mistake is told from the rest."""
+"""Tokens, sampling, conversations: right answers pass, every mistake is told from the rest."""
 
 from __future__ import annotations
 
@@ -82,10 +82,9 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Asked], list[A
     for directory in (Path(hub.locate("story")), Path(hub.locate("chat")), tiny):
         tokenizer, pairs = Tokenizer(directory), byte_pairs(directory)
         assert pairs is not None
-        for text in TEXTS.values():
-            encoded.append(Asked(pairs, text, None, allowed_ids(tokenizer, text)))
-        for _, ids in decode_cases(tokenizer):
-            decoded.append(Asked(pairs, ids, None, allowed_texts(tokenizer, ids)))
+        encoded += [Asked(pairs, t, None, allowed_ids(tokenizer, t)) for t in TEXTS.values()]
+        some = [ids for _, ids in decode_cases(tokenizer)]
+        decoded += [Asked(pairs, ids, None, allowed_texts(tokenizer, ids)) for ids in some]
     return encoded, decoded
 
 
@@ -94,7 +93,7 @@ def test_the_tokenizer_written_out_is_the_book_s(asked: tuple[list[Asked], list[
 
 
 @pytest.mark.parametrize(
-    "mistake", (*ENCODE_MISTAKES, *DECODE_MISTAKES), ids=lambda mistake: mistake.key
+    "mistake", [*ENCODE_MISTAKES, *DECODE_MISTAKES], ids=lambda mistake: mistake.key
 )
 def test_a_mistake_of_tokens_is_found_and_named(
     mistake: TokenMistake, asked: tuple[list[Asked], list[Asked]]

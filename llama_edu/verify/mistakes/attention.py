@@ -7,8 +7,8 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 
-from llama_edu.ops.attention import apply_mask, causal_mask, qk_scores, score_v, softmax
 from llama_edu.formats.config import LlamaConfig
+from llama_edu.ops.attention import apply_mask, causal_mask, qk_scores, score_v, softmax
 from llama_edu.ops.rope import apply_rope, apply_rope_interleaved, inverse_frequencies
 from llama_edu.verify.mistakes.base import Mistake, entry, known
 from llama_edu.verify.parts import Clock, Layer
@@ -24,7 +24,7 @@ F16 = np.dtype(np.float16)
 
 
 def _exponent(of: Callable[[LlamaConfig], float]) -> Callable[[LlamaConfig], Array]:
-    """Pair j turns by theta to the power of -j · `of(config)`, and is then scaled as it should be."""
+    """Pair j turns by theta to the power of -j · `of(config)`, and is scaled as it should be."""
 
     def inv_freq(config: LlamaConfig) -> Array:
         # Another theta with the right exponent gives the same numbers.
@@ -250,9 +250,13 @@ def _as_positions(change: Callable[[Array], Array]) -> Callable[[Clock], Array]:
     return positions
 
 
-def _position(key: str, says: str, wrong: str, function: Callable[[Clock], Array], exhibit: str = "") -> Mistake:
+def _position(
+    key: str, says: str, wrong: str, function: Callable[[Clock], Array], exhibit: str = ""
+) -> Mistake:
     right = "position = past + i"
-    return entry(f"position.{key}", says, (right, wrong), "past", positions=function, exhibit=exhibit)
+    return entry(
+        f"position.{key}", says, (right, wrong), "past", positions=function, exhibit=exhibit
+    )
 
 
 POSITIONS = (
@@ -366,7 +370,9 @@ POSITIONS = (
 # The rotation.
 
 
-def _turned(q_times: int, k_times: int) -> Callable[[Array, Array, Array, Layer], tuple[Array, ...]]:
+def _turned(
+    q_times: int, k_times: int
+) -> Callable[[Array, Array, Array, Layer], tuple[Array, ...]]:
     def turn(q: Array, k: Array, v: Array, layer: Layer) -> tuple[Array, ...]:
         for _ in range(q_times):
             q = layer.turned(q)
@@ -452,7 +458,7 @@ def _first_head_only(queries: bool) -> Callable[[Array, Array, Array, Layer], tu
 
 def _query_heads_of_keys(q: Array, k: Array, v: Array, layer: Layer) -> tuple[Array, ...]:
     """Only as many query heads are turned as there are key heads."""
-    n_kv_heads, n_groups = q.shape[:2]
+    n_kv_heads, _n_groups = q.shape[:2]
     flat, turned = q.reshape(-1, *q.shape[2:]).copy(), layer.turned(q).reshape(-1, *q.shape[2:])
     flat[:n_kv_heads] = turned[:n_kv_heads]
     return flat.reshape(q.shape), layer.turned(k), v
@@ -464,7 +470,9 @@ def _half_of_pairs(x: Array, cos: Array, sin: Array) -> Array:
     if half % 2:
         half -= 1
     few = half // 2
-    return np.concatenate([apply_rope(x[..., :half], cos[:, :few], sin[:, :few]), x[..., half:]], -1)
+    return np.concatenate(
+        [apply_rope(x[..., :half], cos[:, :few], sin[:, :few]), x[..., half:]], -1
+    )
 
 
 def _slow_pairs_still(x: Array, cos: Array, sin: Array) -> Array:
@@ -501,7 +509,8 @@ def _overwritten_interleaved(x: Array, cos: Array, sin: Array) -> Array:
 def _rounded_rotation(dtype: np.dtype) -> Callable[[Array, Array], tuple[Array, Array]]:
     def rotation(inv_freq: Array, positions: Array) -> tuple[Array, Array]:
         angles = positions[:, None] * inv_freq
-        return tuple(f(angles).astype(dtype).astype(np.float32) for f in (np.cos, np.sin))  # type: ignore[return-value]
+        cos, sin = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+        return cos.astype(np.float32), sin.astype(np.float32)
 
     return rotation
 
@@ -521,7 +530,9 @@ def _sine_first(inv_freq: Array, positions: Array) -> tuple[Array, Array]:
     return np.sin(angles), np.cos(angles)
 
 
-def _rope(key: str, says: str, code: tuple[str, str], topic: str = "rotate", **change: object) -> Mistake:
+def _rope(
+    key: str, says: str, code: tuple[str, str], topic: str = "rotate", **change: object
+) -> Mistake:
     return entry(f"rope.{key}", says, code, topic, **change)
 
 
@@ -1132,8 +1143,10 @@ def _known_right(scores: Array, clock: Clock) -> Array:
 
 
 def _zero_for_hidden(scores: Array, clock: Clock) -> Array:
-    return scores if clock.seq == 1 else np.where(
-        causal_mask(clock.seq, clock.past), scores, np.float32(0)
+    return (
+        scores
+        if clock.seq == 1
+        else np.where(causal_mask(clock.seq, clock.past), scores, np.float32(0))
     )
 
 
@@ -1162,14 +1175,20 @@ AFTER = _MaskAfter()
 MASK = "scores[i, j > past + i] = -inf"
 
 
-def _mask(key: str, says: str, wrong: str, function: Callable[[Array, Clock], Array], **more: str) -> Mistake:
+def _mask(
+    key: str, says: str, wrong: str, function: Callable[[Array, Clock], Array], **more: str
+) -> Mistake:
     topic = more.pop("topic", "staircase")
     return entry(f"mask.{key}", says, (MASK, wrong), topic, masked=function, **more)
 
 
 MASKS = (
     _mask(
-        "none", "there is no mask: tokens see the future", "", lambda scores, clock: scores, topic="mask"
+        "none",
+        "there is no mask: tokens see the future",
+        "",
+        lambda scores, clock: scores,
+        topic="mask",
     ),
     _mask(
         "unless_cached",
@@ -1307,11 +1326,6 @@ def _sum_of_largest_excluded(x: Array) -> Array:
 def _twice(x: Array) -> Array:
     first = softmax(x)
     return softmax(np.where(np.isneginf(x), np.float32(-np.inf), first))
-
-
-def _shifted_largest(x: Array) -> Array:
-    """The largest of the row starts at 0, so that rows of negative scores are not shifted: right."""
-    return softmax(x)
 
 
 SOFTMAX = (

@@ -5,35 +5,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from llama_edu.exercises import check
-from llama_edu.exercises.framework.sections import section_address
+from llama_edu.exercises.framework.sections import chapter_number, section_address
 
 __all__ = ["TOPICS", "Mistake", "Topic", "entry", "known"]
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A section of the book."""
+    """A section of the book, by the topic of its chapter."""
 
-    chapter: int
+    topic: str
     section: str
 
     @property
+    def chapter(self) -> int:
+        return chapter_number(self.topic)
+
+    @property
     def address(self) -> str:
-        return section_address(self.chapter, self.section)
+        return section_address(self.topic, self.section)
 
 
 def _of(exercise: str) -> Topic:
     """The section an exercise sends its readers back to."""
     found = getattr(check, exercise).exercise
-    return Topic(found.chapter, found.section)
+    return Topic(found.topic, found.section)
 
 
 TOPICS: dict[str, Topic] = {
     "bytes": _of("read_tensor"),
     "bf16": _of("bf16_to_float32"),
-    "f16": Topic(1, "Three ways to write one number"),
+    "f16": Topic("bytes", "Three ways to write one number"),
     "product": _of("gemm"),
-    "embedding": Topic(4, "An embedding is a row of a table"),
+    "embedding": Topic("norm_mlp", "An embedding is a row of a table"),
     "norm": _of("norm_rows"),
     "gate": _of("gated"),
     "mlp": _of("add_mlp"),
@@ -41,26 +45,26 @@ TOPICS: dict[str, Topic] = {
     "rotate": _of("rotate"),
     "layout": _of("rows_to_neighbours"),
     "scaling": _of("scaled_turns"),
-    "what is turned": Topic(5, "What is turned in a forward pass"),
-    "theta": Topic(5, "A wrong theta"),
+    "what is turned": Topic("rope", "What is turned in a forward pass"),
+    "theta": Topic("rope", "A wrong theta"),
     "scores": _of("group_scores"),
     "heads": _of("split_queries"),
-    "sharing": Topic(6, "Share the wrong way"),
+    "sharing": Topic("scores", "Share the wrong way"),
     "mask": _of("mask_scores"),
     "staircase": _of("staircase"),
     "softmax": _of("row_softmax"),
     "values": _of("mix_values"),
     "merge": _of("merge"),
-    "residual": Topic(8, "The residual"),
+    "residual": Topic("score_v", "The residual"),
     "attention": _of("attention_rows"),
-    "order": Topic(9, "The parts in order"),
-    "config": Topic(9, "Where the numbers are"),
+    "order": Topic("model", "The parts in order"),
+    "config": Topic("model", "Where the numbers are"),
     "ends": _of("both_ends"),
     "past": _of("rotate_in_calls"),
     "cut": _of("reuse_prefix"),
     "chunks": _of("prefill_chunks"),
-    "count": Topic(10, "Forget to count"),
-    "precision": Topic(12, "Range or resolution"),
+    "count": Topic("generate", "Forget to count"),
+    "precision": Topic("precision", "Range or resolution"),
 }
 """Where the book explains a kind of mistake."""
 

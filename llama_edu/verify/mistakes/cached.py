@@ -5,8 +5,8 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 
-from llama_edu.ops.attention import apply_mask, causal_mask
 from llama_edu.formats.config import LlamaConfig
+from llama_edu.ops.attention import apply_mask, causal_mask
 from llama_edu.verify.mistakes.base import Mistake, entry
 from llama_edu.verify.parts import Cache, Clock, Layer
 
@@ -70,7 +70,7 @@ class _NotEmptied(Cache):
     """A past of 0 leaves the cache as it is; other cuts are made."""
 
     def begin(self, past: int) -> None:
-        self.length = past if past else self.length
+        self.length = past or self.length
 
 
 class _OnlyEmptied(Cache):

@@ -8,9 +8,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from llama_edu.formats.safetensors import SafetensorsFile, read_header
 from llama_edu.formats.config import LlamaConfig, RopeScaling
 from llama_edu.formats.precision import DTYPES, to_float32
+from llama_edu.formats.safetensors import SafetensorsFile, read_header
 from llama_edu.verify.mistakes.base import Mistake, entry
 from llama_edu.verify.parts import EMBED_TOKENS, LM_HEAD, NORM, Model
 
@@ -706,4 +706,3 @@ SCALES = (
 
 STORED: tuple[Mistake, ...] = (*BYTES, *CONFIG, *BIASES, *MATRICES, *GAINS, *SCALES)
 """Mistakes in what is read, and in which tensor is used where."""
-

@@ -96,7 +96,9 @@ def _only_at(
     return norm_at
 
 
-def _norm(key: str, says: str, wrong: str, function: Callable[..., Array], exhibit: str = "") -> Mistake:
+def _norm(
+    key: str, says: str, wrong: str, function: Callable[..., Array], exhibit: str = ""
+) -> Mistake:
     right = "y = weight · x / √(mean(x²) + eps)"
     return entry(f"norm.{key}", says, (right, wrong), "norm", exhibit=exhibit, norm=function)
 
@@ -302,7 +304,9 @@ def _softplus(x: Array) -> Array:
     return np.logaddexp(np.float32(0), x).astype(np.float32)
 
 
-def _gate(key: str, says: str, wrong: str, function: Callable[[Array, Array], Array], exhibit: str = "") -> Mistake:
+def _gate(
+    key: str, says: str, wrong: str, function: Callable[[Array, Array], Array], exhibit: str = ""
+) -> Mistake:
     right = "h = gate / (1 + e^-gate) · up"
     return entry(f"gate.{key}", says, (right, wrong), "gate", exhibit=exhibit, gated=function)
 
@@ -315,7 +319,9 @@ GATES = (
         known("gated", "swapped"),
         "gate_and_up",
     ),
-    _gate("both", "SiLU is applied to up as well", "h = silu(gate) · silu(up)", known("gated", "both")),
+    _gate(
+        "both", "SiLU is applied to up as well", "h = silu(gate) · silu(up)", known("gated", "both")
+    ),
     _gate(
         "of_the_product",
         "SiLU comes after the product",
@@ -323,7 +329,10 @@ GATES = (
         known("gated", "of_the_product"),
     ),
     _gate(
-        "sigmoid", "the gate is the sigmoid alone", "h = sigmoid(gate) · up", known("gated", "sigmoid")
+        "sigmoid",
+        "the gate is the sigmoid alone",
+        "h = sigmoid(gate) · up",
+        known("gated", "sigmoid"),
     ),
     _gate("relu", "the gate is ReLU", "h = max(gate, 0) · up", known("gated", "relu")),
     _gate("sum", "up is added, and not multiplied", "h = silu(gate) + up", known("gated", "sum")),
@@ -335,7 +344,11 @@ GATES = (
         "gelu",
     ),
     _gate(
-        "gelu", "the gate is GELU, in its exact form", "h = gelu(gate) · up", lambda g, u: _gelu(g) * u, "gelu"
+        "gelu",
+        "the gate is GELU, in its exact form",
+        "h = gelu(gate) · up",
+        lambda g, u: _gelu(g) * u,
+        "gelu",
     ),
     _gate(
         "quick_gelu",
@@ -352,7 +365,10 @@ GATES = (
         lambda g, u: np.maximum(g, 0) ** 2 * u,
     ),
     _gate(
-        "softplus", "the gate is softplus", "h = log(1 + e^gate) · up", lambda g, u: _softplus(g) * u
+        "softplus",
+        "the gate is softplus",
+        "h = log(1 + e^gate) · up",
+        lambda g, u: _softplus(g) * u,
     ),
     _gate(
         "mish",
@@ -511,7 +527,9 @@ def _from_embedding(x: Array, layer: Layer) -> Array:
     return x + _fed(x, layer)
 
 
-def _stream(key: str, says: str, wrong: str, function: Callable[[Array, Layer], Array], **more: str) -> Mistake:
+def _stream(
+    key: str, says: str, wrong: str, function: Callable[[Array, Layer], Array], **more: str
+) -> Mistake:
     right = "x = x + attention(norm(x)); x = x + mlp(norm(x))"
     topic = more.pop("topic", "residual")
     return entry(f"stream.{key}", says, (right, wrong), topic, block=function, **more)
@@ -600,7 +618,12 @@ STREAM = (
         _mlp_first,
         topic="order",
     ),
-    _stream("attention_twice", "attention is added twice", "x = x + 2 · attention(norm(x))", _attention_twice),
+    _stream(
+        "attention_twice",
+        "attention is added twice",
+        "x = x + 2 · attention(norm(x))",
+        _attention_twice,
+    ),
     _stream("mlp_twice", "the MLP is added twice", "x = x + 2 · mlp(norm(x))", _mlp_twice),
     _stream(
         "stream_twice",

@@ -130,9 +130,7 @@ def _examined(args: argparse.Namespace) -> "Report":
         from llama_edu.verify.http import verify_url
 
         names = tuple(args.model or MODELS[:1])
-        return verify_url(
-            args.url, names, limit=args.timeout, naming_seconds=args.naming_seconds
-        )
+        return verify_url(args.url, names, limit=args.timeout, naming_seconds=args.naming_seconds)
     if args.dump:
         from llama_edu.verify.dump import verify_dump
 
