@@ -8,16 +8,20 @@ of any other Python engine: exchange the three calls of `answer`.
 
 import json
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 from llama_edu.chat.template import ChatTemplate, Message
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import Sampling, probabilities
+from llama_edu.engine.trace import Trace
 from llama_edu.errors import LlamaEduError
+from llama_edu.formats.safetensors import save_file
 from llama_edu.text.tokenizer import Tokenizer
 
-OPS = ["forward", "encode", "decode", "probabilities", "chat", "stream"]
+OPS = ["forward", "encode", "decode", "probabilities", "chat", "stream", "trace"]
 
 
 class Engine:
@@ -27,6 +31,7 @@ class Engine:
         self.model = Llama.from_pretrained(directory)
         self.cache = self.model.new_cache()
         self.tokenizer = Tokenizer(directory)
+        self.folder = tempfile.TemporaryDirectory()  # of traces; it goes with the program
 
     def answer(self, request: dict) -> dict:
         match request["op"]:
@@ -54,6 +59,13 @@ class Engine:
             case "chat":
                 messages = [Message(m["role"], m["content"]) for m in request["messages"]]
                 return {"ids": ChatTemplate(self.tokenizer).encode(messages)}
+            case "trace":
+                self.cache.truncate(request.get("past", 0))
+                with Trace() as trace:
+                    self.model.forward(request["ids"], self.cache, trace=trace)
+                path = Path(self.folder.name) / "trace.safetensors"
+                save_file({record.name: record.array for record in trace}, path)
+                return {"path": str(path)}
             case op:
                 return {"error": f"no op called {op!r}"}
 

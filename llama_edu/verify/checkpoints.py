@@ -120,6 +120,7 @@ TINY: tuple[Tiny, ...] = (
         "defaults",
         6,
         _config((4, 4, 10), 40, 44, 2),
+        declines=("fields left out of the config",),
         absent=(
             "num_key_value_heads",
             "head_dim",

@@ -122,6 +122,7 @@ class Session:
     name: str
     model: Model
     observed: list[Observed] = field(default_factory=list)
+    optional: bool = False  # the model has something that an engine need not know
 
     def first_wrong(self) -> int | None:
         """The index of the first call that is off."""

@@ -8,7 +8,7 @@ entries are shown as what they are, near.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from llama_edu.verify.evidence import Observed, Session
 from llama_edu.verify.mistakes import CATALOGUE, Mistake
 from llama_edu.verify.parts import Parts, PartsEngine, combined
 
-__all__ = ["Finding", "Nearest", "find_mistake"]
+__all__ = ["Finding", "Nearest", "find_mistake", "narrowed"]
 
 Set = tuple[Mistake, ...]
 CLEARLY = 4.0  # times nearer to the mistake than to what is right, before it may be named
@@ -60,6 +60,7 @@ class Finding:
 class _Search:
     sessions: Sequence[Session]
     deadline: float
+    given: Set = ()
     distances: dict[str, float] = field(default_factory=dict)
     harmless: set[str] = field(default_factory=set)
     pairs: int = 0
@@ -70,15 +71,16 @@ class _Search:
         return self.out_of_time
 
 
-def find_mistake(
-    sessions: Sequence[Session], *, seconds: float = 8.0, catalogue: Iterable[Mistake] | None = None
-) -> Finding:
+def find_mistake(sessions: Sequence[Session], *, seconds: float = 8.0, given: Set = ()) -> Finding:
     """Look for the mistake that explains everything seen, within about `seconds`.
 
-    At least one session must have a call that is off.
+    At least one session must have a call that is off. `given` are mistakes known already, beside
+    which another is looked for.
     """
-    entries = tuple(CATALOGUE.values() if catalogue is None else catalogue)
-    search = _Search(sorted(sessions, key=_whole_cost), time.perf_counter() + seconds)
+    taken = {mistake.key for mistake in given}
+    entries = tuple(mistake for key, mistake in CATALOGUE.items() if key not in taken)
+    ordered = sorted(sessions, key=_whole_cost)
+    search = _Search(ordered, time.perf_counter() + seconds, given)
     start = _cheapest_wrong(search.sessions)
     calls = sum(len(session.observed) for session in sessions)
     begun = [(m,) for m in entries if not search.late() and _explains_start(search, start, m)]
@@ -103,6 +105,16 @@ def find_mistake(
         Nearest(CATALOGUE[k], g) for g, k in others[:3] if np.isfinite(g) and k in CATALOGUE
     )
     return replace(result, nearest=near, next_gap=others[0][0] if others else np.nan)
+
+
+def narrowed(finding: Finding, sessions: Sequence[Session]) -> Finding | None:
+    """The explanations that hold for further sessions, too; None if none does."""
+    search = _Search(sessions, np.inf)
+    held = tuple(g for g in finding.named if _tried(search, g).stuck is None)
+    if not held:
+        return None
+    calls = finding.calls + sum(len(session.observed) for session in sessions)
+    return replace(finding, named=held, calls=calls)
 
 
 def _whole_cost(session: Session) -> int:
@@ -156,8 +168,8 @@ def _loose(group: Set) -> float:
     return max(mistake.loose for mistake in group)
 
 
-def _parts(group: Set) -> Parts | None:
-    return combined([mistake.change for mistake in group])
+def _parts(search: _Search, group: Set) -> Parts | None:
+    return combined([mistake.change for mistake in (*search.given, *group)])
 
 
 def _explains_start(search: _Search, start: tuple[Session, int], mistake: Mistake) -> bool:
@@ -166,8 +178,9 @@ def _explains_start(search: _Search, start: tuple[Session, int], mistake: Mistak
     One that is off where the engine is right cannot be it, and need not be run any further.
     """
     session, index = start
-    parts = _parts((mistake,))
-    assert parts is not None
+    parts = _parts(search, (mistake,))
+    if parts is None:
+        return False
     harmless = True
     for seen, logits in _run(session, parts, index + 1):
         fits = _fits(seen, logits, mistake.loose)
@@ -208,7 +221,7 @@ class _Trial:
 
 
 def _tried(search: _Search, group: Set) -> _Trial:
-    parts, clear, largest = _parts(group), False, 0.0
+    parts, clear, largest = _parts(search, group), False, 0.0
     assert parts is not None
     for session in search.sessions:
         for i, (seen, logits) in enumerate(_run(session, parts, len(session.observed))):
@@ -222,8 +235,8 @@ def _tried(search: _Search, group: Set) -> _Trial:
     return _Trial(group, None, clear, largest)
 
 
-def _explains_to(group: Set, session: Session, index: int) -> bool:
-    parts = _parts(group)
+def _explains_to(search: _Search, group: Set, session: Session, index: int) -> bool:
+    parts = _parts(search, group)
     if parts is None:
         return False
     return all(_fits(seen, out, _loose(group)) for seen, out in _run(session, parts, index + 1))
@@ -254,7 +267,7 @@ def _enlarged(
             break
         if mistake not in group:
             search.pairs += 1
-            if _explains_to((*group, mistake), *where):
+            if _explains_to(search, (*group, mistake), *where):
                 larger.append((*group, mistake))
     return larger
 
@@ -271,6 +284,6 @@ def _pairs(search: _Search, start: tuple[Session, int], entries: Sequence[Mistak
             if search.late() or len(found) >= MOST_KEPT:
                 return found
             search.pairs += 1
-            if _explains_to((first, second), session, index):
+            if _explains_to(search, (first, second), session, index):
                 found.append((first, second))
     return found

@@ -102,7 +102,7 @@ class Program:
         Raises `RefusedError` for `{"error": …}`, and `ProgramError` for anything that is not one
         JSON object on one line within the time limit.
         """
-        self._requests.put(json.dumps(request).encode() + b"\n")
+        self._requests.put(json.dumps(request, ensure_ascii=False).encode() + b"\n")
         what = _told(request)
         try:
             line = self._lines.get(timeout=self.limit)
@@ -113,8 +113,9 @@ class Program:
         if line is None:
             raise self._ended(what)
         try:
-            answer = json.loads(line)
-        except ValueError:  # not JSON, or not UTF-8
+            # Half a character in a text is for the comparison to judge.
+            answer = json.loads(line.decode("utf-8", errors="replace"))
+        except ValueError:
             raise ProgramError(
                 "garbled",
                 f"expected one line of JSON in answer to {what}, got {_shown(line)}"

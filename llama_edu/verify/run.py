@@ -32,7 +32,7 @@ from llama_edu.verify.evidence import (
     widened,
 )
 from llama_edu.verify.files import FILES, write_case
-from llama_edu.verify.naming import find_mistake
+from llama_edu.verify.naming import Finding, find_mistake, narrowed
 from llama_edu.verify.parts import read_model
 from llama_edu.verify.protocol import Program, ProgramError, RefusedError
 from llama_edu.verify.report import STAGES, Named, Report, Result, Verdict
@@ -164,14 +164,24 @@ class _Examination:
             yield Target(tiny.name, directory, tiny.declines, tiny.long)
 
     def _examine(self, target: Target) -> None:
-        try:
-            with Program(self.command, target.directory, self.options.limit) as program:
-                hello = program.hello()
-                if target.first:
-                    self._introduced(hello)
-                self._stages(program, target, set(hello["ops"]))
-        except ProgramError as problem:
-            self._lost(target, problem)
+        """One model, stage by stage; a program that is lost on the way is started again."""
+        stages = [self._bytes, self._tokens, self._forward, self._sampling, self._chat]
+        while stages:
+            try:
+                with Program(self.command, target.directory, self.options.limit) as program:
+                    hello = program.hello()
+                    if target.first and not self.greeted:
+                        self._introduced(hello)
+                    while stages:
+                        stages.pop(0)(program, target, set(hello["ops"]))
+            except ProgramError as problem:
+                self._lost(target, problem)
+                if not self.greeted or problem.kind == "start" or not self._loaded(target):
+                    return
+
+    def _loaded(self, target: Target) -> bool:
+        """Whether the program ever answered with this model."""
+        return any(r.model == target.name and r.status != "failed" for r in self.report.results)
 
     def _introduced(self, hello: dict[str, Any]) -> None:
         self.report.engine = hello["name"]
@@ -185,35 +195,24 @@ class _Examination:
 
     def _lost(self, target: Target, problem: ProgramError) -> None:
         """The program is gone, or might as well be."""
-        known = any(r.model == target.name for r in self.report.results)
-        if target.declines and problem.clean_refusal and not known:
-            self._add(target, "forward", "load", "refused", str(problem))
-            return
-        stage = next((s for s in ("forward", "tokens", "bytes") if s in self.options.stages), None)
-        self._add(target, stage or self.options.stages[0], "answer at all", "failed", str(problem))
         self.silent += problem.kind == "silent"
+        told = [r for r in self.report.results if r.model == target.name]
+        if not any(str(problem) == r.detail for r in told):
+            refused = target.declines and problem.clean_refusal and not told
+            numbers = [s for s in ("forward", "tokens", "bytes") if s in self.options.stages]
+            stage = numbers[0] if numbers else self.options.stages[0]
+            status = "refused" if refused else "failed"
+            self._add(target, stage, "answer at all", status, str(problem))
         if problem.kind == "start" or self.silent > 1 or (target.first and not self.greeted):
             raise _StopError
 
     def _add(self, target: Target, stage: str, label: str, status: str, detail: str) -> None:
         self.report.results.append(Result(stage, target.name, label, status, detail))
 
-    def _stages(self, program: Program, target: Target, ops: set[str]) -> None:
-        stages = self.options.stages
-        has_text = target.name in self.options.models or target.name == TINY[0].name
-        if "bytes" in stages and "tensor" in ops:
-            self._bytes(program, target)
-        if "tokens" in stages and has_text:
-            self._tokens(program, target, ops)
-        if {"forward", "cache"} & set(stages) and "forward" in ops:
-            self._forward(program, target)
-        if "sampling" in stages and target.first and "probabilities" in ops:
-            self._sampling(program, target)
-        if "chat" in stages and "chat" in ops and target.name in self.options.models:
-            self._chat(program, target)
-
-    def _bytes(self, program: Program, target: Target) -> None:
+    def _bytes(self, program: Program, target: Target, ops: set[str]) -> None:
         """Tensors as they are read, for an engine that offers to show them."""
+        if "bytes" not in self.options.stages or "tensor" not in ops:
+            return
         stored = open_checkpoint(target.directory)
         # The whole of a vocabulary would take longer to write than all the rest.
         names = [name for name, array in stored.items() if array.size <= MOST_NUMBERS]
@@ -240,6 +239,9 @@ class _Examination:
             self._add(target, "bytes", name, "wrong", detail)
 
     def _tokens(self, program: Program, target: Target, ops: set[str]) -> None:
+        has_text = target.name in (*self.options.models, TINY[0].name)
+        if "tokens" not in self.options.stages or not has_text:
+            return
         tokenizer, pairs = Tokenizer(target.directory), byte_pairs(target.directory)
         if "encode" in ops:
             for label, text in TEXTS.items():
@@ -301,7 +303,9 @@ class _Examination:
         else:
             self._add(target, "tokens", label, "right", "")
 
-    def _forward(self, program: Program, target: Target) -> None:
+    def _forward(self, program: Program, target: Target, ops: set[str]) -> None:
+        if "forward" not in ops or not {"forward", "cache"} & set(self.options.stages):
+            return
         config = LlamaConfig.from_directory(target.directory)
         calls = [
             call
@@ -311,7 +315,8 @@ class _Examination:
             if call.stage in self.options.stages
         ]
         wanted, bound = references(target.directory, calls, self.declared)
-        session = Session(target.name, read_model(target.directory))
+        model = read_model(target.directory)
+        session = Session(target.name, model, optional=bool(target.declines))
         self.evidence.sessions.append(session)
         for call, want in zip(calls, wanted, strict=True):
             try:
@@ -322,13 +327,17 @@ class _Examination:
                 self._add(target, call.stage, call.label, status, detail)
                 return
             except ProgramError as problem:
-                self._add(target, call.stage, call.label, "failed", str(problem))
+                declined = target.declines and not session.observed and problem.clean_refusal
+                status = "refused" if declined else "failed"
+                self._add(target, call.stage, call.label, status, str(problem))
                 raise
             seen = Observed(call, answer, want, widened(bound, call))
             session.observed.append(seen)
             self.report.results.append(_result(target, seen, self.declared))
 
-    def _sampling(self, program: Program, target: Target) -> None:
+    def _sampling(self, program: Program, target: Target, ops: set[str]) -> None:
+        if "sampling" not in self.options.stages or not target.first or "probabilities" not in ops:
+            return
         last = self.order == "llama.cpp"
         for case in SAMPLING_CASES:
             try:
@@ -351,7 +360,10 @@ class _Examination:
             detail = "" if status == "right" else _sampling_detail(case, got, gap)
             self._add(target, "sampling", case.label, status, detail)
 
-    def _chat(self, program: Program, target: Target) -> None:
+    def _chat(self, program: Program, target: Target, ops: set[str]) -> None:
+        known = target.name in self.options.models
+        if "chat" not in self.options.stages or "chat" not in ops or not known:
+            return
         tokenizer = Tokenizer(target.directory)
         if tokenizer.chat_template is None:
             return
@@ -438,11 +450,10 @@ class _Examination:
         """Look for names, wherever something is off."""
         evidence = self.evidence
         sessions = [session for session in evidence.sessions if session.observed]
-        if any(session.first_wrong() is not None for session in sessions):
-            finding = find_mistake(sessions, seconds=self.options.naming_seconds)
-            verdict = verdict_of(finding, sessions)
+        for finding, about in _findings(sessions, self.options.naming_seconds):
+            verdict = verdict_of(finding, about)
             if "trace" in self.offered:
-                verdict.first_array = self._first_array(sessions)
+                verdict.first_array = self._first_array(about)
             self.report.verdicts.append(verdict)
         off = {(r.stage, r.label.split(",")[0]) for r in self.report.wrong}
         if ("tokens", "encode") in off and evidence.encoded:
@@ -479,6 +490,27 @@ class _Examination:
         told = [Named((m.key,), (m.says,), ((m.right, m.wrong),), (m.topic,), ("",)) for m in found]
         advice = [] if told else ["Nothing in the catalogue gives these answers."]
         self.report.verdicts.append(Verdict((stage,), told, "", advice))
+
+
+def _findings(
+    sessions: Sequence[Session], seconds: float
+) -> Iterator[tuple[Finding, Sequence[Session]]]:
+    """What the numbers say: of the models every engine has to know, then of the others.
+
+    An engine that ignores biases has a mistake; it must not hide the name of another.
+    """
+    core = [session for session in sessions if not session.optional]
+    others = [session for session in sessions if session.optional]
+    first: Finding | None = None
+    if any(session.first_wrong() is not None for session in core):
+        first = find_mistake(core, seconds=seconds)
+        whole = narrowed(first, others) if first.named else None
+        yield whole or first, sessions if whole else core
+        if whole or not first.named:
+            return
+    if any(session.first_wrong() is not None for session in others):
+        given = first.named[0] if first is not None else ()
+        yield find_mistake(others, seconds=seconds, given=given), others
 
 
 def _asked(program: Program, call: Call, vocab_size: int) -> Answer:

@@ -59,7 +59,7 @@ TEXTS: dict[str, str] = {
     "Greek and Chinese": "Ωμέγα 你好，世界",
     "not composed": "cafe\u0301",
     "wide space": "a\u00a0b\u3000c",
-    "control characters": "a\u0000b\u0007c",
+    "control characters": "a\u0001b\u0007c",
     "a special token, typed": "He said <|endoftext|> twice",
     "repeated": "aaaaaaaaaaaa hahahaha",
     "a long word": "supercalifragilisticexpialidocious",
