@@ -1,0 +1,2 @@
+/** What the bundle offers a page. */
+export * from "./engine.js";
