@@ -15,7 +15,7 @@ import { mistakeNamed } from "./mistakes.mjs";
 import { openCheckpoint, readSettings } from "./node_files.mjs";
 import {
   ConfigError, InputError, Llama, NumericsError, PlainBackend, SimdBackend, Tokenizer, Trace,
-  encodeChat, probabilities, readConfig, writeSafetensors,
+  encodeChat, readConfig, writeSafetensors,
 } from "./src/engine.js"; // prettier-ignore
 
 /** @typedef {Record<string, any>} Request */
@@ -30,10 +30,10 @@ const files = await readSettings(directory);
 if (!files.config) throw new ConfigError(`${directory}: expected a config.json, got none`);
 const config = mistake.config(readConfig(files.config, files.generation));
 const backend = process.env.LLAMA_EDU_BACKEND === "plain" ? new PlainBackend() : new SimdBackend();
-const checkpoint = mistake.checkpoint(await openCheckpoint(directory), config);
-const loaded = await Llama.load(config, checkpoint, backend);
+const loaded = await Llama.load(config, await openCheckpoint(directory), backend);
 const model = mistake.model(loaded.with(mistake.operators));
-const tokenizer = files.tokenizer && mistake.tokenizer(new Tokenizer({ ...files, tokenizer: files.tokenizer }));
+const tokenizer =
+  files.tokenizer && mistake.tokenizer(new Tokenizer({ ...files, tokenizer: files.tokenizer }));
 let cache = model.newCache();
 
 /** Keep the first `past` cached positions. @param {number} past */
@@ -67,8 +67,8 @@ const answers = {
   decode: ({ ids }) => ({ text: known().decode(ids) }),
   probabilities({ logits, temperature = 1, top_k: topK = 0, top_p: topP = 1 }) {
     const numbers = Float32Array.from(logits, (/** @type {number | null} */ x) => x ?? NaN);
-    const kept = mistake.probabilities(numbers, { temperature, topK, topP });
-    return { probabilities: Array.from(kept) };
+    const p = mistake.probabilities(numbers, { temperature, topK, topP });
+    return { probabilities: Array.from(p) };
   },
   async trace({ ids, past }) {
     model.checkIds(ids);

@@ -26,7 +26,10 @@ export function hasSimd() {
 
 /** @param {string} text @returns {Uint8Array<ArrayBuffer>} */
 export function decodeBase64(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes;
 }
 
 /** @implements {Backend} */

@@ -92,7 +92,7 @@ export function readConfig(config, generation = {}) {
     mlp_bias: flag(config, "mlp_bias"),
     bos_token_id: tokenIds(config.bos_token_id, "bos_token_id")[0] ?? null,
     eos_token_ids: tokenIds(generation.eos_token_id ?? config.eos_token_id, "eos_token_id"),
-    dtype: String(either(config, "dtype", "torch_dtype") || "float32"),
+    dtype: text(either(config, "dtype", "torch_dtype"), "float32"),
   };
   if (read.num_attention_heads % read.num_key_value_heads) {
     throw new ConfigError(
@@ -265,6 +265,12 @@ function tokenIds(value, name) {
     throw new ConfigError(`expected ${name} to be an id or a list of ids, got ${short(value)}`);
   }
   return ids.map(Number);
+}
+
+/** @param {unknown} value @param {string} fallback */
+function text(value, fallback) {
+  if (isEmpty(value)) return fallback;
+  return typeof value === "string" ? value : short(value);
 }
 
 /**

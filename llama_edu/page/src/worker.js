@@ -1,0 +1,219 @@
+/**
+ * The model's own thread. The page asks with `{ id, op, … }`; answers are `{ id, value }` or
+ * `{ id, error }`, and what comes on the way is `{ id, part }`. The page never waits for a product.
+ */
+
+import { PlainBackend } from "./backend_plain.js";
+import { SimdBackend, decodeBase64, hasSimd } from "./backend_simd.js";
+import { encodeChat } from "./chat.js";
+import { readConfig } from "./config.js";
+import { ConfigError, InputError } from "./errors.js";
+import { generate, prefill } from "./generate.js";
+import { Llama } from "./model.js";
+import { bytesSource, fileSource, openSafetensors } from "./safetensors.js";
+import { GREEDY, probabilities } from "./sampling.js";
+import { parseObject } from "./strict_json.js";
+import { switchedOff } from "./switches.js";
+import { Tokenizer } from "./tokenizer.js";
+import { Trace } from "./trace.js";
+
+/** @typedef {import("./switches.js").Switches} Switches */
+/** @typedef {import("./sampling.js").Sampling} Sampling */
+/** @typedef {(part: any) => void} Emit */
+
+/**
+ * The files of a model: JSON as text, weights as base64 or as a file the reader picked.
+ * @typedef {object} ModelFiles
+ * @property {string} name
+ * @property {Record<string, string>} texts
+ * @property {string | File} weights
+ * @property {"simd" | "plain"} [backend]
+ */
+
+const BREATH_MS = 12; // how long it computes before it looks whether it should stop
+
+/** A model, its tokenizer, and the operations a page may ask for. */
+export class Served {
+  /** @type {Llama | null} */
+  model = null;
+  /** @type {Tokenizer | null} */
+  tokenizer = null;
+  /** Requests that the page no longer waits for. @type {Set<number>} */
+  stopped = new Set();
+
+  /** @param {ModelFiles} files @param {Emit} emit */
+  async load({ texts, weights, backend }, emit) {
+    /** @param {string} name */
+    const parsed = (name) =>
+      name in texts ? parseObject(texts[name], name, ConfigError) : undefined;
+    const [config, tokenizer] = [parsed("config.json"), parsed("tokenizer.json")];
+    if (!config || !tokenizer) {
+      throw new ConfigError(
+        "expected config.json, tokenizer.json and model.safetensors, " +
+          `got ${Object.keys(texts).join(", ") || "no JSON"}`,
+      );
+    }
+    const generation = parsed("generation_config.json");
+    const settings = parsed("tokenizer_config.json");
+    const source =
+      typeof weights === "string" ? bytesSource(decodeBase64(weights)) : fileSource(weights);
+    const useSimd = backend !== "plain" && hasSimd();
+    const chosen = useSimd ? new SimdBackend() : new PlainBackend();
+    const read = readConfig(config, generation);
+    this.model = null; // what was there gives its memory back before the new one takes some
+    this.model = await Llama.load(read, await openSafetensors(source), chosen, (done) =>
+      emit({ done }),
+    );
+    this.tokenizer = new Tokenizer({ tokenizer, settings, generation, config });
+    return { config: read, backend: chosen.name, hasTemplate: this.tokenizer.chatTemplate !== null };
+  }
+
+  /** @param {{ text: string }} request */
+  encode({ text }) {
+    const { tokenizer } = this.ready();
+    const ids = tokenizer.encode(text);
+    return { ids, pieces: ids.map((id) => pieceOf(tokenizer, id)) };
+  }
+
+  /** @param {{ ids: number[] }} request */
+  decode({ ids }) {
+    return { text: this.ready().tokenizer.decode(ids) };
+  }
+
+  /** @param {{ messages: import("./chat.js").Message[] }} request */
+  chat({ messages }) {
+    return { ids: encodeChat(this.ready().tokenizer, messages) };
+  }
+
+  /** @param {{ ids: number[], chunk?: number }} request */
+  logits({ ids, chunk }) {
+    const { model } = this.ready();
+    const cache = model.newCache();
+    const logits = prefill(model, ids, cache, chunk);
+    cache.release();
+    return { logits };
+  }
+
+  /** @param {{ logits: Float32Array, sampling: Sampling }} request */
+  probabilities({ logits, sampling }) {
+    return { probabilities: probabilities(logits, sampling) };
+  }
+
+  /**
+   * The arrays of one pass over `ids`, by name; all, or only those asked for.
+   * @param {{ ids: number[], names?: string[], off?: Switches }} request
+   */
+  trace({ ids, names, off = {} }) {
+    const { model } = this.ready();
+    const trace = new Trace();
+    switchedOff(model, off).forward(ids, null, { trace });
+    const records = [...trace.steps[0].values()];
+    return records.filter(({ name }) => !names || names.includes(name));
+  }
+
+  /**
+   * Text that goes on from `ids`, token by token.
+   * @param {{ ids: number[], count: number, sampling?: Sampling, seed?: number, off?: Switches,
+   *   stopIds?: number[] }} request
+   * @param {Emit} emit
+   * @param {number} id
+   */
+  async generate({ ids, count, sampling = GREEDY, seed = 0, off = {}, stopIds }, emit, id) {
+    const { model, tokenizer } = this.ready();
+    const used = switchedOff(model, off);
+    const cache = used.newCache();
+    const stream = tokenizer.stream();
+    const maxNewTokens = Math.min(count, cache.maxSeq - ids.length);
+    const made = [];
+    const start = performance.now();
+    let [breath, first] = [start, 0];
+    try {
+      for (const token of generate(used, ids, { maxNewTokens, sampling, seed, cache, stopIds })) {
+        first ||= performance.now();
+        made.push(token);
+        emit({ token, text: stream.push(token) });
+        if (performance.now() - breath > BREATH_MS) {
+          await new Promise((resume) => setTimeout(resume));
+          breath = performance.now();
+        }
+        if (this.stopped.has(id)) break;
+      }
+    } finally {
+      cache.release();
+    }
+    emit({ token: null, text: stream.finish() });
+    const now = performance.now();
+    return { ids: made, promptMs: first - start, decodeMs: now - first };
+  }
+
+  /**
+   * How long each of `count` greedy steps takes, with a cache and without.
+   * @param {{ ids: number[], count: number, cached: boolean }} request @param {Emit} emit
+   * @param {number} id
+   */
+  async steps({ ids, count, cached }, emit, id) {
+    const { model, tokenizer } = this.ready();
+    const cache = model.newCache();
+    const all = [...ids];
+    const { length } = ids;
+    try {
+      for (let step = 0; step < count && all.length < cache.maxSeq; step++) {
+        if (!cached) cache.truncate(0);
+        const fed = all.slice(cache.length);
+        const start = performance.now();
+        const logits = prefill(model, fed, cache);
+        const ms = performance.now() - start;
+        const token = logits.indexOf(logits.reduce((a, b) => Math.max(a, b), -Infinity));
+        all.push(token);
+        emit({ step, fed: fed.length, read: cache.length - fed.length, ms, token, text: tokenizer.decode([token]) });
+        await new Promise((resume) => setTimeout(resume));
+        if (this.stopped.has(id)) break;
+      }
+    } finally {
+      cache.release();
+    }
+    return { ids: all.slice(length) };
+  }
+
+  ready() {
+    if (!this.model || !this.tokenizer) throw new InputError("expected a model, got none yet");
+    return { model: this.model, tokenizer: this.tokenizer };
+  }
+}
+
+/** One token to look at: its text, with half characters as bytes. @param {Tokenizer} tokenizer @param {number} id */
+function pieceOf(tokenizer, id) {
+  const bytes = tokenizer.tokenBytes(id);
+  const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  const isWhole = !text.includes("\ufffd");
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return { id, text: isWhole ? text : `<${hex}>`, isWhole, isSpecial: tokenizer.isSpecial(id) };
+}
+
+/**
+ * Answer a page's requests in a worker.
+ * @param {{ postMessage: (message: any) => void, onmessage: any }} scope the worker's `self`
+ */
+export function serve(scope) {
+  const served = new Served();
+  /** @type {Promise<void>} */
+  let last = Promise.resolve();
+  scope.onmessage = (/** @type {{ data: any }} */ { data: { id, op, ...request } }) => {
+    if (op === "stop") {
+      served.stopped.add(request.which);
+      return;
+    }
+    // One after another: two at a time would only take turns, and memory for both.
+    last = last.then(async () => {
+      try {
+        const operation = /** @type {any} */ (served)[op];
+        const emit = (/** @type {any} */ part) => scope.postMessage({ id, part });
+        scope.postMessage({ id, value: await operation.call(served, request, emit, id) });
+      } catch (problem) {
+        const { name, message } = /** @type {Error} */ (problem);
+        scope.postMessage({ id, error: { name, message } });
+      }
+      served.stopped.delete(id);
+    });
+  };
+}

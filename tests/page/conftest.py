@@ -1,0 +1,58 @@
+"""What these tests need besides Python: node for the engine, a browser for the page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from engines import PageEngine
+
+from llama_edu import hub
+from llama_edu.errors import HubError
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Where node is; the test is skipped where it is not."""
+    found = shutil.which("node")
+    if found is None:
+        message = "NO NODE FOUND: the engine in the page was not run"
+        if os.environ.get("LLAMA_EDU_REQUIRE_BROWSER"):
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+    return found
+
+
+@pytest.fixture(scope="session")
+def page_engine(node: str) -> Iterator[Callable[..., PageEngine]]:
+    """A function that starts the page's engine on a model directory, once for each setting."""
+    started: dict[tuple[str, ...], PageEngine] = {}
+
+    def start(directory: Path, **settings: str) -> PageEngine:
+        key = (str(directory), *(f"{name}={settings[name]}" for name in sorted(settings)))
+        if key not in started:
+            started[key] = PageEngine(directory, **settings)
+        return started[key]
+
+    yield start
+    for engine in started.values():
+        engine.close()
+
+
+def directory_of(name: str) -> Path:
+    """Where a named model is; the test is skipped if it was not fetched."""
+    try:
+        return hub.locate(name)
+    except HubError as problem:
+        pytest.skip(str(problem))
+
+
+def copied(source: Path, target: Path, *names: str) -> Path:
+    """Some files of a folder, copied beside others."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copy(source / name, target / name)
+    return target
