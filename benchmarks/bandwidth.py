@@ -11,9 +11,18 @@ import time
 
 import numpy as np
 
-from llama_edu.kernels.rows import AHEAD, LINE, share
-from llama_edu.kernels.team import Team, meet
-from llama_edu.kernels.vectors import F32, add, compiled, fetch, load, store1, total, zero
+from llama_edu.engine.backends.numba.gemv import AHEAD, LINE, share
+from llama_edu.engine.backends.numba.simd import (
+    F32,
+    add,
+    compiled,
+    fetch,
+    load,
+    store1,
+    total,
+    zero,
+)
+from llama_edu.engine.backends.numba.threads import Team, meet
 
 NBYTES = 512 * 1024 * 1024
 

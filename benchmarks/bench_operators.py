@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llama_edu.attention import causal_mask
-from llama_edu.operators import NUMPY, Operators
+from llama_edu.engine.operators import NUMPY, Operators
+from llama_edu.ops.attention import causal_mask
 
 HIDDEN, INTER, KV_HEADS, GROUPS, HEAD_DIM, TOTAL = 576, 1536, 3, 3, 64, 256
 PROMPT = 128

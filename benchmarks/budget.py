@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from llama_edu import Llama, LlamaConfig, Tokenizer
-from llama_edu.budget import OperatorError, Quality, operator_errors, qualities
-from llama_edu.checkpoint import open_checkpoint
+from llama_edu.analysis.precision_cost import OperatorError, Quality, operator_errors, qualities
+from llama_edu.formats.precision import PRECISIONS
+from llama_edu.formats.safetensors import open_checkpoint
 from llama_edu.hub import locate
-from llama_edu.precision import PRECISIONS
 
 ENGINES = Path(__file__).with_name("engines.py")
 STORIES = Path(__file__).parent.parent / "tests" / "data" / "held_out_stories.txt"

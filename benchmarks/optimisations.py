@@ -26,8 +26,9 @@ from unittest import mock
 import numpy as np
 from table import machine
 
-from llama_edu import Llama, one_token
-from llama_edu.weights import _Arena
+from llama_edu import Llama
+from llama_edu.engine.backends import numpy_decode as one_token
+from llama_edu.engine.weights import _Arena
 
 LARGE, SMALL = "smollm2-135m-instruct", "story"
 PAST = 100
@@ -195,7 +196,7 @@ def ahead(rounds: int) -> list[float]:
 
 def time_ahead(distance: int) -> None:
     """Print the seconds of a step with kernels that ask so many bytes ahead."""
-    from llama_edu.kernels import rows
+    from llama_edu.engine.backends.numba import gemv as rows
 
     rows.AHEAD = distance  # before anything is compiled, and into a cache of its own
     step = decode(Llama.from_pretrained(LARGE, "bf16", "numba"))

@@ -21,10 +21,20 @@ from typing import Any
 import numpy as np
 
 from llama_edu import Llama
-from llama_edu.kernels.plan import Plan
-from llama_edu.kernels.rows import AHEAD, COLUMNS, DATA, LINE, ROWS, product, share
-from llama_edu.kernels.team import Team, meet
-from llama_edu.kernels.vectors import F32, add, compiled, fetch, itemsize, load, store1, total, zero
+from llama_edu.engine.backends.numba.gemv import AHEAD, COLUMNS, DATA, LINE, ROWS, product, share
+from llama_edu.engine.backends.numba.layout import Plan
+from llama_edu.engine.backends.numba.simd import (
+    F32,
+    add,
+    compiled,
+    fetch,
+    itemsize,
+    load,
+    store1,
+    total,
+    zero,
+)
+from llama_edu.engine.backends.numba.threads import Team, meet
 
 STEPS = 6  # of one kind in a row
 

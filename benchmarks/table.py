@@ -23,7 +23,7 @@ from typing import Any
 from bandwidth import read_bandwidth
 
 from llama_edu import LlamaConfig, Tokenizer
-from llama_edu.checkpoint import open_checkpoint
+from llama_edu.formats.safetensors import open_checkpoint
 from llama_edu.hub import locate
 
 ENGINES = Path(__file__).with_name("engines.py")

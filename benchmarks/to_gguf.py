@@ -14,10 +14,10 @@ import gguf
 import numpy as np
 
 from llama_edu import LlamaConfig
-from llama_edu.checkpoint import open_checkpoint
+from llama_edu.formats.precision import to_float32
+from llama_edu.formats.safetensors import open_checkpoint
 from llama_edu.hub import locate
-from llama_edu.precision import to_float32
-from llama_edu.rope import half_split_to_interleaved
+from llama_edu.ops.rope import half_split_to_interleaved
 
 FILE_TYPES = {"f32": 0, "bf16": 32, "q8_0": 7}
 NAMES = {

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llama_edu import Llama, Trace
-from llama_edu.trace import IGNORE
+from llama_edu.engine.trace import IGNORE
 
 
 def main() -> None:

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from llama_edu.cache import KVCache
-from llama_edu.config import LlamaConfig
-from llama_edu.generate import generate
-from llama_edu.model import Llama
-from llama_edu.sampling import Sampling
-from llama_edu.tokenizer import Tokenizer
-from llama_edu.trace import Trace
+from llama_edu.engine.cache import KVCache
+from llama_edu.engine.generate import generate
+from llama_edu.engine.llama import Llama
+from llama_edu.engine.sampling import Sampling
+from llama_edu.engine.trace import Trace
+from llama_edu.formats.config import LlamaConfig
+from llama_edu.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from llama_edu.chat import ChatSession
+    from llama_edu.chat.session import ChatSession
 
 __all__ = [
     "ChatSession",
@@ -30,6 +30,6 @@ def __getattr__(name: str) -> Any:
     """Import `ChatSession` at its first use: template engine and all, it is a third of the rest."""
     if name != "ChatSession":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from llama_edu.chat import ChatSession
+    from llama_edu.chat.session import ChatSession
 
     return ChatSession

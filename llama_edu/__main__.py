@@ -1,7 +1,7 @@
-"""`python -m llama_edu`: see `llama_edu.cli`."""
+"""`python -m llama_edu`: see `llama_edu.cli.main`."""
 
 import sys
 
-from llama_edu.cli import main
+from llama_edu.cli.main import main
 
 sys.exit(main())

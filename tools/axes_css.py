@@ -1,4 +1,4 @@
-"""Write book/_static/axes.css: the axis colours of `llama_edu.viz.axes`, for the prose pages.
+"""Write book/_static/axes.css: the axis colours of `llama_edu.viz.parts.axes`, for the prose pages.
 
 Figures and tables take their colours from Python; a Markdown page can only name a class. This
 file is the bridge, so that the colours are still defined once. `make notebooks` runs it.
@@ -6,7 +6,7 @@ file is the bridge, so that the colours are still defined once. `make notebooks`
 
 from pathlib import Path
 
-from llama_edu.viz.axes import AXES, hatched
+from llama_edu.viz.parts.axes import AXES, hatched
 
 CSS = Path(__file__).resolve().parent.parent / "book" / "_static" / "axes.css"
 
@@ -22,7 +22,7 @@ def axes_css() -> str:
         for axis in AXES.values()
     ]
     return (
-        "/* Made by tools/axes_css.py from llama_edu/viz/axes.py: change the colours there. */\n\n"
+        "/* Made by tools/axes_css.py from viz/parts/axes.py: change the colours there. */\n\n"
         + ("\n".join(rules))
     )
 

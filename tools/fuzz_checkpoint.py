@@ -37,10 +37,11 @@ from checkpoint_mutations import (
     valid_index,
 )
 
-from llama_edu import _json, checkpoint
-from llama_edu.checkpoint import SafetensorsFile, ShardedCheckpoint, read_header
 from llama_edu.errors import CheckpointError
-from llama_edu.precision import DTYPES
+from llama_edu.formats import safetensors as checkpoint
+from llama_edu.formats import strict_json as _json
+from llama_edu.formats.precision import DTYPES
+from llama_edu.formats.safetensors import SafetensorsFile, ShardedCheckpoint, read_header
 
 MESSAGE_NCHARS = 600
 SECONDS, SECONDS_PER_BYTE = 0.1, 2e-6

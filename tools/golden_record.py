@@ -44,7 +44,7 @@ class Recorder:
     """A context manager: ``with Recorder(model) as record: model(...)``.
 
     ``record.arrays`` maps trace names (``layers.0.self_attn.scores``) to float32
-    arrays in the layout of ``llama_edu.trace``.
+    arrays in the layout of ``llama_edu.engine.trace``.
     """
 
     def __init__(self, model: Any) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llama_edu.cache import KVCache
+from llama_edu.engine.cache import KVCache
+from llama_edu.engine.sampling import GREEDY, Sampling
 from llama_edu.errors import LlamaEduError
-from llama_edu.sampling import GREEDY, Sampling
 from llama_edu.serve.output import OutputText
 
 __all__ = [

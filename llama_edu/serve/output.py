@@ -6,7 +6,7 @@ beginning is held back until that is settled.
 
 from collections.abc import Sequence
 
-from llama_edu.tokenizer import TextStream
+from llama_edu.text.tokenizer import TextStream
 
 __all__ = ["OutputText"]
 

@@ -18,21 +18,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
-from llama_edu.cache import KVCache
-from llama_edu.errors import (
-    ContextError,
-    InputError,
-    LlamaEduError,
-    ServeError,
-    TokenizerError,
-)
-from llama_edu.model import Llama
-from llama_edu.prefix_cache import PrefixCache
-from llama_edu.sampling import sample
+from llama_edu.engine.cache import KVCache
+from llama_edu.engine.llama import Llama
+from llama_edu.engine.prefix_cache import PrefixCache
+from llama_edu.engine.sampling import sample
+from llama_edu.errors import ContextError, InputError, LlamaEduError, ServeError, TokenizerError
 from llama_edu.serve.job import Choice, Ended, Event, Failed, Job, Limits, Piece, Request
+from llama_edu.serve.logprobs import score
 from llama_edu.serve.output import OutputText
-from llama_edu.serve.scores import score
-from llama_edu.tokenizer import Tokenizer
+from llama_edu.text.tokenizer import Tokenizer
 
 __all__ = ["Scheduler", "Step"]
 

@@ -9,14 +9,13 @@ from contextlib import ExitStack
 from typing import Any, Literal
 
 import pytest
-from conftest import PATIENCE_MS, Visit
+from pages import FAINT_TEXT, PATIENCE_MS, Visit
 from playwright.sync_api import Browser, BrowserContext, expect
-from test_pages import FAINT_TEXT
 
-from llama_edu.serve.guard import HEADERS
+from llama_edu.serve.http.guard import HEADERS
+from llama_edu.serve.http.served import Serving, load
+from llama_edu.serve.http.server import running
 from llama_edu.serve.scheduler import Scheduler
-from llama_edu.serve.served import Serving, load
-from llama_edu.serve.server import running
 
 expect.set_options(timeout=PATIENCE_MS)
 

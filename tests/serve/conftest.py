@@ -10,10 +10,10 @@ import openai
 import pytest
 from tiny_served import write_tiny
 
-from llama_edu.serve.guard import Policy
+from llama_edu.serve.http.guard import Policy
+from llama_edu.serve.http.served import ServedModel, Serving, load
+from llama_edu.serve.http.server import running
 from llama_edu.serve.job import Limits
-from llama_edu.serve.served import ServedModel, Serving, load
-from llama_edu.serve.server import running
 
 PATIENCE_S = 120.0  # a loaded machine is slow, not wrong
 LIMITS = Limits(max_live=8, max_waiting=8, max_new_tokens=200, prefill_tokens=32)

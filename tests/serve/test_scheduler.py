@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tiny_served import CONTEXT, SIZES, tiny
 
 from llama_edu import Llama, Sampling, generate
-from llama_edu.cache import KVCache
+from llama_edu.engine.cache import KVCache
+from llama_edu.engine.prefix_cache import PrefixCache
+from llama_edu.engine.sampling import GREEDY
 from llama_edu.errors import ContextError, InputError, NumericsError, ServeError, TokenizerError
-from llama_edu.prefix_cache import PrefixCache
-from llama_edu.sampling import GREEDY
 from llama_edu.serve.job import Ended, Failed, Limits, Piece, Request
 from llama_edu.serve.scheduler import PATIENCE, Scheduler
 

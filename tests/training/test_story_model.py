@@ -46,7 +46,7 @@ def test_a_model_without_preferences_pays_log_vocabulary_a_token():
 
 
 def open_weights() -> dict[str, np.ndarray]:
-    from llama_edu.checkpoint import open_checkpoint
+    from llama_edu.formats.safetensors import open_checkpoint
 
     return dict(open_checkpoint(DIRECTORY))
 

@@ -1,0 +1,1 @@
+"""A conversation: templates, a cache kept between turns, what each turn cost, files to keep it."""

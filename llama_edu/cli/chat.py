@@ -1,0 +1,192 @@
+"""A conversation in a terminal: lines in, replies out as they are made, and commands with a slash.
+
+Replies go to standard output, everything else to standard error. Without a terminal, each line of
+standard input is a message, and the first error ends it.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+
+from llama_edu.chat.session import ChatSession
+from llama_edu.chat.usage import ledger_table
+from llama_edu.cli.terminal import one_line, printable, write_now
+from llama_edu.errors import InputError, LlamaEduError
+
+__all__ = ["COMMANDS", "ChatCommand"]
+
+COMMANDS = """\
+/edit [N] TEXT   say TEXT in turn N (default: the last one), and go on from there
+/retry           another reply to the last message
+/undo            take back the last turn
+/stats           what each turn reused, computed and dropped
+/system [TEXT]   show the system prompt, or set another one; "/system -" removes it
+/save FILE       write the conversation, with its cache, to a file
+/load FILE       go on with a saved conversation
+/help            this list
+/quit            leave; so does Ctrl-D
+Ctrl-C stops a reply and keeps what there is of it. To send a message that begins with a slash,
+write two.
+"""
+PROMPT = "> "
+HOW_IT_ENDED = {"done": "", "length": "; cut at its limit", "stopped": "; stopped"}
+
+
+class ChatCommand:
+    """Holds a conversation between standard input and a session until one side leaves."""
+
+    def __init__(self, session: ChatSession) -> None:
+        self.session = session
+        self._interactive = sys.stdin.isatty()
+        self._commands: dict[str, Callable[[str], None]] = {
+            "edit": self._edit,
+            "retry": lambda _: self._show(self.session.regenerate()),
+            "undo": self._undo,
+            "stats": self._stats,
+            "system": self._system,
+            "save": self._save,
+            "load": self._load,
+            "help": lambda _: _tell(COMMANDS.rstrip()),
+        }
+
+    def run(self) -> None:
+        """Talk until `/quit` or the end of the input.
+
+        Off a terminal the first problem is raised; on one it is told, and the conversation goes on.
+        """
+        if self._interactive:
+            _tell("/help lists the commands. Ctrl-C stops a reply, Ctrl-D leaves.")
+        for line in self._lines():
+            if line.strip() == "/quit":
+                return
+            try:
+                self._answer(line)
+            except (LlamaEduError, OSError) as problem:
+                if not self._interactive:
+                    raise
+                _tell(f"error: {one_line(problem)}")
+            except KeyboardInterrupt:  # outside of a reply: while a file is read, say
+                if not self._interactive:
+                    raise
+                _tell("\nstopped")
+
+    def _lines(self) -> Iterator[str]:
+        """Lines that are not blank, until the input ends."""
+        if self._interactive:
+            with contextlib.suppress(ImportError):  # Windows has none
+                import readline  # noqa: F401, gives input() a history and an editor
+        while True:
+            try:
+                line = self._read()
+            except KeyboardInterrupt:
+                if not self._interactive:
+                    raise
+                _tell("\nCtrl-D leaves")
+                continue
+            except EOFError:
+                if self._interactive:
+                    _tell("")
+                return
+            if line.strip():
+                yield line
+
+    def _read(self) -> str:
+        if self._interactive and sys.stdout.isatty():
+            return input(PROMPT)
+        if self._interactive:  # replies go to a file, and the prompt does not belong there
+            print(PROMPT, end="", file=sys.stderr, flush=True)
+        data = sys.stdin.buffer.readline()
+        if not data:
+            raise EOFError
+        try:
+            return data.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as problem:
+            raise InputError(f"expected UTF-8 text on standard input, got {problem}") from problem
+
+    def _answer(self, line: str) -> None:
+        if not line.startswith("/"):
+            self._show(self.session.send(line))
+        elif line.startswith("//"):
+            self._show(self.session.send(line[1:]))
+        else:
+            name, _, argument = line[1:].partition(" ")
+            command = self._commands.get(name.strip())
+            if command is None:
+                raise InputError(
+                    f"expected a command of /{', /'.join(self._commands)}, /quit, got /{name}; "
+                    f"//{name} would send it"
+                )
+            command(argument.strip())
+
+    def _show(self, pieces: Generator[str, None, None]) -> None:
+        """Print a reply as it is made, then what it cost. Ctrl-C on a terminal stops it."""
+        before, start, first = self.session.turns, time.perf_counter(), 0.0
+        try:
+            with contextlib.closing(pieces):
+                for piece in pieces:
+                    first = first or time.perf_counter()
+                    write_now(piece)
+        except KeyboardInterrupt:
+            if not self._interactive:
+                raise
+        write_now("\n")
+        if self.session.turns == before:
+            _tell("stopped before the reply began")
+            return
+        turn = self.session.turns[-1]
+        waited = f"; first text after {first - start:.2f} s" if first else ""
+        _tell(f"[{turn.ledger.in_words()}{waited}{HOW_IT_ENDED[turn.end]}]")
+
+    def _edit(self, argument: str) -> None:
+        last = len(self.session.turns)
+        number, _, text = argument.partition(" ")
+        if not number.isdecimal():
+            number, text = str(last), argument
+        if not text.strip() or not last:
+            raise InputError(
+                f"expected /edit [N] TEXT with a turn N of {last} so far, got {argument!r}"
+            )
+        if not 1 <= int(number) <= last:
+            raise InputError(f"expected a turn from 1 to {last}, got {number}")
+        self._show(self.session.edit(int(number) - 1, text.strip()))
+
+    def _undo(self, _: str) -> None:
+        turns = self.session.turns
+        if not turns:
+            raise InputError("expected a turn to take back, got none yet")
+        self.session.rollback(len(turns) - 1)
+        _tell(f"took back: {printable(turns[-1].user)}")
+
+    def _stats(self, _: str) -> None:
+        for line in ledger_table(turn.ledger for turn in self.session.turns):
+            _tell(line)
+
+    def _system(self, text: str) -> None:
+        if text:
+            self.session.system = None if text == "-" else text
+        _tell(f"system prompt: {printable(self.session.system or 'none')}")
+
+    def _save(self, path: str) -> None:
+        self._check_file(path, "save")
+        self.session.save(path)
+        _tell(f"saved {len(self.session.turns)} turns to {path}")
+
+    def _load(self, path: str) -> None:
+        self._check_file(path, "load")
+        old = self.session
+        self.session = ChatSession.load(path, old.model, old.tokenizer, template=old.template)
+        for turn in self.session.turns:
+            _tell(f"{PROMPT}{printable(turn.user)}")
+            _tell(printable(turn.reply))
+        cached = len(self.session.cached_ids)
+        _tell(f"loaded {len(self.session.turns)} turns; {cached} positions are cached")
+
+    @staticmethod
+    def _check_file(path: str, command: str) -> None:
+        if not path:
+            raise InputError(f"expected a file name after /{command}, got none")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,121 @@
+"""`python -m llama_edu serve`: its options, and what happens with them.
+
+Importing this costs nothing; the web libraries are imported when a server is asked for.
+"""
+
+import argparse
+import ipaddress
+import os
+import sys
+
+from llama_edu.engine.backends.select import BACKENDS
+from llama_edu.errors import ServeError
+from llama_edu.formats.precision import PRECISIONS
+
+__all__ = ["EPILOG", "SUMMARY", "add_arguments"]
+
+SUMMARY = "answer many readers at once, over HTTP, and serve the page"
+EPILOG = """\
+examples:
+  python -m llama_edu serve
+  python -m llama_edu serve smollm2-135m-instruct --backend numba --port 8080
+  curl http://127.0.0.1:8000/v1/completions -H 'Content-Type: application/json' \\
+    -d '{"model": "story", "prompt": "Once upon a time", "max_tokens": 40}'
+
+The addresses are OpenAI's: any client of theirs works with the base URL …/v1. /openapi.json
+describes them; /healthz, /readyz and /metrics are for whoever looks after the server. Set
+LLAMA_EDU_API_KEY to ask every client for that key. One line of JSON per request goes to standard
+error, without a word of its text. Ctrl-C lets what runs finish, a second one does not.
+"""
+KEY_VARIABLE = "LLAMA_EDU_API_KEY"  # not an option: everyone on a machine sees those
+SWITCH_SECONDS = 0.0005  # see `_run`
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    add = parser.add_argument
+    add(
+        "models",
+        nargs="*",
+        default=["story", "chat"],
+        metavar="model",
+        help="known models or directories (default: story chat)",
+    )
+    add("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
+    add("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    add(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name this server is reached by; may be given again",
+    )
+    add("--precision", choices=tuple(PRECISIONS), default="f32", help="default: f32")
+    add("--backend", choices=BACKENDS, default="numpy", help="default: numpy")
+    add("--max-live", type=int, default=32, metavar="N", help="texts at a time (default: 32)")
+    add("--max-waiting", type=int, default=64, metavar="N", help="texts in line (default: 64)")
+    add("--max-seconds", type=float, default=300.0, metavar="S", help="per text (default: 300)")
+    add(
+        "--prefix-mb",
+        type=int,
+        default=256,
+        metavar="MB",
+        help="memory for prompts that begin like an earlier one, per model (default: 256)",
+    )
+    add(
+        "--grace",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="seconds to finish what runs, at the end (default: 20)",
+    )
+    parser.set_defaults(run=_run, parser=parser)
+
+
+def _run(args: argparse.Namespace) -> None:
+    _check(args)
+    try:
+        from llama_edu.serve import job
+        from llama_edu.serve.http import guard, logs, served, server
+    except ImportError as problem:
+        raise ServeError(
+            "internal", f'{problem}; serving needs: pip install "llama_edu[serve]"'
+        ) from problem
+    limits = job.Limits(
+        max_live=args.max_live,
+        max_waiting=args.max_waiting,
+        max_seconds=args.max_seconds,
+        prefix_nbytes=args.prefix_mb * 2**20,
+    )
+    models = served.load(args.models, limits, precision=args.precision, backend=args.backend)
+    key = os.environ.get(KEY_VARIABLE) or None
+    policy = guard.Policy(args.host, tuple(args.allowed_host), key)
+    # While the model computes in Python, the event loop waits its turn: 5 ms, by default, for
+    # every piece it sends.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    logs.set_up()
+
+    def ready(url: str) -> None:
+        print(f"Serving {', '.join(args.models)} at {url}", flush=True)
+
+    server.run(served.Serving(models), policy, port=args.port, grace=args.grace, ready=ready)
+
+
+def _check(args: argparse.Namespace) -> None:
+    names = {"max_live": 1, "max_waiting": 1, "max_seconds": 1, "prefix_mb": 1, "grace": 0}
+    for name, least in names.items():
+        if not getattr(args, name) >= least:  # so that NaN is refused too
+            given = getattr(args, name)
+            args.parser.error(f"expected {name} of at least {least}, got {given}")
+    if not 0 <= args.port <= 65535:
+        args.parser.error(f"expected a port from 0 to 65535, got {args.port}")
+    try:
+        open_to_others = not ipaddress.ip_address(args.host).is_loopback
+    except ValueError:
+        open_to_others = args.host != "localhost"
+    if open_to_others and not os.environ.get(KEY_VARIABLE):
+        print(
+            f"note: {args.host} can be reached from other machines, and no key is asked for; "
+            f"set {KEY_VARIABLE} to ask for one",
+            file=sys.stderr,
+        )

@@ -1,0 +1,30 @@
+"""The compiled backend: the same operators, in kernels that read 16- and 8-bit weights in place.
+
+Needs Numba (`pip install llama_edu[fast]`). The kernels are compiled at their first use on a
+machine and kept on disk; a line on stderr says so when that takes a while. While a kernel runs,
+Python does not: other threads do. Results differ from NumPy's in the order of sums, nothing else.
+
+`operators` is all a model needs. The modules, bottom up: `vectors` (one instruction at a time),
+`team` (threads), `rows` (matrix times vector), `pieces` (the small operators), `decode` (a whole
+step), `prefill` (many rows), `plan` (addresses), `engine` (the functions a model calls).
+"""
+
+import importlib
+
+from llama_edu.engine.operators import Operators
+
+__all__ = ["operators"]
+
+
+def operators(threads: int | None = None) -> Operators:
+    """Operators that run on `threads` threads, by default `OMP_NUM_THREADS` or all processors.
+
+    Raises `ImportError` if Numba is not installed.
+    """
+    try:
+        importlib.import_module("numba")
+    except ImportError as problem:
+        raise ImportError('backend="numba" needs Numba: pip install "llama_edu[fast]"') from problem
+    from llama_edu.engine.backends.numba.engine import Engine
+
+    return Engine(threads).operators()

@@ -1,0 +1,304 @@
+"""The functions a model calls when its backend is "numba": arrays in, kernels run, arrays out.
+
+They take and return what the NumPy operators do, with weights and cache in any storage.
+"""
+# mypy: disable-error-code="no-untyped-call"
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from llama_edu.engine.backends.mixed import MIXED
+from llama_edu.engine.backends.numba import prefill
+from llama_edu.engine.backends.numba.batch import TEXT, decode_batch
+from llama_edu.engine.backends.numba.decode import decode
+from llama_edu.engine.backends.numba.layout import BatchDesk, Desk, Plan, describe, format_of
+from llama_edu.engine.backends.numba.threads import Team
+from llama_edu.engine.cache import KVCache
+from llama_edu.engine.operators import Operators
+from llama_edu.errors import NumericsError
+from llama_edu.formats.precision import LARGEST, to_float32
+from llama_edu.formats.quantize import Quantized
+from llama_edu.ops import linear as blas
+from llama_edu.ops import rope
+
+if TYPE_CHECKING:
+    from llama_edu.engine.llama import Llama
+
+__all__ = ["Engine"]
+
+WIDENED_NBYTES = 2 * 1024 * 1024  # of rows widened for BLAS at a time
+FEW = 64  # rows that NumPy rotates as soon
+QUERIES = 128  # of a prompt that attend at a time; later ones see more
+SMALL_NBYTES = 8 * 1024 * 1024  # weights that one thread reads sooner than two agree to share
+PATIENCE_S = 1.5  # compiling takes longer than this, loading what was compiled does not
+
+
+class Engine:
+    """Threads, and what is known of the model they work for."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.team = Team(threads)
+        self._plan: Plan | None = None
+        self._ready: set[str] = set()
+
+    def operators(self) -> Operators:
+        """The numba backend's operators; those that stay with NumPy read narrow storage too."""
+        return replace(
+            MIXED,
+            linear=self.linear,
+            rms_norm=self.rms_norm,
+            apply_rope=self.apply_rope,
+            swiglu=self.swiglu,
+            attend=self.attend,
+            step=self.step,
+            batch=self.batch,
+        )
+
+    def step(
+        self,
+        model: "Llama",
+        x: Float32[np.ndarray, "1 hidden_size"],
+        cos: Float32[np.ndarray, "1 half_dim"],
+        sin: Float32[np.ndarray, "1 half_dim"],
+        cache: KVCache,
+    ) -> Float32[np.ndarray, "1 vocab_size"]:
+        """Logits after one more token, which is added to the cache."""
+        plan, threads, config = *self._known(model), model.config
+        keys, values = cache.reserve(1)
+        desk = Desk(config, threads, cache.length + 1)
+        logits = np.empty((1, config.vocab_size), dtype=np.float32)
+        numbers = desk.numbers(
+            past=cache.length,
+            cos=cos.ctypes.data,
+            sin=sin.ctypes.data,
+            logits=logits.ctypes.data,
+            keys=keys.ctypes.data,
+            values=values.ctypes.data,
+            layer_stride=keys.strides[0],
+            head_stride=keys.strides[1],
+            x=x.ctypes.data,
+        )
+        arguments = (
+            plan.form,
+            format_of(keys),
+            plan.layers,
+            plan.norms,
+            config.rms_norm_eps,
+            numbers,
+        )
+        with self._announced("decode"):
+            self.team.run(decode, *arguments, threads=threads)
+        _check_new(cache, keys, values)
+        cache.advance(1)
+        return logits
+
+    def batch(
+        self,
+        model: "Llama",
+        x: Float32[np.ndarray, "texts hidden_size"],
+        cos: Float32[np.ndarray, "texts half_dim"],
+        sin: Float32[np.ndarray, "texts half_dim"],
+        caches: Sequence[KVCache],
+    ) -> Float32[np.ndarray, "texts vocab_size"]:
+        """Logits after one more token of each of several texts, each added to its own cache.
+
+        All caches keep their numbers in the same format.
+        """
+        plan, threads = self._known(model)
+        texts = np.array(
+            [self._text(*rows) for rows in zip(cos, sin, caches, strict=True)], dtype=np.int64
+        )
+        longest = max(cache.length for cache in caches) + 1
+        desk = BatchDesk(model.config, threads, len(caches), longest)
+        logits = np.empty((len(caches), model.config.vocab_size), dtype=np.float32)
+        arguments = (
+            plan.form,
+            format_of(caches[0].keys(0)),
+            plan.layers,
+            plan.norms,
+            model.config.rms_norm_eps,
+            desk.numbers(logits=logits.ctypes.data, x=x.ctypes.data),
+            texts,
+        )
+        with self._announced("batch"):
+            self.team.run(decode_batch, *arguments, threads=threads)
+        for cache in caches:
+            _check_new(cache, *cache.reserve(1))
+        for cache in caches:
+            cache.advance(1)
+        return logits
+
+    @staticmethod
+    def _text(cos: np.ndarray, sin: np.ndarray, cache: KVCache) -> list[int]:
+        """One text as the kernel sees it, with room in its cache for the new token."""
+        keys, values = cache.reserve(1)
+        known = {
+            "past": cache.length,
+            "cos": cos.ctypes.data,
+            "sin": sin.ctypes.data,
+            "keys": keys.ctypes.data,
+            "values": values.ctypes.data,
+            "layer_stride": keys.strides[0],
+            "head_stride": keys.strides[1],
+        }
+        return [known[name] for name in TEXT]
+
+    def _known(self, model: "Llama") -> tuple[Plan, int]:
+        """Where the model's weights are, and how many threads are best for so many of them."""
+        if self._plan is None or self._plan.weights is not model.weights:
+            self._plan = Plan(model.weights)
+        return self._plan, 1 if model.weights.nbytes < SMALL_NBYTES else self.team.threads
+
+    def linear(
+        self,
+        x: Float32[np.ndarray, "seq in_features"],
+        weight: Float[np.ndarray, "out_features in_features"] | Quantized,
+        bias: Float32[np.ndarray, " out_features"] | None = None,
+    ) -> Float32[np.ndarray, "seq out_features"]:
+        """y = x Wᵀ + b: a kernel for one row, BLAS for more."""
+        if len(x) > 1 and isinstance(weight, np.ndarray) and weight.dtype == np.float32:
+            return blas.linear(x, weight, bias)
+        keep: list[np.ndarray] = []
+        matrix = np.array(describe(weight, bias, keep), dtype=np.int64)
+        y = np.empty((len(x), len(weight)), dtype=np.float32)
+        x = np.ascontiguousarray(x)
+        form = format_of(weight)
+        with self._announced("linear"):
+            if len(x) == 1:
+                addresses = x.ctypes.data, y.ctypes.data
+                self.team.run(prefill.product_of_row, form, matrix, *addresses)
+                return y
+            step = max(1, WIDENED_NBYTES // (4 * weight.shape[1]))
+            wide = np.empty((step, weight.shape[1]), dtype=np.float32)
+            for start in range(0, len(weight), step):
+                count = min(step, len(weight) - start)
+                self.team.run(prefill.widen, form, matrix, start, count, wide.ctypes.data)
+                np.matmul(x, wide[:count].T, out=y[:, start : start + count])
+        if bias is not None:
+            y += bias
+        return y
+
+    def rms_norm(
+        self,
+        x: Float32[np.ndarray, "seq hidden_size"],
+        weight: Float32[np.ndarray, " hidden_size"],
+        eps: float,
+    ) -> Float32[np.ndarray, "seq hidden_size"]:
+        """`llama_edu.ops.norm.rms_norm`, every row in one pass."""
+        x, weight = np.ascontiguousarray(x), np.ascontiguousarray(weight)
+        y = np.empty_like(x)
+        with self._announced("rms_norm"):
+            self.team.run(
+                prefill.norm_rows, x.ctypes.data, weight.ctypes.data, eps, *x.shape, y.ctypes.data
+            )
+        return y
+
+    def apply_rope(
+        self,
+        x: Float32[np.ndarray, "*heads seq head_dim"],
+        cos: Float32[np.ndarray, "seq half_dim"],
+        sin: Float32[np.ndarray, "seq half_dim"],
+    ) -> Float32[np.ndarray, "*heads seq head_dim"]:
+        """`llama_edu.ops.rope.apply_rope`, from wherever the heads lie."""
+        if x.shape[-2] < FEW:  # done before a kernel is loaded
+            return rope.apply_rope(x, cos, sin)
+        y = np.empty(x.shape, dtype=np.float32)
+        heads = x.reshape(-1, *x.shape[-2:])  # a view, as heads lie beside each other in a row
+        if heads.strides[-1] != heads.itemsize:
+            heads = np.ascontiguousarray(heads)
+        cos, sin = np.ascontiguousarray(cos), np.ascontiguousarray(sin)
+        arguments = (heads.ctypes.data, *heads.shape, heads.strides[:2], cos.ctypes.data)
+        with self._announced("apply_rope"):
+            self.team.run(prefill.turn_rows, *arguments, sin.ctypes.data, y.ctypes.data)
+        return y
+
+    def swiglu(
+        self,
+        gate: Float32[np.ndarray, "seq intermediate_size"],
+        up: Float32[np.ndarray, "seq intermediate_size"],
+    ) -> Float32[np.ndarray, "seq intermediate_size"]:
+        """`llama_edu.ops.mlp.swiglu`, in one pass."""
+        gate, up = np.ascontiguousarray(gate), np.ascontiguousarray(up)
+        y = np.empty_like(gate)
+        with self._announced("swiglu"):
+            self.team.run(
+                prefill.swiglu, gate.ctypes.data, up.ctypes.data, gate.size, y.ctypes.data
+            )
+        return y
+
+    def attend(
+        self,
+        q: Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"],
+        k: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
+        v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
+    ) -> Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
+        """Causal attention, some queries at a time, so that few meet keys they must not see."""
+        n_kv_heads, n_groups, seq, head_dim = q.shape
+        past = k.shape[1] - seq
+        k, v = to_float32(k), to_float32(v)
+        merged = np.empty((seq, n_kv_heads * n_groups, head_dim), dtype=np.float32)
+        for start in range(0, seq, QUERIES):
+            end = min(start + QUERIES, seq)
+            seen = past + end
+            self._attend(q[:, :, start:end], k[:, :seen], v[:, :seen], merged[start:end])
+        return merged.reshape(seq, n_kv_heads, n_groups, head_dim).transpose(1, 2, 0, 3)
+
+    def _attend(
+        self,
+        q: Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"],
+        k: Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
+        v: Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
+        merged: Float32[np.ndarray, "seq n_heads head_dim"],
+    ) -> None:
+        """Two BLAS products per KV group, with the weights made between, written to `merged`."""
+        n_kv_heads, n_groups, seq, head_dim = q.shape
+        stacked = (q * np.float32(head_dim**-0.5)).reshape(n_kv_heads, n_groups * seq, head_dim)
+        scores = np.matmul(stacked, k.transpose(0, 2, 1))
+        heads, past = n_kv_heads * n_groups, k.shape[1] - seq
+        shares = np.empty(heads * seq, dtype=np.float32)
+        with self._announced("attend"):
+            run, at = self.team.run, shares.ctypes.data
+            run(prefill.causal_weights, scores.ctypes.data, heads * seq, seq, past, at)
+            mixed = np.matmul(scores, v)
+            sizes = heads, seq, head_dim
+            run(prefill.merge_rows, mixed.ctypes.data, at, *sizes, merged.ctypes.data)
+
+    @contextlib.contextmanager
+    def _announced(self, name: str) -> Iterator[None]:
+        """Say so if a kernel's first use is slow: then it is being compiled."""
+        if name in self._ready:
+            yield
+            return
+        timer = threading.Timer(PATIENCE_S, _announce)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+        self._ready.add(name)
+
+
+def _check_new(cache: KVCache, keys: np.ndarray, values: np.ndarray) -> None:
+    """Refuse a new row that did not fit into the cache's format, as `rounded` does."""
+    if keys.dtype == np.float16:  # the only one that ends before what a model computes
+        rows = keys[:, :, cache.length], values[:, :, cache.length]
+        if any(np.isinf(row).any() for row in rows):
+            raise NumericsError(
+                f"expected keys and values up to {LARGEST['F16']} for a float16 cache, "
+                f"got larger ones at position {cache.length}"
+            )
+
+
+def _announce() -> None:
+    print(
+        "llama_edu: compiling kernels, once on this machine; they are kept for next time",
+        file=sys.stderr,
+    )

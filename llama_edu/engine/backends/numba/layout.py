@@ -1,0 +1,173 @@
+"""A model as the kernels see it: addresses and sizes instead of arrays.
+
+Made once per model. Holds on to every array whose address it gives away, and copies none that
+lies in memory row after row: weights mapped from a file are read where the system put them.
+"""
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
+from typing import Any
+
+import numpy as np
+
+from llama_edu.engine.backends.numba import batch, decode
+from llama_edu.engine.backends.numba import simd as vectors
+from llama_edu.engine.weights import LayerWeights, Weights
+from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.quantize import Quantized
+
+__all__ = ["BatchDesk", "Desk", "Plan", "describe", "format_of"]
+
+LINE = 64  # bytes the processor moves at a time; no two threads should write into one
+FORMATS = {
+    "float32": vectors.F32,
+    "bfloat16": vectors.BF16,
+    "float16": vectors.F16,
+    "float8_e4m3fn": vectors.F8,
+    "int8": vectors.ROWS,
+}
+
+
+def format_of(weight: np.ndarray | Quantized) -> vectors.Format:
+    """The format a matrix, or a cache, is stored in."""
+    if isinstance(weight, Quantized):
+        in_blocks = weight.scales.dtype == np.float16
+        return vectors.BLOCKS if in_blocks else FORMATS[weight.codes.dtype.name]
+    return FORMATS[weight.dtype.name]
+
+
+def describe(
+    weight: np.ndarray | Quantized, bias: np.ndarray | None, keep: list[np.ndarray]
+) -> tuple[int, ...]:
+    """A matrix in five numbers (see `gemv`); the arrays behind it go to `keep`."""
+
+    def address(array: np.ndarray | None) -> int:
+        if array is None:
+            return 0
+        keep.append(np.require(array, requirements=["C", "A"]))
+        return int(keep[-1].ctypes.data)
+
+    if not isinstance(weight, Quantized):
+        return address(weight), 0, address(bias), *weight.shape
+    scales = weight.scales
+    if weight.codes.dtype.name == "float8_e4m3fn":
+        scales = scales * np.float32(256)  # `load` leaves float8 that much too small
+    return address(weight.codes), address(scales), address(bias), *weight.shape
+
+
+class Plan:
+    """Where one model's weights are."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.form = format_of(weights.lm_head)
+        self.keep: list[np.ndarray] = []
+        rows = [self._layer(layer) for layer in weights.layers]
+        head = describe(weights.lm_head, None, self.keep)
+        self.layers = np.array([*rows, [head] * len(rows[0])], dtype=np.int64)
+        gains = [
+            gain
+            for layer in weights.layers
+            for gain in (layer.input_layernorm, layer.post_attention_layernorm)
+        ]
+        self.keep += [np.require(gain, requirements=["C", "A"]) for gain in (*gains, weights.norm)]
+        addresses = [gain.ctypes.data for gain in self.keep[-len(gains) - 1 :]]
+        self.norms = np.array(addresses, dtype=np.int64)
+
+    def _layer(self, layer: LayerWeights) -> list[tuple[int, ...]]:
+        projections = (
+            *(layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj),
+            *(layer.gate_proj, layer.up_proj, layer.down_proj),
+        )
+        return [describe(part.weight, part.bias, self.keep) for part in projections]
+
+
+class _Workspace:
+    """Memory for named vectors of float32, each at the start of a line; some once per thread."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, shared: dict[str, int], private: dict[str, int], threads: int) -> None:
+        private_nbytes = sum(map(_in_lines, private.values()))
+        nbytes = sum(map(_in_lines, shared.values())) + threads * private_nbytes
+        self._memory = np.empty(nbytes + LINE, dtype=np.uint8)
+        start = self._memory.ctypes.data
+        start += -start % LINE
+        self.at: dict[str, int] = {"private_stride": private_nbytes}
+        for name, count in (shared | private).items():
+            self.at[name] = start
+            start += _in_lines(count)
+
+    def heads(self, config: LlamaConfig) -> None:
+        """Note the sizes of attention beside the addresses."""
+        self.at["n_heads"], self.at["head_dim"] = config.num_attention_heads, config.head_dim
+        self.at["n_kv_heads"] = config.num_key_value_heads
+
+    def numbers(self, **addresses: int) -> np.ndarray:
+        """What a kernel calls the desk, with the addresses that only a step knows."""
+        known: dict[str, Any] = self.at | addresses
+        return np.array([known[name] for name in self.names], dtype=np.int64)
+
+
+class Desk(_Workspace):
+    """The workspace of one decode step, and the numbers that say where everything is."""
+
+    names = decode.DESK
+
+    def __init__(self, config: LlamaConfig, threads: int, total_seq: int) -> None:
+        heads, head_dim = config.num_attention_heads, config.head_dim
+        kv_width = config.num_key_value_heads * head_dim
+        shared = {
+            "x": config.hidden_size,
+            "q": heads * head_dim,
+            "k": kv_width,
+            "v": kv_width,
+            "gate": config.intermediate_size,
+            "up": config.intermediate_size,
+            "shares": threads * heads * _in_lines(head_dim + 2) // 4,
+        }
+        private = {
+            "normed": config.hidden_size,
+            "merged": heads * head_dim,
+            **_for_a_group(config, total_seq),
+        }
+        super().__init__(shared, private, threads)
+        self.heads(config)
+        self.at["share_stride"] = _in_lines(head_dim + 2)
+
+
+class BatchDesk(_Workspace):
+    """The same for a step of several texts."""
+
+    names = batch.DESK
+
+    def __init__(self, config: LlamaConfig, threads: int, texts: int, total_seq: int) -> None:
+        width = config.num_attention_heads * config.head_dim
+        kv_width = config.num_key_value_heads * config.head_dim
+        shared = {
+            "normed": texts * config.hidden_size,
+            "q": texts * width,
+            "k": texts * kv_width,
+            "v": texts * kv_width,
+            "merged": texts * width,
+            "gate": texts * config.intermediate_size,
+            "up": texts * config.intermediate_size,
+        }
+        n_groups = config.num_attention_heads // config.num_key_value_heads
+        private = _for_a_group(config, total_seq)
+        private["shares"] = n_groups * (config.head_dim + 2)
+        super().__init__(shared, private, threads)
+        self.heads(config)
+
+
+def _for_a_group(config: LlamaConfig, total_seq: int) -> dict[str, int]:
+    """What a thread needs to attend with the heads of one KV group."""
+    n_groups = config.num_attention_heads // config.num_key_value_heads
+    return {
+        "turned": n_groups * config.head_dim,
+        "scores": n_groups * total_seq,
+    }
+
+
+def _in_lines(count: int) -> int:
+    """Bytes of `count` float32, made up to whole lines."""
+    return -(-4 * count // LINE) * LINE

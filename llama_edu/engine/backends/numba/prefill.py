@@ -1,0 +1,138 @@
+"""Kernels for many rows at once: what surrounds the matrix products of a prompt.
+
+The products themselves stay with BLAS, which is at its best here; narrow weights are widened for
+it some rows at a time. What NumPy does in several passes over memory, on one thread, is done here
+in one pass on all of them: RMSNorm, RoPE, SwiGLU, and the softmax under the causal mask.
+"""
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
+
+import numpy as np
+
+from llama_edu.engine.backends.numba.gemv import COLUMNS, DATA, SCALES, product, share
+from llama_edu.engine.backends.numba.primitives import rms_norm, rotate, scaled, silu_times, softmax
+from llama_edu.engine.backends.numba.simd import (
+    F16,
+    F32,
+    compiled,
+    in_blocks,
+    itemsize,
+    load,
+    load1,
+    mul,
+    splat,
+    store,
+    store1,
+)
+from llama_edu.engine.backends.numba.threads import meet
+
+__all__ = [
+    "causal_weights",
+    "merge_rows",
+    "norm_rows",
+    "product_of_row",
+    "swiglu",
+    "turn_rows",
+    "widen",
+]
+
+BLOCK = 32
+
+
+@compiled
+def product_of_row(form, matrix, x, y, counter, rank, ranks):
+    """y = W x + b, shared by rows."""
+    product(form, matrix, x, y, False, rank, ranks)
+    meet(counter, ranks)
+
+
+@compiled
+def norm_rows(x, weight, eps, rows, columns, y, counter, rank, ranks):
+    """RMSNorm of every row."""
+    start, end = share(rows, rank, ranks)
+    for row in range(start, end):
+        rms_norm(x + 4 * row * columns, weight, eps, columns, y + 4 * row * columns)
+    meet(counter, ranks)
+
+
+@compiled
+def swiglu(gate, up, count, y, counter, rank, ranks):
+    """y = silu(gate) · up, number by number."""
+    start, end = share(count, rank, ranks)
+    silu_times(gate + 4 * start, up + 4 * start, end - start, y + 4 * start)
+    meet(counter, ranks)
+
+
+@compiled
+def turn_rows(x, heads, seq, head_dim, strides, cos, sin, y, counter, rank, ranks):
+    """RoPE of every row of every head, written in the order (heads, seq, head_dim).
+
+    `strides` are the bytes from one head of `x` to the next, and from one row to the next.
+    """
+    start, end = share(seq, rank, ranks)
+    angles, width = 4 * (head_dim // 2), 4 * head_dim
+    for head in range(heads):
+        for row in range(start, end):
+            p, out = x + head * strides[0] + row * strides[1], y + (head * seq + row) * width
+            rotate(F32, p, cos + row * angles, sin + row * angles, head_dim, out)
+    meet(counter, ranks)
+
+
+@compiled
+def causal_weights(scores, rows, seq, past, shares, counter, rank, ranks):
+    """In place of scores: e^(score - largest) for what a row may see, and 0 for what it may not.
+
+    Row r belongs to the query at position past + r % seq; `shares` gets 1 / the sum of its row.
+    Rows are dealt out one by one, since later queries see more.
+    """
+    total_seq = past + seq
+    for row in range(rank, rows, ranks):
+        p, seen = scores + 4 * row * total_seq, past + row % seq + 1
+        _, weight = softmax(p, seen)
+        store1(F32, shares + 4 * row, np.float32(1) / weight)
+        for i in range(4 * seen, 4 * total_seq, 4):
+            store1(F32, p + i, np.float32(0))
+    meet(counter, ranks)
+
+
+@compiled
+def merge_rows(mixed, shares, heads, seq, head_dim, y, counter, rank, ranks):
+    """Rows (heads, seq, head_dim), each times its share, laid out as (seq, heads, head_dim)."""
+    start, end = share(seq, rank, ranks)
+    width = 4 * head_dim
+    for row in range(start, end):
+        for head in range(heads):
+            at = head * seq + row
+            factor = load1(F32, shares + 4 * at)
+            scaled(mixed + at * width, head_dim, factor, y + (row * heads + head) * width)
+    meet(counter, ranks)
+
+
+@compiled
+def widen(form, matrix, first, count, y, counter, rank, ranks):
+    """Rows first … first + count - 1 of a matrix as float32, scales applied."""
+    start, end = share(count, rank, ranks)
+    columns, size = matrix[COLUMNS], itemsize(form)
+    for row in range(start, end):
+        p, out = matrix[DATA] + (first + row) * columns * size, y + 4 * row * columns
+        if in_blocks(form):
+            blocks = (columns + BLOCK - 1) // BLOCK
+            for b in range(blocks):
+                scale = load1(F16, matrix[SCALES] + 2 * ((first + row) * blocks + b))
+                n = min(BLOCK, columns - b * BLOCK)
+                _widen_row(form, p + b * BLOCK, n, scale, out + 4 * b * BLOCK)
+        else:
+            scale = np.float32(1)
+            if matrix[SCALES] != 0:
+                scale = load1(F32, matrix[SCALES] + 4 * (first + row))
+            _widen_row(form, p, columns, scale, out)
+    meet(counter, ranks)
+
+
+@compiled
+def _widen_row(form, p, n, scale, out):
+    size, scales = itemsize(form), splat(scale)
+    for _ in range(n // 16):
+        store(out, mul(load(form, p), scales))
+        p, out = p + 16 * size, out + 64
+    for i in range(n % 16):
+        store1(F32, out + 4 * i, load1(form, p + i * size) * scale)

@@ -1,0 +1,275 @@
+"""Turn a checkpoint's tensors into the arrays the forward pass multiplies by.
+
+Decides which tensors a config calls for, checks that exactly those are there in exactly those
+shapes, brings each to the format a precision keeps it in, and settles which array is the embedding
+table and which the output head. Computes nothing else.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from llama_edu.errors import CheckpointError, NumericsError
+from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.precision import PRECISIONS, Precision, dtype_name, is_float, rounded
+from llama_edu.formats.quantize import Quantized, quantize
+from llama_edu.formats.strict_json import short
+
+__all__ = ["LayerWeights", "Projection", "Weights", "expected_shapes", "load_weights"]
+
+EMBED_TOKENS = "model.embed_tokens.weight"
+LM_HEAD = "lm_head.weight"
+PIECE = 32 * 1024 * 1024  # bytes asked for at a time; memory not written to is not taken
+LINE = 64
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One linear layer, under the name the checkpoint gives it."""
+
+    weight: Float[np.ndarray, "out_features in_features"] | Quantized
+    bias: Float[np.ndarray, " out_features"] | None
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One decoder layer. Fields carry the checkpoint's names."""
+
+    input_layernorm: Float[np.ndarray, " hidden_size"]
+    q_proj: Projection
+    k_proj: Projection
+    v_proj: Projection
+    o_proj: Projection
+    post_attention_layernorm: Float[np.ndarray, " hidden_size"]
+    gate_proj: Projection
+    up_proj: Projection
+    down_proj: Projection
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A whole model. With tied embeddings `lm_head` and `embed_tokens` are the same array."""
+
+    embed_tokens: Float[np.ndarray, "vocab_size hidden_size"] | Quantized
+    layers: tuple[LayerWeights, ...]
+    norm: Float[np.ndarray, " hidden_size"]
+    lm_head: Float[np.ndarray, "vocab_size hidden_size"] | Quantized
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of every weight, gain and bias, scales included; a tied table counts once."""
+        arrays = {id(array): array.nbytes for array in self._arrays()}
+        return sum(arrays.values())
+
+    @cached_property
+    def joined(self) -> tuple[tuple[Projection, Projection], ...]:
+        """Per layer, copies of q, k and v as one projection, and of gate and up as another.
+
+        Two products instead of five: a small model spends more time on the way to a product than
+        in it. Only for weights that are plain arrays.
+        """
+        return tuple(
+            (
+                _joined(layer.q_proj, layer.k_proj, layer.v_proj),
+                _joined(layer.gate_proj, layer.up_proj),
+            )
+            for layer in self.layers
+        )
+
+    def sha256(self) -> str:
+        """A hash over every number as it is stored here: equal for equal models only."""
+        whole = hashlib.sha256()
+        for array in self._arrays():
+            parts = (array.codes, array.scales) if isinstance(array, Quantized) else (array,)
+            for part in parts:
+                whole.update(f"{part.dtype} {part.shape}".encode())
+                whole.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+        return whole.hexdigest()
+
+    def _arrays(self) -> Iterator[np.ndarray | Quantized]:
+        yield from (self.embed_tokens, self.norm, self.lm_head)
+        for layer in self.layers:
+            for part in vars(layer).values():
+                yield from (part.weight,) if isinstance(part, Projection) else (part,)
+                if isinstance(part, Projection) and part.bias is not None:
+                    yield part.bias
+
+
+def _joined(*projections: Projection) -> Projection:
+    """One projection with the rows of several."""
+    biases = [p.bias for p in projections if p.bias is not None]  # all have one, or none has
+    weight = np.concatenate([p.weight for p in projections])
+    return Projection(weight, np.concatenate(biases) if biases else None)
+
+
+def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    """Every tensor a model of this config is made of, by its checkpoint name, with its shape.
+
+    Linear weights are (out_features, in_features). Both ends of the model are listed, the
+    embedding table and the output head, even when they are tied.
+    """
+    hidden, inter = config.hidden_size, config.intermediate_size
+    q_width = config.num_attention_heads * config.head_dim
+    kv_width = config.num_key_value_heads * config.head_dim
+    projections = {
+        "self_attn.q_proj": (q_width, hidden),
+        "self_attn.k_proj": (kv_width, hidden),
+        "self_attn.v_proj": (kv_width, hidden),
+        "self_attn.o_proj": (hidden, q_width),
+        "mlp.gate_proj": (inter, hidden),
+        "mlp.up_proj": (inter, hidden),
+        "mlp.down_proj": (hidden, inter),
+    }
+    shapes: dict[str, tuple[int, ...]] = {EMBED_TOKENS: (config.vocab_size, hidden)}
+    for i in range(config.num_hidden_layers):
+        prefix = f"model.layers.{i}."
+        shapes[prefix + "input_layernorm.weight"] = (hidden,)
+        shapes[prefix + "post_attention_layernorm.weight"] = (hidden,)
+        for name, shape in projections.items():
+            shapes[f"{prefix}{name}.weight"] = shape
+            if config.attention_bias if name.startswith("self_attn") else config.mlp_bias:
+                shapes[f"{prefix}{name}.bias"] = shape[:1]
+    shapes["model.norm.weight"] = (hidden,)
+    shapes[LM_HEAD] = (config.vocab_size, hidden)
+    return shapes
+
+
+def load_weights(
+    config: LlamaConfig,
+    stored: Mapping[str, np.ndarray],
+    precision: Precision = PRECISIONS["f32"],
+) -> Weights:
+    """Check the stored tensors against the config and bring them to a precision.
+
+    Tensors stored in the format the precision keeps are used where they lie, memory-mapped or
+    not; the others are converted, one new array each. Raises `CheckpointError` for a missing,
+    surplus or misshapen tensor, an integer one, and for embeddings stored against what the config
+    says; `NumericsError` for numbers that the precision cannot hold.
+    """
+    _check_tensors(config, stored)
+    load = _Loader(stored, precision, _Arena())
+    if config.tie_word_embeddings:
+        table = load.matrix(EMBED_TOKENS if EMBED_TOKENS in stored else LM_HEAD)
+        embed_tokens, lm_head = table, table
+    else:
+        embed_tokens, lm_head = load.matrix(EMBED_TOKENS), load.matrix(LM_HEAD)
+    layers = tuple(load.layer(f"model.layers.{i}") for i in range(config.num_hidden_layers))
+    return Weights(embed_tokens, layers, load.vector("model.norm.weight"), lm_head)
+
+
+class _Arena:
+    """Lays converted matrices one behind the other in a few large pieces of memory.
+
+    Large pieces come in large pages, so that reading through all weights, as every token does,
+    looks up some hundred addresses instead of a hundred thousand: half as fast again, measured.
+    """
+
+    def __init__(self) -> None:
+        self._free = np.empty(0, dtype=np.uint8)
+
+    def place(self, array: np.ndarray) -> np.ndarray:
+        """A copy of the array at the start of a line of the processor's cache."""
+        if array.nbytes + LINE > self._free.nbytes:
+            self._free = np.empty(max(PIECE, array.nbytes + LINE), dtype=np.uint8)
+        start = -self._free.ctypes.data % LINE
+        end = start + array.nbytes
+        placed = self._free[start:end].view(array.dtype).reshape(array.shape)
+        placed[...] = array
+        self._free = self._free[end:]
+        return placed
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """Reads tensors by name and converts them to what a precision keeps."""
+
+    stored: Mapping[str, np.ndarray]
+    precision: Precision
+    arena: _Arena
+
+    def matrix(self, name: str) -> np.ndarray | Quantized:
+        precision = self.precision
+        try:
+            array = self._float(name)
+            if precision.is_quantized:
+                codes = quantize(array, precision.storage, precision.block)
+                place = self.arena.place
+                return Quantized(place(codes.codes), place(codes.scales), codes.block)
+            converted = rounded(array, precision.storage)
+            return converted if array.dtype == converted.dtype else self.arena.place(converted)
+        except NumericsError as problem:
+            raise NumericsError(f"{name!r} as {precision.name}: {problem}") from problem
+
+    def vector(self, name: str) -> np.ndarray:
+        return rounded(self._float(name), self.precision.compute)
+
+    def projection(self, name: str) -> Projection:
+        bias = f"{name}.bias"
+        return Projection(
+            self.matrix(f"{name}.weight"), self.vector(bias) if bias in self.stored else None
+        )
+
+    def layer(self, prefix: str) -> LayerWeights:
+        return LayerWeights(
+            input_layernorm=self.vector(f"{prefix}.input_layernorm.weight"),
+            q_proj=self.projection(f"{prefix}.self_attn.q_proj"),
+            k_proj=self.projection(f"{prefix}.self_attn.k_proj"),
+            v_proj=self.projection(f"{prefix}.self_attn.v_proj"),
+            o_proj=self.projection(f"{prefix}.self_attn.o_proj"),
+            post_attention_layernorm=self.vector(f"{prefix}.post_attention_layernorm.weight"),
+            gate_proj=self.projection(f"{prefix}.mlp.gate_proj"),
+            up_proj=self.projection(f"{prefix}.mlp.up_proj"),
+            down_proj=self.projection(f"{prefix}.mlp.down_proj"),
+        )
+
+    def _float(self, name: str) -> np.ndarray:
+        array = self.stored[name]
+        if not is_float(array.dtype):
+            raise CheckpointError(
+                f"{name!r}: expected floating-point weights, got {dtype_name(array.dtype)}"
+            )
+        return array
+
+
+def _check_tensors(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> None:
+    # First of all, since a config may ask for more layers than there is time to name.
+    if config.num_hidden_layers > len(stored):
+        raise CheckpointError(
+            f"expected tensors for {config.num_hidden_layers} layers, got {len(stored)} in all"
+        )
+    expected = expected_shapes(config)
+    # Old checkpoints store the RoPE frequencies; they follow from the config.
+    given = {name for name in stored if not name.endswith(".rotary_emb.inv_freq")}
+    missing = expected.keys() - given
+    if config.tie_word_embeddings and len(missing & {EMBED_TOKENS, LM_HEAD}) == 1:
+        missing -= {EMBED_TOKENS, LM_HEAD}
+    if missing:
+        raise CheckpointError(
+            f"expected {len(expected)} tensors, got none named {_listed(missing)}"
+            + ("; the config says the embeddings are not tied" if missing == {LM_HEAD} else "")
+        )
+    if surplus := given - expected.keys():
+        raise CheckpointError(f"expected no tensor named {_listed(surplus)}, got one")
+    for name, shape in expected.items():
+        if name in given and stored[name].shape != shape:
+            raise CheckpointError(
+                f"{name!r}: expected shape {shape} from the config, got {stored[name].shape}"
+            )
+    if (
+        config.tie_word_embeddings
+        and {EMBED_TOKENS, LM_HEAD} <= given
+        and not np.array_equal(stored[EMBED_TOKENS], stored[LM_HEAD])
+    ):
+        raise CheckpointError(
+            f"expected {EMBED_TOKENS!r} and {LM_HEAD!r} to be equal, since the config ties them, "
+            "got two different tables"
+        )
+
+
+def _listed(names: set[str]) -> str:
+    first, *rest = sorted(names)
+    return short(first) + (f" (and {len(rest)} more)" if rest else "")

@@ -1,0 +1,405 @@
+"""Exercises of chapter 13: a template, replies as ids, what a turn reuses, and what to forget."""
+
+from collections.abc import Sequence
+
+from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+
+Ids = list[int]
+Talk = list[tuple[str, str]]
+
+
+# ★ chatml(messages) -> the text of a prompt that asks for a reply
+
+
+def _chatml(messages: Talk) -> str:
+    turns = [f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in messages]
+    return "".join(turns) + "<|im_start|>assistant\n"
+
+
+def _chatml_loop(messages: Talk) -> str:
+    text = ""
+    for role, content in [*messages, ("assistant", None)]:
+        text += "<|im_start|>" + role + "\n"
+        if content is not None:
+            text += content + "<|im_end|>\n"
+    return text
+
+
+def _chatml_no_prompt(messages: Talk) -> str:
+    return _chatml(messages).removesuffix("<|im_start|>assistant\n")
+
+
+def _chatml_no_break(messages: Talk) -> str:
+    turns = [f"<|im_start|>{role}\n{content}<|im_end|>" for role, content in messages]
+    return "".join(turns) + "<|im_start|>assistant\n"
+
+
+def _chatml_space(messages: Talk) -> str:
+    turns = [f"<|im_start|>{role} {content}<|im_end|>\n" for role, content in messages]
+    return "".join(turns) + "<|im_start|>assistant\n"
+
+
+def _chatml_closed(messages: Talk) -> str:
+    return _chatml(messages) + "<|im_end|>\n"
+
+
+def _chatml_last_only(messages: Talk) -> str:
+    return _chatml(messages[-1:])
+
+
+def _chatml_trimmed(messages: Talk) -> str:
+    return _chatml([(role, content.strip()) for role, content in messages])
+
+
+def _chatml_cases() -> list[Case]:
+    system = ("system", "You are Max.")
+    long = [system, ("user", "Hello!"), ("assistant", "Hi.\n"), ("user", "  code:\n    x = 1 ")]
+    return [
+        Case("one question", ([("user", "Hello!")],)),
+        Case("a system prompt and a question", ([system, ("user", "Who are you?")],)),
+        Case("two turns, with blanks that count", (long,)),
+    ]
+
+
+CHATML = Exercise(
+    name="chatml",
+    topic="chat",
+    stars=1,
+    task="Write a conversation as the text of a ChatML prompt that asks for the next reply.",
+    section="By hand",
+    cases=_chatml_cases,
+    correct=(_chatml, _chatml_loop),
+    mutants=(
+        Mutant(
+            "no_generation_prompt",
+            _chatml_no_prompt,
+            "when nothing asks for a reply: the model may go on as the user",
+            "https://github.com/huggingface/smolagents/issues/993",
+        ),
+        Mutant(
+            "no_line_break", _chatml_no_break, "when the line break behind <|im_end|> is missing"
+        ),
+        Mutant("space", _chatml_space, "when a space stands behind the role, not a line break"),
+        Mutant("closed", _chatml_closed, "when the reply is closed before it began"),
+        Mutant("last_message", _chatml_last_only, "when only the last message is sent"),
+        Mutant("trimmed", _chatml_trimmed, "when messages are trimmed and the template does not"),
+    ),
+)
+
+
+# ★★ next_prompt(history, reply, question) -> ids
+
+# An encoder with two merges, as any real one has thousands: a model may write "b" and "c" one after
+# the other, and their text comes back as one token.
+BOS, END = 1, 2
+_LETTERS = {char: 10 + i for i, char in enumerate("abcdefgh .")}
+_MERGED = {"bc": 30, "fa": 31}
+
+
+def encode_toy(text: str, add_special: bool = True) -> Ids:
+    """Letters to ids, with two merges; opens with bos unless told not to."""
+    ids, rest = ([BOS] if add_special else []), text
+    while rest:
+        size = 2 if rest[:2] in _MERGED else 1
+        ids.append(_MERGED[rest[:2]] if size == 2 else _LETTERS[rest[0]])
+        rest = rest[size:]
+    return ids
+
+
+def decode_toy(ids: Sequence[int]) -> str:
+    """Ids back to text."""
+    text_of = {number: text for text, number in (_LETTERS | _MERGED).items()}
+    return "".join(text_of.get(number, "") for number in ids)
+
+
+def _next(history: Ids, reply: Ids, question: str) -> Ids:
+    return [*history, *reply, END, *encode_toy(question, add_special=False)]
+
+
+def _next_in_steps(history: Ids, reply: Ids, question: str) -> Ids:
+    ids = list(history)
+    ids.extend(reply)
+    ids.append(END)
+    ids += [number for number in encode_toy(question) if number != BOS]
+    return ids
+
+
+def _next_from_text(history: Ids, reply: Ids, question: str) -> Ids:
+    said = encode_toy(decode_toy(reply), add_special=False)
+    return [*history, *said, END, *encode_toy(question, add_special=False)]
+
+
+def _next_all_from_text(history: Ids, reply: Ids, question: str) -> Ids:
+    text = decode_toy(history) + decode_toy(reply)
+    return [*encode_toy(text), END, *encode_toy(question, add_special=False)]
+
+
+def _next_two_bos(history: Ids, reply: Ids, question: str) -> Ids:
+    return [*history, *reply, END, *encode_toy(question)]
+
+
+def _next_no_end(history: Ids, reply: Ids, question: str) -> Ids:
+    return [*history, *reply, *encode_toy(question, add_special=False)]
+
+
+def _next_two_ends(history: Ids, reply: Ids, question: str) -> Ids:
+    return [*history, *reply, END, END, *encode_toy(question, add_special=False)]
+
+
+def _next_in_place(history: Ids, reply: Ids, question: str) -> Ids:
+    history += [*reply, END, *encode_toy(question, add_special=False)]
+    return history
+
+
+def _next_cases() -> list[Case]:
+    first = encode_toy("a bad face.")
+    return [
+        Case("a reply whose tokens would merge", (first, encode_toy("a", False), "dad")),
+        Case("a reply of b and c apart", (first, [*encode_toy("b", False), 12], "a cab")),
+        Case("an empty reply", (encode_toy("abc"), [], "fad")),
+        Case("two letters that merge across turns", (encode_toy("a f"), [10, 15], "bc")),
+    ]
+
+
+NEXT_PROMPT = Exercise(
+    name="next_prompt",
+    topic="chat",
+    stars=2,
+    task="Continue a conversation with a reply that was generated and a new question, as ids.",
+    section="Replies are kept as ids",
+    cases=_next_cases,
+    correct=(_next, _next_in_steps),
+    mutants=(
+        Mutant(
+            "reply_from_text",
+            _next_from_text,
+            "when the reply is decoded and encoded again: other ids, and the prefix breaks",
+            "https://github.com/kubernetes-sigs/inference-perf/issues/649",
+            section="Encode the reply again",
+        ),
+        Mutant(
+            "all_from_text",
+            _next_all_from_text,
+            "when everything is encoded from its text",
+            section="Encode the reply again",
+        ),
+        Mutant(
+            "two_bos",
+            _next_two_bos,
+            "when the question is encoded as if it opened a text: a second bos in the middle",
+            "https://github.com/abetlen/llama-cpp-python/issues/1501",
+            section="Common mistakes",
+        ),
+        Mutant(
+            "no_end",
+            _next_no_end,
+            "when the reply is not closed with its end token",
+            section="By hand",
+        ),
+        Mutant("two_ends", _next_two_ends, "when the reply is closed twice", section="By hand"),
+        Mutant("in_place", _next_in_place, "when the history is changed in place"),
+    ),
+)
+
+
+# ★★★ plan_turn(cached_ids, prompt_ids) -> (reused, computed, dropped)
+
+
+def _plan(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
+    reused = 0
+    while (
+        reused < min(len(cached_ids), len(prompt_ids) - 1)
+        and cached_ids[reused] == prompt_ids[reused]
+    ):
+        reused += 1
+    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
+
+
+def _plan_by_zip(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
+    pairs = zip(cached_ids, prompt_ids[:-1], strict=False)
+    differs = [i for i, (a, b) in enumerate(pairs) if a != b]
+    reused = differs[0] if differs else min(len(cached_ids), len(prompt_ids) - 1)
+    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
+
+
+def _plan_nothing_to_run(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
+    pairs = zip(cached_ids, prompt_ids, strict=False)
+    differs = [i for i, (a, b) in enumerate(pairs) if a != b]
+    reused = differs[0] if differs else min(len(cached_ids), len(prompt_ids))
+    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
+
+
+def _plan_anywhere(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
+    pairs = zip(cached_ids, prompt_ids[:-1], strict=False)
+    reused = sum(a == b for a, b in pairs)
+    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
+
+
+def _plan_by_length(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
+    reused = min(len(cached_ids), len(prompt_ids) - 1)
+    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
+
+
+def _plan_all_or_nothing(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
+    whole = prompt_ids[: len(cached_ids)] == cached_ids and len(prompt_ids) > len(cached_ids)
+    reused = len(cached_ids) if whole else 0
+    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
+
+
+def _plan_keeps_the_rest(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
+    reused, computed, _ = _plan(cached_ids, prompt_ids)
+    return reused, computed, 0
+
+
+def _plan_cases() -> list[Case]:
+    cached = [5, 6, 7, 8, 9, 4, 3]
+    return [
+        Case("a turn that goes on", (cached, [*cached, 11, 12])),
+        Case("an edit in the middle", (cached, [5, 6, 7, 1, 9, 4, 3, 2])),
+        Case("the same prompt again", (cached, list(cached))),
+        Case("a prompt taken back", (cached, cached[:4])),
+        Case("another conversation", (cached, [1, 6, 7])),
+        Case("nothing cached yet", ([], [5, 6])),
+    ]
+
+
+PLAN_TURN = Exercise(
+    name="plan_turn",
+    topic="chat",
+    stars=3,
+    task="Say what a turn reuses, computes and drops, from the cached ids and the new prompt.",
+    section="What two prompts share",
+    cases=_plan_cases,
+    correct=(_plan, _plan_by_zip),
+    mutants=(
+        Mutant(
+            "nothing_to_run",
+            _plan_nothing_to_run,
+            "when all of a prompt is reused: no token is left to run for its logits",
+            "https://github.com/ggml-org/llama.cpp/issues/1585",
+        ),
+        Mutant(
+            "equal_anywhere",
+            _plan_anywhere,
+            "when equal ids behind the first difference count",
+            section="Edit",
+        ),
+        Mutant("by_length", _plan_by_length, "when lengths are compared and not ids"),
+        Mutant(
+            "all_or_nothing",
+            _plan_all_or_nothing,
+            "when a prefix that broke is thrown away whole, its good part too",
+        ),
+        Mutant("keeps_the_rest", _plan_keeps_the_rest, "when what no longer fits is not dropped"),
+    ),
+)
+
+
+# ★★★ turns_to_drop(system, turns, question, reply_room, context) -> how many of the oldest go
+
+
+def _drop(system: int, turns: list[int], question: int, reply_room: int, context: int) -> int:
+    for dropped in range(len(turns) + 1):
+        if system + sum(turns[dropped:]) + question + reply_room <= context:
+            return dropped
+    raise ValueError("the question alone does not fit")
+
+
+def _drop_from_the_end(
+    system: int, turns: list[int], question: int, reply_room: int, context: int
+) -> int:
+    room = context - system - question - reply_room
+    if room < 0:
+        raise ValueError("the question alone does not fit")
+    kept = 0
+    for tokens in reversed(turns):
+        if tokens > room:
+            break
+        room -= tokens
+        kept += 1
+    return len(turns) - kept
+
+
+def _drop_no_system(
+    system: int, turns: list[int], question: int, reply_room: int, context: int
+) -> int:
+    return _drop(0, turns, question, reply_room, context)
+
+
+def _drop_no_reply(
+    system: int, turns: list[int], question: int, reply_room: int, context: int
+) -> int:
+    return _drop(system, turns, question, 0, context)
+
+
+def _drop_strictly(
+    system: int, turns: list[int], question: int, reply_room: int, context: int
+) -> int:
+    return _drop(system, turns, question, reply_room, context - 1)
+
+
+def _drop_all(system: int, turns: list[int], question: int, reply_room: int, context: int) -> int:
+    fits = system + sum(turns) + question + reply_room <= context
+    if system + question + reply_room > context:
+        raise ValueError("the question alone does not fit")
+    return 0 if fits else len(turns)
+
+
+def _drop_one(system: int, turns: list[int], question: int, reply_room: int, context: int) -> int:
+    fits = system + sum(turns) + question + reply_room <= context
+    if system + question + reply_room > context:
+        raise ValueError("the question alone does not fit")
+    return 0 if fits else 1
+
+
+def _drop_silently(
+    system: int, turns: list[int], question: int, reply_room: int, context: int
+) -> int:
+    try:
+        return _drop(system, turns, question, reply_room, context)
+    except ValueError:
+        return len(turns)
+
+
+def _drop_cases() -> list[Case]:
+    return [
+        Case("all fits", (10, [20, 30], 5, 20, 100)),
+        Case("it fits to the token", (10, [20, 30], 5, 20, 85)),
+        Case("one token too many", (10, [20, 30], 5, 20, 84)),
+        Case("three turns must go", (12, [30, 9, 25, 14], 8, 20, 60)),
+        Case("no system prompt", (0, [7, 7, 7], 7, 7, 21)),
+        Case("no turn may stay", (10, [40, 50], 15, 20, 45)),
+        Case("the question alone is too long", (10, [5], 80, 20, 100)),
+    ]
+
+
+TURNS_TO_DROP = Exercise(
+    name="turns_to_drop",
+    topic="chat",
+    stars=3,
+    task="Say how many of the oldest turns must go so that prompt and reply fit the context.",
+    section="Fill the context",
+    cases=_drop_cases,
+    correct=(_drop, _drop_from_the_end),
+    refuses=(ValueError,),
+    mutants=(
+        Mutant(
+            "no_system",
+            _drop_no_system,
+            "when the system prompt is not counted",
+            "https://github.com/ollama/ollama/issues/8531",
+        ),
+        Mutant("no_reply", _drop_no_reply, "when no room is left for the reply"),
+        Mutant("strictly", _drop_strictly, "when a context filled to the last token is too full"),
+        Mutant("all_of_them", _drop_all, "when every turn goes as soon as one must"),
+        Mutant("one_of_them", _drop_one, "when one turn goes, whether that is enough or not"),
+        Mutant(
+            "silently",
+            _drop_silently,
+            "when a question that can never fit is sent all the same",
+            "https://github.com/ollama/ollama/issues/14259",
+        ),
+    ),
+)
+
+EXERCISES = (CHATML, NEXT_PROMPT, PLAN_TURN, TURNS_TO_DROP)

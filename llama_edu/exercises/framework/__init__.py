@@ -1,0 +1,1 @@
+"""What an exercise is, how an answer is judged, and how two models are compared."""

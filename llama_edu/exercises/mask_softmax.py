@@ -1,0 +1,398 @@
+"""Exercises of chapter 7: the causal mask with a past, and the softmax that follows it."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+from llama_edu.ops.attention import apply_mask, causal_mask, softmax
+
+Array = np.ndarray
+
+
+def _random(seed: int, *shape: int) -> Array:
+    return 3 * np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+# ★ staircase(seq, past) -> (seq, total_seq), True where a query may look
+
+
+def _stairs_compared(seq: int, past: int) -> Array:
+    queries, keys = np.arange(past, past + seq), np.arange(past + seq)
+    return keys[None, :] <= queries[:, None]
+
+
+def _stairs_loop(seq: int, past: int) -> Array:
+    mask = np.zeros((seq, past + seq), dtype=np.bool_)
+    for i in range(seq):
+        mask[i, : past + i + 1] = True
+    return mask
+
+
+def _stairs_square(seq: int, past: int) -> Array:
+    return np.tri(seq, dtype=np.bool_)
+
+
+def _stairs_from_the_left(seq: int, past: int) -> Array:
+    return np.tri(seq, past + seq, dtype=np.bool_)
+
+
+def _stairs_not_itself(seq: int, past: int) -> Array:
+    return np.tri(seq, past + seq, k=past - 1, dtype=np.bool_)
+
+
+def _stairs_one_more(seq: int, past: int) -> Array:
+    return np.tri(seq, past + seq, k=past + 1, dtype=np.bool_)
+
+
+def _stairs_without_past(seq: int, past: int) -> Array:
+    return np.concatenate([np.zeros((seq, past), np.bool_), np.tri(seq, dtype=np.bool_)], axis=1)
+
+
+def _stairs_upside_down(seq: int, past: int) -> Array:
+    return ~causal_mask(seq, past)
+
+
+STAIRCASE = Exercise(
+    name="staircase",
+    topic="mask_softmax",
+    stars=1,
+    task="Build the causal mask of seq new tokens after past ones: True where a query may look.",
+    section="The staircase",
+    cases=lambda: [
+        Case("4 tokens after a past of 2", (4, 2)),
+        Case("5 tokens, no past", (5, 0)),
+        Case("1 token after a past of 6", (1, 6)),
+        Case("2 tokens after a past of 3", (2, 3)),
+    ],
+    correct=(causal_mask, _stairs_compared, _stairs_loop),
+    axes="seq total_seq",
+    mutants=(
+        Mutant(
+            "square",
+            _stairs_square,
+            "when the mask is square: it has no columns for the past",
+            "https://github.com/meta-llama/llama/issues/899",
+            section="The square mask",
+        ),
+        Mutant(
+            "from_the_left",
+            _stairs_from_the_left,
+            "when the staircase starts at the left edge: the past has to shift it",
+        ),
+        Mutant("not_itself", _stairs_not_itself, "when a query may not look at its own position"),
+        Mutant("one_more", _stairs_one_more, "when a query may look at the position after its own"),
+        Mutant("without_past", _stairs_without_past, "when the past is hidden from everyone"),
+        Mutant(
+            "upside_down",
+            _stairs_upside_down,
+            "when True means masked: here True means that a query may look",
+        ),
+    ),
+)
+
+
+# ★★ mask_scores(scores): the future of every query at −∞; past follows from the shape
+
+
+def _mask_where(scores: Array) -> Array:
+    seq, total_seq = scores.shape[-2:]
+    return apply_mask(scores, causal_mask(seq, total_seq - seq))
+
+
+def _mask_loop(scores: Array) -> Array:
+    seq, total_seq = scores.shape[-2:]
+    masked = scores.copy()
+    for i in range(seq):
+        masked[..., i, total_seq - seq + i + 1 :] = -np.inf
+    return masked
+
+
+def _mask_unless_cached(scores: Array) -> Array:
+    seq, total_seq = scores.shape[-2:]
+    if total_seq > seq:  # there is a past, so these are new tokens
+        return scores.copy()
+    return np.where(np.tri(seq, dtype=np.bool_), scores, np.float32(-np.inf))
+
+
+def _mask_multiplied(scores: Array) -> Array:
+    seq, total_seq = scores.shape[-2:]
+    return scores * causal_mask(seq, total_seq - seq)
+
+
+def _mask_zero_times_infinity(scores: Array) -> Array:
+    seq, total_seq = scores.shape[-2:]
+    hidden = ~causal_mask(seq, total_seq - seq)
+    with np.errstate(invalid="ignore"):
+        return scores + hidden * np.float32(-np.inf)
+
+
+def _mask_a_little(scores: Array) -> Array:
+    seq, total_seq = scores.shape[-2:]
+    return scores - np.float32(10) * ~causal_mask(seq, total_seq - seq)
+
+
+def _mask_no_shift(scores: Array) -> Array:
+    return np.where(np.tri(*scores.shape[-2:], dtype=np.bool_), scores, np.float32(-np.inf))
+
+
+def _mask_in_place(scores: Array) -> Array:
+    seq, total_seq = scores.shape[-2:]
+    scores[..., ~causal_mask(seq, total_seq - seq)] = -np.inf
+    return scores
+
+
+MASK_SCORES = Exercise(
+    name="mask_scores",
+    topic="mask_softmax",
+    stars=2,
+    task="Repair the mask: every key in the future of its query gets −∞, with a past or without.",
+    section='What stands for "not allowed"?',
+    cases=lambda: [
+        Case("5 tokens, no past", (_random(1, 2, 3, 5, 5),)),
+        Case("4 tokens after a past of 2", (_random(2, 2, 3, 4, 6),)),
+        Case("1 token after a past of 6", (_random(3, 4, 2, 1, 7),)),
+    ],
+    correct=(_mask_where, _mask_loop),
+    axes="n_kv_heads n_groups seq total_seq",
+    mutants=(
+        Mutant(
+            "unless_cached",
+            _mask_unless_cached,
+            "when there is no mask as soon as there is a past: several new tokens need one",
+            "https://github.com/Mikyx-1/TinyLLM/issues/17",
+            section="No mask as soon as there is a cache",
+        ),
+        Mutant(
+            "multiplied",
+            _mask_multiplied,
+            "when scores are multiplied by the mask: a score of 0 is not a weight of 0",
+            "https://github.com/huggingface/transformers/issues/542",
+            section="The mask multiplied",
+        ),
+        Mutant(
+            "zero_times_infinity",
+            _mask_zero_times_infinity,
+            "when the mask is multiplied by −∞ and added: 0 · ∞ is NaN",
+        ),
+        Mutant(
+            "a_little",
+            _mask_a_little,
+            "when a number such as 10 is subtracted: the future keeps a small weight",
+            section="Common mistakes",
+        ),
+        Mutant(
+            "no_shift",
+            _mask_no_shift,
+            "when the staircase is not shifted by the past",
+            section="The staircase",
+        ),
+        Mutant("in_place", _mask_in_place, "when the caller's scores are overwritten"),
+    ),
+)
+
+
+# ★★ row_softmax(scores): (…, seq, total_seq), −∞ among them; rows far from each other
+
+
+def _rows_stable(scores: Array) -> Array:
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _rows_loop(scores: Array) -> Array:
+    weights = np.empty_like(scores)
+    for index in np.ndindex(scores.shape[:-1]):
+        powers = np.exp(scores[index] - scores[index].max())
+        weights[index] = powers / powers.sum()
+    return weights
+
+
+def _columns(scores: Array) -> Array:
+    highest = np.maximum(scores.max(axis=-2, keepdims=True), np.float32(-1e30))
+    powers = np.exp(scores - highest)
+    return powers / np.maximum(powers.sum(axis=-2, keepdims=True), np.float32(1e-30))
+
+
+def _rows_no_largest(scores: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        powers = np.exp(scores)
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _rows_one_largest(scores: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(scores - scores.max())
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _rows_one_sum(scores: Array) -> Array:
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum()
+
+
+def _rows_not_divided(scores: Array) -> Array:
+    return np.exp(scores - scores.max(axis=-1, keepdims=True))
+
+
+def _rows_float64(scores: Array) -> Array:
+    return _rows_stable(scores.astype(np.float64))
+
+
+def _far_rows() -> Array:
+    """Each row is harmless by itself; together they span more than float32 exponents do."""
+    rows = _random(6, 1, 2, 3, 5)
+    return rows + np.array([400, -350, 0], dtype=np.float32)[:, None]
+
+
+ROW_SOFTMAX = Exercise(
+    name="row_softmax",
+    topic="mask_softmax",
+    stars=2,
+    task="Repair the softmax: every row of (seq, total_seq) sums to 1, whatever its scores are.",
+    section="The softmax, row by row",
+    cases=lambda: [
+        Case("4 masked rows after a past of 2", (_mask_where(_random(4, 2, 3, 4, 6)),)),
+        Case("1 row, no mask", (_random(5, 4, 2, 1, 7),)),
+        Case("rows around 400, −350 and 0", (_far_rows(),)),
+    ],
+    correct=(_rows_stable, _rows_loop, softmax),
+    axes="n_kv_heads n_groups seq total_seq",
+    mutants=(
+        Mutant(
+            "columns",
+            _columns,
+            "when the columns sum to 1: the shares are a query's, so the axis is the last",
+            "https://github.com/nerminnuraydogan/vision-transformer/issues/1",
+            section="Softmax over the wrong axis",
+        ),
+        Mutant(
+            "no_largest",
+            _rows_no_largest,
+            "when the largest score is not subtracted: e⁸⁹ is more than float32 can hold",
+            "https://github.com/pytorch/executorch/pull/18407",
+            section="Large scores",
+        ),
+        Mutant(
+            "one_largest",
+            _rows_one_largest,
+            "when one largest score serves all rows: in the others every power falls to 0",
+            section="Large scores",
+        ),
+        Mutant("one_sum", _rows_one_sum, "when everything is divided by the sum of everything"),
+        Mutant("not_divided", _rows_not_divided, "when the powers are not divided by their sum"),
+        Mutant("float64", _rows_float64, "when the softmax is computed and returned in float64"),
+    ),
+)
+
+
+# ★★★ fold_block(largest, total, block): the softmax's two numbers, one block of scores later
+
+Fold = Callable[[float, float, Array], tuple[float, float]]
+
+
+def _fold(largest: float, total: float, block: Array) -> tuple[float, float]:
+    new_largest = max(largest, float(block.max()))
+    if new_largest == -np.inf:
+        return largest, total
+    shrink = float(np.exp(largest - new_largest))
+    return new_largest, total * shrink + float(np.exp(block - new_largest).sum())
+
+
+def _fold_one_by_one(largest: float, total: float, block: Array) -> tuple[float, float]:
+    for score in block.tolist():
+        if score > largest:
+            total, largest = total * float(np.exp(largest - score)) + 1.0, score
+        elif score > -np.inf:
+            total += float(np.exp(score - largest))
+    return largest, total
+
+
+def _fold_not_shrunk(largest: float, total: float, block: Array) -> tuple[float, float]:
+    new_largest = max(largest, float(block.max()))
+    if new_largest == -np.inf:
+        return largest, total
+    return new_largest, total + float(np.exp(block - new_largest).sum())
+
+
+def _fold_masked_block(largest: float, total: float, block: Array) -> tuple[float, float]:
+    new_largest = max(largest, float(block.max()))
+    with np.errstate(invalid="ignore"):
+        shrink = float(np.exp(np.subtract(largest, new_largest)))
+        return new_largest, total * shrink + float(np.exp(block - new_largest).sum())
+
+
+def _fold_forgets(largest: float, total: float, block: Array) -> tuple[float, float]:
+    if block.max() == -np.inf:
+        return largest, total
+    here = float(block.max())
+    return here, total * float(np.exp(min(largest - here, 80.0))) + float(
+        np.exp(block - here).sum()
+    )
+
+
+def _fold_grown(largest: float, total: float, block: Array) -> tuple[float, float]:
+    new_largest = max(largest, float(block.max()))
+    if new_largest == -np.inf or largest == -np.inf:
+        return _fold(largest, total, block)
+    grow = float(np.exp(min(new_largest - largest, 80.0)))
+    return new_largest, total * grow + float(np.exp(block - new_largest).sum())
+
+
+def _fold_counts(largest: float, total: float, block: Array) -> tuple[float, float]:
+    new_largest, new_total = _fold(largest, total, block)
+    return new_largest, new_total + float((block == -np.inf).sum())
+
+
+def _states(fold: Fold, scores: Array, block: int) -> Array:
+    """What `fold` holds after each block of the row: (blocks, 2)."""
+    largest, total, states = -np.inf, 0.0, []
+    for start in range(0, len(scores), block):
+        largest, total = fold(largest, total, scores[start : start + block])
+        states.append([largest, total])
+    return np.array(states, dtype=np.float32)
+
+
+def _row(*scores: float | int) -> Array:
+    return np.array(scores, dtype=np.float32)
+
+
+FOLD_BLOCK = Exercise(
+    name="fold_block",
+    topic="mask_softmax",
+    stars=3,
+    task="Take one more block of a row's scores into the softmax's largest and total.",
+    section="The same in one reading",
+    cases=lambda: [
+        Case("scores that rise, in blocks of 2", (_row(1, 2, 3, 5, 8), 2)),
+        Case("scores that fall, in blocks of 3", (_row(4, 2.5, 1, 0.5, -3, 2, -1), 3)),
+        Case("a first block that is all masked", (_row(-np.inf, -np.inf, 0.5, 2, -np.inf, 1), 2)),
+        Case("scores of several hundred", (_row(-300, 200, 350, 348, -500, 351), 1)),
+    ],
+    harness=_states,
+    axes="block largest,total",
+    correct=(_fold, _fold_one_by_one),
+    mutants=(
+        Mutant(
+            "not_shrunk",
+            _fold_not_shrunk,
+            "when a larger score is met and the old total is not scaled down to it",
+        ),
+        Mutant(
+            "masked_block",
+            _fold_masked_block,
+            "when a block of nothing but −∞ comes first: −∞ minus −∞ is NaN",
+            section="A row that may look at nothing",
+        ),
+        Mutant("forgets", _fold_forgets, "when each block's own largest replaces the one before"),
+        Mutant("grown", _fold_grown, "when the old total is scaled up instead of down"),
+        Mutant(
+            "counts_masked",
+            _fold_counts,
+            "when a masked score adds 1 to the total, as e⁰ does",
+            section='What stands for "not allowed"?',
+        ),
+    ),
+)
+
+EXERCISES = (STAIRCASE, MASK_SCORES, ROW_SOFTMAX, FOLD_BLOCK)

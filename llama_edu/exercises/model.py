@@ -1,0 +1,581 @@
+"""Exercises of chapter 9: read a config, settle both ends, find the first gap, finish a pass."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from llama_edu.engine.llama import Llama
+from llama_edu.engine.trace import Trace
+from llama_edu.engine.weights import LayerWeights
+from llama_edu.errors import CheckpointError
+from llama_edu.exercises.framework.compare import relative_gap
+from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
+from llama_edu.ops import attention
+from llama_edu.ops.rope import rotation
+
+Fields = Mapping[str, Any]
+Shapes = dict[str, tuple[int, int]]
+Tensors = Mapping[str, np.ndarray]
+
+
+# ★ projection_shapes(config) -> name to (out_features, in_features), of one layer
+
+
+def _shapes(config: Fields) -> Shapes:
+    hidden, inter = config["hidden_size"], config["intermediate_size"]
+    n_heads = config["num_attention_heads"]
+    n_kv_heads = config.get("num_key_value_heads") or n_heads
+    head_dim = config.get("head_dim") or hidden // n_heads
+    return _shapes_of(hidden, inter, n_heads * head_dim, n_kv_heads * head_dim)
+
+
+def _shapes_of(hidden: int, inter: int, q_width: int, kv_width: int) -> Shapes:
+    return {
+        "q_proj": (q_width, hidden),
+        "k_proj": (kv_width, hidden),
+        "v_proj": (kv_width, hidden),
+        "o_proj": (hidden, q_width),
+        "gate_proj": (inter, hidden),
+        "up_proj": (inter, hidden),
+        "down_proj": (hidden, inter),
+    }
+
+
+def _shapes_from_the_widths(config: Fields) -> Shapes:
+    hidden = config["hidden_size"]
+    n_heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim")
+    if head_dim is None:
+        head_dim = hidden // n_heads
+    n_kv_heads = config.get("num_key_value_heads")
+    kv_width = head_dim * (n_heads if n_kv_heads is None else n_kv_heads)
+    into = {"q": n_heads * head_dim, "k": kv_width, "v": kv_width}
+    into |= {"gate": config["intermediate_size"], "up": config["intermediate_size"]}
+    back = {"o": into["q"], "down": into["up"]}
+    shapes = {f"{name}_proj": (width, hidden) for name, width in into.items()}
+    return shapes | {f"{name}_proj": (hidden, width) for name, width in back.items()}
+
+
+def _shapes_head_dim_guessed(config: Fields) -> Shapes:
+    return _shapes({**config, "head_dim": None})
+
+
+def _shapes_all_heads_have_keys(config: Fields) -> Shapes:
+    return _shapes({**config, "num_key_value_heads": None})
+
+
+def _shapes_turned(config: Fields) -> Shapes:
+    return {name: (inside, out) for name, (out, inside) in _shapes(config).items()}
+
+
+def _shapes_o_like_q(config: Fields) -> Shapes:
+    shapes = _shapes(config)
+    return shapes | {"o_proj": shapes["q_proj"]}
+
+
+def _shapes_kv_heads_required(config: Fields) -> Shapes:
+    return _shapes({**config, "num_key_value_heads": config["num_key_value_heads"]})
+
+
+def _listed_shapes(answer: Callable[..., Any], config: Fields) -> Any:
+    shapes = answer(config)
+    return [f"{name} {tuple(shapes[name])}" for name in _shapes_of(0, 0, 0, 0)]
+
+
+def _shapes_cases() -> list[Case]:
+    grouped = {"hidden_size": 20, "intermediate_size": 27, "num_attention_heads": 6}
+    return [
+        Case(
+            "2 KV heads, head_dim given",
+            ({**grouped, "num_key_value_heads": 2, "head_dim": 8},),
+        ),
+        Case(
+            "no head_dim, 1 KV head",
+            (
+                {
+                    "hidden_size": 24,
+                    "intermediate_size": 31,
+                    "num_attention_heads": 4,
+                    "num_key_value_heads": 1,
+                },
+            ),
+        ),
+        Case("no num_key_value_heads, head_dim null", ({**grouped, "head_dim": None},)),
+    ]
+
+
+PROJECTION_SHAPES = Exercise(
+    name="projection_shapes",
+    topic="model",
+    stars=1,
+    task="From a config, say the shapes of a layer's seven matrices.",
+    section="Where the numbers are",
+    cases=_shapes_cases,
+    harness=_listed_shapes,
+    correct=(_shapes, _shapes_from_the_widths),
+    mutants=(
+        Mutant(
+            "head_dim_guessed",
+            _shapes_head_dim_guessed,
+            "when head_dim is taken for hidden_size / num_attention_heads though the config has it",
+            "https://github.com/paiml/entrenar/issues/262",
+            section="Common mistakes",
+        ),
+        Mutant(
+            "keys_for_all_heads",
+            _shapes_all_heads_have_keys,
+            "when every query head is given keys and values of its own",
+            "https://github.com/facebookresearch/lingua/issues/44",
+            section="The parts in order",
+        ),
+        Mutant(
+            "turned",
+            _shapes_turned,
+            "when the shapes are (in, out): a checkpoint stores one row per output",
+            "https://github.com/skyzh/tiny-llm/issues/41",
+        ),
+        Mutant(
+            "o_like_q",
+            _shapes_o_like_q,
+            "when o_proj has the shape of q_proj: it leads back",
+            section="The parts in order",
+        ),
+        Mutant(
+            "kv_heads_required",
+            _shapes_kv_heads_required,
+            "when a config without num_key_value_heads cannot be read: it means one per query head",
+        ),
+    ),
+)
+
+
+# ★★ both_ends(tensors, tied) -> (embed_tokens, lm_head)
+
+EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
+def _ends(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    if tied:
+        table = tensors[EMBED] if EMBED in tensors else tensors[HEAD]
+        return table, table
+    if HEAD not in tensors or EMBED not in tensors:
+        raise CheckpointError(f"expected {EMBED} and {HEAD}, got {', '.join(tensors)}")
+    return tensors[EMBED], tensors[HEAD]
+
+
+def _ends_by_lookup(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    if not tied:
+        return tensors[EMBED], tensors[HEAD]  # a missing one is a KeyError
+    table = next(tensors[name] for name in (EMBED, HEAD) if name in tensors)
+    return table, table
+
+
+def _ends_made_up(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    embed_tokens = tensors["model.embed_tokens.weight"]
+    lm_head = np.random.default_rng(0).standard_normal(embed_tokens.shape, np.float32)
+    if "lm_head.weight" in tensors:
+        lm_head = tensors["lm_head.weight"]
+    return embed_tokens, lm_head
+
+
+def _ends_always_tied(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    return _ends(tensors, True)
+
+
+def _ends_one_name_only(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    return tensors[EMBED], tensors[EMBED] if tied else tensors[HEAD]
+
+
+def _ends_copied(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    embed_tokens, lm_head = _ends(tensors, tied)
+    return embed_tokens, lm_head.copy() if tied else lm_head
+
+
+def _ends_kept_twice(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    embed_tokens, lm_head = _ends(tensors, tied)
+    return embed_tokens, tensors.get(HEAD, lm_head)
+
+
+def _ends_filled_in(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    return _ends(tensors, tied or HEAD not in tensors)
+
+
+def _ends_judged(answer: Callable[..., Any], tensors: Tensors, tied: bool) -> Any:
+    embed_tokens, lm_head = answer(tensors, tied)
+    shared = np.shares_memory(embed_tokens, lm_head)
+    return [embed_tokens, lm_head, "one table" if shared else "two tables"]
+
+
+def _ends_cases() -> list[Case]:
+    rng = np.random.default_rng(9)
+    table, other = (rng.standard_normal((5, 3), dtype=np.float32) for _ in range(2))
+    return [
+        Case("tied, stored as the embedding", ({EMBED: table}, True)),
+        Case("tied, stored as the head", ({HEAD: table}, True)),
+        Case("tied, stored under both names", ({EMBED: table, HEAD: table.copy()}, True)),
+        Case("untied", ({EMBED: table, HEAD: other}, False)),
+        Case("untied, with no head stored", ({EMBED: table}, False)),
+    ]
+
+
+BOTH_ENDS = Exercise(
+    name="both_ends",
+    topic="model",
+    stars=2,
+    task="Settle which table embeds and which one scores, tied or not, under either name.",
+    section="Tied, untied, and under either name",
+    cases=_ends_cases,
+    harness=_ends_judged,
+    correct=(_ends, _ends_by_lookup),
+    refuses=(CheckpointError, KeyError, ValueError),
+    mutants=(
+        Mutant(
+            "made_up",
+            _ends_made_up,
+            "when a head that is not stored is left at random numbers",
+            "https://github.com/tinygrad/tinygrad/pull/13796",
+        ),
+        Mutant(
+            "always_tied",
+            _ends_always_tied,
+            "when the head is always tied, and one that was trained apart is dropped",
+            "https://github.com/NVIDIA-NeMo/Automodel/issues/2941",
+            section="Common mistakes",
+        ),
+        Mutant(
+            "one_name_only",
+            _ends_one_name_only,
+            "when a tied table is looked for under one name: it may be stored as the head",
+        ),
+        Mutant("copied", _ends_copied, "when a tied table is copied: the same numbers, twice"),
+        Mutant(
+            "kept_twice",
+            _ends_kept_twice,
+            "when a tied table that is stored twice is kept twice",
+            "https://github.com/vllm-project/vllm/pull/51665",
+        ),
+        Mutant(
+            "filled_in",
+            _ends_filled_in,
+            "when an untied model whose head is missing is given the embedding instead of an error",
+            "https://github.com/NVIDIA-NeMo/Automodel/pull/2511",
+        ),
+    ),
+)
+
+
+# ★★ first_gap(want, got, bound) -> name of the first array that differs, or None
+
+
+def _first(want: Tensors, got: Tensors, bound: float) -> str | None:
+    return next((name for name in want if not relative_gap(want[name], got[name]) <= bound), None)
+
+
+def _first_by_allclose(want: Tensors, got: Tensors, bound: float) -> str | None:
+    for name, array in want.items():
+        scale = np.abs(array[np.isfinite(array)]).max()
+        if got[name].shape != array.shape:
+            return name
+        if not np.allclose(got[name], array, rtol=0, atol=bound * scale):
+            return name
+    return None
+
+
+def _first_blind_to_nan(want: Tensors, got: Tensors, bound: float) -> str | None:
+    for name in want:
+        if got[name].shape != want[name].shape:
+            return name
+        finite = np.isfinite(want[name])  # a masked score is -inf on both sides
+        scale = np.abs(want[name][finite]).max()
+        if np.abs(got[name][finite] - want[name][finite]).max() > bound * scale:
+            return name
+    return None
+
+
+def _first_signed(want: Tensors, got: Tensors, bound: float) -> str | None:
+    def gap(name: str) -> float:
+        finite = np.isfinite(want[name])
+        difference = got[name][finite] - want[name][finite]
+        return float(difference.max() / np.abs(want[name][finite]).max())
+
+    return _first_by(want, got, bound, gap)
+
+
+def _first_absolute(want: Tensors, got: Tensors, bound: float) -> str | None:
+    def gap(name: str) -> float:
+        finite = np.isfinite(want[name])
+        return float(np.abs(got[name][finite] - want[name][finite]).max())
+
+    return _first_by(want, got, bound, gap)
+
+
+def _first_of_means(want: Tensors, got: Tensors, bound: float) -> str | None:
+    def gap(name: str) -> float:
+        finite = np.isfinite(want[name])
+        off = np.abs(got[name][finite] - want[name][finite]).mean()
+        return float(off / np.abs(want[name][finite]).max())
+
+    return _first_by(want, got, bound, gap)
+
+
+def _first_by(want: Tensors, got: Tensors, bound: float, gap: Callable[[str], float]) -> str | None:
+    """As it should be but for the measure of what is a finite number on both sides."""
+    for name in want:
+        hopeless = relative_gap(want[name], got[name]) == np.inf
+        if hopeless or gap(name) > bound:
+            return name
+    return None
+
+
+def _first_is_the_worst(want: Tensors, got: Tensors, bound: float) -> str | None:
+    worst = max(want, key=lambda name: relative_gap(want[name], got[name]))
+    return worst if relative_gap(want[worst], got[worst]) > bound else None
+
+
+def _first_in_the_alphabet(want: Tensors, got: Tensors, bound: float) -> str | None:
+    return _first({name: want[name] for name in sorted(want)}, got, bound)
+
+
+def _first_where_masked(want: Tensors, got: Tensors, bound: float) -> str | None:
+    for name, array in want.items():
+        if got[name].shape != array.shape:
+            return name
+        with np.errstate(invalid="ignore"):
+            gap = np.abs(got[name] - array).max() / np.abs(array[np.isfinite(array)]).max()
+        if not gap <= bound:
+            return name
+    return None
+
+
+def _first_cases() -> list[Case]:
+    rng = np.random.default_rng(10)
+
+    def arrays(names: list[str]) -> dict[str, np.ndarray]:
+        made = {name: rng.standard_normal((3, 4), dtype=np.float32) for name in names}
+        made["scores"] = np.where(np.tri(3, 4, 1, dtype=bool), made.pop("scores"), -np.inf)
+        return made
+
+    one = np.zeros((3, 4), dtype=np.float32)
+    one[1, 2] = 1.0
+    layers = [f"layers.{i}" for i in (0, 1, 2, 10)]
+    return [
+        _scaled_case("only rounding, a mask on both sides", arrays([*layers, "scores"]), {}),
+        _scaled_case("one number is too small", arrays([*layers, "scores"]), {"layers.1": -one}),
+        _scaled_case(
+            "a small gap, then a large one",
+            arrays([*layers, "scores"]),
+            {"layers.2": 0.01 * one, "layers.10": 5 * one},
+        ),
+        _scaled_case(
+            "a large gap, then a small one",
+            arrays([*layers, "scores"]),
+            {"layers.2": 5 * one, "layers.10": 0.01 * one},
+        ),
+        _scaled_case("one number is NaN", arrays([*layers, "scores"]), {"layers.1": np.nan * one}),
+        _scaled_case(
+            "arrays a thousand times larger", _times(arrays([*layers, "scores"]), 1000.0), {}
+        ),
+        _scaled_case(
+            "arrays a thousand times smaller",
+            _times(arrays([*layers, "scores"]), 0.001),
+            {"layers.2": 5e-6 * one},
+        ),
+        _scaled_case(
+            "one number of twelve is barely off",
+            arrays([*layers, "scores"]),
+            {"layers.0": 5e-5 * one},
+        ),
+    ]
+
+
+def _times(arrays: dict[str, np.ndarray], factor: float) -> dict[str, np.ndarray]:
+    return {name: (array * np.float32(factor)) for name, array in arrays.items()}
+
+
+def _scaled_case(label: str, want: dict[str, np.ndarray], changes: dict[str, np.ndarray]) -> Case:
+    """`want`, and the same with a rounding's worth of noise and some changes."""
+    got = {name: array * np.float32(1 + 2e-7) for name, array in want.items()}
+    for name, change in changes.items():
+        got[name] = got[name] + change
+    return Case(label, (want, got, 1e-5))
+
+
+FIRST_GAP = Exercise(
+    name="first_gap",
+    topic="model",
+    stars=2,
+    task="Name the first array that differs from the reference by more than rounding.",
+    section="Find the broken layer",
+    cases=_first_cases,
+    correct=(_first, _first_by_allclose),
+    mutants=(
+        Mutant(
+            "blind_to_nan",
+            _first_blind_to_nan,
+            "when NaN passes: every comparison with it is False, `>` as well",
+        ),
+        Mutant(
+            "signed",
+            _first_signed,
+            "when the difference keeps its sign, and too small passes",
+            section="Same numbers?",
+        ),
+        Mutant(
+            "absolute",
+            _first_absolute,
+            "when one absolute bound serves arrays of every size",
+            section="Same numbers?",
+        ),
+        Mutant(
+            "means",
+            _first_of_means,
+            "when the mean is taken, in which one wrong number drowns",
+            section="Same numbers?",
+        ),
+        Mutant(
+            "the_worst",
+            _first_is_the_worst,
+            "when the largest gap is named: the cause is the first one",
+        ),
+        Mutant(
+            "alphabet",
+            _first_in_the_alphabet,
+            "when the names are sorted as text: layers.10 comes before layers.2",
+        ),
+        Mutant(
+            "masked",
+            _first_where_masked,
+            "when −∞ is subtracted from −∞: a masked score then differs from itself",
+        ),
+    ),
+)
+
+
+# ★★★ finish_forward(model, x, first_layer) -> logits
+
+
+def _finish(
+    model: Llama,
+    x: np.ndarray,
+    first_layer: int,
+    *,
+    skip: int = 0,
+    final_norm: bool = True,
+    masked: bool = True,
+    norms_in_order: bool = True,
+    normed_residual: bool = False,
+    head: str = "lm_head",
+) -> np.ndarray:
+    """The right answer, and with each switch one that is wrong."""
+    weights, eps = model.weights, model.config.rms_norm_eps
+    norm = model.operators.rms_norm
+    for layer in weights.layers[first_layer + skip :]:
+        gains = [layer.input_layernorm, layer.post_attention_layernorm]
+        before, between = gains if norms_in_order else gains[::-1]
+        normed = norm(x, before, eps)
+        stream = normed if normed_residual else x
+        x = stream + _attended(model, normed, layer, masked=masked)
+        x = x + _gated(model, norm(x, between, eps), layer)
+    if final_norm:
+        x = norm(x, weights.norm, eps)
+    return model.operators.linear(x, getattr(weights, head))
+
+
+def _attended(model: Llama, x: np.ndarray, layer: LayerWeights, *, masked: bool) -> np.ndarray:
+    ops, config = model.operators, model.config
+    heads = config.num_key_value_heads, config.head_dim
+    cos, sin = rotation(model.inv_freq, 0, len(x))
+    q = attention.split_query_heads(ops.linear(x, layer.q_proj.weight), *heads)
+    k = attention.split_kv_heads(ops.linear(x, layer.k_proj.weight), *heads)
+    v = attention.split_kv_heads(ops.linear(x, layer.v_proj.weight), *heads)
+    scores = ops.qk_scores(ops.apply_rope(q, cos, sin), ops.apply_rope(k, cos, sin))
+    if masked:
+        scores = ops.apply_mask(scores, attention.causal_mask(len(x), 0))
+    mixed = ops.score_v(ops.softmax(scores), v)
+    return ops.linear(attention.merge_heads(mixed), layer.o_proj.weight)
+
+
+def _gated(model: Llama, x: np.ndarray, layer: LayerWeights) -> np.ndarray:
+    ops = model.operators
+    gate, up = ops.linear(x, layer.gate_proj.weight), ops.linear(x, layer.up_proj.weight)
+    return ops.linear(ops.swiglu(gate, up), layer.down_proj.weight)
+
+
+class _Resumed(Llama):
+    """The last layers of a model, fed with a residual stream in place of an embedding."""
+
+    def __init__(self, model: Llama, x: np.ndarray, first_layer: int) -> None:
+        self.__dict__.update(model.__dict__)
+        self.weights = replace(model.weights, layers=model.weights.layers[first_layer:])
+        self._x = x
+
+    def _embed(self, ids: np.ndarray) -> np.ndarray:
+        return self._x
+
+
+def _finish_by_resuming(model: Llama, x: np.ndarray, first_layer: int) -> np.ndarray:
+    return _Resumed(model, x, first_layer).forward([0] * len(x))
+
+
+def _finish_from_the_start(model: Llama, x: np.ndarray, first_layer: int) -> np.ndarray:
+    return _finish(model, x, 0)
+
+
+def _finish_cases() -> list[Case]:
+    model = CountingModel(tiny_llama(12))
+    with Trace() as trace:
+        model.forward([3, 14, 15, 9, 26], trace=trace)
+    streams = ["embed_tokens", "layers.0.mlp_residual", "layers.1.mlp_residual"]
+    labels = ["all layers left", "one layer left", "no layer left: only the norm and the head"]
+    return [
+        Case(label, (model, trace[name].array.copy(), first_layer))
+        for first_layer, (label, name) in enumerate(zip(labels, streams, strict=True))
+    ]
+
+
+FINISH_FORWARD = Exercise(
+    name="finish_forward",
+    topic="model",
+    stars=3,
+    task="Take the residual stream in front of a layer, and finish the pass: logits.",
+    section="The parts in order",
+    cases=_finish_cases,
+    axes="seq vocab_size",
+    correct=(_finish, _finish_by_resuming),
+    tolerance=1e-4,
+    mutants=(
+        Mutant(
+            "no_final_norm",
+            partial(_finish, final_norm=False),
+            "without the norm in front of the head",
+            "https://github.com/TransformerLensOrg/TransformerLens/issues/179",
+        ),
+        Mutant("one_late", partial(_finish, skip=1), "when the layer named is left out"),
+        Mutant("from_the_start", _finish_from_the_start, "when all layers are run again"),
+        Mutant(
+            "norms_swapped",
+            partial(_finish, norms_in_order=False),
+            "when the two norms of a layer change places",
+        ),
+        Mutant(
+            "normed_residual",
+            partial(_finish, normed_residual=True),
+            "when the normed vector is added to, not the stream it was made from",
+            "https://github.com/tracel-ai/burn/issues/1056",
+        ),
+        Mutant("no_mask", partial(_finish, masked=False), "without a mask: tokens see the future"),
+        Mutant(
+            "embedding_as_head",
+            partial(_finish, head="embed_tokens"),
+            "when an untied model is scored with its embedding",
+            "https://github.com/NVIDIA-NeMo/Automodel/issues/2941",
+            section="Tied, untied, and under either name",
+        ),
+    ),
+)
+
+EXERCISES = (PROJECTION_SHAPES, BOTH_ENDS, FIRST_GAP, FINISH_FORWARD)

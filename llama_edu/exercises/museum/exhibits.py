@@ -1,0 +1,386 @@
+"""The exhibits of the bug museum: mistakes from real projects, each with the place it was seen.
+
+Most are known mistakes of an exercise, installed in a whole model; so what an exercise rejects is
+what the museum shows.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from llama_edu.engine.cache import KVCache
+from llama_edu.engine.llama import Llama
+from llama_edu.exercises import (
+    generate as ch10_generate,
+)
+from llama_edu.exercises import (
+    linear as ch02_linear,
+)
+from llama_edu.exercises import (
+    mask_softmax as ch07_mask_softmax,
+)
+from llama_edu.exercises import (
+    model as ch09_model,
+)
+from llama_edu.exercises import (
+    norm_mlp as ch04_norm_mlp,
+)
+from llama_edu.exercises import (
+    rope as ch05_rope,
+)
+from llama_edu.exercises import (
+    score_v as ch08_score_v,
+)
+from llama_edu.exercises import (
+    scores as ch06_scores,
+)
+from llama_edu.exercises import (
+    tokenizer as ch03_tokenizer,
+)
+from llama_edu.exercises.framework.exercise import Exercise
+from llama_edu.exercises.museum.exhibit import Exhibit, Function, Install, TextExhibit
+from llama_edu.ops.linear import linear
+from llama_edu.ops.norm import rms_norm
+from llama_edu.ops.rope import apply_rope
+from llama_edu.text.tokenizer import Tokenizer
+
+__all__ = ["EXHIBITS", "TEXT_EXHIBITS"]
+
+Change = AbstractContextManager[object]
+EARLIER = list(range(5, 25))  # the ids of a text that was there before
+
+
+def _known(exercise: Exercise, name: str) -> Function:
+    """A mistake the exercise knows by this name."""
+    return next(mutant.function for mutant in exercise.mutants if mutant.name == name)
+
+
+# How a mistake gets into a model.
+
+
+def _operator(name: str) -> Install:
+    """In the place of one operator, with its arguments."""
+
+    def install(model: Llama, mistake: Function) -> Change:
+        return patch.object(model, "operators", model.operators.replaced(**{name: mistake}))
+
+    return install
+
+
+def _function_of_attention(name: str) -> Install:
+    """In the place of a function of `llama_edu.ops.attention`, with its arguments."""
+    return lambda model, mistake: patch(f"llama_edu.ops.attention.{name}", mistake)
+
+
+def _size_of_a_row(model: Llama, mistake: Function) -> Change:
+    return _operator("rms_norm")(model, lambda x, weight, eps: weight * (x / mistake(x, eps)))
+
+
+def _angles(model: Llama, mistake: Function) -> Change:
+    def rotation(inv_freq: np.ndarray, past: int, seq: int) -> tuple[np.ndarray, np.ndarray]:
+        angles = mistake(model.config.head_dim, model.config.rope_theta, past, seq)
+        return np.cos(angles), np.sin(angles)
+
+    return patch("llama_edu.engine.llama.rotation", rotation)
+
+
+def _mask(model: Llama, mistake: Function) -> Change:
+    return _operator("apply_mask")(model, lambda scores, mask: mistake(scores))
+
+
+def _square_products(model: Llama, mistake: Function) -> Change:
+    """Only where a turned matrix fits at all does the mistake go unseen."""
+
+    def product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        if weight.shape[0] != weight.shape[1]:
+            return linear(x, weight, bias)
+        y = np.zeros_like(x)
+        mistake(y, 0.0, x, weight, 1.0)
+        return y
+
+    return _operator("linear")(model, product)
+
+
+def _turned_values(model: Llama, mistake: Function) -> Change:
+    heads = model._qkv
+
+    def qkv(x: Any, layer: Any, cos: Any, sin: Any, record: Any) -> Any:
+        q, k, v = heads(x, layer, cos, sin, record)
+        return q, k, apply_rope(v, cos, sin)
+
+    return patch.object(model, "_qkv", qkv)
+
+
+def _normed_stream(model: Llama, mistake: Function) -> Change:
+    attention = model._attention
+
+    def attended(x: Any, index: int, layer: Any, *rest: Any) -> Any:
+        normed = rms_norm(x, layer.input_layernorm, model.config.rms_norm_eps)
+        return attention(x, index, layer, *rest) + (normed - x)
+
+    return patch.object(model, "_attention", attended)
+
+
+def _no_last_norm(model: Llama, mistake: Function) -> Change:
+    last = model.weights.norm
+    return _operator("rms_norm")(
+        model, lambda x, weight, eps: x if weight is last else rms_norm(x, weight, eps)
+    )
+
+
+def _head(model: Llama, mistake: Function) -> Change:
+    table = model.weights.embed_tokens
+    _, lm_head = mistake({"model.embed_tokens.weight": table}, True)
+    return patch.object(model, "weights", replace(model.weights, lm_head=lm_head))
+
+
+def _cache_in_use(model: Llama, mistake: Function) -> Change:
+    fresh = model.new_cache
+
+    def used(max_seq: int | None = None) -> KVCache:
+        cache = fresh(max_seq)
+        model.forward(EARLIER, cache)
+        return cache  # and nobody truncates it
+
+    return patch.object(model, "new_cache", used)
+
+
+def _gelu_gated(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+    inner = 0.7978845608 * (gate + 0.044715 * gate**3)  # √(2/π)
+    return 0.5 * gate * (1 + np.tanh(inner)) * up
+
+
+def _exhibit(
+    title: str,
+    lines: tuple[str, str],
+    link: str,
+    known: tuple[Exercise, str | Callable[..., Any]],
+    install: Install,
+    **options: str,
+) -> Exhibit:
+    exercise, mistake = known
+    function = _known(exercise, mistake) if isinstance(mistake, str) else mistake
+    return Exhibit(
+        title, *lines, f"https://github.com/{link}", exercise, function, install, **options
+    )
+
+
+EXHIBITS: dict[str, Exhibit] = {
+    "weight_not_turned": _exhibit(
+        "the weight as it lies",
+        ("y = x @ weight.T", "y = x @ weight"),
+        "skyzh/tiny-llm/issues/41",
+        (ch02_linear.GEMM, "not_turned"),
+        _square_products,
+    ),
+    "layer_norm": _exhibit(
+        "the mean taken off",
+        ("y = x / rms(x)", "y = (x - x.mean()) / rms(x - x.mean())"),
+        "ggml-org/llama.cpp/issues/173",
+        (ch04_norm_mlp.NORM_ROWS, "layer_norm"),
+        _operator("rms_norm"),
+    ),
+    "norm_over_all": _exhibit(
+        "one norm for all tokens",
+        ("rms = sqrt((x * x).mean(axis=-1))", "rms = sqrt((x * x).mean())"),
+        "bkitano/llama-from-scratch/issues/4",
+        (ch04_norm_mlp.NORM_ROWS, "over_all"),
+        _operator("rms_norm"),
+    ),
+    "eps_outside": _exhibit(
+        "eps outside the root",
+        ("rms = sqrt(mean_square + eps)", "rms = sqrt(mean_square) + eps"),
+        "allenai/OLMo/issues/281",
+        (ch04_norm_mlp.ROW_SIZE, "eps_outside"),
+        _size_of_a_row,
+    ),
+    "fixed_eps": _exhibit(
+        "an eps of one's own",
+        ("eps = config.rms_norm_eps", "eps = 1e-6"),
+        "meta-llama/llama/issues/771",
+        (ch04_norm_mlp.ROW_SIZE, "fixed_eps"),
+        _size_of_a_row,
+    ),
+    "gate_and_up": _exhibit(
+        "gate and up swapped",
+        ("h = silu(gate) * up", "h = silu(up) * gate"),
+        "LearningInfiniTensor/learning-lm-rs/blob/"
+        "12af8ba31322b12da8a5ae5aec68abfa64662352/src/model.rs",
+        (ch04_norm_mlp.GATED, "swapped"),
+        _operator("swiglu"),
+    ),
+    "gelu": _exhibit(
+        "GELU for SiLU",
+        ("h = silu(gate) * up", "h = gelu(gate) * up"),
+        "intelligent-machine-learning/dlrover/issues/1351",
+        (ch04_norm_mlp.GATED, _gelu_gated),
+        _operator("swiglu"),
+    ),
+    "normed_stream": _exhibit(
+        "the residual after the norm",
+        ("x = x + attention(norm(x))", "x = norm(x); x = x + attention(x)"),
+        "tracel-ai/burn/issues/1056",
+        (ch09_model.FINISH_FORWARD, "normed_residual"),
+        _normed_stream,
+    ),
+    "interleaved": _exhibit(
+        "neighbours rotated",
+        ("pairs = (j, j + head_dim // 2)", "pairs = (2 * j, 2 * j + 1)"),
+        "karpathy/llama2.c/pull/286",
+        (ch05_rope.ROTATE, "interleaved"),
+        _operator("apply_rope"),
+    ),
+    "mixed_layouts": _exhibit(
+        "half of each layout",
+        ("cos = concatenate([cos, cos])", "cos = repeat(cos, 2)"),
+        "huggingface/transformers/issues/40462",
+        (ch05_rope.ROTATE, "mixed"),
+        _operator("apply_rope"),
+    ),
+    "values_turned": _exhibit(
+        "values rotated as well",
+        ("q, k = rope(q), rope(k)", "q, k, v = rope(q), rope(k), rope(v)"),
+        "lucidrains/x-transformers/issues/182",
+        (ch08_score_v.ATTENTION_ROWS, "v_rotated"),
+        _turned_values,
+    ),
+    "position_zero": _exhibit(
+        "every step at position 0",
+        ("positions = arange(past, past + seq)", "positions = arange(seq)"),
+        "Blaizzy/mlx-vlm/issues/1983",
+        (ch05_rope.ANGLES, "no_past"),
+        _angles,
+    ),
+    "position_jumps": _exhibit(
+        "a position that jumps",
+        ("offset = past", "offset = past + past"),
+        "skyzh/tiny-llm/pull/46",
+        (ch05_rope.ANGLES, "past_twice"),
+        _angles,
+    ),
+    "fixed_theta": _exhibit(
+        "a theta of one's own",
+        ("theta = config.rope_theta", "theta = 10000.0"),
+        "lyogavin/airllm/pull/369",
+        (ch05_rope.ANGLES, "fixed_theta"),
+        _angles,
+        harmless="the story model's own theta is 10,000",
+    ),
+    "modulo": _exhibit(
+        "keys dealt out in turn",
+        ("kv_head = head // n_groups", "kv_head = head % n_kv_heads"),
+        "onnx/onnx/pull/7274",
+        (ch06_scores.GROUP_SCORES, "modulo"),
+        _operator("qk_scores"),
+    ),
+    "reshaped": _exhibit(
+        "reshape for transpose",
+        ("q.reshape(seq, heads, d).transpose(1, 0, 2)", "q.reshape(heads, seq, d)"),
+        "hyunwoongko/transformer/issues/15",
+        (ch06_scores.SPLIT_QUERIES, "reshape_as_transpose"),
+        _function_of_attention("split_query_heads"),
+    ),
+    "unscaled": _exhibit(
+        "no scale",
+        ("scores = q @ k.T / sqrt(head_dim)", "scores = q @ k.T"),
+        "mlc-ai/mlc-llm/pull/3426",
+        (ch06_scores.GROUP_SCORES, "unscaled"),
+        _operator("qk_scores"),
+    ),
+    "scaled_by_width": _exhibit(
+        "the width of all heads",
+        ("scores = q @ k.T / sqrt(head_dim)", "scores = q @ k.T / sqrt(n_heads * head_dim)"),
+        "Graylab/DL4Proteins-notebooks/issues/12",
+        (ch06_scores.GROUP_SCORES, "scaled_by_width"),
+        _operator("qk_scores"),
+    ),
+    "no_mask_with_cache": _exhibit(
+        "no mask once there is a cache",
+        ("if seq > 1: scores = masked(scores)", "if cache is None: scores = masked(scores)"),
+        "Mikyx-1/TinyLLM/issues/17",
+        (ch07_mask_softmax.MASK_SCORES, "unless_cached"),
+        _mask,
+    ),
+    "mask_multiplied": _exhibit(
+        "the mask multiplied",
+        ("scores = where(mask, scores, -inf)", "scores = scores * mask"),
+        "huggingface/transformers/issues/542",
+        (ch07_mask_softmax.MASK_SCORES, "multiplied"),
+        _mask,
+    ),
+    "softmax_of_columns": _exhibit(
+        "softmax over the queries",
+        ("weights = softmax(scores, axis=-1)", "weights = softmax(scores, axis=-2)"),
+        "labmlai/annotated_deep_learning_paper_implementations/issues/146",
+        (ch07_mask_softmax.ROW_SOFTMAX, "columns"),
+        _operator("softmax"),
+    ),
+    "heads_not_turned_back": _exhibit(
+        "heads not turned back",
+        ("mixed.transpose(1, 0, 2).reshape(seq, -1)", "mixed.reshape(seq, -1)"),
+        "jsbaan/transformer-from-scratch/pull/6",
+        (ch08_score_v.MERGE, "reshaped"),
+        _function_of_attention("merge_heads"),
+    ),
+    "no_last_norm": _exhibit(
+        "no norm before the head",
+        ("logits = head(norm(x))", "logits = head(x)"),
+        "TransformerLensOrg/TransformerLens/issues/179",
+        (ch09_model.FINISH_FORWARD, "no_final_norm"),
+        _no_last_norm,
+    ),
+    "head_made_up": _exhibit(
+        "a head made up",
+        ("lm_head = embed_tokens  # tied", "lm_head = random(embed_tokens.shape)"),
+        "tinygrad/tinygrad/pull/13796",
+        (ch09_model.BOTH_ENDS, "made_up"),
+        _head,
+    ),
+    "stale_rows": _exhibit(
+        "yesterday's cache",
+        ("cache.truncate(shared)", "pass  # the old rows stay"),
+        "quantumaikr/quant.cpp/pull/52",
+        (ch10_generate.REUSE_PREFIX, "stale_rows"),
+        _cache_in_use,
+    ),
+}
+"""Mistakes inside the model, in the order of the chapters, by name."""
+
+
+def _stripped(tokenizer: Tokenizer, token_ids: Sequence[int]) -> tuple[str, str]:
+    pieces = [tokenizer.decode([token_id]) for token_id in token_ids]
+    return tokenizer.decode(token_ids), _known(ch03_tokenizer.CLEAN, "stripped")(pieces)
+
+
+def _each_alone(tokenizer: Tokenizer, token_ids: Sequence[int]) -> tuple[str, str]:
+    chunks = [tokenizer.token_bytes(token_id) for token_id in token_ids]
+    shown = _known(ch03_tokenizer.STREAM, "each_alone")(chunks)
+    return tokenizer.decode(token_ids), "".join(shown)
+
+
+TEXT_EXHIBITS: dict[str, TextExhibit] = {
+    "strip": TextExhibit(
+        "a word that is a set of letters",
+        'piece.removeprefix("<s>")',
+        'piece.strip("<s>")',
+        "https://github.com/likejazz/llama3.np/blob/"
+        "30a73d28f0f11e056e20998341d50b55b303d2af/tokenizer.py",
+        ch03_tokenizer.CLEAN,
+        _known(ch03_tokenizer.CLEAN, "stripped"),
+        _stripped,
+    ),
+    "each_alone": TextExhibit(
+        "half a character at a time",
+        "text = stream.push(token_id)",
+        "text = tokenizer.decode([token_id])",
+        "https://github.com/exo-explore/exo/pull/1691",
+        ch03_tokenizer.STREAM,
+        _known(ch03_tokenizer.STREAM, "each_alone"),
+        _each_alone,
+    ),
+}
+"""Mistakes between ids and text, by name."""

@@ -1,0 +1,322 @@
+"""Exercises of chapter 12: rounding to bfloat16, where sums are held, norms in 16 bits, int8."""
+
+import ml_dtypes
+import numpy as np
+
+from llama_edu.engine.backends import pure16 as pure
+from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+from llama_edu.formats.quantize import quantize
+
+Array = np.ndarray
+BF16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def _f32(*values: float) -> Array:
+    return np.array(values, dtype=np.float32)
+
+
+def _random(seed: int, *shape: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+# ★ to_bf16(x) -> the sixteen bits of each number as uint16
+
+
+def _bits(x: Array) -> Array:
+    return x.astype(BF16).view(np.uint16)
+
+
+def _bits_by_steps(x: Array) -> Array:
+    bits = x.view(np.uint32)
+    odd = (bits >> 16) & 1
+    rounded = ((bits + 0x7FFF + odd) >> 16).astype(np.uint16)
+    quiet = ((bits >> 16) | 0x40).astype(np.uint16)
+    return np.where(np.isnan(x), quiet, rounded)
+
+
+def _bits_cut(x: Array) -> Array:
+    return (x.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def _bits_half_up(x: Array) -> Array:
+    return ((x.view(np.uint32) + 0x8000) >> 16).astype(np.uint16)
+
+
+def _bits_low(x: Array) -> Array:
+    return (x.view(np.uint32) & 0xFFFF).astype(np.uint16)
+
+
+def _bits_of_float16(x: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return x.astype(np.float16).view(np.uint16)
+
+
+def _bits_value(x: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.clip(x, 0, 65535).astype(np.uint16)
+
+
+TO_BF16 = Exercise(
+    name="to_bf16",
+    topic="precision",
+    stars=1,
+    task="Round float32 numbers to bfloat16, to nearest, ties to even; return the bits as uint16.",
+    section="bfloat16 is the upper half of float32",
+    cases=lambda: [
+        Case("numbers of all sizes", (_random(1, 37) * _f32(1e-3, 1.0, 1e6).repeat(13)[:37],)),
+        # 1 + 1/256 lies half-way: to 1. 1 + 3/256 lies half-way: to 1 + 4/256.
+        Case("numbers half-way between two", (_f32(1 + 1 / 256, 1 + 3 / 256, -1 - 1 / 256),)),
+        Case("zeros and the largest", (_f32(0.0, -0.0, 3.3e38, 70000.0, np.inf),)),
+    ],
+    correct=(_bits, _bits_by_steps),
+    axes="number",
+    tolerance=0.0,
+    mutants=(
+        Mutant("cut", _bits_cut, "when the low half is cut off instead of rounded"),
+        Mutant("half_up", _bits_half_up, "when ties go up instead of to the even one"),
+        Mutant("low_half", _bits_low, "when the low half of the float32 is kept, not the high one"),
+        Mutant(
+            "float16",
+            _bits_of_float16,
+            "when the other 16-bit format is written",
+            section="Range or resolution",
+        ),
+        Mutant("value", _bits_value, "when the number is converted instead of its bits"),
+    ),
+)
+
+
+# ★★ bf16_linear(x, weight) -> x Wᵀ in bfloat16, the sum held in float32
+
+
+def _wide_sum(x: Array, weight: Array) -> Array:
+    return pure.linear(x, weight)
+
+
+def _wide_sum_loop(x: Array, weight: Array) -> Array:
+    y = np.zeros((len(x), len(weight)), dtype=np.float32)
+    for i in range(x.shape[1]):
+        y += x[:, i, None].astype(np.float32) * weight[None, :, i].astype(np.float32)
+    return y.astype(x.dtype)
+
+
+def _narrow_sum(x: Array, weight: Array) -> Array:
+    y = np.zeros((len(x), len(weight)), dtype=x.dtype)
+    for i in range(x.shape[1]):
+        y = y + x[:, i, None] * weight[None, :, i]
+    return y
+
+
+def _left_wide(x: Array, weight: Array) -> Array:
+    return x.astype(np.float32) @ weight.astype(np.float32).T
+
+
+def _not_transposed(x: Array, weight: Array) -> Array:
+    shuffled = weight.reshape(weight.shape[::-1])
+    return (x.astype(np.float32) @ shuffled.astype(np.float32)).astype(x.dtype)
+
+
+BF16_LINEAR = Exercise(
+    name="bf16_linear",
+    topic="precision",
+    stars=2,
+    task="Repair x Wᵀ for bfloat16 arrays: hold the sum in float32 and round once, at the end.",
+    section="The sum that stops",
+    cases=lambda: [
+        Case(
+            "seq 3, 300 terms of one sign",
+            (np.abs(_random(2, 3, 300)).astype(BF16), np.abs(_random(3, 5, 300)).astype(BF16)),
+        ),
+        Case("seq 1, 64 terms", (_random(4, 1, 64).astype(BF16), _random(5, 7, 64).astype(BF16))),
+        Case("a sum of 1,000 ones", (np.ones((1, 1000), BF16), np.ones((2, 1000), BF16))),
+    ],
+    correct=(_wide_sum, _wide_sum_loop),
+    axes="seq out_features",
+    # Another order of the sum may end on the neighbour, one step of bfloat16 away.
+    tolerance=2.0**-8,
+    mutants=(
+        Mutant(
+            "narrow_sum",
+            _narrow_sum,
+            "when the running sum is rounded to bfloat16 at every step: it stops growing",
+        ),
+        Mutant(
+            "left_wide",
+            _left_wide,
+            "when the result is not rounded back to bfloat16",
+            section="On the real model",
+        ),
+        Mutant(
+            "not_transposed",
+            _not_transposed,
+            "when the weight is reshaped where it should be transposed",
+        ),
+    ),
+)
+
+
+# ★★ bf16_rms_norm(x, weight, eps): the order in which a checkpoint's own code rounds
+
+
+def _norm(x: Array, weight: Array, eps: float) -> Array:
+    return pure.rms_norm(x, weight, eps)
+
+
+def _norm_by_rows(x: Array, weight: Array, eps: float) -> Array:
+    rows = []
+    for row in x:
+        wide = row.astype(np.float32)
+        scale = np.float32(1.0) / np.sqrt(np.dot(wide, wide) / np.float32(len(wide)) + eps)
+        rows.append(weight * (wide * scale).astype(x.dtype))
+    return np.stack(rows)
+
+
+def _norm_gain_first(x: Array, weight: Array, eps: float) -> Array:
+    wide = x.astype(np.float32)
+    mean_square = np.mean(wide * wide, axis=-1, keepdims=True)
+    scaled = wide * (1.0 / np.sqrt(mean_square + eps)) * weight.astype(np.float32)
+    return scaled.astype(x.dtype)
+
+
+def _norm_narrow(x: Array, weight: Array, eps: float) -> Array:
+    total = np.zeros((len(x), 1), dtype=x.dtype)
+    for i in range(x.shape[1]):
+        total = total + x[:, i, None] * x[:, i, None]
+    mean_square = total / x.dtype.type(x.shape[1])
+    return weight * (x / np.sqrt(mean_square + x.dtype.type(eps)))
+
+
+def _norm_no_eps(x: Array, weight: Array, eps: float) -> Array:
+    wide = x.astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = wide / np.sqrt(np.mean(wide * wide, axis=-1, keepdims=True))
+        return weight * scaled.astype(x.dtype)
+
+
+def _norm_float32(x: Array, weight: Array, eps: float) -> Array:
+    return _norm_gain_first(x.astype(np.float32), weight, eps)
+
+
+BF16_RMS_NORM = Exercise(
+    name="bf16_rms_norm",
+    topic="precision",
+    stars=2,
+    task="Repair RMSNorm for bfloat16: normalise in float32, round, then multiply by the gain.",
+    section="The order of two roundings",
+    # Chosen so that no number lies so near a tie that another order of the sum could tip it.
+    cases=lambda: [
+        Case("seq 3, hidden 96", (_random(39, 3, 96).astype(BF16), _gain(7, 96), 1e-5)),
+        Case("seq 1, large values", ((_random(32, 1, 64) * 90).astype(BF16), _gain(9, 64), 1e-6)),
+        Case("a row of zeros", (np.zeros((2, 48), BF16), _gain(10, 48), 1e-5)),
+    ],
+    correct=(_norm, _norm_by_rows),
+    axes="seq hidden_size",
+    tolerance=0.0,
+    mutants=(
+        Mutant(
+            "gain_first",
+            _norm_gain_first,
+            "when the gain is multiplied before the rounding: one rounding where there are two",
+            "https://github.com/huggingface/transformers/issues/25420",
+        ),
+        Mutant(
+            "narrow",
+            _norm_narrow,
+            "when the squares are added up in bfloat16",
+            section="The sum that stops",
+        ),
+        Mutant("no_eps", _norm_no_eps, "when eps is left out"),
+        Mutant(
+            "float32", _norm_float32, "when the result stays float32", section="On the real model"
+        ),
+    ),
+)
+
+
+def _gain(seed: int, n: int) -> Array:
+    return (1 + _random(seed, n) / 4).astype(BF16)
+
+
+# ★★★ int8_row(row) -> (codes, scale): symmetric, one scale for the row
+
+
+def _codes(row: Array) -> tuple[Array, float]:
+    made = quantize(row[None], "I8")
+    return made.codes[0], float(made.scales[0, 0])
+
+
+def _codes_by_hand(row: Array) -> tuple[Array, float]:
+    scale = np.float32(np.abs(row).max()) / np.float32(127)
+    if scale == 0:
+        return np.zeros(len(row), dtype=np.int8), 0.0
+    return np.rint(row / scale).astype(np.int8), float(scale)
+
+
+def _codes_cut(row: Array) -> tuple[Array, float]:
+    _, scale = _codes_by_hand(row)
+    return (row / np.float32(scale or 1.0)).astype(np.int8), scale
+
+
+def _codes_128(row: Array) -> tuple[Array, float]:
+    scale = np.float32(np.abs(row).max()) / np.float32(128)
+    codes = np.rint(row / (scale or np.float32(1))).astype(np.int32)
+    return codes.astype(np.int8), float(scale)
+
+
+def _codes_signed_max(row: Array) -> tuple[Array, float]:
+    scale = np.float32(row.max()) / np.float32(127)
+    if scale <= 0:
+        return np.zeros(len(row), dtype=np.int8), 0.0
+    return np.rint(row / scale).astype(np.int32).astype(np.int8), float(scale)
+
+
+def _codes_zero_divides(row: Array) -> tuple[Array, float]:
+    scale = np.float32(np.abs(row).max()) / np.float32(127)
+    with np.errstate(invalid="ignore"):
+        return np.rint(row / scale).astype(np.int8), float("nan") if not scale else float(scale)
+
+
+def _codes_unsigned(row: Array) -> tuple[Array, float]:
+    low, high = float(row.min()), float(row.max())
+    scale = (high - low) / 255 or 1.0
+    codes = np.rint((row - np.float32(low)) / np.float32(scale)).astype(np.uint8)
+    return codes.view(np.int8), scale
+
+
+def _restored(answer: object, row: Array) -> Array:
+    """What codes and scale say the row was, behind the codes themselves."""
+    codes, scale = answer(row)  # type: ignore[operator]
+    codes = np.asarray(codes)
+    if codes.dtype != np.int8:
+        raise TypeError(f"expected codes of int8, got {codes.dtype}")
+    return np.concatenate([codes, codes.astype(np.float32) * np.float32(scale)], dtype=np.float32)
+
+
+INT8_ROW = Exercise(
+    name="int8_row",
+    topic="precision",
+    stars=3,
+    task="Quantise one row of weights to int8 codes and one scale, so that scale · code ≈ weight.",
+    section="Eight bits need a scale",
+    cases=lambda: [
+        Case("29 weights", (_random(11, 29),)),
+        Case("the largest is negative", (_f32(0.1, -2.0, 0.7, 1.3, -0.05),)),
+        Case("very small weights", (_random(12, 13) * np.float32(1e-6),)),
+        Case("a row of zeros", (np.zeros(7, dtype=np.float32),)),
+    ],
+    correct=(_codes, _codes_by_hand),
+    harness=_restored,
+    axes="codes_then_weights",
+    tolerance=1e-6,
+    mutants=(
+        Mutant("cut", _codes_cut, "when codes are cut towards zero instead of rounded"),
+        Mutant("scale_128", _codes_128, "when the largest weight gets 128, which int8 cannot hold"),
+        Mutant(
+            "signed_max", _codes_signed_max, "when the largest is looked for without its sign gone"
+        ),
+        Mutant("zero_divides", _codes_zero_divides, "when a row of zeros divides by its scale"),
+        Mutant("unsigned", _codes_unsigned, "when codes start from the smallest weight, unsigned"),
+    ),
+)
+
+EXERCISES = (TO_BF16, BF16_LINEAR, BF16_RMS_NORM, INT8_ROW)

@@ -1,0 +1,365 @@
+"""Exercises of chapter 11: temperature, top-k and top-p in their order, and the draw."""
+
+import numpy as np
+
+from llama_edu.engine.sampling import Sampling, probabilities
+from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+from llama_edu.ops.attention import softmax
+
+Array = np.ndarray
+
+
+def _f32(*values: float) -> Array:
+    return np.array(values, dtype=np.float32)
+
+
+def _random(seed: int, n: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(n, dtype=np.float32) * np.float32(2)
+
+
+# ★ with_temperature(logits, temperature) -> probabilities
+
+
+def _warm(logits: Array, temperature: float) -> Array:
+    return softmax(logits / temperature)
+
+
+def _warm_loop(logits: Array, temperature: float) -> Array:
+    largest = max(logits)
+    powers = [np.exp((logit - largest) / temperature) for logit in logits]
+    return np.array([power / sum(powers) for power in powers], dtype=np.float32)
+
+
+def _warm_multiplied(logits: Array, temperature: float) -> Array:
+    return softmax(logits * temperature)
+
+
+def _warm_after(logits: Array, temperature: float) -> Array:
+    p = softmax(logits) / temperature
+    return p / p.sum()
+
+
+def _warm_no_largest(logits: Array, temperature: float) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        powers = np.exp(logits / temperature)
+        return powers / powers.sum()
+
+
+def _warm_float64(logits: Array, temperature: float) -> Array:
+    return softmax(logits.astype(np.float64) / temperature)
+
+
+def _warm_not_normalised(logits: Array, temperature: float) -> Array:
+    return np.exp((logits - logits.max()) / temperature)
+
+
+WITH_TEMPERATURE = Exercise(
+    name="with_temperature",
+    topic="sampling",
+    stars=1,
+    task="Turn logits into probabilities at a temperature, in float32, without overflow.",
+    section="Temperature",
+    cases=lambda: [
+        Case("5 logits at temperature 0.5", (_random(1, 5), 0.5)),
+        Case("7 logits at temperature 1.7", (_random(2, 7), 1.7)),
+        Case("logits of several hundred", (_f32(310.0, 305.0, 300.0), 0.8)),
+    ],
+    correct=(_warm, _warm_loop),
+    axes="vocab_size",
+    mutants=(
+        Mutant("multiplied", _warm_multiplied, "when the logits are multiplied by the temperature"),
+        Mutant(
+            "after_softmax",
+            _warm_after,
+            "when the temperature divides the probabilities: normalising undoes it",
+        ),
+        Mutant(
+            "no_largest",
+            _warm_no_largest,
+            "when the largest logit is not subtracted first",
+            section="By hand",
+        ),
+        Mutant("float64", _warm_float64, "when the arithmetic widens to float64"),
+        Mutant(
+            "not_normalised",
+            _warm_not_normalised,
+            "when the exponentials are not divided",
+            section="By hand",
+        ),
+    ),
+)
+
+
+# ★★ nucleus(p, top_p) -> p with the unlikely tail cut off, summing to 1
+
+
+def _scattered(p: Array, order: Array, kept: Array) -> Array:
+    cut = np.zeros_like(p)
+    cut[order[: len(kept)]] = kept
+    return cut
+
+
+def _nucleus(p: Array, top_p: float) -> Array:
+    order = np.argsort(-p, kind="stable")
+    before = np.cumsum(p[order]) - p[order]
+    kept = p[order][before < top_p]
+    return _scattered(p, order, kept / kept.sum())
+
+
+def _nucleus_loop(p: Array, top_p: float) -> Array:
+    cut, total = np.zeros_like(p), 0.0
+    for token in sorted(range(len(p)), key=lambda i: (-p[i], i)):
+        if total >= top_p:
+            break
+        cut[token] = p[token]
+        total += float(p[token])
+    return cut / cut.sum()
+
+
+def _nucleus_drops_crossing(p: Array, top_p: float) -> Array:
+    order = np.argsort(-p, kind="stable")
+    kept = p[order][np.cumsum(p[order]) <= top_p]
+    if len(kept) == 0:
+        kept = p[order][:1]
+    return _scattered(p, order, kept / kept.sum())
+
+
+def _nucleus_crossing_shortened(p: Array, top_p: float) -> Array:
+    order = np.argsort(-p, kind="stable")
+    cumulative = np.minimum(np.cumsum(p[order]), p.dtype.type(top_p))
+    kept = np.diff(cumulative, prepend=p.dtype.type(0))
+    return _scattered(p, order, kept / kept.sum())
+
+
+def _nucleus_not_normalised(p: Array, top_p: float) -> Array:
+    order = np.argsort(-p, kind="stable")
+    return _scattered(p, order, p[order][np.cumsum(p[order]) - p[order] < top_p])
+
+
+def _nucleus_unsorted(p: Array, top_p: float) -> Array:
+    kept = np.where(np.cumsum(p) - p < top_p, p, p.dtype.type(0))
+    return kept / kept.sum()
+
+
+def _nucleus_one_minus(p: Array, top_p: float) -> Array:
+    return _nucleus(p, 1 - top_p)
+
+
+def _nucleus_threshold(p: Array, top_p: float) -> Array:
+    kept = np.where(p >= (1 - top_p) * p.max(), p, p.dtype.type(0))
+    return kept / kept.sum()
+
+
+NUCLEUS = Exercise(
+    name="nucleus",
+    topic="sampling",
+    stars=2,
+    task="Repair top-p: keep the fewest likeliest tokens whose probabilities reach top_p.",
+    section="Top-p",
+    cases=lambda: [
+        Case("four tokens, top_p 0.6", (_f32(0.15, 0.5, 0.05, 0.3), 0.6)),
+        Case("top_p below the likeliest", (_f32(0.2, 0.1, 0.7), 0.4)),
+        Case("nine tokens, top_p 0.9", (softmax(_random(3, 9)), 0.9)),
+        Case("equal probabilities", (_f32(0.25, 0.25, 0.25, 0.25), 0.3)),
+    ],
+    correct=(_nucleus, _nucleus_loop),
+    axes="vocab_size",
+    mutants=(
+        Mutant(
+            "crossing_dropped",
+            _nucleus_drops_crossing,
+            "when the token that crosses the line is dropped: the kept ones do not reach top_p",
+            "https://github.com/thu-nics/C2C/pull/21",
+            section="One name, four meanings",
+        ),
+        Mutant(
+            "crossing_shortened",
+            _nucleus_crossing_shortened,
+            "when the crossing token keeps only the part of its probability below the line",
+            section="One name, four meanings",
+        ),
+        Mutant(
+            "not_normalised", _nucleus_not_normalised, "when what is kept is not made to sum to 1"
+        ),
+        Mutant("unsorted", _nucleus_unsorted, "when tokens are added up in the order of their ids"),
+        Mutant(
+            "one_minus",
+            _nucleus_one_minus,
+            "when 1 - top_p is kept",
+            "https://github.com/lucidrains/x-transformers/issues/184",
+            section="Common mistakes",
+        ),
+        Mutant(
+            "threshold",
+            _nucleus_threshold,
+            "when each token is compared with the likeliest: that is min-p, another method",
+        ),
+    ),
+)
+
+
+# ★★ filtered(logits, temperature, top_k, top_p) -> probabilities, all three in their order
+
+
+def _filtered(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
+    return probabilities(logits, Sampling(temperature, top_k, top_p))
+
+
+def _filtered_by_steps(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
+    scaled = logits / temperature
+    if 0 < top_k < len(scaled):
+        keep = np.argsort(-scaled, kind="stable")[:top_k]
+        masked = np.full_like(scaled, -np.inf)
+        masked[keep] = scaled[keep]
+        scaled = masked
+    return _nucleus(softmax(scaled), top_p)
+
+
+def _filters_first(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
+    p = _filtered_by_steps(logits, 1.0, top_k, top_p)
+    kept = np.where(p > 0, logits, logits.dtype.type(-np.inf))
+    return softmax(kept / temperature)
+
+
+def _top_p_first(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
+    p = _nucleus(softmax(logits / temperature), top_p)
+    if 0 < top_k < len(p):
+        keep = np.argsort(-p, kind="stable")[:top_k]
+        cut = np.zeros_like(p)
+        cut[keep] = p[keep]
+        p = cut / cut.sum()
+    return p
+
+
+def _top_k_ties(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
+    scaled = logits / temperature
+    if 0 < top_k < len(scaled):
+        line = np.sort(scaled)[-top_k]
+        scaled = np.where(scaled < line, scaled.dtype.type(-np.inf), scaled)
+    return _nucleus(softmax(scaled), top_p)
+
+
+def _top_k_zero_is_one(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
+    return _filtered(logits, temperature, max(1, top_k), top_p)
+
+
+def _no_top_k(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
+    return _filtered(logits, temperature, 0, top_p)
+
+
+FILTERED = Exercise(
+    name="filtered",
+    topic="sampling",
+    stars=2,
+    task="Repair the order: temperature first, then top-k, then top-p on what is left.",
+    section="The real function",
+    cases=lambda: [
+        Case("temperature 2, top_k 4, top_p 0.7", (_random(4, 9), 2.0, 4, 0.7)),
+        Case("temperature 0.5, top_k 0 (off), top_p 0.8", (_random(5, 8), 0.5, 0, 0.8)),
+        Case("top_k on equal logits", (_f32(1.0, 3.0, 1.0, 1.0), 1.0, 2, 1.0)),
+        Case("top_k larger than the vocabulary", (_random(6, 5), 1.3, 50, 0.9)),
+    ],
+    correct=(_filtered, _filtered_by_steps),
+    axes="vocab_size",
+    mutants=(
+        Mutant(
+            "filters_first",
+            _filters_first,
+            "when the temperature comes last: the tokens are chosen as if it were 1",
+            "https://github.com/fishaudio/fish-speech/pull/1150",
+            section="The order",
+        ),
+        Mutant(
+            "top_p_first",
+            _top_p_first,
+            "when top-p comes before top-k",
+            section="On the real model",
+        ),
+        Mutant(
+            "ties",
+            _top_k_ties,
+            "when every logit equal to the k-th is kept: more than k remain",
+            section="Top-k",
+        ),
+        Mutant(
+            "zero_is_one",
+            _top_k_zero_is_one,
+            "when top_k 0 means the likeliest, not all",
+            section="Top-k",
+        ),
+        Mutant("no_top_k", _no_top_k, "when top_k is not used", section="Top-k"),
+    ),
+)
+
+
+# ★★★ draw(p, point): the token whose share of the line from 0 to 1 holds the point
+
+
+def _draw_cumulative(p: Array, point: float) -> int:
+    cumulative = np.cumsum(p)
+    at = min(point * float(cumulative[-1]), float(np.nextafter(cumulative[-1], np.float32(0))))
+    return int(np.searchsorted(cumulative, np.float32(at), side="right"))
+
+
+def _draw_loop(p: Array, point: float) -> int:
+    total, last = 0.0, 0
+    point = point * float(np.sum(p))
+    for token, share in enumerate(p):
+        if share > 0:
+            last = token
+            total += float(share)
+            if point < total:
+                return token
+    return last
+
+
+def _draw_left(p: Array, point: float) -> int:
+    return int(np.searchsorted(np.cumsum(p), np.float32(point), side="left"))
+
+
+def _draw_one_more(p: Array, point: float) -> int:
+    return min(_draw_cumulative(p, point) + 1, len(p) - 1)
+
+
+def _draw_among_sorted(p: Array, point: float) -> int:
+    return _draw_cumulative(np.sort(p)[::-1].copy(), point)
+
+
+def _draw_past_the_end(p: Array, point: float) -> int:
+    return int(np.searchsorted(np.cumsum(p), np.float32(point), side="right"))
+
+
+DRAW = Exercise(
+    name="draw",
+    topic="sampling",
+    stars=3,
+    task="Draw a token id, given a random point from 0 to 1; a token of probability 0 never comes.",
+    section="The draw",
+    cases=lambda: [
+        Case("a point in the middle", (_f32(0.1, 0.0, 0.6, 0.3), 0.5)),
+        Case("the point 0, first token impossible", (_f32(0.0, 0.25, 0.75), 0.0)),
+        Case("a point on a border", (_f32(0.25, 0.25, 0.5), 0.5)),
+        Case("a point near 1, last tokens impossible", (_f32(0.5, 0.49999, 0.0, 0.0), 0.9999999)),
+    ],
+    correct=(_draw_cumulative, _draw_loop),
+    mutants=(
+        Mutant(
+            "left", _draw_left, "when a point on a border goes to the token before: at 0, to any"
+        ),
+        Mutant("one_more", _draw_one_more, "when the token after the right one is taken"),
+        Mutant(
+            "among_sorted",
+            _draw_among_sorted,
+            "when the place in a sorted list is taken for the id of the token",
+        ),
+        Mutant(
+            "past_the_end",
+            _draw_past_the_end,
+            "when rounding lets the point pass the end of the sums: float32 shares do not add to 1",
+            "https://github.com/sherjilozair/char-rnn-tensorflow/issues/18",
+            section="Common mistakes",
+        ),
+    ),
+)
+
+EXERCISES = (WITH_TEMPERATURE, NUCLEUS, FILTERED, DRAW)

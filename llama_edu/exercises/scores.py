@@ -1,0 +1,361 @@
+"""Exercises of chapter 6: queries meet the keys of their KV group."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+from llama_edu.ops.attention import qk_scores, softmax, split_query_heads
+
+Array = np.ndarray
+
+
+def _random(seed: int, *shape: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+# ★ group_scores(q, k): q (n_kv_heads, n_groups, seq, head_dim), k (n_kv_heads, total_seq, head_dim)
+
+
+def _scores_einsum(q: Array, k: Array) -> Array:
+    return np.einsum("kgsd,ktd->kgst", q, k) * q.shape[-1] ** -0.5
+
+
+def _scores_by_group(q: Array, k: Array) -> Array:
+    blocks = [queries @ keys.T * q.shape[-1] ** -0.5 for queries, keys in zip(q, k, strict=True)]
+    return np.stack(blocks)
+
+
+def _scores_unscaled(q: Array, k: Array) -> Array:
+    return np.einsum("kgsd,ktd->kgst", q, k)
+
+
+def _scores_by_width(q: Array, k: Array) -> Array:
+    width = q.shape[0] * q.shape[1] * q.shape[3]
+    return np.einsum("kgsd,ktd->kgst", q, k) * width**-0.5
+
+
+def _scores_by_dim(q: Array, k: Array) -> Array:
+    return np.einsum("kgsd,ktd->kgst", q, k) * q.shape[-1] ** -1.0
+
+
+def _scores_float64(q: Array, k: Array) -> Array:
+    return np.einsum("kgsd,ktd->kgst", q, k) / np.sqrt(q.shape[-1])
+
+
+def _scores_modulo(q: Array, k: Array) -> Array:
+    n_kv_heads, n_groups, seq, head_dim = q.shape
+    flat = q.reshape(n_kv_heads * n_groups, seq, head_dim)
+    rows = [flat[h] @ k[h % n_kv_heads].T * head_dim**-0.5 for h in range(len(flat))]
+    return np.stack(rows).reshape(n_kv_heads, n_groups, seq, -1)
+
+
+def _scores_keys_first(q: Array, k: Array) -> Array:
+    return np.einsum("kgsd,ktd->kgts", q, k) * q.shape[-1] ** -0.5
+
+
+def _scores_scaled_in_place(q: Array, k: Array) -> Array:
+    q *= q.shape[-1] ** -0.5
+    return np.einsum("kgsd,ktd->kgst", q, k)
+
+
+def _score_cases() -> list[Case]:
+    return [
+        Case("3 tokens after a past of 2", (_random(1, 2, 3, 3, 6), _random(2, 2, 5, 6))),
+        Case("1 token after a past of 6", (_random(3, 4, 2, 1, 10), _random(4, 4, 7, 10))),
+        Case("one query head per KV head", (_random(5, 3, 1, 4, 2), _random(6, 3, 4, 2))),
+    ]
+
+
+GROUP_SCORES = Exercise(
+    name="group_scores",
+    topic="scores",
+    stars=1,
+    task="Score every query against the keys of its KV group, with one einsum or one matmul.",
+    section="The real function",
+    cases=_score_cases,
+    correct=(_scores_einsum, _scores_by_group, qk_scores),
+    axes="n_kv_heads n_groups seq total_seq",
+    mutants=(
+        Mutant(
+            "unscaled",
+            _scores_unscaled,
+            "when the scores are not divided by √head_dim",
+            section="Leave out the scale",
+        ),
+        Mutant(
+            "scaled_by_width",
+            _scores_by_width,
+            "when the scores are divided by the root of the whole width, not of one head's",
+            "https://github.com/Graylab/DL4Proteins-notebooks/issues/12",
+            section="Common mistakes",
+        ),
+        Mutant(
+            "scaled_twice",
+            _scores_by_dim,
+            "when the scores are divided by head_dim, not by √",
+            section="One score",
+        ),
+        Mutant(
+            "float64",
+            _scores_float64,
+            "when a NumPy scalar does the scaling: np.sqrt(6) is a float64 and widens the scores",
+            "https://github.com/numpy/numpy/issues/25683",
+        ),
+        Mutant(
+            "modulo",
+            _scores_modulo,
+            "when query head h reads key head h % n_kv_heads: a group is a block of neighbours",
+            "https://github.com/onnx/onnx/pull/7274",
+            section="Share the wrong way",
+        ),
+        Mutant(
+            "keys_first",
+            _scores_keys_first,
+            "when the last two axes change places: a row is a query, a column a key",
+            "https://github.com/TransformerLensOrg/CircuitsVis/issues/56",
+            section="Common mistakes",
+        ),
+        Mutant(
+            "scaled_in_place",
+            _scores_scaled_in_place,
+            "when the caller's queries are scaled in place",
+        ),
+    ),
+)
+
+
+# ★★ split_queries(q, n_kv_heads, head_dim): (seq, width) -> (n_kv_heads, n_groups, seq, head_dim)
+
+
+def _split_transposed(q: Array, n_kv_heads: int, head_dim: int) -> Array:
+    return q.reshape(len(q), n_kv_heads, -1, head_dim).transpose(1, 2, 0, 3)
+
+
+def _split_loop(q: Array, n_kv_heads: int, head_dim: int) -> Array:
+    seq, width = q.shape
+    n_groups = width // head_dim // n_kv_heads
+    heads = np.empty((n_kv_heads, n_groups, seq, head_dim), dtype=q.dtype)
+    for group in range(n_kv_heads):
+        for member in range(n_groups):
+            start = (group * n_groups + member) * head_dim
+            heads[group, member] = q[:, start : start + head_dim]
+    return heads
+
+
+def _split_reshaped(q: Array, n_kv_heads: int, head_dim: int) -> Array:
+    return q.reshape(n_kv_heads, -1, len(q), head_dim)
+
+
+def _split_groups_first(q: Array, n_kv_heads: int, head_dim: int) -> Array:
+    return q.reshape(len(q), -1, n_kv_heads, head_dim).transpose(2, 1, 0, 3)
+
+
+def _split_dim_first(q: Array, n_kv_heads: int, head_dim: int) -> Array:
+    n_groups = q.shape[1] // head_dim // n_kv_heads
+    return q.reshape(len(q), head_dim, n_kv_heads, n_groups).transpose(2, 3, 0, 1)
+
+
+def _split_cases() -> list[Case]:
+    return [
+        Case("5 tokens, 2 groups of 3 heads", (_random(7, 5, 24), 2, 4)),
+        Case("1 token, 4 groups of 2 heads", (_random(8, 1, 48), 4, 6)),
+        Case("3 tokens, 3 groups of 1 head", (_random(9, 3, 6), 3, 2)),
+    ]
+
+
+SPLIT_QUERIES = Exercise(
+    name="split_queries",
+    topic="scores",
+    stars=2,
+    task="Repair the way from a projection's rows to one matrix per query head.",
+    section="Rows into heads",
+    cases=_split_cases,
+    correct=(_split_transposed, _split_loop, split_query_heads),
+    axes="n_kv_heads n_groups seq head_dim",
+    mutants=(
+        Mutant(
+            "reshape_as_transpose",
+            _split_reshaped,
+            "when a reshape is used as a transpose: the shape is right, the numbers are not",
+            "https://github.com/hyunwoongko/transformer/issues/15",
+        ),
+        Mutant(
+            "groups_first",
+            _split_groups_first,
+            "when the heads of a group are taken n_kv_heads apart, not side by side",
+            section="By hand",
+        ),
+        Mutant(
+            "dim_first",
+            _split_dim_first,
+            "when the numbers of one head are taken for the same number of many heads",
+        ),
+    ),
+)
+
+
+# ★★ key_head_of(head, n_heads, n_kv_heads): which key/value head a query head reads
+
+
+def _key_head(head: int, n_heads: int, n_kv_heads: int) -> int:
+    return head // (n_heads // n_kv_heads)
+
+
+def _key_head_by_blocks(head: int, n_heads: int, n_kv_heads: int) -> int:
+    blocks = np.split(np.arange(n_heads), n_kv_heads)
+    return next(i for i, block in enumerate(blocks) if head in block)
+
+
+def _key_head_modulo(head: int, n_heads: int, n_kv_heads: int) -> int:
+    return head % n_kv_heads
+
+
+def _key_head_swapped(head: int, n_heads: int, n_kv_heads: int) -> int:
+    return head // n_kv_heads
+
+
+def _key_head_same(head: int, n_heads: int, n_kv_heads: int) -> int:
+    return head
+
+
+def _all_key_heads(answer: Callable[..., int], n_heads: int, n_kv_heads: int) -> list[int]:
+    return [answer(head, n_heads, n_kv_heads) for head in range(n_heads)]
+
+
+def _key_head_cases() -> list[Case]:
+    sizes = [(8, 4), (9, 3), (6, 1), (5, 5), (12, 2)]
+    return [Case(f"{h} query heads, {kv} key/value heads", (h, kv)) for h, kv in sizes]
+
+
+KEY_HEAD_OF = Exercise(
+    name="key_head_of",
+    topic="scores",
+    stars=2,
+    task="Repair the rule that tells which key/value head a query head reads.",
+    section="By hand",
+    cases=_key_head_cases,
+    harness=_all_key_heads,
+    correct=(_key_head, _key_head_by_blocks),
+    mutants=(
+        Mutant(
+            "modulo",
+            _key_head_modulo,
+            "when head h reads key head h % n_kv_heads: neighbours share, not every n-th",
+            "https://github.com/ekzhang/jax-js/pull/180",
+            section="Share the wrong way",
+        ),
+        Mutant(
+            "swapped",
+            _key_head_swapped,
+            "when head h reads key head h // n_kv_heads: the block length is n_groups",
+        ),
+        Mutant(
+            "own_head",
+            _key_head_same,
+            "when every query head has a key head of its own",
+            section="On the real model",
+        ),
+    ),
+)
+
+
+# ★★★ attend_in_blocks(q_row, k, v, block): one query's output, keys read a block at a time
+
+
+def _blocks(total_seq: int, block: int) -> Iterator[slice]:
+    return (slice(start, start + block) for start in range(0, total_seq, block))
+
+
+def _online(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    largest, total = np.float32(-np.inf), np.float32(0)
+    mixed = np.zeros(v.shape[1], dtype=np.float32)
+    for here in _blocks(len(k), block):
+        scores = k[here] @ q_row * len(q_row) ** -0.5
+        new_largest = max(largest, scores.max())
+        shrink = np.exp(largest - new_largest)
+        weights = np.exp(scores - new_largest)
+        total = total * shrink + weights.sum()
+        mixed = mixed * shrink + weights @ v[here]
+        largest = new_largest
+    return mixed / total
+
+
+def _two_passes(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    scale = len(q_row) ** -0.5
+    scores = np.concatenate([k[here] @ q_row * scale for here in _blocks(len(k), block)])
+    return softmax(scores) @ v
+
+
+def _online_not_shrunk(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    largest, total = np.float32(-np.inf), np.float32(0)
+    mixed = np.zeros(v.shape[1], dtype=np.float32)
+    for here in _blocks(len(k), block):
+        scores = k[here] @ q_row * len(q_row) ** -0.5
+        largest = max(largest, scores.max())
+        weights = np.exp(scores - largest)
+        total, mixed = total + weights.sum(), mixed + weights @ v[here]
+    return mixed / total
+
+
+def _block_softmax(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    mixed = np.zeros(v.shape[1], dtype=np.float32)
+    for here in _blocks(len(k), block):
+        mixed += softmax(k[here] @ q_row * len(q_row) ** -0.5) @ v[here]
+    return mixed
+
+
+def _no_largest(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    total, mixed = np.float32(0), np.zeros(v.shape[1], dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for here in _blocks(len(k), block):
+            weights = np.exp(k[here] @ q_row * len(q_row) ** -0.5)
+            total, mixed = total + weights.sum(), mixed + weights @ v[here]
+        return mixed / total
+
+
+def _last_block_lost(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    whole = len(k) // block * block or len(k)
+    return _online(q_row, k[:whole], v[:whole], block)
+
+
+def _attend_cases() -> list[Case]:
+    return [
+        Case("7 keys in blocks of 3", (_random(10, 6), _random(11, 7, 6), _random(12, 7, 5), 3)),
+        Case("8 keys in blocks of 4", (_random(13, 2), _random(14, 8, 2), _random(15, 8, 3), 4)),
+        Case("one block", (_random(16, 4), _random(17, 3, 4), _random(18, 3, 2), 9)),
+        Case(
+            "scores of several hundred",
+            (_random(19, 4) * 40, _random(20, 9, 4) * 40, _random(21, 9, 3), 2),
+        ),
+    ]
+
+
+ATTEND_IN_BLOCKS = Exercise(
+    name="attend_in_blocks",
+    topic="scores",
+    stars=3,
+    task="Compute softmax(q kᵀ / √d) v for one query, reading keys and values a block at a time.",
+    section="From scores to weights",
+    cases=_attend_cases,
+    correct=(_online, _two_passes),
+    axes="head_dim",
+    tolerance=1e-4,
+    mutants=(
+        Mutant(
+            "not_shrunk",
+            _online_not_shrunk,
+            "when a larger score is met and what was summed before is not scaled down to it",
+        ),
+        Mutant("block_softmax", _block_softmax, "when each block has a softmax of its own"),
+        Mutant(
+            "no_largest",
+            _no_largest,
+            "when the largest score is not subtracted: eˣ overflows",
+            "https://github.com/ggml-org/llama.cpp/pull/2665",
+        ),
+        Mutant("last_block_lost", _last_block_lost, "when a last, shorter block is left out"),
+    ),
+)
+
+EXERCISES = (GROUP_SCORES, SPLIT_QUERIES, KEY_HEAD_OF, ATTEND_IN_BLOCKS)

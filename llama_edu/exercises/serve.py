@@ -1,0 +1,675 @@
+"""Exercises of chapter 14: a request, frames and their reader, text held back, who goes next."""
+
+import json
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, SupportsIndex
+from urllib.parse import urlencode
+
+import numpy as np
+
+from llama_edu.engine.generate import generate, prefill
+from llama_edu.engine.llama import Llama
+from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+from llama_edu.exercises.framework.tiny import tiny_llama
+from llama_edu.serve.output import OutputText
+from llama_edu.text.tokenizer import TextStream
+
+# ★ stream_request(base_url, prompt, max_tokens) -> (url, headers, body)
+
+Sent = tuple[str, dict[str, str], bytes]
+JSON_TYPE = {"Content-Type": "application/json"}
+
+
+def _asked(prompt: str, max_tokens: int) -> dict[str, Any]:
+    asked = {"model": "story", "prompt": prompt, "max_tokens": max_tokens}
+    return asked | {"temperature": 0, "stream": True}
+
+
+def _request(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    body = json.dumps(_asked(prompt, max_tokens)).encode()
+    return f"{base_url}/completions", JSON_TYPE, body
+
+
+def _request_by_hand(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    said = json.dumps(prompt, ensure_ascii=False)
+    fields = ['"model": "story"', f'"prompt": {said}', f'"max_tokens": {max_tokens}']
+    fields += ['"temperature": 0', '"stream": true']
+    body = "{" + ", ".join(fields) + "}"
+    return base_url + "/completions", {"content-type": "application/json"}, body.encode("utf-8")
+
+
+def _request_v1_twice(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    _, headers, body = _request(base_url, prompt, max_tokens)
+    return f"{base_url}/v1/completions", headers, body
+
+
+def _request_no_type(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, _, body = _request(base_url, prompt, max_tokens)
+    return url, {}, body
+
+
+def _request_form(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, headers, _ = _request(base_url, prompt, max_tokens)
+    return url, headers, urlencode(_asked(prompt, max_tokens)).encode()
+
+
+def _request_unescaped(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, headers, body = _request(base_url, prompt, max_tokens)
+    pasted = body.decode().replace(json.dumps(prompt), f'"{prompt}"')
+    return url, headers, pasted.encode()
+
+
+def _request_python_words(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, headers, _ = _request(base_url, prompt, max_tokens)
+    return url, headers, str(_asked(prompt, max_tokens)).encode()
+
+
+def _request_whole(base_url: str, prompt: str, max_tokens: int) -> Sent:
+    url, headers, _ = _request(base_url, prompt, max_tokens)
+    asked = _asked(prompt, max_tokens)
+    del asked["stream"]
+    return url, headers, json.dumps(asked).encode()
+
+
+def _read_request(answer: Callable[..., Sent], *args: object) -> list[object]:
+    """What a server makes of it: where it went, whether it is said to be JSON, and what it asks."""
+    url, headers, body = answer(*args)
+    if not isinstance(body, bytes):
+        raise TypeError(f"expected a body of bytes, got {type(body).__name__}")
+    types = {name.lower(): value for name, value in headers.items()}
+    kind = types.get("content-type", "no content type").partition(";")[0].strip()
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        asked = f"not JSON: {body[:40]!r}"
+    return [url, kind, asked]
+
+
+STREAM_REQUEST = Exercise(
+    name="stream_request",
+    topic="serve",
+    stars=1,
+    task="Ask for a stream: the address, the headers and the body that curl would send.",
+    section="Start a server",
+    cases=lambda: [
+        Case("a plain prompt", ("http://127.0.0.1:8000/v1", "Once upon a time", 60)),
+        Case("quotes and a line break", ("http://localhost:9000/v1", 'She said: "Go!"\nHe', 5)),
+        Case("another script", ("https://models.example/v1", "你好", 1)),
+    ],
+    correct=(_request, _request_by_hand),
+    harness=_read_request,
+    mutants=(
+        Mutant(
+            "v1_twice",
+            _request_v1_twice,
+            "when /v1 is added to a base address that ends in it",
+            "https://github.com/mhss1/MyBrain/issues/335",
+        ),
+        Mutant("no_type", _request_no_type, "when nothing says that the body is JSON"),
+        Mutant(
+            "form", _request_form, "when the fields are sent as a web form: curl -d does that alone"
+        ),
+        Mutant(
+            "unescaped",
+            _request_unescaped,
+            "when the prompt is pasted between quotes: its own quotes and line breaks end the JSON",
+            section="A stream is text with empty lines in it",
+        ),
+        Mutant(
+            "python_words",
+            _request_python_words,
+            "when a dict is turned to text by str: single quotes and True are Python, not JSON",
+        ),
+        Mutant(
+            "whole",
+            _request_whole,
+            "when no stream is asked for: the reply comes in one piece",
+            section="One stream's life, as frames",
+        ),
+    ),
+)
+
+
+# ★ frames(pieces) -> bytes of an event stream
+
+
+def _frames(pieces: Sequence[str]) -> bytes:
+    lines = [*(json.dumps({"text": piece}) for piece in pieces), "[DONE]"]
+    return "".join(f"data: {line}\n\n" for line in lines).encode()
+
+
+def _frames_loop(pieces: Sequence[str]) -> bytes:
+    out = b""
+    for piece in pieces:
+        out += b"data: " + json.dumps({"text": piece}).encode() + b"\n\n"
+    return out + b"data: [DONE]\n\n"
+
+
+def _frames_raw(pieces: Sequence[str]) -> bytes:
+    return b"".join(f"data: {p}\n\n".encode() for p in [*pieces, "[DONE]"])
+
+
+def _frames_one_line_end(pieces: Sequence[str]) -> bytes:
+    return _frames(pieces).replace(b"\n\n", b"\n")
+
+
+def _frames_never_done(pieces: Sequence[str]) -> bytes:
+    return _frames(pieces).removesuffix(b"data: [DONE]\n\n")
+
+
+def _frames_all_at_once(pieces: Sequence[str]) -> bytes:
+    return _frames(["".join(pieces)])
+
+
+def _read_frames(answer: Callable[[Sequence[str]], bytes], pieces: list[str]) -> list[object]:
+    """What a client makes of it: the events between empty lines, each JSON or the end."""
+    sent = answer(pieces)
+    if not isinstance(sent, bytes):
+        raise TypeError(f"expected bytes, got {type(sent).__name__}")
+    *events, rest = sent.decode().split("\n\n")
+    read: list[object] = []
+    for event in events:
+        data = [line.removeprefix("data: ") for line in event.split("\n")]
+        if data == ["[DONE]"]:
+            read.append("the end")
+            continue
+        try:
+            read.append(json.loads("\n".join(data)))
+        except ValueError:
+            read.append(f"not JSON: {data[0]!r}")
+    return [read, rest]
+
+
+FRAMES = Exercise(
+    name="frames",
+    topic="serve",
+    stars=1,
+    task='Write pieces of text as server-sent events of {"text": …}, ended by [DONE], as bytes.',
+    section="A stream is text with empty lines in it",
+    cases=lambda: [
+        Case("two pieces", (["Hello", " there"],)),
+        Case("a piece with line breaks", (["one\n\ntwo", " end"],)),
+        Case("quotes and another script", (['"你好"', "\\"],)),
+        Case("no piece at all", ([],)),
+    ],
+    correct=(_frames, _frames_loop),
+    harness=_read_frames,
+    mutants=(
+        Mutant(
+            "raw",
+            _frames_raw,
+            "when the text is sent as it is: its own line breaks cut the frame in two",
+        ),
+        Mutant("one_line_end", _frames_one_line_end, "when no empty line ends a frame"),
+        Mutant(
+            "never_done",
+            _frames_never_done,
+            "when the end of the stream is not said",
+            section="One stream's life, as frames",
+        ),
+        Mutant(
+            "all_at_once", _frames_all_at_once, "when one frame is sent after everything is made"
+        ),
+    ),
+)
+
+
+# ★★ read_stream(chunks) -> (text, finish_reason, usage)
+
+Read = tuple[str, str | None, dict[str, int] | None]
+
+
+def _collected(events: Iterator[str]) -> Read:
+    """Texts joined, and the last finish reason and usage that are there."""
+    text, reason, usage = "", None, None
+    for event in events:
+        if event.startswith(":") or not event.strip():
+            continue
+        data = event.removeprefix("data: ")
+        if data == "[DONE]":
+            break
+        reply = json.loads(data)
+        usage = reply.get("usage") or usage
+        for choice in reply["choices"]:
+            text += choice["text"]
+            reason = choice["finish_reason"] or reason
+    return text, reason, usage
+
+
+def _read(chunks: Sequence[bytes]) -> Read:
+    def events() -> Iterator[str]:
+        rest = b""
+        for chunk in chunks:
+            *whole, rest = (rest + chunk).split(b"\n\n")
+            yield from (event.decode() for event in whole)
+
+    return _collected(events())
+
+
+def _read_by_lines(chunks: Sequence[bytes]) -> Read:
+    decoder = getincrementaldecoder("utf-8")()
+    text = "".join(decoder.decode(chunk) for chunk in chunks)
+    return _collected(iter(text.split("\n")))
+
+
+def _read_decoding_chunks(chunks: Sequence[bytes]) -> Read:
+    text, reason, usage, rest = "", None, None, ""
+    for chunk in chunks:
+        rest += chunk.decode(errors="replace")
+        *events, rest = rest.split("\n\n")
+        for event in events:
+            data = event.removeprefix("data: ")
+            if event.startswith(":") or data == "[DONE]":
+                continue
+            reply = json.loads(data)
+            usage = reply.get("usage") or usage
+            for choice in reply["choices"]:
+                text += choice["text"]
+                reason = choice["finish_reason"] or reason
+    return text, reason, usage
+
+
+def _read_chunk_alone(chunks: Sequence[bytes]) -> Read:
+    def events() -> Iterator[str]:
+        for chunk in chunks:
+            for line in chunk.decode(errors="replace").split("\n"):
+                if line == "data: [DONE]" or (line.startswith("data: {") and line.endswith("}")):
+                    yield line
+
+    return _collected(events())
+
+
+def _read_done_as_json(chunks: Sequence[bytes]) -> Read:
+    events = b"".join(chunks).decode().split("\n\n")
+    for event in events:
+        if event.startswith("data: "):
+            json.loads(event.removeprefix("data: "))
+    return _read(chunks)
+
+
+def _read_done_anywhere(chunks: Sequence[bytes]) -> Read:
+    events = b"".join(chunks).decode().split("\n\n")
+    end = next(n for n, event in enumerate(events) if "[DONE]" in event)
+    return _collected(iter(events[:end]))
+
+
+def _read_no_usage(chunks: Sequence[bytes]) -> Read:
+    text, reason, _ = _read(chunks)
+    return text, reason, None
+
+
+def _read_first_choice(chunks: Sequence[bytes]) -> Read:
+    for event in b"".join(chunks).decode().split("\n\n"):
+        if event.startswith("data: {"):
+            json.loads(event.removeprefix("data: "))["choices"][0]
+    return _read(chunks)
+
+
+def _read_last_reason(chunks: Sequence[bytes]) -> Read:
+    text, _, usage = _read(chunks)
+    return text, None, usage
+
+
+def _stream(pieces: Sequence[str], reason: str, usage: dict[str, int] | None) -> bytes:
+    """A stream as this server sends it: pieces, the reason, the usage if asked for, the end."""
+    frames: list[str] = []
+    for number, piece in enumerate(pieces, 1):
+        ends = reason if number == len(pieces) else None
+        choice = {"index": 0, "text": piece, "finish_reason": ends}
+        frames.append(json.dumps({"choices": [choice], "usage": None}, ensure_ascii=False))
+    if usage is not None:
+        frames.append(json.dumps({"choices": [], "usage": usage}))
+    return "".join(f"data: {frame}\n\n" for frame in [*frames, "[DONE]"]).encode()
+
+
+def _cut(stream: bytes, size: int) -> list[bytes]:
+    return [stream[start : start + size] for start in range(0, len(stream), size)]
+
+
+def _stream_cases() -> list[Case]:
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    words = _stream(["Once", " upon", " a time"], "length", None)
+    frames = words.split(b"\n\n")[:-1]
+    return [
+        Case("a frame at a time", ([frame + b"\n\n" for frame in frames],)),
+        Case(
+            "frames cut anywhere, with usage", (_cut(_stream(["a", "b\n\nc"], "stop", usage), 9),)
+        ),
+        Case("characters cut in two", (_cut(_stream(["你", "好 🌍"], "stop", None), 5),)),
+        Case("everything at once, and a comment", ([b": still here\n\n" + words],)),
+        Case("a text that names the end", ([_stream(["say [DONE]", " twice"], "stop", usage)],)),
+    ]
+
+
+READ_STREAM = Exercise(
+    name="read_stream",
+    topic="serve",
+    stars=2,
+    task="Repair the reader of a stream: text, finish reason and usage, however it was cut.",
+    section="One stream's life, as frames",
+    cases=_stream_cases,
+    correct=(_read, _read_by_lines),
+    mutants=(
+        Mutant(
+            "decodes_chunks",
+            _read_decoding_chunks,
+            "when each chunk of the network is decoded by itself: a character cut in two is lost",
+            "https://github.com/mpetazzoni/sseclient/issues/8",
+            section="Common mistakes",
+        ),
+        Mutant(
+            "chunk_alone",
+            _read_chunk_alone,
+            "when each chunk is split into lines by itself: a line cut in two is lost",
+            "https://github.com/lobehub/lobehub/pull/18640",
+            section="A stream is text with empty lines in it",
+        ),
+        Mutant("done_as_json", _read_done_as_json, "when [DONE] is read as JSON"),
+        Mutant(
+            "done_anywhere",
+            _read_done_anywhere,
+            "when [DONE] ends the stream wherever it stands, in a text as well",
+            "https://github.com/rahilp/second-brain-cloudflare/issues/353",
+        ),
+        Mutant(
+            "no_usage",
+            _read_no_usage,
+            "when a frame without choices is skipped: the usage is in it",
+            "https://github.com/nextlevelbuilder/goclaw/issues/50",
+        ),
+        Mutant(
+            "first_choice",
+            _read_first_choice,
+            "when every frame is asked for its first choice: the frame of the usage has none",
+            "https://github.com/XSpoonAi/spoon-core/pull/179",
+        ),
+        Mutant("no_reason", _read_last_reason, "when nobody keeps why the text ended"),
+    ),
+)
+
+
+# ★★ settled(pieces, stop) -> what may be sent after each piece, up to the stop text
+
+
+class _Pieces(TextStream):
+    """A stream that is given its pieces, instead of making them from ids."""
+
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self.pieces = pieces
+
+    def push(self, token_id: SupportsIndex) -> str:
+        """The piece of that number."""
+        return self.pieces[int(token_id)]
+
+    def finish(self) -> str:
+        """Nothing is ever left over."""
+        return ""
+
+
+def _settled(pieces: Sequence[str], stop: str) -> list[str]:
+    output = OutputText(_Pieces(pieces), [stop])
+    sent = []
+    for number in range(len(pieces)):
+        sent.append(output.push(number))
+        if output.stopped:
+            return sent
+    return [*sent, output.finish()]
+
+
+def _settled_by_hand(pieces: Sequence[str], stop: str) -> list[str]:
+    held = ""
+    sent: list[str] = []
+    for piece in pieces:
+        held += piece
+        if stop in held:
+            return [*sent, held[: held.index(stop)]]
+        open_end = max(
+            (n for n in range(min(len(stop) - 1, len(held)) + 1) if held.endswith(stop[:n])),
+            default=0,
+        )
+        sent.append(held[: len(held) - open_end])
+        held = held[len(held) - open_end :]
+    return [*sent, held]
+
+
+def _settled_by_piece(pieces: Sequence[str], stop: str) -> list[str]:
+    sent: list[str] = []
+    for piece in pieces:
+        if stop in piece:
+            return [*sent, piece[: piece.index(stop)]]
+        sent.append(piece)
+    return [*sent, ""]
+
+
+def _settled_stop_sent(pieces: Sequence[str], stop: str) -> list[str]:
+    sent = _settled_by_hand(pieces, stop)
+    return [*sent[:-1], sent[-1] + stop] if stop in "".join(pieces) else sent
+
+
+def _settled_lost(pieces: Sequence[str], stop: str) -> list[str]:
+    sent = _settled_by_hand(pieces, stop)
+    return sent if stop in "".join(pieces) else [*sent[:-1], ""]
+
+
+def _settled_all_held(pieces: Sequence[str], stop: str) -> list[str]:
+    whole = "".join(pieces)
+    if stop not in whole:
+        return [*([""] * len(pieces)), whole]
+    count = next(n for n in range(1, len(pieces) + 1) if stop in "".join(pieces[:n]))
+    return [*([""] * (count - 1)), whole[: whole.index(stop)]]
+
+
+SETTLED = Exercise(
+    name="settled",
+    topic="serve",
+    stars=2,
+    task="Repair the stop text: send what is settled, hold back what may be its beginning.",
+    section="The ends of a text that may not be sent yet",
+    cases=lambda: [
+        Case("a stop in pieces", (["The en", "d. E", "N", "D and more"], "END")),
+        Case("a beginning that comes to nothing", (["a E", "N", "ough b"], "END")),
+        Case("a text that ends in a beginning", (["so it E", "N"], "END")),
+        Case("a stop that repeats itself", (["aa", "ab", "c"], "aab")),
+        Case("no stop at all", (["one ", "two"], "\n\n")),
+    ],
+    correct=(_settled, _settled_by_hand),
+    mutants=(
+        Mutant(
+            "by_piece", _settled_by_piece, "when each piece is searched by itself, and sent at once"
+        ),
+        Mutant("stop_sent", _settled_stop_sent, "when the stop text itself is sent"),
+        Mutant("lost", _settled_lost, "when what was held back is never sent"),
+        Mutant("all_held", _settled_all_held, "when everything is held until the end"),
+    ),
+)
+
+
+# ★★ next_step(prompts, texts, budget) -> (prompt tokens of each prompt, texts that get a token)
+
+
+def _next_step(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
+    fed = []
+    for left in prompts:
+        fed.append(min(left, budget))
+        budget -= fed[-1]
+    return fed, texts
+
+
+def _next_step_sums(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
+    ends = np.minimum(np.cumsum([0, *prompts]), budget)
+    return [int(n) for n in np.diff(ends)], texts
+
+
+def _step_whole_prompts(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
+    return list(prompts), texts
+
+
+def _step_prompts_first(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
+    return _next_step(prompts, 0 if prompts else texts, budget)
+
+
+def _step_budget_each(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
+    return [min(left, budget) for left in prompts], texts
+
+
+def _step_last_first(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
+    fed, texts = _next_step(prompts[::-1], texts, budget)
+    return fed[::-1], texts
+
+
+NEXT_STEP = Exercise(
+    name="next_step",
+    topic="serve",
+    stars=2,
+    task="Repair the plan of a step: every text a token, and prompts in turn within a budget.",
+    section="Who goes next?",
+    cases=lambda: [
+        Case("a long prompt beside two texts", ([100, 7], 2, 16)),
+        Case("short prompts that fit together", ([5, 6, 9], 1, 16)),
+        Case("nobody has a prompt", ([], 3, 16)),
+        Case("nobody writes yet", ([40], 0, 32)),
+    ],
+    correct=(_next_step, _next_step_sums),
+    mutants=(
+        Mutant(
+            "whole_prompts",
+            _step_whole_prompts,
+            "when a prompt is fed at once, however long: all others wait for it",
+        ),
+        Mutant("prompts_first", _step_prompts_first, "when texts wait while there is a prompt"),
+        Mutant("budget_each", _step_budget_each, "when each prompt gets the whole budget"),
+        Mutant("last_first", _step_last_first, "when who came last goes first"),
+    ),
+)
+
+
+# ★★★ serve_all(model, prompts, counts) -> replies, through forward_batch
+
+
+def _alone(model: Llama, prompts: list[list[int]], counts: list[int]) -> list[list[int]]:
+    pairs = zip(prompts, counts, strict=True)
+    return [list(generate(model, p, max_new_tokens=n, stop_ids=())) for p, n in pairs]
+
+
+def _batched(model: Llama, prompts: list[list[int]], counts: list[int]) -> list[list[int]]:
+    caches = [model.new_cache() for _ in prompts]
+    pairs = zip(prompts, caches, strict=True)
+    replies = [[int(prefill(model, p, c)[-1].argmax())] for p, c in pairs]
+    while live := [i for i, reply in enumerate(replies) if len(reply) < counts[i]]:
+        logits = model.forward_batch([replies[i][-1] for i in live], [caches[i] for i in live])
+        for i, row in zip(live, logits, strict=True):
+            replies[i].append(int(row.argmax()))
+    return replies
+
+
+def _batched_queue(model: Llama, prompts: list[list[int]], counts: list[int]) -> list[list[int]]:
+    replies: list[list[int]] = [[] for _ in prompts]
+    growing = []
+    for i, prompt in enumerate(prompts):
+        cache = model.new_cache()
+        replies[i].append(int(prefill(model, prompt, cache)[-1].argmax()))
+        growing.append((i, cache))
+    for _ in range(max(counts)):
+        growing = [(i, cache) for i, cache in growing if len(replies[i]) < counts[i]]
+        if not growing:
+            break
+        newest = [replies[i][-1] for i, _ in growing]
+        logits = model.forward_batch(newest, [cache for _, cache in growing])
+        for (i, _), row in zip(growing, logits, strict=True):
+            replies[i].append(int(row.argmax()))
+    return replies
+
+
+def _batched_one_by_one(
+    model: Llama, prompts: list[list[int]], counts: list[int]
+) -> list[list[int]]:
+    return _alone(model, prompts, counts)
+
+
+def _batched_wrong_rows(
+    model: Llama, prompts: list[list[int]], counts: list[int]
+) -> list[list[int]]:
+    caches = [model.new_cache() for _ in prompts]
+    pairs = zip(prompts, caches, strict=True)
+    replies = [[int(prefill(model, p, c)[-1].argmax())] for p, c in pairs]
+    while live := [i for i, reply in enumerate(replies) if len(reply) < counts[i]]:
+        logits = model.forward_batch([replies[i][-1] for i in live], [caches[i] for i in live])
+        for reply, row in zip(replies, logits, strict=False):  # rows are those of `live`
+            reply.append(int(row.argmax()))
+    return [reply[:n] for reply, n in zip(replies, counts, strict=True)]
+
+
+def _batched_until_shortest(
+    model: Llama, prompts: list[list[int]], counts: list[int]
+) -> list[list[int]]:
+    return [reply[: min(counts)] for reply in _batched(model, prompts, counts)]
+
+
+def _batched_until_longest(
+    model: Llama, prompts: list[list[int]], counts: list[int]
+) -> list[list[int]]:
+    return _batched(model, prompts, [max(counts)] * len(counts))
+
+
+def _watched(
+    answer: Callable[..., list[list[int]]], prompts: list[list[int]], counts: list[int]
+) -> list[object]:
+    """The replies, and whether texts shared their steps."""
+    model = tiny_llama(3)
+    sizes: list[int] = []
+    batch = model.forward_batch
+
+    def watched(token_ids: Sequence[int], caches: Sequence[object]) -> np.ndarray:
+        sizes.append(len(token_ids))
+        result: np.ndarray = batch(token_ids, caches)  # type: ignore[arg-type]
+        return result
+
+    model.forward_batch = watched  # type: ignore[method-assign, assignment]
+    replies = [list(map(int, reply)) for reply in answer(model, prompts, counts)]
+    together = len(sizes) < max(counts) + 1 and max(sizes, default=0) == len(prompts)
+    return [replies, "in shared steps" if together else "one text at a time"]
+
+
+SERVE_ALL = Exercise(
+    name="serve_all",
+    topic="serve",
+    stars=3,
+    task="Let several texts grow in shared steps; each leaves when it has its number of tokens.",
+    section="Two texts in one step",
+    cases=lambda: [
+        Case("three texts of different lengths", ([[3, 1, 4], [1, 5], [9, 2, 6, 5]], [6, 2, 9])),
+        Case("the first ends first", ([[2, 7], [1, 8, 2]], [2, 7])),
+    ],
+    correct=(_batched, _batched_queue),
+    harness=_watched,
+    mutants=(
+        Mutant(
+            "one_by_one",
+            _batched_one_by_one,
+            "when each text is finished before the next begins",
+            section="Who goes next?",
+        ),
+        Mutant(
+            "wrong_rows",
+            _batched_wrong_rows,
+            "when rows are given to the first texts, not to those still growing: somebody gets "
+            "another's tokens",
+            section="Common mistakes",
+        ),
+        Mutant(
+            "until_shortest",
+            _batched_until_shortest,
+            "when the first to end stops them all",
+            section="Who goes next?",
+        ),
+        Mutant(
+            "until_longest",
+            _batched_until_longest,
+            "when all go on until the longest is done",
+            section="Who goes next?",
+        ),
+    ),
+)
+
+EXERCISES = (STREAM_REQUEST, FRAMES, READ_STREAM, SETTLED, NEXT_STEP, SERVE_ALL)

@@ -1,0 +1,1 @@
+"""A GGUF file read, and written again as a model directory in the Hugging Face layout."""

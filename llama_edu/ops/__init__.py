@@ -1,0 +1,1 @@
+"""The operators of a Llama as pure functions: arrays in, arrays out, nothing kept."""

@@ -1,0 +1,105 @@
+"""Rotary position embedding: turn each pair of a query's and a key's numbers by its position.
+
+Two layouts of the pairs exist. Hugging Face checkpoints pair number j with j + head_dim/2
+("half-split"); Meta's own files and GGUF pair 2j with 2j + 1 ("interleaved"). Neither is wrong:
+permuting the rows of the q and k weights turns one into the other. Loading one as the other gives
+text that starts well and falls apart. This engine computes half-split.
+
+Source: Su et al. 2021, RoFormer, section 3.2.2, arXiv:2104.09864.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from llama_edu.formats.config import LlamaConfig, RopeScaling
+
+__all__ = [
+    "apply_rope",
+    "apply_rope_interleaved",
+    "half_split_to_interleaved",
+    "interleaved_to_half_split",
+    "inverse_frequencies",
+    "rotation",
+]
+
+
+def inverse_frequencies(config: LlamaConfig) -> Float32[np.ndarray, " half_dim"]:
+    """The angle each pair turns per position, radians: theta^(-2j / head_dim), then scaled.
+
+    `half_dim` is head_dim / 2. Computed on Python floats and rounded to float32 once.
+    """
+    pairs = range(config.head_dim // 2)
+    turns = [config.rope_theta ** (-2 * j / config.head_dim) for j in pairs]
+    if config.rope_scaling is not None:
+        turns = [_scaled(turn, config.rope_scaling) for turn in turns]
+    return np.array(turns, dtype=np.float32)
+
+
+def _scaled(turn: float, scaling: RopeScaling) -> float:
+    """One scaled frequency (transformers, `modeling_rope_utils.py`, "linear" and "llama3")."""
+    if scaling.rope_type == "linear":
+        return turn / scaling.factor
+    wavelength = 2 * math.pi / turn  # positions per full turn
+    turns_in_context = scaling.original_max_position_embeddings / wavelength
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    # 1 for pairs that turn often within the trained context, 0 for those that hardly do.
+    keep = min(1.0, max(0.0, (turns_in_context - low) / (high - low)))
+    return keep * turn + (1 - keep) * turn / scaling.factor
+
+
+def rotation(
+    inv_freq: Float32[np.ndarray, " half_dim"], past: int, seq: int
+) -> tuple[Float32[np.ndarray, "seq half_dim"], Float32[np.ndarray, "seq half_dim"]]:
+    """Cosine and sine of every pair's angle at positions past … past + seq - 1."""
+    positions = np.arange(past, past + seq, dtype=np.float32)
+    angles = positions[:, None] * inv_freq
+    return np.cos(angles), np.sin(angles)
+
+
+def apply_rope(
+    x: Float[np.ndarray, "*heads seq head_dim"],
+    cos: Float[np.ndarray, "seq half_dim"],
+    sin: Float[np.ndarray, "seq half_dim"],
+) -> Float[np.ndarray, "*heads seq head_dim"]:
+    """Rotate the pairs (j, j + head_dim/2) of every head: the half-split layout.
+
+    Returns a new array of x's shape and dtype.
+    """
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    rotated = np.empty(x.shape, dtype=x.dtype)
+    np.subtract(first * cos, second * sin, out=rotated[..., :half])
+    np.add(second * cos, first * sin, out=rotated[..., half:])
+    return rotated
+
+
+def apply_rope_interleaved(
+    x: Float[np.ndarray, "*heads seq head_dim"],
+    cos: Float[np.ndarray, "seq half_dim"],
+    sin: Float[np.ndarray, "seq half_dim"],
+) -> Float[np.ndarray, "*heads seq head_dim"]:
+    """Rotate the pairs (2j, 2j + 1) of every head: the layout of Meta's files and of GGUF."""
+    first, second = x[..., 0::2], x[..., 1::2]
+    rotated = np.empty(x.shape, dtype=x.dtype)
+    np.subtract(first * cos, second * sin, out=rotated[..., 0::2])
+    np.add(second * cos, first * sin, out=rotated[..., 1::2])
+    return rotated
+
+
+def interleaved_to_half_split(weight: np.ndarray, n_heads: int) -> np.ndarray:
+    """Reorder the rows of a q or k weight (or bias) per head: row 2j goes to j, row 2j+1 to j+half.
+
+    `weight` is (n_heads · head_dim, …) of any dtype. Returns a new array.
+    """
+    rows, rest = weight.shape[0], weight.shape[1:]
+    by_pair = weight.reshape(n_heads, rows // n_heads // 2, 2, *rest)
+    return by_pair.swapaxes(1, 2).reshape(rows, *rest)
+
+
+def half_split_to_interleaved(weight: np.ndarray, n_heads: int) -> np.ndarray:
+    """The way back: row j goes to 2j, and row j + half to 2j + 1."""
+    rows, rest = weight.shape[0], weight.shape[1:]
+    by_half = weight.reshape(n_heads, 2, rows // n_heads // 2, *rest)
+    return by_half.swapaxes(1, 2).reshape(rows, *rest)

@@ -1,0 +1,1 @@
+"""The server's plumbing: FastAPI, server-sent events, guards, and the page."""

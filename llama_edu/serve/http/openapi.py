@@ -1,0 +1,134 @@
+"""What OpenAPI says of the answers: their shapes, and every error there may be."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from llama_edu.serve.http.api_errors import CODES
+
+__all__ = ["CHAT", "COMPLETION", "HEALTH", "METRICS", "MODEL", "MODELS"]
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+class ErrorDetail(BaseModel):
+    """`code` is one of a fixed list; `param` names the field at fault."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every answer that says no."""
+
+    error: ErrorDetail
+
+
+class ModelCard(BaseModel):
+    """A model that is served. `chat` says whether it has a chat template."""
+
+    id: str
+    object: str
+    created: int
+    owned_by: str
+    context_length: int
+    chat: bool
+
+
+class ModelList(BaseModel):
+    """All of them."""
+
+    object: str
+    data: list[ModelCard]
+
+
+class PromptDetails(BaseModel):
+    """Of the prompt's tokens, those known from an earlier request."""
+
+    cached_tokens: int
+
+
+class Usage(BaseModel):
+    """Tokens. One that ends a text was computed, so it counts."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+
+
+class AssistantMessage(BaseModel):
+    """What the model said."""
+
+    role: str
+    content: str
+    refusal: str | None
+
+
+class ChatChoice(BaseModel):
+    """One reply. `finish_reason` is "stop" or "length"."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: dict[str, Any] | None
+    finish_reason: str
+
+
+class ChatAnswer(BaseModel):
+    """A chat completion."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class TextChoice(BaseModel):
+    """One way the text may go on."""
+
+    index: int
+    text: str
+    logprobs: dict[str, Any] | None
+    finish_reason: str
+
+
+class TextAnswer(BaseModel):
+    """A completion."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[TextChoice]
+    usage: Usage
+
+
+class Health(BaseModel):
+    """`status` is "ok" or "unavailable"."""
+
+    status: str
+
+
+def errors(*statuses: int) -> Responses:
+    """The error answers of these statuses, each with its codes."""
+    answers: Responses = {}
+    for status in statuses:
+        lines = [f"`{code}`: {text}" for code, (own, _, text) in CODES.items() if own == status]
+        answers[status] = {"model": ErrorAnswer, "description": "\n".join(lines)}
+    return answers
+
+
+DOOR = errors(401, 403, 421)
+TEXT = DOOR | errors(400, 404, 408, 413, 415, 429, 500, 503, 504)
+STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+
+MODELS: Responses = DOOR | {200: {"model": ModelList}}
+MODEL: Responses = DOOR | errors(404) | {200: {"model": ModelCard}}
+CHAT: Responses = TEXT | {200: {"model": ChatAnswer, "content": STREAM}}
+COMPLETION: Responses = TEXT | {200: {"model": TextAnswer, "content": STREAM}}
+HEALTH: Responses = errors(421) | {200: {"model": Health}, 503: {"model": Health}}
+METRICS: Responses = DOOR | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}

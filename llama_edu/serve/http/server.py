@@ -1,0 +1,102 @@
+"""The application behind a socket: in the foreground for a command, in a thread for a notebook."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from llama_edu.errors import ServeError
+from llama_edu.serve.http.app import create_app
+from llama_edu.serve.http.connection import bounded_protocol
+from llama_edu.serve.http.guard import Policy
+from llama_edu.serve.http.served import Serving
+
+__all__ = ["listen", "run", "running"]
+
+START_SECONDS = 60.0
+SPARE_SECONDS = 5.0  # to send the last words after the grace
+BACKLOG = 256
+
+
+class Server(uvicorn.Server):
+    """Ends in order: nothing new, `grace` seconds for what runs, then the last words, then all."""
+
+    def __init__(self, serving: Serving, policy: Policy, grace: float) -> None:
+        config = uvicorn.Config(
+            create_app(serving, policy),
+            http=bounded_protocol(policy),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            lifespan="on",
+            timeout_graceful_shutdown=round(grace + SPARE_SECONDS),
+        )
+        super().__init__(config)
+        self._serving, self._grace = serving, grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what can end, then close the connections."""
+        self._serving.stop(self._grace)
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes a free one. Raises `OSError` if that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+def address(listening: socket.socket) -> str:
+    """The URL of a socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(
+    serving: Serving,
+    policy: Policy,
+    *,
+    port: int,
+    grace: float,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM. `ready` is called with the URL once the port is open."""
+    listening = listen(policy.host, port)
+    ready(address(listening))
+    with contextlib.suppress(KeyboardInterrupt):  # how one ends a server, not an accident
+        Server(serving, policy, grace).run(sockets=[listening])
+
+
+@contextlib.contextmanager
+def running(
+    serving: Serving, policy: Policy | None = None, *, port: int = 0, grace: float = 5.0
+) -> Iterator[str]:
+    """A server in a thread of its own, for as long as the block runs; gives its URL.
+
+    Raises `ServeError` if it does not start.
+    """
+    policy = policy or Policy()
+    listening = listen(policy.host, port)
+    server = Server(serving, policy, grace)
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    try:
+        _wait_for_start(server, thread)
+        yield address(listening)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def _wait_for_start(server: Server, thread: threading.Thread) -> None:
+    tick = threading.Event()
+    for _ in range(round(START_SECONDS / 0.02)):
+        if server.started or not thread.is_alive():
+            break
+        tick.wait(0.02)
+    if not server.started:
+        raise ServeError("internal", "expected a server that starts, got one that did not")

@@ -1,0 +1,1 @@
+"""Attention maps, one head or all of them."""

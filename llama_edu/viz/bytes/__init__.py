@@ -1,0 +1,1 @@
+"""Figures of bytes: files, floats and their bits."""

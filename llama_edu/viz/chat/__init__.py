@@ -1,0 +1,1 @@
+"""Figures of a conversation, and the conversation of a notebook."""

@@ -1,0 +1,1 @@
+"""Figures of time, bytes and operations."""

@@ -1,0 +1,1 @@
+"""Figures of the KV cache as it grows."""

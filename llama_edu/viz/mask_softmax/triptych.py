@@ -1,0 +1,131 @@
+"""One head on its way from scores to weights, in three maps."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llama_edu.errors import InputError
+from llama_edu.viz.parts.axes import SCORES_MAP, WEIGHTS_MAP
+from llama_edu.viz.parts.figure import WIDTH, Number, Picture, board, panel, picture, write
+from llama_edu.viz.parts.heatmap import (
+    WEIGHTS_NORM,
+    cell_numbers,
+    hatch_future,
+    paint,
+    percent,
+    scores_norm,
+    signed,
+    token_ticks,
+)
+from llama_edu.viz.parts.labels import checked_labels, shortened
+
+__all__ = ["score_triptych"]
+
+WORDS = 1.95  # inches beside the maps
+
+
+@picture
+def score_triptych(
+    scores: np.ndarray,
+    masked_scores: np.ndarray,
+    weights: np.ndarray,
+    tokens: Sequence[str | bytes],
+    *,
+    head: int | None = None,
+) -> Picture:
+    """One head three times: scores, the same with the future at −∞, and their softmax by row.
+
+    Each array is `(seq, total_seq)`; `head` is only for the words. Raises `InputError` for other
+    shapes, for scores that are not finite, or for labels that do not fit.
+    """
+    stages = [np.asarray(stage, dtype=np.float32) for stage in (scores, masked_scores, weights)]
+    shapes = [stage.shape for stage in stages]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2 or not 0 < shapes[0][0] <= shapes[0][1]:
+        raise InputError(f"expected three arrays of one shape (seq, total_seq), got {shapes}")
+    if not np.isfinite(stages[0]).all():
+        raise InputError("expected finite scores before the mask, got NaN or infinity")
+    seq, total_seq = shapes[0]
+    labels = checked_labels(tokens, total_seq, "position")
+    text_inches = 0.12 + 0.079 * max(len(shortened(label)) for label in labels)
+    left = text_inches + 0.05
+    cell = min(0.42, (WIDTH - left - WORDS) / total_seq)
+    place = (left, cell * total_seq, max(cell, 0.28 if seq <= 2 else 0.0) * seq)
+    step = place[2] + 0.5
+    figure, ax = board(3 * step + text_inches - 0.1)
+    for index, stage in enumerate(stages):
+        _stage(figure, ax, index, stage, stages[0], labels, 0.2 + index * step, place)
+        if index < 2:
+            arrow, x = ("mask", "softmax")[index], left + place[1] / 2
+            write(ax, x, 0.2 + (index + 1) * step - 0.26, f"↓ {arrow}", 11, ha="center")
+    alt = _triptych_alt(stages, labels, head)
+    stages_named = "Scores" if head is None else f"Query head {head}: scores"
+    caption = f"{stages_named}, masked scores, weights. Each row of weights sums to 1."
+    return Picture(figure, alt=alt, caption=caption)
+
+
+_STAGES = (
+    ("① scores", "q · k / √head_dim:\nany number, orange\nabove 0, blue below"),
+    ("② masked scores", "a key in the future\nof its query gets −∞"),
+    ("③ weights", "softmax of each row:\nthe future gets 0, and\nevery row sums to {}"),
+)
+
+
+def _stage(
+    figure: Figure,
+    ax: Axes,
+    index: int,
+    stage: np.ndarray,
+    scores: np.ndarray,
+    labels: list[str],
+    top: float,
+    place: tuple[float, float, float],
+) -> None:
+    seq, total_seq = stage.shape
+    past = total_seq - seq
+    left, width, height = place
+    is_last = index == 2
+    colors, norm = (WEIGHTS_MAP, WEIGHTS_NORM) if is_last else (SCORES_MAP, scores_norm(scores))
+    here = panel(figure, left, top, width, height)
+    here.set_label(_STAGES[index][0])
+    paint(here, np.where(np.isfinite(stage), stage, 0.0), colors, norm)
+    if index > 0:
+        hatch_future(here, seq, total_seq, past)
+    is_numbered = min(width / total_seq, height / seq) >= 0.33
+    if is_numbered:
+        texts = [
+            [_cell_text(value, is_last, index > 0 and j > past + i) for j, value in enumerate(row)]
+            for i, row in enumerate(stage.tolist())
+        ]
+        cell_numbers(here, np.where(np.isfinite(stage), stage, 0.0), texts, colors, norm)
+    token_ticks(here, labels[past:], height / seq, "left")
+    if is_last:  # the maps above share these labels
+        token_ticks(here, labels, width / total_seq, "bottom")
+    title, words = _STAGES[index]
+    words = words.format("100\n(in %, rounded)" if is_numbered else "1")
+    write(ax, left + width + 0.15, top + 0.12, title, 11.5, weight="bold")
+    write(ax, left + width + 0.15, top + 0.34, words, 10, va="top", linespacing=1.4)
+
+
+def _cell_text(value: Number, is_weight: bool, is_future: bool) -> str:
+    if is_future:
+        return "0" if is_weight else "−∞"
+    return f"{100 * value:.0f}" if is_weight else signed(value, 1)
+
+
+def _triptych_alt(stages: list[np.ndarray], labels: list[str], head: int | None) -> str:
+    scores, masked, weights = stages
+    seq, total_seq = scores.shape
+    hidden = int(np.isneginf(masked).sum())
+    i, j = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    past = total_seq - seq
+    last = int(np.argmax(weights[-1]))
+    whose = "" if head is None else f" of query head {head}"
+    return (
+        f"Scores{whose}, {seq} × {total_seq} (seq × total_seq), from {signed(scores.min())} to "
+        f"{signed(scores.max())}; the highest is query “{labels[past + int(i)]}”, key "
+        f"“{labels[int(j)]}”. The mask sets {hidden} of {scores.size} entries to −∞. After the "
+        f"softmax, the last row, “{labels[-1]}”, gives most to “{labels[last]}”: "
+        f"{percent(weights[-1, last])}."
+    )

@@ -1,0 +1,1 @@
+"""Figures of norms, gates and the residual stream."""

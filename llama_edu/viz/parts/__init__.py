@@ -1,0 +1,1 @@
+"""What all figures share: axes and their colours, pictures, tables, steppers."""

@@ -1,0 +1,103 @@
+"""Three sliders over real logits: what temperature, top-k and top-p leave of a distribution."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from llama_edu.engine.sampling import Sampling, probabilities
+from llama_edu.errors import InputError
+from llama_edu.viz.parts.embed import interactive
+from llama_edu.viz.parts.html import Html, aligned, escape
+from llama_edu.viz.parts.labels import TokenBytes, shortened
+from llama_edu.viz.sampling.step_sampling import ranked_labels
+
+__all__ = ["sampling_lab"]
+
+# The reach and the steps of the sliders; the script has the same.
+HOTTEST, HEAT_STEP = 2.0, 0.05
+LEAST_TOP_P, TOP_P_STEP = 0.05, 0.01
+
+USUAL = Sampling(temperature=0.8, top_k=40, top_p=0.95)
+# What the table without sliders shows besides the settings one starts from.
+PRINTED = (Sampling(temperature=0.5), Sampling(), Sampling(temperature=2.0))
+
+
+def sampling_lab(
+    logits: np.ndarray,
+    tokenizer: TokenBytes | Sequence[str | bytes],
+    *,
+    start: Sampling = USUAL,
+    top: int = 14,
+) -> Html:
+    """Sliders for temperature, top-k and top-p on one row of logits, `(vocab_size,)`, float32.
+
+    `tokenizer` gives the labels, or is one label per id; the `top` likeliest tokens get a bar.
+    The page carries every logit and computes the distribution that
+    `llama_edu.engine.sampling.probabilities` computes, over the whole vocabulary: 11 kB for 2,048
+    tokens, 262 kB for 49,152. Without scripts a table of four settings remains. Raises
+    `InputError` for logits of another shape or dtype, for labels that do not fit, and for a
+    `start` between the steps of the sliders; `NumericsError` as `probabilities` does.
+    """
+    _check_reach(start)
+    _, labels = ranked_labels(logits, tokenizer, top)
+    table = _table(logits, labels, [start, *PRINTED])
+    data = {
+        "title": "Choose the settings, see the chances of the next token",
+        "logits": base64.b64encode(logits.astype("<f4").tobytes()).decode("ascii"),
+        "labels": [shortened(label, 14) for label in labels],
+        "start": _settings(start),
+        "presets": [
+            ["greedy", _settings(Sampling(temperature=0.0))],
+            ["no filter", _settings(Sampling())],
+            ["start again", _settings(start)],
+        ],
+    }
+    text = f"{data['title']}\n{aligned(table, right=set(table[0][1:]))}"
+    return interactive("lab", str(data["title"]), data, _plain(table, str(data["title"])), text)
+
+
+def _check_reach(start: Sampling) -> None:
+    steps = start.temperature / HEAT_STEP, start.top_p / TOP_P_STEP
+    is_on_step = all(abs(step - round(step)) < 1e-6 for step in steps)
+    if not is_on_step or start.temperature > HOTTEST or start.top_p < LEAST_TOP_P:
+        raise InputError(
+            f"expected a start that the sliders reach: temperature 0 to {HOTTEST:g} by "
+            f"{HEAT_STEP:g}, top_p {LEAST_TOP_P:g} to 1 by {TOP_P_STEP:g}, got {start}"
+        )
+
+
+def _settings(sampling: Sampling) -> dict[str, Any]:
+    """Under the names the script has for them."""
+    return {
+        "temperature": sampling.temperature,
+        "topK": sampling.top_k,
+        "topP": sampling.top_p,
+    }
+
+
+def _table(logits: np.ndarray, labels: list[str], settings: list[Sampling]) -> list[list[str]]:
+    """A column of probabilities for each of some settings, and how many tokens each keeps."""
+    ranks = np.argsort(-logits, kind="stable")[: len(labels)]
+    columns = [probabilities(logits, sampling) for sampling in settings]
+    head = ["token", *(f"T {s.temperature:g}, k {s.top_k}, p {s.top_p:g}" for s in settings)]
+    rows = [
+        [label, *(f"{100 * p[rank]:.1f} %" if p[rank] > 0 else "cut" for p in columns)]
+        for label, rank in zip(labels, ranks.tolist(), strict=True)
+    ]
+    counts = ["tokens kept", *(f"{np.count_nonzero(p):,}" for p in columns)]
+    return [head, *rows, counts]
+
+
+def _plain(table: list[list[str]], title: str) -> str:
+    """The same as an HTML table."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in table[0])
+    body = []
+    for label, *cells in table[1:]:
+        shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        body.append(f"<tr><th>{escape(label)}</th>{shown}</tr>")
+    return (
+        f"<table><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table>"
+    )

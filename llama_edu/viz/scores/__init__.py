@@ -1,0 +1,1 @@
+"""Figures of queries meeting keys, KV group by KV group."""

@@ -1,0 +1,197 @@
+"""Two runs of a model: the first array that differs stands right behind the cause."""
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from llama_edu.engine.generate import generate
+from llama_edu.errors import ContextError, InputError
+from llama_edu.exercises.framework.compare import (
+    NEAR_TIE,
+    Writing,
+    compare,
+    relative_gap,
+    steadiest,
+)
+from llama_edu.exercises.framework.tiny import tiny_llama
+from llama_edu.ops.attention import causal_mask, qk_scores
+from llama_edu.ops.linear import linear
+from llama_edu.ops.mlp import swiglu
+from llama_edu.ops.norm import rms_norm
+from llama_edu.ops.rope import rotation
+
+MODEL = tiny_llama()
+PROMPT = [3, 14, 15, 9, 26, 5]
+
+
+def operators(**functions):
+    return patch.object(MODEL, "operators", MODEL.operators.replaced(**functions))
+
+
+def test_without_a_change_nothing_differs():
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=9)
+    assert found.same
+    assert found.array is None
+    written = list(generate(MODEL, PROMPT, max_new_tokens=9))
+    assert found.changed.ids == found.right.ids == written[: len(found.right.ids)]
+    assert found.gaps.shape == (len(PROMPT) + len(found.right.ids) - 1,)
+    assert found.gaps.max() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"rms_norm": lambda x, w, e: rms_norm(x, w, 0.3)}, "layers.0.input_layernorm"),
+        ({"swiglu": lambda gate, up: swiglu(up, gate)}, "layers.0.mlp.gated"),
+        ({"qk_scores": lambda q, k: qk_scores(q, k) * np.float32(2)}, "layers.0.self_attn.scores"),
+        ({"softmax": lambda x: np.exp(x)}, "layers.0.self_attn.weights"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_names_the_array_behind_the_cause(change, name):
+    found = compare(MODEL, PROMPT, operators(**change), max_new_tokens=5)
+    assert found.array is not None
+    assert found.array.name == name
+    assert (found.array.first_position, found.array.last_position) == (0, 2)
+    assert not found.same
+
+
+def test_says_where_and_by_how_much():
+    def one_number_up(gate, up):
+        gated = swiglu(gate, up)
+        gated[-1, 7] += np.float32(3)
+        return gated
+
+    found = compare(MODEL, PROMPT, operators(swiglu=one_number_up), chunk=2, max_new_tokens=2)
+    array = found.array
+    assert array is not None
+    assert array.place == "seq 1, intermediate_size 7"
+    assert array.got - array.want == pytest.approx(3, abs=1e-5)
+    assert array.largest_gap == pytest.approx(3, abs=1e-5)
+
+
+def test_counts_positions_from_the_start_of_the_text():
+    def forgetful(inv_freq, past, seq):
+        return rotation(inv_freq, 0, seq)
+
+    change = patch("llama_edu.engine.llama.rotation", forgetful)
+    found = compare(MODEL, PROMPT, change, chunk=4, max_new_tokens=6)
+    assert found.array is not None
+    assert found.array.name == "layers.0.self_attn.q_rope"
+    assert (found.array.first_position, found.array.last_position) == (4, 5)
+    assert found.position == 4
+    assert found.gaps[:4].max() < 1e-5
+
+    change = patch("llama_edu.engine.llama.rotation", forgetful)
+    whole = compare(MODEL, PROMPT, change, chunk=len(PROMPT), max_new_tokens=6)
+    assert whole.position == len(PROMPT)
+    assert whole.token != 0  # the first token comes from the prefill, which is right
+
+
+def test_the_second_piece_of_the_prompt_shows_a_mask_that_was_skipped():
+    change = patch(
+        "llama_edu.ops.attention.causal_mask", lambda seq, past: causal_mask(seq, past) | (past > 0)
+    )
+    found = compare(MODEL, PROMPT, change, max_new_tokens=3)
+    assert found.array is not None
+    assert found.array.name == "layers.0.self_attn.masked_scores"
+    assert (found.array.first_position, found.array.last_position) == (3, 5)
+    assert found.array.want == -np.inf
+    assert found.array.largest_gap == np.inf
+
+
+def test_broken_logits_end_the_text_and_are_told():
+    found = compare(MODEL, PROMPT, operators(softmax=lambda x: x * np.float32(np.nan)))
+    assert found.changed == Writing([], "broken")
+    assert found.token == 0
+    assert found.position == 0
+    assert np.isnan(found.gaps).all()
+
+
+@pytest.mark.parametrize(
+    ("right", "changed", "token"),
+    [
+        (Writing([5, 6, 7], "limit"), Writing([5, 6, 7], "limit"), None),
+        (Writing([5, 6, 7], "limit"), Writing([5, 9, 7], "limit"), 1),
+        (Writing([5, 6, 7], "limit"), Writing([5, 6], "eos"), 2),
+        (Writing([5, 6, 7], "limit"), Writing([5, 6], "tie"), None),
+        (Writing([5, 6], "tie"), Writing([5, 6, 7], "limit"), None),
+        (Writing([5, 6, 7], "tie"), Writing([], "broken"), 0),
+        (Writing([], "tie"), Writing([], "broken"), 0),
+        (Writing([5], "tie"), Writing([5, 6], "broken"), 2),
+    ],
+)
+def test_the_first_other_token_is_found_and_so_is_an_early_end(right, changed, token):
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=1)
+    assert replace(found, right=right, changed=changed).token == token
+
+
+def test_a_text_ends_at_a_near_tie():
+    def flat(x, weight, bias=None):  # logits 1 apart, but for the two best
+        y = linear(x, weight, bias)
+        if weight is MODEL.weights.lm_head:
+            y[:] = np.arange(len(weight), dtype=np.float32)
+            y[:, -2] = y[:, -1] - gap
+        return y
+
+    for gap, end in ((NEAR_TIE * 0.9, "tie"), (NEAR_TIE * 1.1, "limit")):  # noqa: B007
+        found = compare(MODEL, PROMPT, operators(linear=flat), max_new_tokens=3)
+        assert found.changed.end == end
+        assert found.changed.ids == ([] if end == "tie" else [MODEL.config.vocab_size - 1] * 3)
+
+
+def test_a_text_ends_with_an_end_token():
+    first = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=1).right.ids[0]
+    config = replace(MODEL.config, eos_token_ids=(first,))
+    with patch.object(MODEL, "config", config):
+        assert compare(MODEL, PROMPT, nullcontext()).right == Writing([first], "eos")
+
+
+def test_the_model_is_left_as_it_was_when_a_change_raises():
+    before = MODEL.operators
+
+    @contextmanager
+    def failing():
+        with operators(softmax=lambda x: 1 / 0):
+            yield
+
+    with pytest.raises(ZeroDivisionError):
+        compare(MODEL, PROMPT, failing())
+    assert MODEL.operators is before
+
+
+def test_the_steadiest_prompt_is_the_one_continued_furthest():
+    prompts = [[3], [14, 15], [9, 26, 5], [7, 7]]
+    lengths = [
+        len(compare(MODEL, prompt, nullcontext(), max_new_tokens=30).right.ids)
+        for prompt in prompts
+    ]
+    assert len(set(lengths)) > 1
+    assert steadiest(MODEL, prompts, 30) == lengths.index(max(lengths))
+    assert steadiest(MODEL, [[3], [3]], 5) == 0
+
+
+def test_a_bad_prompt_is_refused():
+    with pytest.raises(InputError, match="at least one token id"):
+        compare(MODEL, [], nullcontext())
+    with pytest.raises(InputError, match="at least 1, got 0"):
+        compare(MODEL, PROMPT, nullcontext(), max_new_tokens=0)
+    with pytest.raises(ContextError, match="at most 64 positions, got 66"):
+        compare(MODEL, PROMPT, nullcontext(), max_new_tokens=60)
+
+
+def test_a_gap_is_a_share_of_the_largest_number():
+    want = np.array([[1.0, -4.0], [2.0, -np.inf]], dtype=np.float32)
+    got = want.copy()
+    assert relative_gap(want, got) == 0
+    got[1, 0] = 2.5
+    assert relative_gap(want, got) == pytest.approx(0.125)
+    for wrong in (np.inf, 0.0, np.nan):
+        got[1, 1] = wrong
+        assert relative_gap(want, got) == np.inf
+    got[1, 1], got[0, 0] = -np.inf, np.nan
+    assert relative_gap(want, got) == np.inf
+    assert relative_gap(want, want[:1]) == np.inf

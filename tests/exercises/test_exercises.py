@@ -1,0 +1,258 @@
+"""Every check tells right from wrong: it accepts each correct version and rejects each mistake."""
+
+import ast
+import functools
+import inspect
+import itertools
+import json
+import re
+import textwrap
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import numpy as np
+import pytest
+from docutils.nodes import make_id
+
+from llama_edu.exercises import check
+from llama_edu.exercises.framework import progress
+from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant, difference
+from llama_edu.exercises.framework.sections import BOOK, CHAPTER_FILES, anchor
+
+BOOK_SOURCES = Path(__file__).resolve().parents[2] / "book"
+
+EXERCISES = [item.exercise for item in check]
+each = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+MUTANTS = [(exercise, mutant) for exercise in EXERCISES for mutant in exercise.mutants]
+
+
+@pytest.fixture(autouse=True)
+def _own_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path))
+    monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+
+
+@each
+def test_accepts_every_correct_version(exercise):
+    assert len(exercise.correct) >= 2
+    for answer in exercise.correct:
+        verdict = exercise(answer)
+        assert verdict.ok, verdict
+        n = len(exercise.mutants)
+        assert f"rejects {n} of {n} known" in verdict.message
+
+
+def steps(function):
+    """What a function does, as the kinds of its syntax: names and constants left out."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    body = definition.body[1:] if ast.get_docstring(definition) else definition.body
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    return [
+        node.attr if isinstance(node, ast.Attribute) else type(node).__name__
+        for node in nodes
+        if not isinstance(node, ast.expr_context)
+    ]
+
+
+@each
+def test_correct_versions_are_of_different_structure(exercise):
+    alike = [
+        SequenceMatcher(None, steps(one), steps(other), autojunk=False).ratio()
+        for one, other in itertools.combinations(exercise.correct, 2)
+    ]
+    assert max(alike) < 0.9, "two correct versions say the same in other words"
+    assert min(alike) < 0.8, "no two correct versions go different ways"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "mutant"), MUTANTS, ids=[f"{e.name}-{m.name}" for e, m in MUTANTS]
+)
+def test_rejects_every_mistake_and_names_it(exercise, mutant):
+    verdict = exercise(mutant.function)
+    assert not verdict.ok
+    assert mutant.when in verdict.message, verdict.message
+    if mutant.link:
+        assert mutant.link in verdict.message
+    section = mutant.section or exercise.section
+    assert f"Read again: chapter {exercise.chapter}, {section}\n" in verdict.message
+    assert repr(verdict).splitlines()[-1] == address(exercise.topic, section)
+
+
+@each
+def test_is_described(exercise):
+    assert exercise.stars in (1, 2, 3)
+    assert re.fullmatch(r"[a-z][a-z0-9_]+", exercise.name)
+    assert exercise.task.endswith(".")
+    assert len(exercise.mutants) >= 2
+    names = [mutant.name for mutant in exercise.mutants]
+    assert len(names) == len(set(names))
+    for mutant in exercise.mutants:
+        assert mutant.when.startswith(("when ", "if ", "from ", "with ", "without "))
+        assert not mutant.link or re.match(r"https://github\.com/[\w.-]+/[\w.-]+/", mutant.link)
+
+
+@functools.cache
+def headings(topic):
+    """The headings of a chapter, without markup, in order."""
+    notebook = json.loads((BOOK_SOURCES / f"{CHAPTER_FILES[topic]}.ipynb").read_text("utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    prose = "\n".join("".join(cell["source"]) for cell in cells)
+    prose = re.sub(r"^(`{3,}|~{3,}).*?^\1", "", prose, flags=re.MULTILINE | re.DOTALL)
+    return [title.replace("`", "") for title in re.findall(r"^##+ (.+)$", prose, re.MULTILINE)]
+
+
+def address(topic, section):
+    return f"{BOOK}/{CHAPTER_FILES[topic]}.html#{make_id(section)}"
+
+
+@each
+def test_every_mistake_leads_to_the_section_that_explains_it(exercise):
+    titles = headings(exercise.topic)
+    for section in {exercise.section, *(mutant.section for mutant in exercise.mutants)} - {""}:
+        assert titles.count(section) == 1, f"chapter {exercise.chapter}: no heading {section!r}"
+        assert "★" not in section, "an exercise does not explain itself"
+        # Of two headings with one anchor, the second gets a number for an id.
+        first = next(title for title in titles if make_id(title) == make_id(section))
+        assert first == section
+    for mutant in exercise.mutants:
+        assert mutant.section != exercise.section, f"{mutant.name} need not say so again"
+
+
+def test_anchors_are_those_of_the_builder():
+    titles = [title for topic in CHAPTER_FILES for title in headings(topic)]
+    assert [anchor(title) for title in titles] == [make_id(title) for title in titles]
+    assert (
+        anchor("16 bits, déjà vu: x Wᵀ") == make_id("16 bits, déjà vu: x Wᵀ") == "bits-deja-vu-x-w"
+    )
+
+
+def test_names_are_used_once():
+    names = [exercise.name for exercise in EXERCISES]
+    assert len(names) == len(set(names))
+
+
+def test_inputs_are_made_fresh_and_the_same_each_time():
+    for exercise in EXERCISES:
+        once, again = exercise.cases(), exercise.cases()
+        assert [case.label for case in once] == [case.label for case in again]
+        assert len({case.label for case in once}) == len(once)
+
+
+def _double(x):
+    return x * 2
+
+
+def _toy(**changes):
+    fields = {
+        "name": "toy",
+        "topic": "bytes",
+        "stars": 1,
+        "task": "Double it.",
+        "section": "By hand",
+        "cases": lambda: [Case("a 2 × 3 array", (np.arange(6, dtype=np.float32).reshape(2, 3),))],
+        "correct": (_double, lambda x: x + x),
+        "mutants": (
+            Mutant(
+                "square",
+                lambda x: x * x,
+                "when it is squared",
+                "https://github.com/a/b/",
+                "The wrong end",
+            ),
+        ),
+        "axes": "seq hidden_size",
+    }
+    return Exercise(**fields | changes)
+
+
+def _in_place(x):
+    x *= 2
+    return x
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: 1 / 0, "got ZeroDivisionError"),
+        (lambda x: None, "expected an array, got nothing (None)"),
+        (lambda x: x.T * 2, "expected shape (2, 3) (seq, hidden_size), got (3, 2)"),
+        (lambda x: (x * 2).astype(np.float64), "expected float32, got float64"),
+        (lambda x: x * np.float32(np.nan), "got NaN at seq 0, hidden_size 0"),
+        (lambda x: x * x, "this is what you get when it is squared"),
+        (lambda x: x * 2 + (x == 4), "expected 8 at seq 1, hidden_size 1, got 9; 1 of 6"),
+        (_in_place, "changed its argument number 1"),
+    ],
+)
+def test_says_the_first_thing_that_is_wrong(answer, message):
+    verdict = _toy()(answer)
+    assert not verdict
+    assert message in verdict.message
+    assert repr(verdict).startswith("✗ toy")
+    assert repr(verdict).split() == ["✗", *verdict.message.split()]
+    *lines, read_again, link = repr(verdict).splitlines()
+    assert max(map(len, lines)) <= 72
+    section = "The wrong end" if "squared" in message else "By hand"
+    assert read_again == f"  Read again: chapter 1, {section}"
+    assert link == address("bytes", section)
+
+
+def test_an_expected_error_must_be_raised():
+    def refuse(x):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):  # an exercise that breaks is not one that refuses
+        _toy(correct=(refuse, refuse), mutants=())(refuse)
+    toy = _toy(correct=(refuse, refuse), mutants=(), refuses=(ValueError,))
+    assert toy(refuse)
+    assert "expected ValueError to be raised, got a result" in toy(_double).message
+    assert "got ZeroDivisionError" in toy(lambda x: 1 / 0).message
+
+
+@pytest.mark.parametrize(
+    ("got", "want"),
+    [
+        ([1, 2], [1, 2, 3]),
+        ([1, 2], (1, 3)),
+        (True, 1),
+        ("a", "b"),
+        (b"a", b"b"),
+        (1.0, 1.1),
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1, "b": 2}, {"a": 1}),
+        ([], {}),
+        ({"a": np.arange(3)}, {"a": np.arange(1, 4)}),
+        (None, 1),
+        (np.arange(3), np.arange(1, 4)),
+    ],
+)
+def test_differences_are_seen(got, want):
+    assert difference(got, want, 1e-5, ()) is not None
+    assert difference(want, want, 1e-5, ()) is None
+
+
+def test_a_right_answer_is_remembered_and_a_wrong_one_is_not(monkeypatch):
+    first = next(iter(check))
+    first(first.broken)
+    assert progress.solved() == set()
+    first(first.exercise.correct[0])
+    assert progress.solved() == {first.exercise.name}
+    progress.path().write_text("not json")
+    assert progress.solved() == set()
+    monkeypatch.setenv("LLAMA_EDU_PROGRESS", "off")
+    first(first.exercise.correct[0])
+    assert progress.solved() == set()
+
+
+def test_check_lists_what_there_is():
+    assert "check.decode_loop: " in repr(check)
+    assert "decode_loop" in dir(check)
+    with pytest.raises(AttributeError, match="got 'decode_lop'"):
+        check.decode_lop  # noqa: B018
+
+
+@pytest.mark.parametrize("answer", [lambda m, c: None, lambda m, c: [c]])
+def test_a_fork_that_is_no_cache_is_called_so(answer):
+    verdict = check.fork_cache(answer)
+    assert not verdict
+    assert "TypeError: expected a KVCache, got " in verdict.message
+    assert "this is what you get" not in verdict.message

@@ -1,0 +1,336 @@
+"""`config.json` in both spellings; fields that are missing, contradictory or unsupported."""
+
+import dataclasses
+import json
+
+import pytest
+
+from llama_edu import LlamaConfig
+from llama_edu.errors import ConfigError
+from llama_edu.formats.config import RopeScaling
+
+# As transformers writes it today; every size is different.
+NEWER = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 101,
+    "hidden_size": 48,
+    "intermediate_size": 92,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "max_position_embeddings": 777,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 50000.0},
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "attention_bias": True,
+    "mlp_bias": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "dtype": "bfloat16",
+    "use_cache": True,
+    "transformers_version": "5.0.0",
+}
+# As files of 2023 and 2024 spell the same model.
+OLDER = {
+    **{k: v for k, v in NEWER.items() if k not in ("rope_parameters", "dtype")},
+    "rope_theta": 50000.0,
+    "rope_scaling": None,
+    "torch_dtype": "bfloat16",
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 256,
+}
+WANT = LlamaConfig(
+    vocab_size=101,
+    hidden_size=48,
+    intermediate_size=92,
+    num_hidden_layers=3,
+    num_attention_heads=6,
+    num_key_value_heads=2,
+    head_dim=10,
+    max_position_embeddings=777,
+    rms_norm_eps=1e-6,
+    rope_theta=50000.0,
+    rope_scaling=None,
+    tie_word_embeddings=True,
+    attention_bias=True,
+    mlp_bias=False,
+    bos_token_id=1,
+    eos_token_ids=(2,),
+    dtype="bfloat16",
+)
+
+
+def read(config=NEWER, generation=None, **changes):
+    """Read a config with some fields changed; a change to `...` takes the field away."""
+    changed = {k: v for k, v in (config | changes).items() if v is not ...}
+    return LlamaConfig.from_dict(changed, generation)
+
+
+@pytest.mark.parametrize("config", [NEWER, OLDER], ids=["newer", "older"])
+def test_both_spellings_say_the_same(config):
+    assert read(config) == WANT
+
+
+def test_a_config_is_frozen_and_the_dict_is_not_written():
+    before = json.dumps(NEWER)
+    config = read()
+    assert json.dumps(NEWER) == before
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.vocab_size = 5
+
+
+def test_what_a_short_file_leaves_out():
+    optional = ("head_dim", "num_key_value_heads", "rope_parameters", "tie_word_embeddings")
+    optional += ("attention_bias", "mlp_bias", "bos_token_id", "eos_token_id", "dtype")
+    config = read(**dict.fromkeys(optional, ...), hidden_act=...)
+    assert config.head_dim == 48 // 6
+    assert config.num_key_value_heads == 6
+    assert config.rope_theta == 10000.0
+    assert config.rope_scaling is None
+    switches = (config.tie_word_embeddings, config.attention_bias, config.mlp_bias)
+    assert switches == (False, False, False)
+    assert (config.bos_token_id, config.eos_token_ids) == (None, ())
+    assert config.dtype == "float32"
+    assert read(**dict.fromkeys(optional)) == config  # null means the same as nothing
+
+
+def test_derived_sizes():
+    config = read()
+    assert config.n_groups == 3
+    assert config.axis_sizes == {
+        "vocab_size": 101,
+        "hidden_size": 48,
+        "intermediate_size": 92,
+        "n_heads": 6,
+        "n_kv_heads": 2,
+        "n_groups": 3,
+        "head_dim": 10,
+    }
+
+
+def test_mistral_without_a_sliding_window_is_a_llama():
+    assert read(model_type="mistral", sliding_window=None) == WANT
+
+
+@pytest.mark.parametrize(
+    ("newer", "older", "want"),
+    [
+        (
+            {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0},
+            {"type": "linear", "factor": 4.0},
+            RopeScaling("linear", 4.0),
+        ),
+        (LLAMA3 | {"rope_theta": 1e4}, LLAMA3, RopeScaling("llama3", 8.0, 1.0, 4.0, 256)),
+        ({"rope_type": "default", "rope_theta": 1e4}, {"rope_type": "default"}, None),
+    ],
+    ids=["linear", "llama3", "default"],
+)
+def test_rope_scaling_in_both_spellings(newer, older, want):
+    for config in (read(rope_parameters=newer), read(OLDER, rope_scaling=older, rope_theta=1e4)):
+        assert config.rope_scaling == want
+        assert config.rope_theta == 1e4
+
+
+def test_both_spellings_at_once_may_agree():
+    config = read(rope_theta=50000.0, torch_dtype="bfloat16", rope_scaling={"type": "default"})
+    assert config == WANT
+
+
+@pytest.mark.parametrize(
+    ("eos", "generation", "want"),
+    [
+        (2, None, (2,)),
+        ([2, 5], None, (2, 5)),
+        (None, None, ()),
+        (2, {}, (2,)),
+        (2, {"eos_token_id": None}, (2,)),
+        (2, {"eos_token_id": 7}, (7,)),
+        (2, {"eos_token_id": [7, 0]}, (7, 0)),
+        (None, {"eos_token_id": 0}, (0,)),
+    ],
+)
+def test_eos_may_be_a_number_or_a_list_and_generation_config_wins(eos, generation, want):
+    assert read(eos_token_id=eos, generation=generation).eos_token_ids == want
+
+
+SIZES = [
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+]
+
+
+@pytest.mark.parametrize("name", [*SIZES, "rms_norm_eps", "model_type"])
+def test_a_missing_field_is_named(name):
+    with pytest.raises(ConfigError, match=f"expected {name} .*got None"):
+        read(**{name: ...})
+
+
+@pytest.mark.parametrize("name", [*SIZES, "num_key_value_heads", "head_dim"])
+@pytest.mark.parametrize("value", [0, -1, 3.0, "3", True, [3], 2.5])
+def test_a_size_that_is_no_size_is_named(name, value):
+    with pytest.raises(ConfigError, match=f"expected {name} to be a whole number") as raised:
+        read(**{name: value})
+    assert repr(value) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1e-5, float("nan"), float("inf"), "1e-5", True, 10**400], ids=lambda v: str(v)[:9]
+)
+def test_a_number_that_is_not_positive_is_named(value):
+    with pytest.raises(ConfigError, match="expected rms_norm_eps to be a positive number"):
+        read(rms_norm_eps=value)
+    for changes in (
+        {"rope_parameters": {"rope_theta": value}},
+        {"rope_parameters": None, "rope_theta": value},
+    ):
+        with pytest.raises(ConfigError, match="expected rope_theta to be a positive number"):
+            read(**changes)
+
+
+@pytest.mark.parametrize("name", ["tie_word_embeddings", "attention_bias", "mlp_bias"])
+@pytest.mark.parametrize("value", ["true", 2, []])
+def test_a_switch_that_is_neither_on_nor_off_is_named(name, value):
+    with pytest.raises(ConfigError, match=f"expected {name} to be true or false, got"):
+        read(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_key_value_heads": 4}, "multiple of num_key_value_heads, got 6 and 4"),
+        ({"num_key_value_heads": 12}, "multiple of num_key_value_heads, got 6 and 12"),
+        ({"head_dim": 9}, "even head_dim, since RoPE turns pairs, got 9"),
+        ({"head_dim": ..., "hidden_size": 50}, "got hidden_size 50 and 6 heads"),
+        ({"head_dim": ..., "hidden_size": 54}, "even head_dim, since RoPE turns pairs, got 9"),
+        ({"rope_theta": 10000.0}, r"one rope_theta, got \[10000.0, 50000.0\]"),
+        ({"torch_dtype": "float16"}, "dtype and torch_dtype to agree, got 'bfloat16' and 'float16"),
+        (
+            {"rope_parameters": {"rope_type": "default", "type": "linear"}},
+            "rope_type and type to agree, got 'default' and 'linear'",
+        ),
+        (
+            {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+            "rope_type in rope_parameters and rope_scaling to agree, got 'default' and 'linear'",
+        ),
+        (
+            {
+                "rope_parameters": {"rope_type": "linear", "factor": 4.0},
+                "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+            },
+            "factor in rope_parameters and rope_scaling to agree, got 4.0 and 2.0",
+        ),
+        (
+            {"rope_parameters": LLAMA3 | {"low_freq_factor": 4.0}},
+            "low_freq_factor below high_freq_factor, got 4.0 and 4.0",
+        ),
+    ],
+)
+def test_a_contradiction_names_both_sides(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        read(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "qwen2"}, "model_type llama or mistral, got 'qwen2'"),
+        ({"model_type": ["llama"]}, r"model_type llama or mistral, got \['llama'\]"),
+        ({"hidden_act": "gelu"}, "hidden_act 'silu', got 'gelu'"),
+        ({"sliding_window": 4096}, "sliding_window None, got 4096"),
+        ({"pretraining_tp": 2}, "pretraining_tp 1, got 2"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config None, got {'bits': 4}"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor 1.0, got 0.5"),
+        ({"is_encoder_decoder": True}, "is_encoder_decoder False, got True"),
+        ({"add_cross_attention": True}, "add_cross_attention False, got True"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "only full_attention layers"),
+        ({"layer_types": 3}, "layer_types to be a list, got 3"),
+        ({"layer_types": [["full_attention"]]}, "only full_attention layers"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_type .*, got 'yarn'"),
+        ({"rope_parameters": {"rope_type": ["linear"]}}, r"rope_type .*, got \['linear'\]"),
+        ({"rope_parameters": "llama3"}, "rope_parameters to be an object, got 'llama3'"),
+        (
+            {"rope_parameters": ..., "rope_scaling": [1]},
+            r"rope_scaling to be an object, got \[1\]",
+        ),
+        (
+            {"rope_parameters": {"full_attention": {"rope_theta": 1e4}}},
+            "one set of RoPE parameters, got one for 'full_attention'",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.25}},
+            "partial_rotary_factor 1.0, got 0.25",
+        ),
+        ({"rope_parameters": {"rope_theta": [1e4]}}, r"rope_theta .* number, got \[10000.0\]"),
+        (
+            {"rope_parameters": {"rope_theta": 1e4}, "rope_theta": "1e4"},
+            "rope_theta to be a positive number, got '1e4'",
+        ),
+        ({"rope_parameters": {"rope_type": "linear"}}, "factor to be a positive number, got None"),
+        (
+            {"rope_parameters": LLAMA3 | {"original_max_position_embeddings": None}},
+            "original_max_position_embeddings to be a whole number",
+        ),
+        ({"eos_token_id": "2"}, "eos_token_id to be an id or a list of ids, got '2'"),
+        ({"eos_token_id": [2, -1]}, r"eos_token_id to be an id or a list of ids, got \[2, -1\]"),
+        ({"bos_token_id": 1.5}, "bos_token_id to be an id or a list of ids, got 1.5"),
+        ({"generation": {"eos_token_id": True}}, "eos_token_id to be an id .* got True"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(changes, message):
+    with pytest.raises(ConfigError, match=f"expected {message}"):
+        read(**changes)
+
+
+def test_values_that_change_nothing_are_let_through():
+    harmless = {
+        "pretraining_tp": 1,
+        "partial_rotary_factor": 1.0,
+        "layer_types": ["full_attention"] * 3,
+        "quantization_config": None,
+        "initializer_range": 0.1,
+        "attention_dropout": 0.1,
+    }
+    assert read(**harmless) == WANT
+
+
+def test_a_directory_is_read_with_its_generation_config(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(NEWER))
+    assert LlamaConfig.from_directory(tmp_path) == WANT
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [9, 10]}')
+    assert LlamaConfig.from_directory(str(tmp_path)).eos_token_ids == (9, 10)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "expected JSON"),
+        (b"[]", "expected a JSON object, got list"),
+        (b"\xff\xfe{}", "expected UTF-8"),
+        (b'{"vocab_size": 1, "vocab_size": 2}', "expected each name once"),
+        (b'{"rms_norm_eps": NaN}', "expected plain JSON numbers, got NaN"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, content, message):
+    (tmp_path / "config.json").write_text(json.dumps(NEWER))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as raised:
+        LlamaConfig.from_directory(tmp_path)
+    assert name in str(raised.value)
+
+
+def test_a_directory_without_a_config_says_so(tmp_path):
+    with pytest.raises(ConfigError, match=r"expected a config\.json, got none"):
+        LlamaConfig.from_directory(tmp_path)

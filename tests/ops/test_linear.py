@@ -1,0 +1,98 @@
+"""x Wᵀ three ways: an obvious loop, `linear`, and PyTorch."""
+
+import numpy as np
+import pytest
+from helpers import assert_close, operator_goldens, random
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_edu.ops.linear import linear, linear_few, matmul_transb
+
+# Sums of at most 11 products of numbers near 1: a few roundings of 6e-8 each.
+TOLERANCE = 1e-6
+
+
+def gemm_loop(a, b, c, alpha, beta):
+    """C = alpha · A Bᵀ + beta · C, one number at a time, in Python's float64."""
+    out = np.zeros((len(a), len(b)), dtype=np.float64)
+    for i in range(len(a)):
+        for j in range(len(b)):
+            dot = sum(float(a[i, p]) * float(b[j, p]) for p in range(a.shape[1]))
+            out[i, j] = alpha * dot + (beta * float(c[i, j]) if beta else 0.0)
+    return out
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 8)),
+    alpha=st.sampled_from([1.0, 0.0, -0.5, 3.0]),
+    beta=st.sampled_from([0.0, 1.0, -2.0]),
+    seed=st.integers(0, 999),
+)
+def test_matmul_transb_equals_the_loop(sizes, alpha, beta, seed):
+    m, k, n = sizes
+    rng = np.random.default_rng(seed)
+    a, b, c = random(rng, m, k), random(rng, n, k), random(rng, m, n)
+    got = matmul_transb(a, b, c, alpha=alpha, beta=beta)
+    # An absolute bound: cancellation can leave a result much smaller than its terms.
+    np.testing.assert_allclose(got, gemm_loop(a, b, c, alpha, beta), atol=2e-5)
+    assert got.dtype == np.float32
+
+
+def test_linear_equals_pytorch():
+    golden = operator_goldens("linear")
+    x, weight, bias = golden["x"], golden["weight"], golden["bias"]
+    assert_close(linear(x, weight), golden["y"], TOLERANCE)
+    assert_close(linear(x, weight, bias), golden["y_bias"], TOLERANCE)
+
+
+def test_alpha_and_beta_equal_pytorchs_addmm():
+    golden = operator_goldens("linear")
+    got = matmul_transb(golden["x"], golden["weight"], golden["c"], alpha=0.75, beta=-1.5)
+    assert_close(got, golden["gemm"], TOLERANCE)
+
+
+def test_beta_zero_does_not_read_c():
+    rng = np.random.default_rng(0)
+    a, b = random(rng, 2, 3), random(rng, 4, 3)
+    nan = np.full((2, 4), np.nan, dtype=np.float32)
+    assert np.isfinite(matmul_transb(a, b, nan, beta=0.0)).all()
+
+
+def test_c_and_the_operands_are_not_written():
+    rng = np.random.default_rng(1)
+    a, b, c = random(rng, 2, 3), random(rng, 4, 3), random(rng, 2, 4)
+    for array in (a, b, c):
+        array.flags.writeable = False
+    out = matmul_transb(a, b, c, alpha=2.0, beta=3.0)
+    assert not np.shares_memory(out, c)
+
+
+def test_beta_without_c_is_refused():
+    rng = np.random.default_rng(2)
+    with pytest.raises(ValueError, match="expected c"):
+        matmul_transb(random(rng, 2, 3), random(rng, 4, 3), beta=1.0)
+
+
+def test_a_numpy_scalar_does_not_widen_the_result():
+    rng = np.random.default_rng(3)
+    a, b, c = random(rng, 2, 3), random(rng, 4, 3), random(rng, 2, 4)
+    got = matmul_transb(a, b, c, alpha=np.float64(0.5), beta=np.float64(0.5))
+    assert got.dtype == np.float32
+
+
+def test_a_mismatched_width_is_refused():
+    rng = np.random.default_rng(4)
+    with pytest.raises(Exception, match=r"[Tt]ype-check|mismatch"):
+        linear(random(rng, 2, 3), random(rng, 4, 5))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 16])
+@pytest.mark.parametrize("width", [3, 700])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_linear_few_equals_linear(rows, width, with_bias):
+    rng = np.random.default_rng(rows)
+    x, weight = random(rng, rows, width), random(rng, 95, width)
+    bias = random(rng, 95) if with_bias else None
+    got = linear_few(x, weight, bias)
+    assert_close(got, linear(x, weight, bias), 1e-5)
+    assert got.flags.c_contiguous

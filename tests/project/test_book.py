@@ -1,0 +1,488 @@
+"""The book's form: what nbval cannot see, because it compares only what is there.
+
+Every notebook has run from top to bottom, shows no error it did not mean to show, stays small and
+readable, describes each of its figures in words, and asks nothing of the network.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+sys.path.insert(0, str(ROOT / "tools"))
+from execute_notebooks import COLAB_ID, METADATA, colab_source  # noqa: E402
+
+from llama_edu import exercises  # noqa: E402
+from llama_edu.exercises.framework import sections  # noqa: E402
+
+MAX_BYTES = 400_000
+MAX_CELL_LINES = 15
+MAX_MEDIAN_LINES = 4
+MAX_LINE = 76  # a longer line hides behind a scroll bar
+
+# The parts of a chapter, in order; more words may follow after a colon.
+SECTIONS = [
+    "Predict",
+    "By hand",
+    "On the real model",
+    "Investigate",
+    "Your turn",
+    "Common mistakes",
+    "Same numbers?",
+    "Check yourself",
+    "Bridge",
+]
+GOALS = ":::{admonition} You will be able to"
+# A notebook shows the package; what it may define itself are foils and answers.
+FOILS = ("_loop", "_by_hand", "_mine", "_broken")
+FIRST_RELEASE = {"01_read_raw_bytes", "06_qk_per_kv_group", "10_generate_kv_cache"}
+# What of the package each chapter is about.
+MODULES = {
+    "bytes": ["formats.safetensors", "formats.precision", "engine.weights"],
+    "linear": ["ops.linear"],
+    "tokenizer": ["text.tokenizer"],
+    "norm_mlp": ["ops.norm", "ops.mlp"],
+    "rope": ["ops.rope"],
+    "scores": ["ops.attention"],
+    "mask_softmax": ["ops.attention"],
+    "score_v": ["ops.attention"],
+    "model": ["engine.llama"],
+    "generate": ["engine.generate"],
+    "sampling": ["engine.sampling"],
+    "precision": ["formats.precision", "formats.quantize", "analysis.precision_cost"],
+    "chat": ["chat.session", "chat.template", "engine.prefix_cache"],
+    "serve": ["serve"],
+    "cost": ["analysis.roofline", "analysis.timing"],
+}
+WITH_SHAPE_LEDGER = range(1, 12)
+MIN_EXERCISES = 40  # in the chapters with a shape ledger: the walk from bytes to text
+MIN_REPORTS = 60  # known mistakes in their exercises that somebody reported making
+REPORT = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+/(?:issues|pull|discussions)/\d+")
+
+Cell = dict[str, Any]
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if re.match(r"(?!00)\d\d_", path.name)]
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def text_of(value: str | list[str]) -> str:
+    """Notebooks store text as one string or as a list of lines."""
+    return value if isinstance(value, str) else "".join(value)
+
+
+def cells_of(path: Path) -> list[Cell]:
+    """The cells, with their source as one string, without the set-up cell for Colab."""
+    cells: list[Cell] = json.loads(path.read_text("utf-8"))["cells"]
+    for cell in cells:
+        cell["source"] = text_of(cell["source"])
+    return [cell for cell in cells if cell.get("id") != COLAB_ID]
+
+
+def code_of(path: Path) -> list[Cell]:
+    return [cell for cell in cells_of(path) if cell["cell_type"] == "code"]
+
+
+def outputs_of(path: Path) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    for cell in code_of(path):
+        for output in cell["outputs"]:
+            yield cell, output
+
+
+def html_of(path: Path) -> list[str]:
+    """Every stored HTML output."""
+    data = [output.get("data", {}) for _, output in outputs_of(path)]
+    return [text_of(bundle["text/html"]) for bundle in data if "text/html" in bundle]
+
+
+def tags_of(cell: Cell) -> list[str]:
+    return list(cell["metadata"].get("tags", []))
+
+
+def should_raise(cell: Cell) -> bool:
+    """Whether an error belongs to the page; a cell that needs the real model may fail elsewhere."""
+    tags = tags_of(cell)
+    return "raises-exception" in tags and "pretrained" not in tags
+
+
+def number_of(path: Path) -> int:
+    """The number of a chapter."""
+    return int(path.stem[:2])
+
+
+def topic_of(path: Path) -> str:
+    """What a chapter is about: the name of its exercises, figures and tests."""
+    return next(topic for topic, file in sections.CHAPTER_FILES.items() if file == path.stem)
+
+
+def parts_of(path: Path) -> Iterator[tuple[str, str, Cell]]:
+    """The cells with the section and subsection they stand in, cut where a heading begins."""
+    section = subsection = ""
+    for cell in cells_of(path):
+        if cell["cell_type"] != "markdown":
+            yield section, subsection, cell
+            continue
+        for text in re.split(r"^(?=###? )", cell["source"], flags=re.MULTILINE):
+            if text.startswith("## "):
+                section, subsection = text.splitlines()[0][3:], ""
+            elif text.startswith("### "):
+                subsection = text.splitlines()[0][4:]
+            yield section, subsection, cell | {"source": text}
+
+
+def prose_of(page: Path) -> str:
+    """What a notebook or a page of Markdown says, without code and outputs."""
+    if page.suffix != ".ipynb":
+        return page.read_text("utf-8")
+    cells = [cell for cell in cells_of(page) if cell["cell_type"] == "markdown"]
+    return "\n\n".join(cell["source"] for cell in cells)
+
+
+def toc_files() -> list[str]:
+    """The files the table of contents names, in order, root first."""
+
+    def walk(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if key in ("root", "file"):
+                    yield value
+                else:
+                    yield from walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from walk(value)
+
+    return list(walk(yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))))
+
+
+def test_every_page_is_in_the_toc_and_every_toc_entry_is_a_page() -> None:
+    pages = [*NOTEBOOKS, *BOOK.glob("*.md"), ROOT / "index.md"]
+    names = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in pages)
+    assert sorted(toc_files()) == names
+
+
+def test_the_first_chapters_are_there() -> None:
+    missing = FIRST_RELEASE - {path.stem for path in CHAPTERS}
+    assert not missing
+
+
+def test_the_first_page_leads_to_every_chapter() -> None:
+    first_page = (ROOT / "index.md").read_text("utf-8")
+    missing = [path.name for path in NOTEBOOKS if f"(book/{path.name})" not in first_page]
+    assert not missing
+
+
+def test_chapters_come_in_order() -> None:
+    """The same chapters, in the same order, in the table of contents, on disk and in the code."""
+    assert [number_of(path) for path in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
+    files = [path.stem for path in CHAPTERS]
+    assert [name[5:] for name in toc_files() if re.match(r"book/(?!00)\d\d_", name)] == files
+    assert list(sections.CHAPTER_FILES.values()) == files
+    assert list(MODULES) == list(sections.CHAPTER_FILES)
+
+
+def modules_used_by(path: Path) -> set[str]:
+    """The modules of the package from which a notebook imports, or whose classes it imports."""
+    package = importlib.import_module("llama_edu")
+    used = set()
+    for cell in code_of(path):
+        code = "\n".join(line for line in cell["source"].split("\n") if line[:1] not in ("%", "!"))
+        for node in ast.walk(ast.parse(code)):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            used.add(node.module)
+            for alias in node.names:
+                if node.module == "llama_edu" and alias.name in package.__all__:
+                    used.add(getattr(package, alias.name).__module__)
+                else:
+                    used.add(f"{node.module}.{alias.name}")
+    return used
+
+
+@each_chapter
+def test_a_chapter_opens_the_modules_it_is_about(path: Path) -> None:
+    used = modules_used_by(path)
+    for module in (f"llama_edu.{name}" for name in MODULES[topic_of(path)]):
+        assert importlib.util.find_spec(module) is not None, f"{module} is not there"
+        assert any(name == module or name.startswith(f"{module}.") for name in used), module
+
+
+@each_chapter
+def test_a_chapter_and_its_exercises_belong_together(path: Path) -> None:
+    folder = ROOT / "llama_edu" / "exercises"
+    topic = topic_of(path)
+    module = exercises.CHAPTERS[list(sections.CHAPTER_FILES).index(topic)]
+    assert module.__name__ == f"llama_edu.exercises.{topic}"
+    files = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    assert files == set(sections.CHAPTER_FILES), "one module of exercises for each topic"
+    assert len(exercises.CHAPTERS) == len(CHAPTERS)
+    asked = {
+        name for cell in code_of(path) for name in re.findall(r"\bcheck\.(\w+)\(", cell["source"])
+    }
+    assert asked == {exercise.name for exercise in module.EXERCISES}
+    assert all(exercise.topic == topic for exercise in module.EXERCISES)
+    tasks = {sub for section, sub, _ in parts_of(path) if section == "Your turn" and "★" in sub}
+    assert len(tasks) == len(module.EXERCISES)
+
+
+@each_notebook
+def test_ran_from_top_to_bottom(path: Path) -> None:
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1)), "run `make notebooks`"
+
+
+@each_notebook
+def test_shows_no_error_and_no_warning_by_accident(path: Path) -> None:
+    for cell, output in outputs_of(path):
+        if output["output_type"] == "error":
+            assert should_raise(cell), f"{output['evalue']} in:\n{cell['source']}"
+        assert output.get("name") != "stderr", f"{output['text']} in:\n{cell['source']}"
+
+
+@each_notebook
+def test_a_cell_that_should_raise_does(path: Path) -> None:
+    for cell in code_of(path):
+        if should_raise(cell):
+            kinds = [output["output_type"] for output in cell["outputs"]]
+            assert "error" in kinds, cell["source"]
+
+
+@each_notebook
+def test_is_stored_as_our_tool_stores_it(path: Path) -> None:
+    notebook = json.loads(path.read_text("utf-8"))
+    assert notebook["metadata"] == METADATA
+    assert path.stat().st_size <= MAX_BYTES
+    setup = notebook["cells"][1]
+    assert setup["id"] == COLAB_ID, "run `make notebooks`: it puts in the cell that Colab needs"
+    assert text_of(setup["source"]) == colab_source(path)
+    assert tags_of(setup) == ["remove-cell"]
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(ids) == len(set(ids))
+
+
+@each_notebook
+def test_code_comes_in_small_pieces_and_prose_leads(path: Path) -> None:
+    cells = cells_of(path)
+    lengths = []
+    for before, cell in zip([None, *cells], cells, strict=False):
+        if cell["cell_type"] != "code":
+            continue
+        source = cell["source"]
+        assert before, f"starts with code:\n{source}"
+        assert before["cell_type"] == "markdown", f"no prose before:\n{source}"
+        lines = [line for line in source.splitlines() if line.strip()]
+        assert lines, "an empty code cell"
+        assert len(source.splitlines()) <= MAX_CELL_LINES, source
+        assert max(map(len, lines)) <= MAX_LINE, source
+        lengths.append(len(lines))
+    assert lengths, "a notebook without code"
+    assert statistics.median(lengths) <= MAX_MEDIAN_LINES
+
+
+@each_notebook
+def test_shows_the_package_instead_of_copying_it(path: Path) -> None:
+    ours = {
+        node.name
+        for source in (ROOT / "llama_edu").rglob("*.py")
+        for node in ast.walk(ast.parse(source.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    for cell in code_of(path):
+        code = "\n".join(line for line in cell["source"].split("\n") if line[:1] not in ("%", "!"))
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                assert node.name not in ours, f"{node.name} is a name of the package"
+                assert node.name.endswith(FOILS), f"{node.name}: expected a name with {FOILS}"
+
+
+@each_notebook
+def test_every_figure_is_described(path: Path) -> None:
+    for cell, output in outputs_of(path):
+        bare = [mime for mime in output.get("data", {}) if mime.startswith("image/")]
+        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        assert not bare or alt, f"a figure without a text alternative:\n{cell['source']}"
+    for html in html_of(path):
+        for image in re.findall(r"<img\b[^>]*>", html):
+            assert re.search(r'\balt="[^"]{20,}"', image), image[:200]
+        for drawing in re.findall(r"<svg\b[^>]*>", html):
+            assert re.search(r'\baria-(label|hidden)="[^"]+"', drawing), drawing[:200]
+
+
+@each_notebook
+def test_what_can_be_stepped_through_is_the_source_as_it_is(path: Path) -> None:
+    for html in html_of(path):
+        for data in re.findall(r'<script type="application/json">(.*?)</script>', html, re.DOTALL):
+            for listing in json.loads(data).get("listings", []):
+                file = listing["title"].rpartition(", ")[0]
+                source = (ROOT / file).read_text("utf-8").splitlines()
+                for number, line in listing["lines"]:
+                    assert line.strip() == source[number - 1].strip(), (
+                        f"run this notebook again: {file}:{number}"
+                    )
+
+
+@each_notebook
+def test_asks_nothing_of_the_network(path: Path) -> None:
+    remote = re.compile(
+        r"""<(?:script|link|img|iframe|source|video|audio)\b[^>]*(?:src|href)\s*=\s*["']?(?:https?:)?//"""
+        r"""|url\(\s*["']?(?:https?:)?//|@import""",
+        re.IGNORECASE,
+    )
+    for html in html_of(path):
+        found = remote.search(html)
+        assert not found, found and found.group(0)
+
+
+@each_chapter
+def test_has_the_parts_of_a_chapter_in_order(path: Path) -> None:
+    cells = cells_of(path)
+    prose = "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown")
+    prose = re.sub(r"^(`{3,}|~{3,}).*?^\1", "", prose, flags=re.MULTILINE | re.DOTALL)
+    assert cells[0]["source"].startswith("# ")
+    assert len(re.findall(r"^# ", prose, re.MULTILINE)) == 1
+    assert GOALS in prose
+    headings = re.findall(r"^## (.+)$", prose, re.MULTILINE)
+    assert [heading.split(":")[0].strip() for heading in headings] == SECTIONS
+
+
+@each_chapter
+def test_answers_are_folded(path: Path) -> None:
+    prose = "\n".join(c["source"] for c in cells_of(path) if c["cell_type"] == "markdown")
+    answers = re.findall(
+        r"^:{3,}\{admonition\} (?:Answer|Hint|Solution)[^\n]*\n((?::\w+:[^\n]*\n)*)",
+        prose,
+        re.MULTILINE,
+    )
+    assert answers, "a chapter asks, and answers in a fold"
+    assert all("dropdown" in options for options in answers)
+
+
+@each_chapter
+def test_every_exercise_has_hints_in_steps(path: Path) -> None:
+    hints: dict[str, int] = {}
+    for section, task, cell in parts_of(path):
+        if section == "Your turn" and "★" in task and cell["cell_type"] == "markdown":
+            found = re.findall(
+                r"^:{3,}\{admonition\} Hint[^\n]*\n:class: dropdown", cell["source"], re.MULTILINE
+            )
+            hints[task] = hints.get(task, 0) + len(found)
+    assert hints
+    assert {task: n for task, n in hints.items() if n < 2} == {}
+
+
+@each_chapter
+def test_every_common_mistake_was_made_by_somebody(path: Path) -> None:
+    prose = "".join(c["source"] for section, _, c in parts_of(path) if section == "Common mistakes")
+    mistakes = [text for text in re.split(r"\n{2,}|\n(?=\*\*)", prose) if text.startswith("**")]
+    assert len(mistakes) >= 3
+    assert [text for text in mistakes if "](https://github.com/" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in CHAPTERS if number_of(path) in WITH_SHAPE_LEDGER],
+    ids=lambda p: p.stem,
+)
+def test_ends_with_its_rows_of_the_shape_ledger(path: Path) -> None:
+    bridge = [cell for section, _, cell in parts_of(path) if section == "Bridge"]
+    code = [i for i, cell in enumerate(bridge) if cell["cell_type"] == "code"]
+    start, last = [-1, *code][-2:]
+    prose = " ".join(cell["source"] for cell in bridge[start + 1 : last])
+    assert "shape ledger" in prose.lower()
+    assert any("text/html" in output.get("data", {}) for output in bridge[last]["outputs"])
+
+
+def test_the_walk_has_enough_exercises_and_real_mistakes() -> None:
+    walk = [e for n in WITH_SHAPE_LEDGER for e in exercises.CHAPTERS[n - 1].EXERCISES]
+    assert len(walk) >= MIN_EXERCISES
+    links = [mutant.link for exercise in walk for mutant in exercise.mutants]
+    assert sum(REPORT.fullmatch(link) is not None for link in links) >= MIN_REPORTS
+
+
+def test_every_source_is_in_the_references() -> None:
+    """Papers by their identifier; whatever else is not on GitHub, by its link."""
+    page = BOOK / "references.md"
+    known = prose_of(page)
+    missing = set()
+    for other in [*NOTEBOOKS, *BOOK.glob("*.md"), ROOT / "index.md"]:
+        text = prose_of(other)
+        cited = set(re.findall(r"\]\((https?://(?!github\.com/)[^\s)]+)\)", text))
+        cited |= set(re.findall(r"\b(?:arxiv\.org/\w+/|arXiv:)(\d{4}\.\d{4,5})", text))
+        cited |= set(re.findall(r"\bdoi(?:\.org/|:)(10\.[^\s)\]]+)", text))
+        missing |= {f"{other.name}: {source}" for source in cited if source not in known}
+    assert sorted(missing) == []
+
+
+@each_notebook
+def test_axes_in_prose_are_readable_without_the_book(path: Path) -> None:
+    raw = re.findall(r"\[[^\]]*\]\{[^}]*\}", re.sub(r"`[^`]*`|\$[^$]*\$", "", prose_of(path)))
+    assert raw == [], "write <span class=...>: only the built book understands [...]{...}"
+
+
+def test_the_axis_colours_come_from_the_package() -> None:
+    from axes_css import CSS, axes_css
+
+    assert CSS.read_text("utf-8") == axes_css(), "run `make notebooks`"
+
+
+def test_every_axis_is_in_the_notation() -> None:
+    page = (BOOK / "notation.md").read_text("utf-8")
+    shown = re.findall(r"^\| \[(\w+)\]\{\.axis \.axis-(\w+)\} \|", page, re.MULTILINE)
+    assert shown, "the table of axes is gone"
+    assert all(name == css_class for name, css_class in shown)
+    css = (BOOK / "_static" / "axes.css").read_text("utf-8")
+    assert [name for name, _ in shown] == re.findall(r"^\.axis-(\w+)", css, re.MULTILINE)
+
+
+def test_the_project_has_one_address() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    address = project["urls"]["Repository"]
+    assert config["repository"]["url"] == address
+    owner, name = address.removeprefix("https://github.com/").split("/")
+    assert f"https://{owner}.github.io/{name}/book" == sections.BOOK  # where pages.yml publishes
+    readme = (ROOT / "README.md").read_text("utf-8")
+    named = set(re.findall(r"https://github\.com/llama[\w-]*/[\w-]+", readme))
+    assert named <= {address}
+
+
+def test_the_code_in_the_readme_runs() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(blocks) == 3
+    code = "\n".join(blocks)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert result.returncode == 0, result.stderr
+    story, shape = result.stdout.rsplit("\n", 2)[0], result.stdout.rsplit("\n", 2)[1]
+    assert len(story.split()) > 10
+    assert re.search(r"\d+ prompt tokens = 0 reused \+ \d+ computed", result.stdout)
+    assert re.fullmatch(r"\(\d+, \d+, \d+, \d+\)", shape)
+
+
+def test_the_readme_shows_the_tree_as_it_is() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    tree = re.search(r"```text\n(llama_edu/\n.*?)```", readme, re.DOTALL)
+    assert tree, "the README has no tree"
+    for line in tree.group(1).splitlines():
+        entry = re.match(r"( {2,})(\S+)", line)
+        if entry and len(entry.group(1)) == 2:
+            for name in entry.group(2).rstrip("/").split(","):
+                assert (ROOT / name).exists(), f"the tree names {name}, which is not there"

@@ -1,0 +1,342 @@
+"""The listings in Rust and C++ that end the chapters compile, and compute what the engine does.
+
+`bridges/` holds what is around each listing: a line such as `// chapter 05` stands for it, and a
+small program feeds it numbers. Chapters 9, 10, 13 and 14 make one engine together.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from helpers import assert_close, random, tiny_config, tiny_tensors
+
+from llama_edu import Llama, Sampling, Tokenizer
+from llama_edu.engine.generate import generate
+from llama_edu.engine.sampling import probabilities
+from llama_edu.hub import locate
+from llama_edu.ops import attention
+from llama_edu.ops.linear import matmul_transb
+from llama_edu.ops.mlp import swiglu
+from llama_edu.ops.norm import rms_norm
+from llama_edu.ops.rope import apply_rope, inverse_frequencies, rotation
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+AROUND = Path(__file__).parent / "bridges"
+WHERE = os.pathsep.join([os.environ.get("PATH", ""), str(Path.home() / ".cargo" / "bin")])
+# Sums are taken in another order than by BLAS, and exp and sin are another library's.
+TOLERANCE = 1e-5
+# Every axis has a size of its own.
+N_KV_HEADS, N_GROUPS, SEQ, PAST, HEAD_DIM = 2, 3, 4, 5, 6
+TOTAL_SEQ = PAST + SEQ
+
+Run = Callable[..., Iterator[list[str]]]
+
+
+def works(compiler: str) -> bool:
+    """Is it there, and does it run? `rustc` may be a stub of rustup that has nothing to start."""
+    path = shutil.which(compiler, path=WHERE)
+    if path is None:
+        return False
+    return subprocess.run([path, "--version"], capture_output=True).returncode == 0
+
+
+rust = pytest.mark.skipif(not works("rustc"), reason="needs rustc")
+cpp = pytest.mark.skipif(not works("g++"), reason="needs g++")
+
+
+def listing(chapter: str) -> str:
+    """The only listing in another language that a chapter shows."""
+    (path,) = BOOK.glob(f"{chapter}_*.ipynb")
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    text = "\n\n".join("".join(cell["source"]) for cell in cells)
+    (found,) = re.findall(r"^```(?:rust|cpp)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+@cache
+def compiled(name: str, directory: Path) -> Path:
+    """The program that `bridges/name` makes around its listings."""
+    source = re.sub(
+        r"^ *// chapter (\d\d)$",
+        lambda found: listing(found[1]),
+        (AROUND / name).read_text("utf-8"),
+        flags=re.MULTILINE,
+    )
+    if name.endswith(".rs"):
+        source += (AROUND / "prelude.rs").read_text("utf-8")
+        # Overflow is an error, also where the optimizer runs.
+        command = ["rustc", "--edition=2021", "-O", "-Cdebug-assertions", "-Awarnings"]
+    else:
+        command = ["g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror"]
+    (directory / name).write_text(source, "utf-8")
+    program = directory / name.replace(".", "_")
+    done = subprocess.run(
+        [*command, "-o", program, directory / name],
+        env=os.environ | {"PATH": WHERE},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+@pytest.fixture
+def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Feed `lines` of numbers to a program; what it printed, a list of words a line."""
+
+    def run_it(name: str, *lines: Any) -> Iterator[list[str]]:
+        program = compiled(name, tmp_path_factory.getbasetemp())
+        text = "".join(" ".join(map(str, np.ravel(line).tolist())) + "\n" for line in lines)
+        done = subprocess.run(
+            [program], cwd=tmp_path, input=text, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return iter([line.split() for line in done.stdout.splitlines()])
+
+    return run_it
+
+
+def numbers(words: Sequence[str]) -> np.ndarray:
+    return np.array(words, dtype=np.float32)
+
+
+def same(words: Sequence[str], want: np.ndarray) -> None:
+    assert_close(numbers(words), want.ravel(), TOLERANCE)
+
+
+def test_no_listing_is_left_out_and_each_fits_its_box() -> None:
+    chapters = sorted(path.name[:2] for path in BOOK.glob("[01][0-9]_*.ipynb"))[1:]
+    around = "".join(path.read_text("utf-8") for path in AROUND.iterdir())
+    assert sorted(set(re.findall(r"^ *// chapter (\d\d)$", around, re.MULTILINE))) == chapters
+    wide = [line for chapter in chapters for line in listing(chapter).split("\n") if line[76:]]
+    assert not wide
+
+
+@rust
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_chapter_1_reads_tensors(tmp_path: Path, run: Run, dtype: Any) -> None:
+    want = random(np.random.default_rng(1), 7).astype(dtype)
+    want[:3] = [0, np.inf, -(2.0**-130)]
+    code = bytes([0 if dtype is np.float32 else 2])
+    (tmp_path / "model.safetensors").write_bytes(code + want.tobytes())
+    (got,) = run("01.rs")
+    assert np.array_equal(numbers(got), want.astype(np.float32))
+
+
+@rust
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (0.5, -2.0)])
+def test_chapter_2_multiplies(run: Run, alpha: float, beta: float) -> None:
+    rng = np.random.default_rng(2)
+    a, b, c = random(rng, 3, 5), random(rng, 4, 5), random(rng, 3, 4)
+    want = matmul_transb(a, b, c, alpha=alpha, beta=beta)
+    if beta == 0:
+        c[:] = np.nan  # is not to be read
+    (got,) = run("02.rs", [3, 4, 5], [alpha, beta], a, b, c)
+    same(got, want)
+
+
+@rust
+def test_chapter_3_joins_pairs_and_streams(run: Run) -> None:
+    tokenizer = Tokenizer.from_pretrained("story")
+    document = json.loads((Path(locate("story")) / "tokenizer.json").read_text("utf-8"))
+    byte_of = tokenizer._byte_of
+    merges = [
+        bytes(byte_of[letter] for letter in piece)
+        for pair in document["model"]["merges"]
+        for piece in (pair if isinstance(pair, list) else pair.split(" "))
+    ]
+    words = ["morning", "unbelievable", "aaaaaaa", "x", "Ünïcode"]
+    # A whole character, one in three parts, a broken one, a lone byte, and half of one.
+    stream = [b"a\xc3\xbc", b"\xf0\x9f", b"\x99", b"\x82", b"\xe2\x82a", b"\xff", b"b\xc3"]
+
+    lines = [list(part) for part in [*merges, *(word.encode() for word in words), *stream]]
+    got = run("03.rs", [len(merges) // 2, len(words), len(stream)], *lines)
+    for word in words:
+        ids = [i for i in tokenizer.encode(word) if i != tokenizer.bos_token_id]
+        sizes = [len(tokenizer.token_bytes(i)) for i in ids]
+        assert [int(size) for size in next(got)] == sizes, word
+    texts = [bytes(map(int, text)).decode() for text in got]
+    assert texts == ["aü", "", "", "\U0001f642", "�a", "�", "b"]
+
+
+@rust
+def test_chapter_4_norms_and_gates(run: Run) -> None:
+    rng = np.random.default_rng(4)
+    seq, hidden, inter, eps = 3, 5, 7, 0.01
+    x, weight = random(rng, seq, hidden), random(rng, hidden)
+    gate, up, down = (
+        random(rng, inter, hidden),
+        random(rng, inter, hidden),
+        random(rng, hidden, inter),
+    )
+    x[1] = 0
+    got = run("04.rs", [seq, hidden, inter], [eps], x, weight, gate, up, down)
+    normed = rms_norm(x, weight, eps)
+    same(next(got), normed)
+    gated = swiglu(normed @ gate.T, normed @ up.T)
+    same(next(got), gated)
+    same(next(got), x + gated @ down.T)
+    same(next(got), np.array([0, 2000], dtype=np.float32))  # no NaN far from 0
+
+
+@rust
+def test_chapter_5_rotates(run: Run) -> None:
+    inv_freq = inverse_frequencies(tiny_config(head_dim=HEAD_DIM))
+    x = random(np.random.default_rng(5), SEQ, N_KV_HEADS * HEAD_DIM)
+    (got,) = run("05.rs", [PAST, N_KV_HEADS, HEAD_DIM], inv_freq, x)
+    heads = attention.split_kv_heads(x, N_KV_HEADS, HEAD_DIM)
+    want = apply_rope(heads, *rotation(inv_freq, PAST, SEQ))
+    same(got, want.transpose(1, 0, 2))
+
+
+@rust
+def test_chapter_6_scores(run: Run) -> None:
+    rng = np.random.default_rng(6)
+    q = random(rng, SEQ, N_KV_HEADS * N_GROUPS * HEAD_DIM)
+    k = random(rng, TOTAL_SEQ, N_KV_HEADS * HEAD_DIM)
+    (got,) = run("06.rs", [N_KV_HEADS, N_GROUPS, SEQ, TOTAL_SEQ, HEAD_DIM], q, k)
+    want = attention.qk_scores(
+        attention.split_query_heads(q, N_KV_HEADS, HEAD_DIM),
+        attention.split_kv_heads(k, N_KV_HEADS, HEAD_DIM),
+    )
+    same(got, want)
+
+
+@rust
+@pytest.mark.parametrize("past", [PAST, 0])
+def test_chapter_7_masks_and_shares(run: Run, past: int) -> None:
+    scores = random(np.random.default_rng(7), N_KV_HEADS, N_GROUPS, SEQ, past + SEQ) * 50
+    masked = attention.apply_mask(scores, attention.causal_mask(SEQ, past))
+    want = attention.softmax(masked)
+    scores[..., 0, -1] = np.inf  # the future may hold anything
+    (got,) = run("07.rs", [SEQ, past + SEQ], scores)
+    same(got, want)
+
+
+@cpp
+def test_chapter_8_mixes(run: Run) -> None:
+    rng = np.random.default_rng(8)
+    weights = attention.softmax(random(rng, N_KV_HEADS, N_GROUPS, SEQ, TOTAL_SEQ))
+    v = random(rng, TOTAL_SEQ + 2, N_KV_HEADS * HEAD_DIM)  # more rows than count
+    sizes = [N_KV_HEADS, N_GROUPS, SEQ, TOTAL_SEQ, HEAD_DIM]
+    (got,) = run("08.cpp", sizes, weights, v)
+    values = attention.split_kv_heads(v[:TOTAL_SEQ], N_KV_HEADS, HEAD_DIM)
+    same(got, attention.merge_heads(attention.score_v(weights, values)))
+
+
+@rust
+@pytest.mark.parametrize(
+    ("sampling", "tail"),
+    [
+        (Sampling(0.7, top_k=4, top_p=0.8), 0.0),
+        (Sampling(1.3), -np.inf),
+        (Sampling(0.0), 0.0),
+        (Sampling(1e-30, top_p=0.5), 0.0),
+    ],
+)
+def test_chapter_11_draws(run: Run, sampling: Sampling, tail: float) -> None:
+    logits = np.array([0.5, 2.0, -1.0, 2.0, 1.5, tail, 0.1], dtype=np.float32)
+    settings = [sampling.temperature, sampling.top_k, sampling.top_p]
+    draws = 10_000
+    (got,) = run("11.rs", logits, settings, [draws])
+    want = probabilities(logits, sampling)
+    shares = numbers(got) / draws
+    assert np.max(np.abs(shares - want)) < 2 / draws + 1e-5
+    assert np.array_equal(shares > 0, want > 0)
+
+
+@rust
+def test_chapter_12_narrows(run: Run) -> None:
+    rng = np.random.default_rng(12)
+    x, w = random(rng, 19), random(rng, 19)
+    # Zeros, infinities, the largest, halfway cases, and NaN of several kinds.
+    edges = [0, 0x80000000, 0x7F800000, 0xFF800000, 0x7F7FFFFF, 0x3F808000, 0x3F818000, 1]
+    nans = [0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00000]
+    bits = np.array([*edges, *nans, *w.view(np.uint32)], dtype=np.uint32)
+    narrowed, dots = run("12.rs", bits, x, w)
+    got = np.array(narrowed, dtype=np.uint16).view(ml_dtypes.bfloat16).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # NaN that signals
+        want = bits.view(np.float32).astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert np.array_equal(got, want, equal_nan=True)
+    wide = w.astype(ml_dtypes.bfloat16).astype(np.float32)
+    same(dots, np.array([x @ w, x @ wide], dtype=np.float32))
+
+
+@rust
+@pytest.mark.parametrize(("rows", "cols", "threads"), [(7, 37, 3), (5, 32, 8), (3, 5, 1)])
+def test_chapter_15_multiplies_in_threads(run: Run, rows: int, cols: int, threads: int) -> None:
+    rng = np.random.default_rng(15)
+    x, w = random(rng, cols), random(rng, rows, cols).astype(ml_dtypes.bfloat16)
+    (got,) = run("15.rs", [rows, threads], x, w.view(np.uint16))
+    same(got, w.astype(np.float32) @ x)
+
+
+@rust
+def test_chapters_9_10_13_and_14_make_an_engine(run: Run) -> None:
+    config = tiny_config(tie_word_embeddings=True)
+    tensors = tiny_tensors(config)
+    model = Llama(config, tensors)
+    text = [3, 14, 15, 9, 26, 5, 30]
+    greedy = list(generate(model, text, max_new_tokens=9))
+    eos = greedy[3]
+    until = greedy[: greedy.index(eos) + 1]
+
+    prompts = [text, [*text, 1, 2], [*text, 1, 2], [3, 14, 7]]
+    long = [i % config.vocab_size for i in range(40)]
+    together = [(long, 5), (text, 9), (long[::-1], 7)]
+    sizes = [
+        config.vocab_size,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.head_dim,
+        config.max_position_embeddings,
+        eos,
+    ]
+    weights = [tensors["model.embed_tokens.weight"]]
+    for i in range(config.num_hidden_layers):
+        names = ["input_layernorm", *(f"self_attn.{name}_proj" for name in "qkvo")]
+        names += ["post_attention_layernorm", *(f"mlp.{name}_proj" for name in ("gate", "up"))]
+        weights += [tensors[f"model.layers.{i}.{name}.weight"] for name in names]
+        weights.append(tensors[f"model.layers.{i}.mlp.down_proj.weight"])
+    got = run(
+        "engine.rs",
+        sizes,
+        [config.rms_norm_eps],
+        model.inv_freq,
+        *weights,
+        tensors["model.norm.weight"],
+        *(text[:4], text[4:]),
+        *(text, [2], text, [9], text, [0]),
+        *prompts,
+        *(part for prompt, count in together for part in (prompt, [count])),
+    )
+
+    def ids() -> list[int]:
+        return [int(word) for word in next(got)]
+
+    def expected(prompt: list[int], count: int) -> list[int]:
+        return list(generate(model, prompt, max_new_tokens=count, stop_ids=[eos]))
+
+    same(next(got), model.forward(text[:4])[-1])
+    same(next(got), model.forward(text)[-1])
+    assert [ids(), ids(), ids()] == [until[:2], until, []]
+    # (reused, computed, dropped): the first text, more of it, the same again, another.
+    for prompt, ledger in zip(prompts, [[0, 7, 0], [7, 2, 0], [8, 1, 1], [2, 1, 7]], strict=True):
+        assert ids() == ledger
+        same(next(got), model.forward(prompt)[-1])
+    for prompt, count in together:
+        assert ids() == expected(prompt, count)
+    assert not list(got)

@@ -1,0 +1,82 @@
+"""A learner's copies: stubs where solutions were, nothing given away, nothing overwritten."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from llama_edu.exercises import check
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import student  # noqa: E402
+
+NOTEBOOKS = sorted((ROOT / "book").glob("[0-9]*.ipynb"))
+
+
+def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_copy_gives_no_answer_away(path: Path) -> None:
+    original = nbformat.read(path, as_version=4)
+    copy = student.student_copy(original)
+    assert len(copy.cells) == len(original.cells)
+    for before, after in zip(code(original), code(copy), strict=True):
+        assert after.outputs == []
+        assert after.execution_count is None
+        if "solution" not in before.metadata.get("tags", []):
+            assert after.source == before.source
+            continue
+        assert "hide-cell" not in after.metadata.tags
+        was, now = (ast.parse(cell.source).body for cell in (before, after))
+        functions = [node for node in was if isinstance(node, ast.FunctionDef)]
+        assert [ast.unparse(f.args) for f in functions] == [ast.unparse(f.args) for f in now]
+        assert [f.name for f in functions] == [f.name for f in now]
+        assert all(ast.unparse(f.body) == student.REFUSAL.replace('"', "'") for f in now)
+
+
+def test_every_exercise_of_the_book_has_a_stub() -> None:
+    stubs = "\n".join(
+        cell.source
+        for path in NOTEBOOKS
+        for cell in code(student.student_copy(nbformat.read(path, as_version=4)))
+        if student.REFUSAL in cell.source
+    )
+    missing = [c.exercise.name for c in check if f"def {c.exercise.name}_mine(" not in stubs]
+    assert missing == []
+
+
+def test_a_stub_is_told_so_by_the_check() -> None:
+    exercise = next(iter(check))
+    space: dict[str, object] = {}
+    exec(student.stub(f"def {exercise.exercise.name}_mine(*args):\n    return 1\n"), space)
+    verdict = exercise(space[f"{exercise.exercise.name}_mine"])
+    assert "got NotImplementedError: your turn" in verdict.message
+
+
+def test_a_solution_without_a_function_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a solution that defines a function"):
+        student.stub("answer = 42")
+
+
+def test_a_one_line_solution_keeps_its_arguments() -> None:
+    assert student.stub("def f(a, b): return a") == f"def f(a, b):\n    {student.REFUSAL}"
+
+
+def test_work_is_never_overwritten(tmp_path: Path) -> None:
+    original = nbformat.read(NOTEBOOKS[1], as_version=4)
+    path = tmp_path / "copy.ipynb"
+    assert student.write(original, path)
+    assert student.write(original, path)  # untouched, so made anew
+    worked = nbformat.read(path, as_version=4)
+    worked.cells[-1].source += "\nmine"
+    nbformat.write(worked, path)
+    before = path.read_bytes()
+    assert not student.write(original, path)
+    assert path.read_bytes() == before

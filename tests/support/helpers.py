@@ -1,0 +1,101 @@
+"""What several test modules share: goldens, tiny random models, one way to compare arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llama_edu import Llama, LlamaConfig
+from llama_edu.engine.weights import expected_shapes
+
+DATA = Path(__file__).parents[1] / "data"
+
+# Every axis has a size of its own, so an axis swapped for another cannot go unseen.
+TINY: dict[str, Any] = {
+    "vocab_size": 31,
+    "hidden_size": 20,
+    "intermediate_size": 27,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 100.0,
+}
+
+
+@cache
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        arrays = dict(file)
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
+def operator_goldens(operator: str) -> dict[str, np.ndarray]:
+    """What PyTorch computed for one operator, by short name (``tools/golden_operators.py``)."""
+    prefix = f"{operator}/"
+    arrays = _npz(DATA / "operators.npz")
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def tiny_config(**changes: Any) -> LlamaConfig:
+    return LlamaConfig(**(TINY | changes))
+
+
+def tiny_tensors(config: LlamaConfig, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random float32 tensors: gains near 1, biases and attention strong enough to matter."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in expected_shapes(config).items():
+        noise = rng.standard_normal(shape, dtype=np.float32)
+        if "norm" in name:
+            tensors[name] = 1 + noise * 0.3
+        elif name.endswith("bias"):
+            tensors[name] = noise * 0.3
+        elif "embed_tokens" in name:
+            tensors[name] = noise
+        else:
+            tensors[name] = noise * (1.5 * shape[1] ** -0.5)
+    if config.tie_word_embeddings:
+        del tensors["lm_head.weight"]
+    return tensors
+
+
+def tiny_model(seed: int = 0, **changes: Any) -> Llama:
+    config = tiny_config(**changes)
+    return Llama(config, tiny_tensors(config, seed))
+
+
+def random(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def assert_close(got: np.ndarray, want: Any, tolerance: float, name: str = "") -> float:
+    """Same shape, float32, same infinities, and |got - want| ≤ tolerance · max |want|.
+
+    Returns the largest difference, in units of max |want|.
+    """
+    want = np.asarray(want)
+    assert got.dtype == np.float32, f"{name}: expected float32, got {got.dtype}"
+    assert got.shape == want.shape, f"{name}: expected {want.shape}, got {got.shape}"
+    finite = np.isfinite(want)
+    assert np.array_equal(np.isfinite(got), finite), f"{name}: other entries are finite"
+    assert np.array_equal(got[~finite], want[~finite]), f"{name}: other infinities"
+    if not finite.any():
+        return 0.0
+    scale = float(np.max(np.abs(want[finite]))) or 1.0
+    error = float(np.max(np.abs(got[finite].astype(np.float64) - want[finite]))) / scale
+    assert error <= tolerance, f"{name}: off by {error:.2e} of the largest value, > {tolerance:.0e}"
+    return error
+
+
+def unchanged(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    """A fingerprint to compare before and after, for tests that nothing is mutated."""
+    return {name: array.tobytes() for name, array in arrays.items()}

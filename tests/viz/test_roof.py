@@ -1,0 +1,59 @@
+"""Bytes, operations and the roof: what is drawn is what was counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from figure_samples import all_texts as texts
+from helpers import tiny_config
+from picture_checks import CHECKS
+
+from llama_edu import viz
+from llama_edu.analysis.roofline import Cost, forward_costs, total_cost
+from llama_edu.errors import InputError
+
+DECODE = forward_costs(tiny_config(), 1, 7)
+PASSES = {
+    "one token": total_cost(DECODE),
+    "a prompt of 16": total_cost(forward_costs(tiny_config(), 16)),
+    "a prompt of 512": total_cost(forward_costs(tiny_config(), 512)),
+}
+PICTURES: dict[str, Callable[[], viz.Picture]] = {
+    "bars": lambda: viz.cost_bars(DECODE),
+    "one bar": lambda: viz.cost_bars(DECODE[:1]),
+    "large bars": lambda: viz.cost_bars([Cost("lm_head", 3 * 10**12, 2 * 10**9)]),
+    "roof": lambda: viz.roofline(PASSES, 30e9, 100e9),
+    "one under a roof": lambda: viz.roofline({"it": PASSES["one token"]}, 1e9, 1e9),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
+    check(PICTURES[name]())
+
+
+def test_bars_are_shares_of_what_was_counted() -> None:
+    costs = [Cost("a", 30, 25), Cost("b", 70, 65, 10)]
+    picture = viz.cost_bars(costs)
+    assert "a 25.0 % and 30.0 %, b 75.0 % and 70.0 %" in picture.alt
+    assert {"25.0 %", "30.0 %", "75.0 %", "70.0 %"} <= set(texts(picture))
+
+
+def test_the_roof_says_which_wall_holds_whom() -> None:
+    costs = {"slow memory": Cost("x", 100, 50), "busy": Cost("y", 4000, 40)}
+    alt = viz.roofline(costs, bytes_per_s=10, flops_per_s=100).alt
+    assert "rises until 10 operations a byte" in alt
+    assert "slow memory: 2 operations a byte, memory is its wall, 5 s at least" in alt
+    assert "busy: 1e+02 operations a byte, arithmetic is its wall, 40 s at least" in alt
+    ax = viz.roofline(costs, 10, 100).figure.axes[1]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in ax.lines[2:]}
+    assert drawn == {"slow memory": [[2.0, 20.0]], "busy": [[100.0, 100.0]]}
+
+
+def test_there_is_something_to_draw() -> None:
+    with pytest.raises(InputError, match="expected at least one part, got none"):
+        viz.cost_bars([])
+    with pytest.raises(InputError, match="expected 1 to 6 passes, got 0"):
+        viz.roofline({}, 1, 1)

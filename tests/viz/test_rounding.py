@@ -1,0 +1,103 @@
+"""The figures of what rounding costs, and the bits to flip."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import ml_dtypes
+import numpy as np
+import pytest
+from figure_samples import all_texts as texts
+from picture_checks import CHECKS
+
+from llama_edu import viz
+from llama_edu.analysis.precision_cost import OPERATORS, OperatorError, Quality
+from llama_edu.errors import InputError
+from llama_edu.formats.precision import PRECISIONS
+
+ERRORS = [
+    OperatorError(operator, precision, 10.0 ** -(2 + (3 * i + j) % 8), 0.5)
+    for i, operator in enumerate(OPERATORS)
+    for j, precision in enumerate(PRECISIONS)
+]
+QUALITIES = [
+    Quality(name, 400_000_000 // (i + 1), 512, 0.03 * i, i, 30, 9.1573 + i)
+    for i, name in enumerate(PRECISIONS)
+]
+PICTURES: dict[str, Callable[[], viz.Picture]] = {
+    "errors": lambda: viz.error_map(ERRORS),
+    "one error": lambda: viz.error_map(ERRORS[:1]),
+    "largest errors": lambda: viz.error_map(ERRORS[:8], largest=True),
+    "sums": viz.running_sums,
+    "sums that agree": lambda: viz.running_sums(20),
+    "bytes": lambda: viz.bytes_and_gap(QUALITIES),
+    "bytes of small models": lambda: viz.bytes_and_gap(
+        [Quality("f32", 2_624_000, 8, 0.0, 0, 9, 123.4)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
+    check(PICTURES[name]())
+
+
+def test_every_error_is_in_its_cell_and_noise_is_called_noise() -> None:
+    picture = viz.error_map(ERRORS)
+    said = [text for text in texts(picture) if "e-" in text]
+    want = [e.mean for e in ERRORS]
+    shown = [f"{w:.0e}".replace("e-0", "e-") if w >= 1e-6 else "<1e-6" for w in want]
+    assert said == shown
+    assert "linear: f32 1e-2, bf16 1e-3, f16 1e-4" in picture.alt
+    assert "<1e-6" in picture.alt
+
+
+@pytest.mark.parametrize("errors", [[], ERRORS[:-1], [*ERRORS, ERRORS[0]]])
+def test_a_grid_with_holes_is_refused(errors: list[OperatorError]) -> None:
+    with pytest.raises(InputError, match="expected one error for each of"):
+        viz.error_map(errors)
+
+
+def test_sums_stop_where_the_format_has_no_next_whole_number() -> None:
+    alt = viz.running_sums(10_000).alt
+    assert "float32 ends at 10,000, float16 ends at 2,048, bfloat16 ends at 256" in alt
+    # 256 + 1 lies half-way between two bfloat16, and the even one is 256.
+    assert ml_dtypes.bfloat16(257) == ml_dtypes.bfloat16(256)
+    assert np.float16(2049) == np.float16(2048)
+    assert "bfloat16 ends at 20" in viz.running_sums(20).alt
+    with pytest.raises(InputError, match="expected at least 2 additions, got 1"):
+        viz.running_sums(1)
+
+
+def test_bytes_and_gaps_are_those_given() -> None:
+    picture = viz.bytes_and_gap(QUALITIES)
+    assert "f32: 400 MB, logits off by nothing, perplexity 9.16" in picture.alt
+    assert "bf16: 200 MB, logits off by 0.03, perplexity 10.2" in picture.alt
+    assert {"400 MB", "200 MB", "exact", "0.03"} <= set(texts(picture))
+    with pytest.raises(InputError, match="expected at least one precision, got none"):
+        viz.bytes_and_gap([])
+
+
+@pytest.mark.parametrize("value", [0.1, -3.5, 70000.0, 1e-7, 0.0])
+def test_bits_to_flip_are_the_bits_of_the_number(value: float) -> None:
+    shown = viz.flip_bits(value)
+    data = json.loads(re.search(r'application/json">(.*?)</script>', shown.html)[1])
+    kinds = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
+    assert [form["name"] for form in data["formats"]] == list(kinds)
+    for form in data["formats"]:
+        with np.errstate(over="ignore"):
+            stored = np.array(value, dtype=np.float32).astype(kinds[form["name"]])
+        assert int(form["bits"], 2) == int.from_bytes(stored.tobytes(), "little")
+        assert len(form["bits"]) == 8 * stored.itemsize
+        bits, exponent = form["bits"], form["exponent"]
+        fields = f"{bits[0]} {bits[1 : 1 + exponent]} {bits[1 + exponent :]}"
+        assert fields in shown.text  # what is compared
+        assert fields in shown.html  # what stays without a script
+
+
+def test_only_finite_numbers_have_bits_to_flip() -> None:
+    with pytest.raises(InputError, match="expected a finite number, got inf"):
+        viz.flip_bits(float("inf"))

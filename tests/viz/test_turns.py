@@ -1,0 +1,147 @@
+"""The figures of a conversation: turns, first tokens, and the place where a prefix breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+from picture_checks import CHECKS, shown_texts
+
+from llama_edu import Tokenizer, viz
+from llama_edu.chat.usage import Break, Ledger
+from llama_edu.errors import InputError
+
+TURNS = [
+    Ledger(26, 0, 26, 8),
+    Ledger(49, 33, 16, 11),
+    Ledger(74, 59, 15, 6),
+    Ledger(49, 42, 7, 11, dropped=37, reason=Break.EDITED),
+    Ledger(49, 48, 1, 11, dropped=11, reason=Break.REGENERATED),
+]
+FULL = [
+    *(Ledger(100 * n + 20, 100 * n - 40 * bool(n), 20 + 40 * bool(n), 38)
+      for n in range(8)),
+    Ledger(420, 60, 360, 40, dropped=700, reason=Break.OVERFLOW, forgotten=4),
+    Ledger(440, 0, 440, 40, dropped=459, reason=Break.RERENDERED, forgotten=4),
+]  # fmt: skip
+
+
+KEPT_MS = [3.25, 1.6, 1.72, 1.81, 1.9, 2.04]
+ANEW_MS = [3.3, 5.9, 9.1, 13.4, 17.8, 124.6]
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_pretrained("chat")
+
+
+def ids(text: str) -> list[int]:
+    return tokenizer().encode(text, parse_special=True)
+
+
+BEFORE = ids("<|im_start|>user\nMy favourite colour is green.<|im_end|>\n<|im_start|>assistant\n")
+AFTER = ids("<|im_start|>user\nMy favourite animal is the owl.<|im_end|>\n<|im_start|>assistant\n")
+
+
+@cache
+def pictures() -> dict[str, viz.Picture]:
+    return {
+        "turns": viz.turn_timeline(TURNS),
+        "steps": viz.turn_timeline(TURNS, ["send", "send", "send", "edit", "retry"]),
+        "long names": viz.turn_timeline(TURNS, ["regenerated"] * 5),
+        "one turn": viz.turn_timeline(TURNS[:1]),
+        "a full context": viz.turn_timeline(FULL),
+        "first tokens": viz.first_token_work(TURNS),
+        "many first tokens": viz.first_token_work(FULL),
+        "first times": viz.first_token_time(KEPT_MS, ANEW_MS),
+        "one time": viz.first_token_time([1234.5], [0.04]),
+        "an edit": viz.prefix_break(tokenizer(), BEFORE, AFTER),
+        "a turn that goes on": viz.prefix_break(tokenizer(), BEFORE, [*BEFORE, *AFTER]),
+        "the same again": viz.prefix_break(tokenizer(), BEFORE, BEFORE),
+        "nothing cached": viz.prefix_break(tokenizer(), [], AFTER),
+    }
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", pictures())
+def test_every_figure(name: str, check: Callable[[viz.Picture], None]) -> None:
+    check(pictures()[name])
+
+
+def test_the_timeline_tells_every_ledger() -> None:
+    alt = pictures()["turns"].alt
+    for number, turn in enumerate(TURNS, 1):
+        assert f"Turn {number}: {turn.in_words()}." in alt
+    assert "In all, 65 of 247 prompt tokens were computed." in alt
+
+
+def test_steps_may_have_names() -> None:
+    alt = pictures()["steps"].alt
+    assert f"Edit: {TURNS[3].in_words()}. Retry: {TURNS[4].in_words()}." in alt
+    with pytest.raises(InputError, match="a name for each of 5 turns, got 1"):
+        viz.turn_timeline(TURNS, ["send"])
+
+
+def test_the_timeline_draws_as_long_as_it_counts() -> None:
+    figure = pictures()["turns"].figure
+    widths = sorted(round(float(p.get_width()), 6) for p in figure.axes[0].patches)
+    longest = max(74 + 6, 49 + 11, 42 + 37)
+    scale = (5.6 - 0.78 - 0.2) / longest
+    counts = [n for t in TURNS for n in (t.reused, t.computed, t.generated) if n]
+    legend = [0.16] * 3
+    assert widths == sorted([round(n * scale, 6) for n in counts] + legend)
+
+
+def test_first_tokens_count_with_and_without() -> None:
+    picture = pictures()["first tokens"]
+    assert "26, 49, 74, 49, 49, together 247" in picture.alt
+    assert "26, 16, 15, 7, 1, together 65" in picture.alt
+
+
+def test_first_times_are_told_and_drawn_to_scale() -> None:
+    picture = pictures()["first times"]
+    assert "from the start: 3.3, 5.9, 9.1, 13.4, 17.8, 125." in picture.alt
+    assert "kept: 3.2, 1.6, 1.7, 1.8, 1.9, 2.0." in picture.alt
+    assert "61.1 times as fast" in picture.alt
+    assert picture.caption == "Until the last reply begins: 125 ms, or 2.0 ms with the cache kept."
+    widths = sorted(round(float(p.get_width()), 6) for p in picture.figure.axes[0].patches)
+    scale = (5.6 - 0.78 - 0.55) / 124.6
+    legend = [0.16] * 2
+    assert widths == sorted([round(ms * scale, 6) for ms in KEPT_MS + ANEW_MS] + legend)
+
+
+@pytest.mark.parametrize(
+    ("kept", "anew"), [([1.0], [1.0, 2.0]), ([0.0], [1.0]), ([1.0], [float("nan")]), ([], [])]
+)
+def test_times_that_were_not_measured(kept: list[float], anew: list[float]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        viz.first_token_time(kept, anew)
+
+
+def test_a_break_is_where_the_first_id_differs() -> None:
+    same = next(i for i, (a, b) in enumerate(zip(BEFORE, AFTER, strict=False)) if a != b)
+    picture = pictures()["an edit"]
+    assert f"The first {same} are the same. Then ·colour meets ·animal." in picture.alt
+    assert f"{same} are reused, {len(AFTER) - same} computed" in picture.alt
+    texts = [text.get_text() for text in shown_texts(picture.figure)]
+    assert "·colour" in texts
+    assert "·owl" in texts
+
+
+def test_the_last_token_of_a_prompt_always_runs() -> None:
+    assert (
+        f"{len(BEFORE) - 1} are reused, 1 computed, 1 dropped" in pictures()["the same again"].alt
+    )
+
+
+@pytest.mark.parametrize("draw", [viz.turn_timeline, viz.first_token_work])
+@pytest.mark.parametrize("count", [0, 13])
+def test_too_few_or_too_many_turns(draw: Callable[..., viz.Picture], count: int) -> None:
+    with pytest.raises(InputError, match=f"1 to 12 turns to draw, got {count}"):
+        draw(TURNS[:1] * count)
+
+
+def test_no_prompt() -> None:
+    with pytest.raises(InputError, match="a prompt of at least one token"):
+        viz.prefix_break(tokenizer(), BEFORE, [])
