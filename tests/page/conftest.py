@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from engines import PageEngine
-
-from llama_edu import hub
-from llama_edu.errors import HubError
+from page_engine import PageEngine
 
 
 @pytest.fixture(scope="session")
@@ -40,19 +37,3 @@ def page_engine(node: str) -> Iterator[Callable[..., PageEngine]]:
     yield start
     for engine in started.values():
         engine.close()
-
-
-def directory_of(name: str) -> Path:
-    """Where a named model is; the test is skipped if it was not fetched."""
-    try:
-        return hub.locate(name)
-    except HubError as problem:
-        pytest.skip(str(problem))
-
-
-def copied(source: Path, target: Path, *names: str) -> Path:
-    """Some files of a folder, copied beside others."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.copy(source / name, target / name)
-    return target

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import directory_of
+from page_engine import directory_of
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from llama_edu import Llama, Sampling, Tokenizer, Trace, generate
+from llama_edu.engine.sampling import probabilities
 from llama_edu.page import write_page_files
-from llama_edu.sampling import probabilities
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model</title>
@@ -47,7 +47,9 @@ LOGITS = "async (ids) => Array.from((await globalThis.model.ask('logits', { ids 
 def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        message = f"NO BROWSER FOUND (looked for {', '.join(BROWSERS)}): the engine was not run in one"
+        message = (
+            f"NO BROWSER FOUND (looked for {', '.join(BROWSERS)}): the engine was not run in one"
+        )
         if os.environ.get("LLAMA_EDU_REQUIRE_BROWSER"):
             pytest.fail(message, pytrace=False)
         pytest.skip(message)
@@ -71,7 +73,9 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     inside = (tmp_path.as_uri(), "blob:", "data:")
     opened.on("request", lambda r: None if r.url.startswith(inside) else outside.append(r.url))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    opened.on(
+        "console", lambda line: complaints.append(line.text) if line.type == "error" else None
+    )
     opened.goto((tmp_path / "page.html").as_uri())
     yield opened
     context.close()

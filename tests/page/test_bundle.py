@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import directory_of
-from engines import ROOT, PageEngine
+from page_engine import ROOT, PageEngine, directory_of
 
 from llama_edu import Llama, Sampling, Tokenizer
+from llama_edu.engine.sampling import probabilities
 from llama_edu.page import BUNDLE, model_script, write_page_files
-from llama_edu.sampling import probabilities
 
 TINY = Path(__file__).parent.parent / "data" / "tiny"
 
@@ -61,8 +60,14 @@ def test_a_model_travels_as_a_script(node: str, tmp_path: Path) -> None:
 
 def mistake_names() -> list[str]:
     """Read from the file, so that they are known where node is not."""
-    lines = (BUNDLE.parent / "mistakes.mjs").read_text("utf-8").split("MISTAKES = {")[1].splitlines()
-    return [line.strip().split(":")[0] for line in lines if line.startswith("  ") and line[2].isalpha() and ":" in line]
+    lines = (
+        (BUNDLE.parent / "mistakes.mjs").read_text("utf-8").split("MISTAKES = {")[1].splitlines()
+    )
+    return [
+        line.strip().split(":")[0]
+        for line in lines
+        if line.startswith("  ") and line[2].isalpha() and ":" in line
+    ]
 
 
 ONLY_IN = {"biases_ignored": "mha-default-f32", "rope_scaling_ignored": "gqa-llama3-f32"}
@@ -102,7 +107,9 @@ def test_there_are_enough_mistakes_to_find() -> None:
 
 @pytest.mark.parametrize("name", mistake_names())
 def test_a_planted_mistake_changes_what_comes_out(name: str, node: str) -> None:
-    directories = [TINY / ONLY_IN[name]] if name in ONLY_IN else map(directory_of, ("story", "chat"))
+    directories = (
+        [TINY / ONLY_IN[name]] if name in ONLY_IN else map(directory_of, ("story", "chat"))
+    )
     assert max(difference(name, directory) for directory in directories) > 2e-4
 
 

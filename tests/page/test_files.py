@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import copied
-from engines import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from page_engine import ROOT, copied
 
 from llama_edu import LlamaConfig
-from llama_edu.checkpoint import read_header
 from llama_edu.errors import CheckpointError, ConfigError
+from llama_edu.formats.safetensors import read_header
 
 DATA = Path(__file__).parent.parent / "data"
 BASE: dict[str, Any] = {
@@ -86,7 +85,7 @@ def reader(node: str) -> Any:
 
 
 def in_python(text: str) -> Mapping[str, Any]:
-    from llama_edu._json import parse_object
+    from llama_edu.formats.strict_json import parse_object
 
     try:
         config = LlamaConfig.from_dict(parse_object(text.encode(), "config.json", ConfigError))
@@ -140,7 +139,9 @@ def test_configs_are_read_and_refused_alike(changes: dict[str, Any], reader: Rea
 def test_rope_is_read_and_refused_alike(
     scaling: dict[str, Any], parameters: dict[str, Any] | None, reader: Reader
 ) -> None:
-    check_config(json.dumps(BASE | {"rope_scaling": scaling, "rope_parameters": parameters}), reader)
+    check_config(
+        json.dumps(BASE | {"rope_scaling": scaling, "rope_parameters": parameters}), reader
+    )
 
 
 @quietly
@@ -168,7 +169,12 @@ def check_header(data: bytes, reader: Reader) -> None:
     try:
         read = read_header(data).tensors
         want: Mapping[str, Any] = {
-            info.name: {"format": info.dtype, "shape": list(info.shape), "start": info.start, "end": info.end}
+            info.name: {
+                "format": info.dtype,
+                "shape": list(info.shape),
+                "start": info.start,
+                "end": info.end,
+            }
             for info in read.values()
         }
     except CheckpointError:

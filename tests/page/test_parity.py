@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import directory_of
-from engines import PageEngine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from page_engine import PageEngine, directory_of
 from safetensors.numpy import load_file
 
 from llama_edu import Llama, Sampling, Tokenizer, Trace, generate
-from llama_edu.sampling import probabilities
+from llama_edu.engine.sampling import probabilities
 
 DATA = Path(__file__).parent.parent / "data"
 TINY = sorted(path.name for path in (DATA / "tiny").iterdir())
@@ -78,18 +77,23 @@ def test_every_kind_of_checkpoint_is_read(name: str, page_engine: Start) -> None
 @pytest.mark.smollm2
 def test_smollm2_in_float32(page_engine: Start, tmp_path: Path) -> None:
     """The same numbers stored wide: another kernel, the same logits."""
-    from llama_edu.checkpoint import open_checkpoint, save_file
+    from llama_edu.formats.safetensors import open_checkpoint, save_file
 
     source = directory_of("smollm2-135m-instruct")
     stored = open_checkpoint(source)
-    save_file({name: np.asarray(stored[name], np.float32) for name in stored}, tmp_path / "model.safetensors")
+    save_file(
+        {name: np.asarray(stored[name], np.float32) for name in stored},
+        tmp_path / "model.safetensors",
+    )
     (tmp_path / "config.json").write_bytes((source / "config.json").read_bytes())
     with PageEngine(tmp_path) as engine:
         assert check_script("smollm2-135m-instruct", engine, SCRIPT, seed=5) <= 2e-4
 
 
 @pytest.mark.parametrize("name", ["story", "chat"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 24)), min_size=1, max_size=8),
     seed=st.integers(0, 2**32),
@@ -101,7 +105,9 @@ def test_any_order_of_feeding_and_going_back(
 
 
 @pytest.mark.parametrize("name", ["story", "chat", "gqa-llama3-f32", "mha-linear-bf16"])
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     turns=st.lists(
         st.tuples(
@@ -174,7 +180,9 @@ def test_greedy_text_is_the_same(name: str, page_engine: Start) -> None:
     engine, model = page_engine(folder(name)), numpy_model(name)
     tokenizer = Tokenizer.from_pretrained(name)
     prompt = tokenizer.encode("Once upon a time, there was a little cat. The cat saw")
-    assert engine.ask("encode", text="Once upon a time, there was a little cat. The cat saw") == prompt
+    assert (
+        engine.ask("encode", text="Once upon a time, there was a little cat. The cat saw") == prompt
+    )
     want = list(generate(model, prompt, max_new_tokens=40, stop_ids=()))
     got: list[int] = []
     ids = prompt

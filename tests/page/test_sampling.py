@@ -7,14 +7,13 @@ import subprocess
 from collections.abc import Callable
 
 import numpy as np
-from conftest import directory_of
-from engines import ROOT, PageEngine
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from page_engine import ROOT, PageEngine, directory_of
 
 from llama_edu import Sampling
-from llama_edu.attention import softmax
-from llama_edu.sampling import probabilities
+from llama_edu.engine.sampling import probabilities
+from llama_edu.ops.attention import softmax
 
 quietly = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -65,7 +64,12 @@ def test_a_wide_row(page_engine: Callable[..., PageEngine]) -> None:
     """As wide as SmolLM2's, where only the likely tokens are sorted."""
     engine = page_engine(directory_of("story"))
     row = np.random.default_rng(0).normal(0, 4, 49152).astype(np.float32)
-    for temperature, top_k, top_p in ((0.7, 0, 0.9), (1.0, 40, 0.95), (2.0, 0, 1.0), (1.0, 500, 1.0)):
+    for temperature, top_k, top_p in (
+        (0.7, 0, 0.9),
+        (1.0, 40, 0.95),
+        (2.0, 0, 1.0),
+        (1.0, 500, 1.0),
+    ):
         want = probabilities(row, Sampling(temperature, top_k, top_p))
         got = engine.ask(
             "probabilities", logits=row.tolist(), temperature=temperature, top_k=top_k, top_p=top_p
@@ -92,10 +96,12 @@ console.log(JSON.stringify({ numbers, ids }));
 """
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.one_of(st.integers(0, 9), st.integers(0, 2**200)))
 def test_a_seed_draws_what_it_draws_in_python(seed: int, node: str) -> None:
-    from llama_edu.sampling import sample
+    from llama_edu.engine.sampling import sample
 
     logits = np.random.default_rng(1).normal(0, 2, 300).astype(np.float32)
     sampling = {"temperature": 0.8, "topK": 0, "topP": 0.9}

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import tiny_files
-from conftest import copied, directory_of
-from engines import PageEngine
-from texts import SPECIALS, thousand_texts
+from page_engine import PageEngine, copied, directory_of
+from page_texts import SPECIALS, thousand_texts
 
 from llama_edu import Tokenizer
-from llama_edu.chat_template import ChatTemplate, Message
+from llama_edu.chat.template import ChatTemplate, Message
 from llama_edu.errors import TokenizerError
 
 DATA = Path(__file__).parent.parent / "data"
@@ -36,7 +35,9 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if name in ("sentencepiece", "metaspace"):
         tiny_files.write_tokenizer(tmp_path, tiny_files.sentencepiece())
     else:
-        tiny_files.write_tokenizer(tmp_path, tiny_files.byte_level(name, bos=True, across_words=True))
+        tiny_files.write_tokenizer(
+            tmp_path, tiny_files.byte_level(name, bos=True, across_words=True)
+        )
     if name == "metaspace":  # as newer files of the same family say it
         path = tmp_path / "tokenizer.json"
         rules = json.loads(path.read_text("utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import pytest
+
+from llama_edu import hub
+from llama_edu.errors import HubError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADAPTER = ROOT / "llama_edu" / "page" / "protocol.mjs"
@@ -20,7 +25,9 @@ class PageEngine:
     """`node llama_edu/page/protocol.mjs DIRECTORY`, one question at a time."""
 
     def __init__(self, directory: Path, **settings: str) -> None:
-        environment = os.environ | {f"LLAMA_EDU_{name.upper()}": settings[name] for name in settings}
+        environment = os.environ | {
+            f"LLAMA_EDU_{name.upper()}": settings[name] for name in settings
+        }
         self._process = subprocess.Popen(
             ["node", str(ADAPTER), str(directory)],
             stdin=subprocess.PIPE,
@@ -34,7 +41,10 @@ class PageEngine:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -64,3 +74,19 @@ class PageEngine:
 
     def forward(self, ids: list[int], past: int) -> np.ndarray:
         return np.array(self.ask("forward", ids=ids, past=past), dtype=np.float32)
+
+
+def directory_of(name: str) -> Path:
+    """Where a named model is; the test is skipped if it was not fetched."""
+    try:
+        return hub.locate(name)
+    except HubError as problem:
+        pytest.skip(str(problem))
+
+
+def copied(source: Path, target: Path, *names: str) -> Path:
+    """Some files of a folder, copied beside others."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copy(source / name, target / name)
+    return target
