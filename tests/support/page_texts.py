@@ -44,7 +44,7 @@ AWKWARD = (
 
 @cache
 def thousand_texts() -> tuple[str, ...]:
-    """Joined from anything in Unicode, special tokens as a user would type them, and plain words."""
+    """Joined from anything in Unicode, special tokens as a user types them, and plain words."""
     part = st.one_of(
         st.text(max_size=12),
         st.sampled_from(AWKWARD),
