@@ -34,6 +34,7 @@ async function bundle(kernels) {
     globalName: "exported",
     target: "es2022",
     charset: "utf8",
+    loader: { ".css": "text" },
     minifySyntax: true,
     minifyWhitespace: true,
     legalComments: "none",

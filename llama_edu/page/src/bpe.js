@@ -82,8 +82,16 @@ export class BytePairEncoding {
     return ids.includes(undefined) ? null : /** @type {number[]} */ (ids);
   }
 
-  /** @param {number[]} ids */
-  merged(ids) {
+  /** The ids of a word after each merge, from its letters on. @param {string} word */
+  history(word) {
+    const ids = this.letters(word);
+    const steps = [[...ids]];
+    this.merged(ids, () => steps.push([...ids]));
+    return steps;
+  }
+
+  /** Merge in place. @param {number[]} ids @param {() => void} [onMerge] */
+  merged(ids, onMerge = () => {}) {
     /** @param {number} i */
     const mergeAt = (i) => this.merges.get(`${ids[i]} ${ids[i + 1]}`);
     const ranks = ids.map((_, i) => mergeAt(i)?.rank ?? Infinity);
@@ -96,6 +104,7 @@ export class BytePairEncoding {
       ranks.splice(best, 1);
       if (best > 0) ranks[best - 1] = mergeAt(best - 1)?.rank ?? Infinity;
       ranks[best] = mergeAt(best)?.rank ?? Infinity;
+      onMerge();
     }
   }
 }

@@ -100,6 +100,74 @@ export class Served {
   }
 
   /**
+   * The likeliest tokens without cutting, and what is left of each; how many can be drawn.
+   * @param {{ logits: Float32Array, sampling: Sampling, top: number }} request
+   */
+  chances({ logits, sampling, top }) {
+    const { tokenizer } = this.ready();
+    const after = probabilities(logits, sampling);
+    const temperature = sampling.temperature || 1;
+    const before = probabilities(logits, { temperature, topK: 0, topP: 1 });
+    const best = largest(before, top).map((id) => ({
+      text: pieceOf(tokenizer, id).text,
+      before: before[id],
+      after: after[id],
+    }));
+    return { top: best, count: after.filter((p) => p > 0).length };
+  }
+
+  /** How the letters of one token were merged, from the first to the last. @param {{ id: number }} request */
+  merges({ id }) {
+    const { tokenizer } = this.ready();
+    const text = tokenizer.textOf.get(id);
+    if (text === undefined || tokenizer.isSpecial(id)) {
+      return { steps: [[pieceOf(tokenizer, id).text]] };
+    }
+    const steps = tokenizer.bpe.history(text);
+    return { steps: steps.map((ids) => ids.map((part) => pieceOf(tokenizer, part).text)) };
+  }
+
+  /**
+   * What the model would say if it ended after each layer: the residual stream through the final
+   * norm and the head (nostalgebraist 2020, "interpreting GPT: the logit lens").
+   * @param {{ ids: number[] }} request
+   */
+  lens({ ids }) {
+    const { model, tokenizer } = this.ready();
+    const { operators: ops, weights, config } = model;
+    const trace = new Trace();
+    const final = model.forward(ids, null, { lastOnly: true, trace });
+    const [answer] = largest(final, 1);
+    const places = ["embed_tokens", ...weights.layers.map((_, i) => `layers.${i}.mlp_residual`)];
+    const views = places.map((place) => {
+      const row = trace.get(place).data.slice(-config.hidden_size);
+      const seen = ops.rmsNorm(row, weights.norm, config.rms_norm_eps);
+      const logits = ops.linear(model.backend, seen, { weight: weights.lm_head, bias: null });
+      const shares = ops.softmax(logits, logits.length);
+      const best = largest(logits, 3).map((id) => ({ text: pieceOf(tokenizer, id).text, share: shares[id] }));
+      const rank = 1 + logits.filter((logit) => logit > logits[answer]).length;
+      return { place, best, rank };
+    });
+    return { answer: pieceOf(tokenizer, answer).text, views };
+  }
+
+  /** The tokens whose embeddings point most nearly the same way. @param {{ id: number, count: number }} request */
+  nearest({ id, count }) {
+    const { model, tokenizer } = this.ready();
+    const { embed_tokens: table } = model.weights;
+    const { backend } = model;
+    /** @param {Float32Array} row */
+    const length = (row) => Math.sqrt(row.reduce((sum, x) => sum + x * x, 0)) || 1;
+    const row = backend.read(table, id, 1);
+    const products = backend.linear(row, table);
+    const cosines = products.map((product, other) => {
+      return other === id ? -1 : product / length(row) / length(backend.read(table, other, 1));
+    });
+    const found = largest(cosines, count);
+    return { found: found.map((other) => ({ text: pieceOf(tokenizer, other).text, cosine: cosines[other] })) };
+  }
+
+  /**
    * The arrays of one pass over `ids`, by name; all, or only those asked for.
    * @param {{ ids: number[], names?: string[], off?: Switches }} request
    */
@@ -179,6 +247,12 @@ export class Served {
     if (!this.model || !this.tokenizer) throw new InputError("expected a model, got none yet");
     return { model: this.model, tokenizer: this.tokenizer };
   }
+}
+
+/** The indices of the largest numbers, the lower one first among equals. @param {Float32Array} row @param {number} count */
+function largest(row, count) {
+  const ids = Array.from(row, (_, id) => id);
+  return ids.sort((a, b) => row[b] - row[a] || a - b).slice(0, count);
 }
 
 /** One token to look at: its text, with half characters as bytes. @param {Tokenizer} tokenizer @param {number} id */

@@ -10,6 +10,7 @@ import { h, labelled } from "./dom.js";
  * What a lab gets to work with.
  * @typedef {object} Lab
  * @property {HTMLElement} body where it draws
+ * @property {HTMLElement} still what was there before
  * @property {() => RemoteModel} model
  * @property {() => string} sentence
  * @property {(text: string) => void} say announces
@@ -20,7 +21,7 @@ import { h, labelled } from "./dom.js";
 /**
  * A lab: `mount` draws its controls once, and returns what to do when the sentence or the model
  * changes.
- * @typedef {{ title: string, mount: (lab: Lab) => () => void | Promise<void> }} LabModule
+ * @typedef {{ title: string, keepsStill?: boolean, mount: (lab: Lab) => () => void | Promise<void> }} LabModule
  */
 
 const KEY = "llama_edu.sentence";
@@ -153,10 +154,11 @@ function open(place, still, module) {
   const live = h("div", { class: "pl-live" }, title, box.element, body, status);
   place.append(live);
   place.dataset.started = "";
-  still.classList.add("pl-print-only");
+  if (!module.keepsStill) still.classList.add("pl-print-only");
 
   const update = module.mount({
     body,
+    still,
     model: () => /** @type {RemoteModel} */ (shared.model),
     sentence: () => sentence.value,
     say,
