@@ -7,8 +7,8 @@ from llama_edu.viz.parts.html import escape
 
 __all__ = ["PARTS", "Part", "machine_svg"]
 
-WIDTH, ROW, BOX = 620, 46, 32  # of the drawing, its rows and its boxes, in its own units
-LEFT, RIGHT = 60, 560
+WIDTH, ROW, BOX = 400, 40, 28  # of the drawing, its rows and its boxes, in its own units
+LEFT, RIGHT = 44, 376
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ PARTS = (
     Part("q_proj", "queries", f"{_L}self_attn.q_proj", "06_qk_per_kv_group", 3, "1/3"),
     Part("k_proj", "keys", f"{_L}self_attn.k_proj", "06_qk_per_kv_group", 3, "2/3"),
     Part("v_proj", "values", f"{_L}self_attn.v_proj", "08_score_v", 3, "3/3"),
-    Part("rope", "RoPE turns queries and keys", f"{_L}self_attn.q_rope", "05_rotate", 4),
+    Part("rope", "RoPE turns q and k", f"{_L}self_attn.q_rope", "05_rotate", 4),
     Part("weights", "mask, softmax", f"{_L}self_attn.weights", "07_mask_and_softmax", 5),
     Part("attn_v", "values, mixed", f"{_L}self_attn.attn_v", "08_score_v", 6),
     Part("attn_residual", "projected, and added", f"{_L}attn_residual", "08_score_v", 7),
@@ -50,7 +50,7 @@ PARTS = (
     Part("gated", "silu(gate) · up", f"{_L}mlp.gated", "04_embed_normalise_gate", 9, "2/2"),
     Part("mlp_residual", "projected, and added", f"{_L}mlp_residual", "09_whole_model", 10),
     Part("norm", "RMSNorm", "norm", "09_whole_model", 11),
-    Part("logits", "head: a score per token of the vocabulary", "logits", "09_whole_model", 12),
+    Part("logits", "head: a score per token", "logits", "09_whole_model", 12),
 )
 """The boxes, from the top down."""
 
@@ -63,12 +63,14 @@ def machine_svg(config: LlamaConfig, chapters: str = "") -> str:
     `chapters` is put before each chapter's address.
     """
     height = (max(part.row for part in PARTS) + 1) * ROW
-    top, bottom = FIRST_IN_LAYER * ROW - 8, LAST_IN_LAYER * ROW + BOX + 8
+    top, bottom = FIRST_IN_LAYER * ROW - 6, LAST_IN_LAYER * ROW + BOX + 6
+    middle = (top + bottom) / 2
+    layers = f"{config.num_hidden_layers} layers"
     frame = (
-        f'<rect x="{LEFT - 24}" y="{top}" width="{RIGHT - LEFT + 48}" height="{bottom - top}" '
+        f'<rect x="{LEFT - 14}" y="{top}" width="{RIGHT - LEFT + 28}" height="{bottom - top}" '
         'rx="10" fill="none" stroke="currentColor" stroke-dasharray="4 4" opacity="0.55"/>'
-        f'<text x="{RIGHT + 20}" y="{top - 6}" text-anchor="end" font-size="12" '
-        f'fill="currentColor" data-layers="">{config.num_hidden_layers} layers</text>'
+        f'<text x="20" y="{middle:g}" transform="rotate(-90 20 {middle:g})" text-anchor="middle" '
+        f'font-size="12" fill="currentColor" data-layers="">{layers}</text>'
     )
     ids = _text(WIDTH / 2, ROW - 18, "token ids", size=14)
     arrow = (
@@ -101,7 +103,7 @@ def _box(part: Part, chapters: str) -> str:
         ""
         if narrow
         else (
-            f'<text class="pm-shape" x="{right - 12}" y="{y + 21}" text-anchor="end" '
+            f'<text class="pm-shape" x="{right - 12}" y="{y + 19}" text-anchor="end" '
             f'font-size="11" fill="currentColor" data-axes="" data-part="{part.name}"></text>'
         )
     )
@@ -110,7 +112,7 @@ def _box(part: Part, chapters: str) -> str:
         f"<title>{escape(part.label)}: chapter {int(part.chapter[:2])}</title>"
         f'<rect class="pm-box" x="{left}" y="{y}" width="{right - left}" height="{BOX}" rx="6" '
         'fill="none" stroke="currentColor"/>'
-        f"{_text(left + 12, y + 21, part.label, anchor='start')}{shape}</a>"
+        f"{_text(left + 12, y + 19, part.label, anchor='start')}{shape}</a>"
     )
 
 

@@ -22,7 +22,7 @@ from llama_edu.viz.parts.html import Html, aligned, escape, table, td, th
 
 __all__ = ["LABS", "SENTENCE", "lab"]
 
-SENTENCE = "Once upon a time, there was a little cat. The cat saw"
+SENTENCE = "Once upon a time, there was a little cat who wanted to"
 """What a lab begins with, until the reader types a sentence; the script has the same."""
 
 HEAD = (1, 3)  # layer and query head of the attention lab's still

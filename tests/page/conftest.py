@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from page_engine import PageEngine
+from playwright.sync_api import Browser, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +40,20 @@ def page_engine(node: str) -> Iterator[Callable[..., PageEngine]]:
     yield start
     for engine in started.values():
         engine.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        message = (
+            f"NO BROWSER FOUND (looked for {', '.join(BROWSERS)}): the engine was not run in one"
+        )
+        if os.environ.get("LLAMA_EDU_REQUIRE_BROWSER"):
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        sealed = "--host-resolver-rules=MAP * ~NOTFOUND"
+        launched = playwright.chromium.launch(executable_path=found, args=[sealed])
+        yield launched
+        launched.close()

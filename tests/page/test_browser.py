@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from page_engine import directory_of
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from llama_edu import Llama, Sampling, Tokenizer, Trace, generate
 from llama_edu.engine.sampling import probabilities
 from llama_edu.page import write_page_files
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model</title>
 <script src="llama.js"></script><input type="file" id="files" multiple></html>"""
 
@@ -41,23 +38,6 @@ PICK = """async () => {
 }"""
 ASK = "async ([op, request]) => globalThis.model.ask(op, request)"
 LOGITS = "async (ids) => Array.from((await globalThis.model.ask('logits', { ids })).logits)"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        message = (
-            f"NO BROWSER FOUND (looked for {', '.join(BROWSERS)}): the engine was not run in one"
-        )
-        if os.environ.get("LLAMA_EDU_REQUIRE_BROWSER"):
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
-    with sync_playwright() as playwright:
-        sealed = "--host-resolver-rules=MAP * ~NOTFOUND"
-        launched = playwright.chromium.launch(executable_path=found, args=[sealed])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

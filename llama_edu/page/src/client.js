@@ -55,9 +55,9 @@ export class RemoteModel {
     const id = this.nextId++;
     const promise = new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject, onPart });
-      this.worker.postMessage({ id, op, ...request });
+      this.worker.postMessage({ id, op, request });
     });
-    return { promise, stop: () => this.worker.postMessage({ op: "stop", which: id }) };
+    return { promise, stop: () => this.worker.postMessage({ op: "stop", request: { which: id } }) };
   }
 
   /** @param {string} op @param {object} request @returns {Promise<any>} */

@@ -1,5 +1,5 @@
 /**
- * The model's own thread. The page asks with `{ id, op, … }`; answers are `{ id, value }` or
+ * The model's own thread. The page asks with `{ id, op, request }`; answers are `{ id, value }` or
  * `{ id, error }`, and what comes on the way is `{ id, part }`. The page never waits for a product.
  */
 
@@ -272,7 +272,7 @@ export function serve(scope) {
   const served = new Served();
   /** @type {Promise<void>} */
   let last = Promise.resolve();
-  scope.onmessage = (/** @type {{ data: any }} */ { data: { id, op, ...request } }) => {
+  scope.onmessage = (/** @type {{ data: any }} */ { data: { id, op, request } }) => {
     if (op === "stop") {
       served.stopped.add(request.which);
       return;

@@ -41,7 +41,7 @@ export const attention = {
       again();
     });
     const table = h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": "Attention weights" });
-    const words = h("p", { class: "pl-words", "aria-live": "polite" });
+    const words = h("p", { class: "pl-words" });
     const trained = h("p", { class: "pl-text" });
     const broken = h("p", { class: "pl-text" });
     body.append(
@@ -101,7 +101,7 @@ export const attention = {
           const share = weights[(first + i) * total + first + j];
           return h("td", { style: `--share:${share.toFixed(4)}`, title: percent(share) });
         });
-        const button = h("button", { type: "button", onclick: () => point(i), onfocus: () => point(i) }, text);
+        const button = h("button", { type: "button", onclick: () => point(i), onfocus: () => say(point(i)) }, text);
         return h("tr", { onpointerenter: () => point(i) }, h("th", { scope: "row" }, button), ...cells);
       });
       table.replaceChildren(h("table", { class: "pl-heat" }, header, ...rows));
@@ -115,10 +115,12 @@ export const attention = {
         shares.sort((a, b) => b.share - a.share);
         const mixed = shares.slice(0, 3).filter(({ share }) => share >= 0.01);
         const said = mixed.map(({ share, t }) => `${percent(share)} of “${visible(pieces[t].text)}”`);
-        words.textContent = `The row of “${texts[i]}” mixes the values of ${said.join(", ")}` +
+        const text = `The row of “${texts[i]}” mixes the values of ${said.join(", ")}` +
           (shares.length > mixed.length ? " and less of the others." : ".");
+        words.textContent = text;
+        return text;
       }
-      point(row - first);
+      say(point(row - first));
     }
 
     async function compare() {

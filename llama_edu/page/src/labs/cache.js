@@ -15,12 +15,12 @@ export const cache = {
     const sides = ["With the cache", "Without it"].map((name) => {
       const rows = h("tbody");
       const sum = h("p", { class: "pl-clock" });
-      const head = ["step", "computed", "read from cache", "ms", "token"];
+      const head = ["step", "rows", "read", "ms", "token"];
       const table = h(
         "table", { class: "pl-steps" }, h("caption", {}, name),
         h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), rows,
       ); // prettier-ignore
-      return { name, rows, sum, element: h("div", {}, h("div", { class: "pl-scroll" }, table), sum) };
+      return { name, rows, sum, element: h("div", {}, h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": name }, table), sum) };
     });
     body.append(h("div", { class: "pl-row" }, run), h("div", { class: "pl-two" }, ...sides.map((s) => s.element)));
 

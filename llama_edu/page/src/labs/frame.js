@@ -26,7 +26,7 @@ import { h, labelled } from "./dom.js";
 
 const KEY = "llama_edu.sentence";
 const LINK = "say";
-const DEFAULT = "Once upon a time, there was a little cat. The cat saw";
+const DEFAULT = "Once upon a time, there was a little cat who wanted to";
 const LONGEST = 400; // characters; enough for a paragraph, and drawn in a moment
 
 /** The reader's sentence, and who wants to hear when it changes. */
@@ -143,15 +143,21 @@ export function offer(place, module) {
 
 /** @param {HTMLElement} place @param {HTMLElement} still @param {LabModule} module */
 function open(place, still, module) {
-  const status = h("p", { class: "pl-status", role: "status" });
+  // What a lab says it also shows; this line says it to who does not see it.
+  const status = h("p", { class: "pl-heard", role: "status" });
+  const notice = h("p", { class: "pl-status", role: "alert", hidden: true });
   const body = h("div", { class: "pl-body" });
   const title = h("p", { class: "pl-title" }, module.title);
   const say = (/** @type {string} */ text) => {
     status.textContent = text;
   };
-  const fail = (/** @type {Error} */ error) => say(`${error.name}: ${error.message}`);
-  const box = sentenceBox(say, fail);
-  const live = h("div", { class: "pl-live" }, title, box.element, body, status);
+  const note = (/** @type {string} */ text) => {
+    notice.hidden = !text;
+    notice.textContent = text;
+  };
+  const fail = (/** @type {Error} */ error) => note(`${error.name}: ${error.message}`);
+  const box = sentenceBox(note, fail);
+  const live = h("div", { class: "pl-live" }, title, box.element, notice, body, status);
   place.append(live);
   place.dataset.started = "";
   if (!module.keepsStill) still.classList.add("pl-print-only");
@@ -166,6 +172,7 @@ function open(place, still, module) {
     settings: place.dataset,
   });
   const run = async () => {
+    note("");
     try {
       await update();
     } catch (error) {
@@ -180,9 +187,9 @@ function open(place, still, module) {
 
 /**
  * The box for the sentence, the choice of a model, the link.
- * @param {(text: string) => void} say @param {(error: Error) => void} fail
+ * @param {(text: string) => void} note @param {(error: Error) => void} fail
  */
-function sentenceBox(say, fail) {
+function sentenceBox(note, fail) {
   const input = h("input", { type: "text", maxlength: LONGEST, autocomplete: "off", spellcheck: "false" });
   input.value = sentence.value;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -205,9 +212,9 @@ function sentenceBox(say, fail) {
     link.select();
     try {
       await navigator.clipboard.writeText(address.href);
-      say("The link is on your clipboard.");
+      note("The link is on your clipboard.");
     } catch {
-      say("Here is the link, to copy.");
+      note("Here is the link, to copy.");
     }
   });
 
@@ -219,10 +226,10 @@ function sentenceBox(say, fail) {
   shared.listeners.add(showModel);
   const files = h("input", { type: "file", multiple: true, accept: ".json,.safetensors" });
   files.addEventListener("change", async () => {
-    say("Reading the model's files…");
+    note("Reading the model's files…");
     try {
       await pickedModel([...(files.files ?? [])]);
-      say(`The labs now run on ${shared.model?.name}.`);
+      note(`The labs now run on ${shared.model?.name}.`);
     } catch (error) {
       fail(/** @type {Error} */ (error));
     }

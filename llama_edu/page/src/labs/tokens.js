@@ -11,7 +11,7 @@ export const tokens = {
     let chosen = 0;
     const row = h("div", { class: "pl-tokens", role: "group", "aria-label": "Tokens" });
     const counts = h("p", { class: "pl-soft" });
-    const merges = h("div", { class: "pl-merges", "aria-live": "polite" });
+    const merges = h("div", { class: "pl-merges" });
     body.append(row, counts, merges);
 
     return newestOnly(async () => {
