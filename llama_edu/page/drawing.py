@@ -7,6 +7,8 @@ from llama_edu.viz.parts.html import escape
 
 __all__ = ["PARTS", "Part", "machine_svg"]
 
+Number = float | int
+
 WIDTH, ROW, BOX = 400, 40, 28  # of the drawing, its rows and its boxes, in its own units
 LEFT, RIGHT = 44, 376
 
@@ -116,7 +118,7 @@ def _box(part: Part, chapters: str) -> str:
     )
 
 
-def _columns(column: str) -> tuple[float, float]:
+def _columns(column: str) -> tuple[Number, Number]:
     if column == "all":
         return LEFT, RIGHT
     number, count = map(int, column.split("/"))
@@ -124,7 +126,7 @@ def _columns(column: str) -> tuple[float, float]:
     return LEFT + (number - 1) * step, LEFT + number * step - 12
 
 
-def _text(x: float, y: float, text: str, *, anchor: str = "middle", size: int = 13) -> str:
+def _text(x: Number, y: Number, text: str, *, anchor: str = "middle", size: int = 13) -> str:
     return (
         f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size}" '
         f'fill="currentColor">{escape(text)}</text>'

@@ -32,9 +32,10 @@ function inverseFrequencies(config) {
 function rotation(invFreq, past, seq) {
   const half = invFreq.length;
   // Rounded before the cosine is taken, as every float32 engine does.
-  const angles = Float32Array.from({ length: seq * half }, (_, i) => {
-    return (past + Math.floor(i / half)) * invFreq[i % half];
-  });
+  const angles = new Float32Array(seq * half);
+  for (let i = 0; i < angles.length; i++) {
+    angles[i] = (past + Math.floor(i / half)) * invFreq[i % half];
+  }
   return { cos: angles.map(Math.cos), sin: angles.map(Math.sin) };
 }
 
@@ -175,12 +176,16 @@ function scoreV(backend, weights, values, total, _layer, _head) {
 
 /** silu(gate) · up. @param {Float32Array} gate @param {Float32Array} up */
 function swiglu(gate, up) {
-  return Float32Array.from(gate, (g, i) => (g / (1 + Math.exp(-g))) * up[i]);
+  const y = new Float32Array(gate.length);
+  for (let i = 0; i < y.length; i++) y[i] = (gate[i] / (1 + Math.exp(-gate[i]))) * up[i];
+  return y;
 }
 
 /** The residual connection. @param {Float32Array} x @param {Float32Array} update */
 function add(x, update) {
-  return Float32Array.from(x, (value, i) => value + update[i]);
+  const y = new Float32Array(x.length);
+  for (let i = 0; i < y.length; i++) y[i] = x[i] + update[i];
+  return y;
 }
 
 export const OPERATORS = {
