@@ -2,7 +2,9 @@
 
 import { open, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { CheckpointError, TokenizerError, openSafetensors, parseObject } from "./src/engine.js";
+import {
+  CheckpointError, TokenizerError, openGguf, openSafetensors, parseObject,
+} from "./src/engine.js"; // prettier-ignore
 
 /** @param {string} path @returns {Promise<Uint8Array | null>} */
 async function bytesOrNull(path) {
@@ -18,7 +20,7 @@ async function bytesOrNull(path) {
  * The parsed JSON files of a directory, by what they are for; those that are absent are undefined.
  * @param {string} directory
  */
-export async function readSettings(directory) {
+async function readSettings(directory) {
   /** @param {string} name */
   const parsed = async (name) => {
     const bytes = await bytesOrNull(join(directory, name));
@@ -50,11 +52,20 @@ async function diskSource(path) {
 }
 
 /**
+ * A model directory, or a GGUF file: its documents and its checkpoint.
+ * @param {string} path
+ */
+export async function openModel(path) {
+  if (path.endsWith(".gguf")) return openGguf(await diskSource(path));
+  return { ...(await readSettings(path)), checkpoint: await openCheckpoint(path) };
+}
+
+/**
  * One `model.safetensors`, or the shards an index lists.
  * @param {string} directory
  * @returns {Promise<import("./src/weights.js").Checkpoint>}
  */
-export async function openCheckpoint(directory) {
+async function openCheckpoint(directory) {
   const index = await bytesOrNull(join(directory, "model.safetensors.index.json"));
   if (!index) return openSafetensors(await diskSource(join(directory, "model.safetensors")));
   const { weight_map: map } = parseObject(index, "index", CheckpointError);

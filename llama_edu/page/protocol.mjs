@@ -1,7 +1,7 @@
 /**
  * The page's engine behind protocol 1, so that `llama-edu verify --program` can test it.
  *
- *     node llama_edu/page/protocol.mjs DIRECTORY
+ *     node llama_edu/page/protocol.mjs DIRECTORY        (or a GGUF file)
  *
  * JSON lines on standard input and output, one answer to each request. LLAMA_EDU_BACKEND chooses
  * "simd" (the default) or "plain"; LLAMA_EDU_MISTAKE plants one of the mistakes in mistakes.mjs.
@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { mistakeNamed } from "./mistakes.mjs";
-import { openCheckpoint, readSettings } from "./node_files.mjs";
+import { openModel } from "./node_files.mjs";
 import {
   ConfigError, InputError, Llama, NumericsError, PlainBackend, SimdBackend, Tokenizer, Trace,
   encodeChat, readConfig, writeSafetensors,
@@ -26,11 +26,11 @@ if (!directory) {
   process.exit(2);
 }
 const mistake = mistakeNamed(process.env.LLAMA_EDU_MISTAKE ?? "");
-const files = await readSettings(directory);
+const files = await openModel(directory);
 if (!files.config) throw new ConfigError(`${directory}: expected a config.json, got none`);
 const config = mistake.config(readConfig(files.config, files.generation));
 const backend = process.env.LLAMA_EDU_BACKEND === "plain" ? new PlainBackend() : new SimdBackend();
-const loaded = await Llama.load(config, await openCheckpoint(directory), backend);
+const loaded = await Llama.load(config, files.checkpoint, backend);
 const model = mistake.model(loaded.with(mistake.operators));
 const tokenizer =
   files.tokenizer && mistake.tokenizer(new Tokenizer({ ...files, tokenizer: files.tokenizer }));

@@ -4,14 +4,14 @@
  */
 
 import { KERNELS } from "./kernels_wasm.js";
-import { toFloat32 } from "./number_formats.js";
+import { BLOCK, BLOCK_BYTES, byteCount, float16, toFloat32 } from "./number_formats.js";
 
 /** @typedef {import("./backend_plain.js").Matrix} Matrix */
 /** @typedef {import("./backend_plain.js").Backend} Backend */
 
 /**
  * `width` is padded to `stride` numbers per row, with zeros.
- * @typedef {Matrix & { at: number, stride: number, format: "F32" | "BF16" }} SimdMatrix
+ * @typedef {Matrix & { at: number, stride: number, format: string }} SimdMatrix
  */
 
 const LANES = 16; // every row is padded to a multiple of this many numbers
@@ -41,6 +41,7 @@ export class SimdBackend {
     const module = new WebAssembly.Module(decodeBase64(KERNELS));
     const { exports } = new WebAssembly.Instance(module, { env: { memory: this.memory } });
     this.kernels = /** @type {Record<string, Kernel>} */ (/** @type {unknown} */ (exports));
+    this.halves = /** @type {WebAssembly.Global<"i32">} */ (exports.halves);
     this.end = LANES * 4; // no matrix at address 0
     this.bytes = new Uint8Array(this.memory.buffer);
     this.floats = new Float32Array(this.memory.buffer);
@@ -64,19 +65,20 @@ export class SimdBackend {
    * @returns {SimdMatrix}
    */
   load(rows, width, format, bytes) {
-    if (format !== "F32" && format !== "BF16") {
+    const isBlocks = format in BLOCK_BYTES && width % BLOCK === 0;
+    if (!isBlocks && format !== "F32" && format !== "BF16") {
       return this.load(rows, width, "F32", bytesOf(toFloat32(bytes, format)));
     }
+    if (isBlocks) this.useHalves();
     const stride = padded(width);
-    const itemBytes = format === "F32" ? 4 : 2;
-    const at = this.allocate(rows * stride * itemBytes);
+    const [stored, kept] = [byteCount(format, width), byteCount(format, stride)];
+    const at = this.allocate(rows * kept);
     if (stride === width) {
       this.bytes.set(bytes, at);
     } else {
-      this.bytes.fill(0, at, at + rows * stride * itemBytes);
+      this.bytes.fill(0, at, at + rows * kept);
       for (let row = 0; row < rows; row++) {
-        const stored = bytes.subarray(row * width * itemBytes, (row + 1) * width * itemBytes);
-        this.bytes.set(stored, at + row * stride * itemBytes);
+        this.bytes.set(bytes.subarray(row * stored, (row + 1) * stored), at + row * kept);
       }
     }
     return { rows, width, stride, at, format };
@@ -93,11 +95,10 @@ export class SimdBackend {
   /** @param {Matrix} matrix @param {number} from @param {number} count */
   read(matrix, from, count) {
     const { width, stride, at, format } = simd(matrix);
-    const itemBytes = format === "F32" ? 4 : 2;
     const rows = new Float32Array(count * width);
     for (let row = 0; row < count; row++) {
-      const start = at + (from + row) * stride * itemBytes;
-      const stored = this.bytes.subarray(start, start + width * itemBytes);
+      const start = at + (from + row) * byteCount(format, stride);
+      const stored = this.bytes.subarray(start, start + byteCount(format, width));
       rows.set(toFloat32(stored, format), row * width);
     }
     return rows;
@@ -106,7 +107,7 @@ export class SimdBackend {
   /** @param {Matrix} matrix */
   release(matrix) {
     const { rows, stride, at, format } = simd(matrix);
-    const size = rounded(rows * stride * (format === "F32" ? 4 : 2));
+    const size = rounded(rows * byteCount(format, stride));
     this.free.set(size, [...(this.free.get(size) ?? []), at]);
   }
 
@@ -134,6 +135,14 @@ export class SimdBackend {
       y.set(this.floats.subarray(start, start + width), i * width);
     }
     return y;
+  }
+
+  /** Write the table of float16 values that the kernels for blocks look their scales up in. */
+  useHalves() {
+    if (this.halves.value) return;
+    const at = this.allocate(4 * 65536);
+    for (let bits = 0; bits < 65536; bits++) this.floats[(at >>> 2) + bits] = float16(bits);
+    this.halves.value = at;
   }
 
   /**

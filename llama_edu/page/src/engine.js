@@ -6,6 +6,7 @@ export { KVCache } from "./cache.js";
 export { encodeChat } from "./chat.js";
 export { readConfig } from "./config.js";
 export * from "./errors.js";
+export { openGguf } from "./gguf.js";
 export { generate, prefill } from "./generate.js";
 export { Llama } from "./model.js";
 export { OPERATORS } from "./operators.js";

@@ -104,6 +104,106 @@
       (local.set $rows (i32.sub (local.get $rows) (i32.const 1)))
       (br_if $each_row (local.get $rows))))
 
+  ;; The float32 values of all float16 bit patterns begin here: half as a table is quicker than
+  ;; half by arithmetic, and blocks have one or two each.
+  (global $halves (export "halves") (mut i32) (i32.const 0))
+  (func $half (param $at i32) (result v128)
+    (v128.load32_splat (i32.add (global.get $halves)
+      (i32.shl (i32.load16_u (local.get $at)) (i32.const 2)))))
+
+  ;; The products of sixteen small whole numbers with sixteen of x, added up to four.
+  (func $dot16 (param $q v128) (param $x i32) (result v128)
+    (local $low v128) (local $high v128)
+    (local.set $low (i16x8.extend_low_i8x16_s (local.get $q)))
+    (local.set $high (i16x8.extend_high_i8x16_s (local.get $q)))
+    (f32x4.add
+      (f32x4.add
+        (f32x4.mul (v128.load (local.get $x))
+          (f32x4.convert_i32x4_s (i32x4.extend_low_i16x8_s (local.get $low))))
+        (f32x4.mul (v128.load offset=16 (local.get $x))
+          (f32x4.convert_i32x4_s (i32x4.extend_high_i16x8_s (local.get $low)))))
+      (f32x4.add
+        (f32x4.mul (v128.load offset=32 (local.get $x))
+          (f32x4.convert_i32x4_s (i32x4.extend_low_i16x8_s (local.get $high))))
+        (f32x4.mul (v128.load offset=48 (local.get $x))
+          (f32x4.convert_i32x4_s (i32x4.extend_high_i16x8_s (local.get $high)))))))
+
+  ;; Sixteen numbers of x, added up to four.
+  (func $sum16 (param $x i32) (result v128)
+    (f32x4.add
+      (f32x4.add (v128.load (local.get $x)) (v128.load offset=16 (local.get $x)))
+      (f32x4.add (v128.load offset=32 (local.get $x)) (v128.load offset=48 (local.get $x)))))
+
+  ;; linear, with weights in GGUF's blocks of 32, read where they lie. Q8_0: a float16 scale d,
+  ;; then 32 bytes q; a weight is d * q.
+  (func (export "linear_Q8_0")
+    (param $x i32) (param $w i32) (param $y i32)
+    (param $rows i32) (param $outputs i32) (param $width i32)
+    (local $x_at i32) (local $x_end i32) (local $w_at i32) (local $o i32) (local $a v128)
+    (loop $each_row
+      (local.set $w_at (local.get $w))
+      (local.set $o (local.get $outputs))
+      (local.set $x_end (i32.add (local.get $x) (i32.shl (local.get $width) (i32.const 2))))
+      (loop $each_output
+        (local.set $a (v128.const i32x4 0 0 0 0))
+        (local.set $x_at (local.get $x))
+        (loop $each_block
+          (local.set $a (f32x4.add (local.get $a) (f32x4.mul
+            (call $half (local.get $w_at))
+            (f32x4.add
+              (call $dot16 (v128.load offset=2 (local.get $w_at)) (local.get $x_at))
+              (call $dot16 (v128.load offset=18 (local.get $w_at))
+                (i32.add (local.get $x_at) (i32.const 64)))))))
+          (local.set $x_at (i32.add (local.get $x_at) (i32.const 128)))
+          (local.set $w_at (i32.add (local.get $w_at) (i32.const 34)))
+          (br_if $each_block (i32.lt_u (local.get $x_at) (local.get $x_end))))
+        (f32.store (local.get $y) (call $sum (local.get $a)))
+        (local.set $y (i32.add (local.get $y) (i32.const 4)))
+        (local.set $o (i32.sub (local.get $o) (i32.const 1)))
+        (br_if $each_output (local.get $o)))
+      (local.set $x (local.get $x_end))
+      (local.set $rows (i32.sub (local.get $rows) (i32.const 1)))
+      (br_if $each_row (local.get $rows))))
+
+  ;; Q4_1: a float16 scale d and a float16 least value m, then 16 bytes, whose lower halves are the
+  ;; first 16 numbers q and whose upper halves the last; a weight is d * q + m.
+  (func (export "linear_Q4_1")
+    (param $x i32) (param $w i32) (param $y i32)
+    (param $rows i32) (param $outputs i32) (param $width i32)
+    (local $x_at i32) (local $x_end i32) (local $w_at i32) (local $o i32) (local $a v128)
+    (local $q v128)
+    (loop $each_row
+      (local.set $w_at (local.get $w))
+      (local.set $o (local.get $outputs))
+      (local.set $x_end (i32.add (local.get $x) (i32.shl (local.get $width) (i32.const 2))))
+      (loop $each_output
+        (local.set $a (v128.const i32x4 0 0 0 0))
+        (local.set $x_at (local.get $x))
+        (loop $each_block
+          (local.set $q (v128.load offset=4 (local.get $w_at)))
+          (local.set $a (f32x4.add (local.get $a) (f32x4.mul
+            (call $half (local.get $w_at))
+            (f32x4.add
+              (call $dot16 (v128.and (local.get $q)
+                (v128.const i32x4 0x0f0f0f0f 0x0f0f0f0f 0x0f0f0f0f 0x0f0f0f0f))
+                (local.get $x_at))
+              (call $dot16 (i8x16.shr_u (local.get $q) (i32.const 4))
+                (i32.add (local.get $x_at) (i32.const 64)))))))
+          (local.set $a (f32x4.add (local.get $a) (f32x4.mul
+            (call $half (i32.add (local.get $w_at) (i32.const 2)))
+            (f32x4.add (call $sum16 (local.get $x_at))
+              (call $sum16 (i32.add (local.get $x_at) (i32.const 64)))))))
+          (local.set $x_at (i32.add (local.get $x_at) (i32.const 128)))
+          (local.set $w_at (i32.add (local.get $w_at) (i32.const 20)))
+          (br_if $each_block (i32.lt_u (local.get $x_at) (local.get $x_end))))
+        (f32.store (local.get $y) (call $sum (local.get $a)))
+        (local.set $y (i32.add (local.get $y) (i32.const 4)))
+        (local.set $o (i32.sub (local.get $o) (i32.const 1)))
+        (br_if $each_output (local.get $o)))
+      (local.set $x (local.get $x_end))
+      (local.set $rows (i32.sub (local.get $rows) (i32.const 1)))
+      (br_if $each_row (local.get $rows))))
+
   ;; y[i, :] = sum over t of weights[i, t] * v[t, :], for `count` rows of v.
   (func (export "mix")
     (param $weights i32) (param $v i32) (param $y i32)

@@ -8,13 +8,25 @@ export const ITEM_BYTES = {
   I64: 8, I32: 4, I16: 2, I8: 1, U64: 8, U32: 4, U16: 2, U8: 1, BOOL: 1, C64: 8,
 }; // prettier-ignore
 
+/** Weights in one block of GGUF's quantised formats, and the bytes such a block takes. */
+export const BLOCK = 32;
+/** @type {Readonly<Record<string, number>>} */
+export const BLOCK_BYTES = { Q8_0: 34, Q4_1: 20 };
+
+/** Bytes of so many numbers in a row. @param {string} format @param {number} count */
+export function byteCount(format, count) {
+  const block = BLOCK_BYTES[format];
+  return block ? (count / BLOCK) * block : count * ITEM_BYTES[format];
+}
+
 /**
  * Widen stored bytes to float32: exact, but for F64, which is rounded.
  * @param {Uint8Array} bytes little-endian
- * @param {string} format F32, BF16, F16 or F64
+ * @param {string} format F32, BF16, F16, F64, Q8_0 or Q4_1
  * @returns {Float32Array<ArrayBuffer>}
  */
 export function toFloat32(bytes, format) {
+  if (format in BLOCK_BYTES) return dequantised(bytes, format);
   const own = bytes.slice().buffer; // a copy begins at a whole word, wherever the file put it
   if (format === "F32") return new Float32Array(own);
   if (format === "F64") return Float32Array.from(new Float64Array(own));
@@ -25,6 +37,31 @@ export function toFloat32(bytes, format) {
     return new Float32Array(words.buffer);
   }
   return Float32Array.from(halves, float16);
+}
+
+/**
+ * Blocks of 32 weights. Q8_0: a scale d, then 32 signed bytes q: d · q. Q4_1: d and a least value
+ * m, then 16 bytes, lower halves first: d · q + m. (ggml, `block_q8_0` and `block_q4_1`)
+ * @param {Uint8Array} bytes @param {string} format
+ */
+function dequantised(bytes, format) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const size = BLOCK_BYTES[format];
+  const values = new Float32Array((bytes.length / size) * BLOCK);
+  for (let at = 0, out = 0; at < bytes.length; at += size, out += BLOCK) {
+    const d = float16(view.getUint16(at, true));
+    if (format === "Q8_0") {
+      for (let j = 0; j < BLOCK; j++) values[out + j] = d * view.getInt8(at + 2 + j);
+      continue;
+    }
+    const m = float16(view.getUint16(at + 2, true));
+    for (let j = 0; j < BLOCK / 2; j++) {
+      const pair = bytes[at + 4 + j];
+      values[out + j] = Math.fround(d * (pair & 15)) + m;
+      values[out + j + BLOCK / 2] = Math.fround(d * (pair >> 4)) + m;
+    }
+  }
+  return values;
 }
 
 /**

@@ -43,7 +43,7 @@ import { toFloat32 } from "./number_formats.js";
 
 const EMBED_TOKENS = "model.embed_tokens.weight";
 const LM_HEAD = "lm_head.weight";
-const FLOATS = ["F32", "BF16", "F16", "F64"];
+const FLOATS = ["F32", "BF16", "F16", "F64", "Q8_0", "Q4_1"];
 
 /**
  * Every tensor a model of this config is made of, with its shape; both ends of the model, even

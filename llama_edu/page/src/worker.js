@@ -9,6 +9,7 @@ import { encodeChat } from "./chat.js";
 import { readConfig } from "./config.js";
 import { ConfigError, InputError } from "./errors.js";
 import { generate, prefill } from "./generate.js";
+import { openGguf } from "./gguf.js";
 import { Llama } from "./model.js";
 import { bytesSource, fileSource, openSafetensors } from "./safetensors.js";
 import { GREEDY, probabilities } from "./sampling.js";
@@ -43,6 +44,22 @@ export class Served {
 
   /** @param {ModelFiles} files @param {Emit} emit */
   async load({ texts, weights, backend }, emit) {
+    const source =
+      typeof weights === "string" ? bytesSource(decodeBase64(weights)) : fileSource(weights);
+    const files = source.name.endsWith(".gguf")
+      ? await openGguf(source)
+      : { ...this.settings(texts), checkpoint: await openSafetensors(source) };
+    const { config, generation, checkpoint } = files;
+    const chosen = backend !== "plain" && hasSimd() ? new SimdBackend() : new PlainBackend();
+    const read = readConfig(config, generation);
+    this.model = null; // what was there gives its memory back before the new one takes some
+    this.model = await Llama.load(read, checkpoint, chosen, (done) => emit({ done }));
+    this.tokenizer = new Tokenizer(files);
+    return { config: read, backend: chosen.name, hasTemplate: this.tokenizer.chatTemplate !== null };
+  }
+
+  /** The JSON files of a model directory. @param {Record<string, string>} texts */
+  settings(texts) {
     /** @param {string} name */
     const parsed = (name) =>
       name in texts ? parseObject(texts[name], name, ConfigError) : undefined;
@@ -54,18 +71,7 @@ export class Served {
       );
     }
     const generation = parsed("generation_config.json");
-    const settings = parsed("tokenizer_config.json");
-    const source =
-      typeof weights === "string" ? bytesSource(decodeBase64(weights)) : fileSource(weights);
-    const useSimd = backend !== "plain" && hasSimd();
-    const chosen = useSimd ? new SimdBackend() : new PlainBackend();
-    const read = readConfig(config, generation);
-    this.model = null; // what was there gives its memory back before the new one takes some
-    this.model = await Llama.load(read, await openSafetensors(source), chosen, (done) =>
-      emit({ done }),
-    );
-    this.tokenizer = new Tokenizer({ tokenizer, settings, generation, config });
-    return { config: read, backend: chosen.name, hasTemplate: this.tokenizer.chatTemplate !== null };
+    return { config, generation, tokenizer, settings: parsed("tokenizer_config.json") };
   }
 
   /** @param {{ text: string }} request */

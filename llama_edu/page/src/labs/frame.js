@@ -103,8 +103,8 @@ async function pickedModel(files) {
   /** @type {Record<string, string>} */
   const texts = {};
   for (const file of files) if (file.name.endsWith(".json")) texts[file.name] = await file.text();
-  const weights = files.find((file) => file.name.endsWith(".safetensors"));
-  if (!weights) throw new Error("expected a .safetensors file among those picked, got none");
+  const weights = files.find((file) => /\.(safetensors|gguf)$/.test(file.name));
+  if (!weights) throw new Error("expected a .safetensors or .gguf file, got none");
   const model = await new RemoteModel().load({ name: weights.name, texts, weights });
   model.name = `${weights.name}, ${Math.round(weights.size / 1e6)} MB`;
   shared.model?.end();
@@ -224,7 +224,7 @@ function sentenceBox(note, fail) {
   };
   showModel();
   shared.listeners.add(showModel);
-  const files = h("input", { type: "file", multiple: true, accept: ".json,.safetensors" });
+  const files = h("input", { type: "file", multiple: true, accept: ".json,.safetensors,.gguf" });
   files.addEventListener("change", async () => {
     note("Reading the model's files…");
     try {
@@ -242,7 +242,8 @@ function sentenceBox(note, fail) {
       "p",
       {},
       "Pick config.json, tokenizer.json, tokenizer_config.json and model.safetensors of a Llama " +
-        "together, such as the SmolLM2 that the package fetched. Nothing leaves your computer.",
+        "together, such as the SmolLM2 that the package fetched, or one GGUF file (Q8_0, Q4_1, " +
+        "F16 or F32). Nothing leaves your computer.",
     ),
     labelled("Files", files),
   );
