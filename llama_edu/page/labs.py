@@ -16,6 +16,7 @@ from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import Sampling, probabilities
 from llama_edu.engine.trace import Trace
 from llama_edu.errors import InputError
+from llama_edu.ops.rope import inverse_frequencies
 from llama_edu.page.drawing import PARTS, machine_svg
 from llama_edu.text.tokenizer import Tokenizer
 from llama_edu.viz.parts.html import Html, aligned, escape, table, td, th
@@ -125,6 +126,17 @@ def _sampler() -> tuple[str, Rows]:
     return f"The chances of the token after “{SENTENCE}” under three settings", rows
 
 
+def _clocks() -> tuple[str, Rows]:
+    config = _run().model.config
+    turns = inverse_frequencies(config)
+    half = len(turns)
+    rows = [["pair", "turns in", *(f"at {position}, degrees" for position in (1, 8, 64))]]
+    for j, turn in enumerate(turns.tolist()):
+        angles = [f"{np.degrees(position * turn) % 360:.0f}" for position in (1, 8, 64)]
+        rows.append([f"{j}, {j + half}", f"{2 * np.pi / turn:,.0f} positions", *angles])
+    return f"RoPE's clocks: the {half} pairs of a head of {config.head_dim} numbers", rows
+
+
 def _cache() -> tuple[str, Rows]:
     run = _run()
     rows = [["step", "computed with the cache", "read from it", "computed without it"]]
@@ -157,6 +169,7 @@ LABS: dict[str, Callable[[], tuple[str, Rows]]] = {
     "machine": _machine,
     "tokens": _tokens,
     "neighbours": _neighbours,
+    "clocks": _clocks,
     "attention": _attention,
     "cache": _cache,
     "sampler": _sampler,

@@ -9,10 +9,12 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from page_engine import directory_of
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from llama_edu import Llama, Tokenizer, Trace, generate
 from llama_edu.errors import InputError
+from llama_edu.ops.rope import inverse_frequencies
 from llama_edu.page import write_page_files
 from llama_edu.page.labs import LABS, SENTENCE, lab
 
@@ -236,6 +238,61 @@ def test_cache_and_neighbours_agree_with_the_still(open_labs: Callable[..., Page
     first = rows.first.locator("td").all_inner_texts()
     prompt = len(Tokenizer.from_pretrained("story").encode(SENTENCE))
     assert first[1:3] == [str(prompt), "0"]
+
+
+def test_clocks_turn_as_rope_does(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("clocks")
+    press_all(page)
+    place = running(page, "clocks")
+    page.wait_for_selector(".pl-clocks figure")
+    turns = inverse_frequencies(Llama.from_pretrained("story").config)
+    for query, key in ((12, 5), (40, 33), (3, 3)):
+        place.get_by_label("position of the query").fill(str(query))
+        place.get_by_label("position of the key").fill(str(key))
+        kept = float(np.mean(np.cos((query - key) * turns.astype(np.float64))))
+        assert f"would now be {kept:.2f} of" in place.locator("p:not([class])").inner_text()
+    ends = place.locator(".pl-hand").evaluate_all(
+        "lines => lines.map((line) => [line.getAttribute('x2'), line.getAttribute('y2')].map(Number))"
+    )
+    angles = 3 * turns.astype(np.float64)
+    assert np.allclose(ends, 26 * np.stack([np.cos(angles), -np.sin(angles)], axis=1), atol=1e-3)
+
+
+def test_a_picked_model_takes_over_and_is_remembered(open_labs: Callable[..., Page]) -> None:
+    """Files of another model, in this page and in the next, until the reader wants ours back."""
+    folder = directory_of("chat")
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+    page = open_labs("tokens")
+    press_all(page)
+    page.locator(".pl-pick summary").click()
+    page.locator(".pl-pick input").set_input_files([folder / name for name in names])
+    page.get_by_text("on your next visit too").wait_for()
+    following = open_labs("tokens")
+    press_all(following)
+    following.get_by_text("Model: model.safetensors").wait_for()
+    want = Tokenizer(folder).encode(SENTENCE)
+    following.wait_for_function(
+        "n => document.querySelectorAll('.pl-token').length === n", arg=len(want)
+    )
+    shown = following.locator(".pl-id").all_inner_texts()
+    assert [int(text) for text in shown] == want
+    following.locator(".pl-pick summary").click()
+    following.get_by_role("button", name="Back to the book's own model").click()
+    following.get_by_text("Model: story").wait_for()
+    last = open_labs("tokens")
+    press_all(last)
+    last.get_by_text("Model: story").wait_for()
+
+
+def test_files_that_are_no_model_are_an_error_that_is_shown(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("tokens")
+    press_all(page)
+    page.locator(".pl-pick summary").click()
+    page.locator(".pl-pick input").set_input_files([directory_of("chat") / "config.json"])
+    alert = page.get_by_role("alert")
+    alert.get_by_text("expected a .safetensors or .gguf file").wait_for()
+    page.get_by_label("Your sentence").fill("It still works")
+    page.wait_for_function("() => document.querySelector('.pl-soft').textContent.includes('story')")
 
 
 def test_at_390_pixels_the_page_does_not_scroll_sideways(open_labs: Callable[..., Page]) -> None:

@@ -2,6 +2,7 @@
 
 import { attention } from "./labs/attention.js";
 import { cache } from "./labs/cache.js";
+import { clocks } from "./labs/clocks.js";
 import { h } from "./labs/dom.js";
 import { offerLabs } from "./labs/frame.js";
 import style from "./labs/labs.css";
@@ -16,7 +17,7 @@ export { pageModel } from "./labs/frame.js";
 export { switchedOff } from "./switches.js";
 export { serve } from "./worker.js";
 
-const LABS = { attention, cache, machine, neighbours, sampler, tokens };
+const LABS = { attention, cache, clocks, machine, neighbours, sampler, tokens };
 
 // In the worker there is no document, and nothing to offer.
 if (typeof document !== "undefined") {

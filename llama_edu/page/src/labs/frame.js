@@ -5,6 +5,7 @@
 
 import { RemoteModel } from "../client.js";
 import { h, labelled } from "./dom.js";
+import { recalledFiles, rememberFiles } from "./remember.js";
 
 /**
  * What a lab gets to work with.
@@ -88,7 +89,7 @@ async function embeddedModel() {
 
 /** The page's model; the first call loads it. @returns {Promise<RemoteModel>} */
 export function pageModel() {
-  shared.loading ??= embeddedModel().then(
+  shared.loading ??= firstModel().then(
     (model) => (shared.model = model),
     (error) => {
       shared.loading = null; // so that another click tries again
@@ -98,8 +99,21 @@ export function pageModel() {
   return shared.loading;
 }
 
-/** A model from files the reader picked, in place of the one before. @param {File[]} files */
-async function pickedModel(files) {
+/** The files of an earlier visit, or the embedded model. @returns {Promise<RemoteModel>} */
+async function firstModel() {
+  const files = await recalledFiles();
+  if (files.length) {
+    try {
+      return await modelOf(files);
+    } catch {
+      await rememberFiles([]); // they were moved or changed since
+    }
+  }
+  return embeddedModel();
+}
+
+/** @param {File[]} files */
+async function modelOf(files) {
   /** @type {Record<string, string>} */
   const texts = {};
   for (const file of files) if (file.name.endsWith(".json")) texts[file.name] = await file.text();
@@ -107,6 +121,11 @@ async function pickedModel(files) {
   if (!weights) throw new Error("expected a .safetensors or .gguf file, got none");
   const model = await new RemoteModel().load({ name: weights.name, texts, weights });
   model.name = `${weights.name}, ${Math.round(weights.size / 1e6)} MB`;
+  return model;
+}
+
+/** One model in place of another, in every lab of the page. @param {RemoteModel} model */
+function exchange(model) {
   shared.model?.end();
   shared.model = model;
   shared.loading = Promise.resolve(model);
@@ -120,6 +139,12 @@ async function pickedModel(files) {
 export function offer(place, module) {
   const still = h("div", { class: "pl-still" });
   still.append(...place.childNodes);
+  for (const box of still.querySelectorAll(".llama-table")) {
+    // What scrolls sideways has to be reachable without a mouse.
+    box.setAttribute("tabindex", "0");
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", box.querySelector("caption")?.textContent ?? "Table");
+  }
   const status = h("p", { class: "pl-status", role: "status" });
   const start = h("button", { type: "button", class: "pl-start" }, "Run it on your own sentence");
   place.append(still, h("div", { class: "pl-offer" }, start, status));
@@ -228,11 +253,18 @@ function sentenceBox(note, fail) {
   files.addEventListener("change", async () => {
     note("Reading the model's files…");
     try {
-      await pickedModel([...(files.files ?? [])]);
-      note(`The labs now run on ${shared.model?.name}.`);
+      const picked = [...(files.files ?? [])];
+      exchange(await modelOf(picked));
+      const isKept = await rememberFiles(picked);
+      note(`The labs now run on ${shared.model?.name}${isKept ? ", on your next visit too" : ""}.`);
     } catch (error) {
       fail(/** @type {Error} */ (error));
     }
+  });
+  const own = h("button", { type: "button", class: "pl-quiet" }, "Back to the book's own model");
+  own.addEventListener("click", async () => {
+    await rememberFiles([]);
+    exchange(await embeddedModel());
   });
   const pick = h(
     "details",
@@ -246,6 +278,7 @@ function sentenceBox(note, fail) {
         "F16 or F32). Nothing leaves your computer.",
     ),
     labelled("Files", files),
+    own,
   );
   const element = h(
     "div",

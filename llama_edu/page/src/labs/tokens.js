@@ -19,18 +19,16 @@ export const tokens = {
       const { ids, pieces } = await model().encode(text);
       chosen = Math.min(chosen, pieces.length - 1);
       const buttons = pieces.map((piece, i) => {
-        const whole = piece.isWhole ? "" : ", part of a character";
-        const kind = piece.isSpecial ? ", added by the tokenizer" : "";
+        const notes = [
+          ...(piece.isWhole ? [] : ["part of a character"]),
+          ...(piece.isSpecial ? ["added by the tokenizer"] : []),
+        ];
         return h(
           "button",
-          {
-            type: "button",
-            class: `pl-token pl-token-${i % 4}`,
-            "aria-label": `${piece.text}, id ${piece.id}${whole}${kind}`,
-            onclick: () => show(i),
-          },
+          { type: "button", class: "pl-token", onclick: () => show(i) },
           h("span", { class: "pl-mono" }, visible(piece.text)),
           h("span", { class: "pl-id" }, String(piece.id)),
+          h("span", { class: "pl-heard" }, notes.join(", ")),
         );
       });
       row.replaceChildren(...buttons);
