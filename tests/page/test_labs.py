@@ -252,7 +252,7 @@ def test_clocks_turn_as_rope_does(open_labs: Callable[..., Page]) -> None:
         kept = float(np.mean(np.cos((query - key) * turns.astype(np.float64))))
         assert f"would now be {kept:.2f} of" in place.locator("p:not([class])").inner_text()
     ends = place.locator(".pl-hand").evaluate_all(
-        "lines => lines.map((line) => [line.getAttribute('x2'), line.getAttribute('y2')].map(Number))"
+        "lines => lines.map((line) => ['x2', 'y2'].map((name) => Number(line.getAttribute(name))))"
     )
     angles = 3 * turns.astype(np.float64)
     assert np.allclose(ends, 26 * np.stack([np.cos(angles), -np.sin(angles)], axis=1), atol=1e-3)

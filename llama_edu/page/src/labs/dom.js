@@ -47,7 +47,8 @@ export function tick(text, onchange) {
  * @param {(value: number) => void} oninput
  */
 export function slider(text, { min, max, step, value }, oninput) {
-  const output = h("output", {}, String(value));
+  // No `output`: a label would be that one's, and not the slider's.
+  const output = h("span", { class: "pl-value" }, String(value));
   const input = h("input", { type: "range", min, max, step, value });
   input.addEventListener("input", () => {
     output.textContent = input.value;
