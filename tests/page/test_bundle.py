@@ -27,7 +27,7 @@ def modules(node: str) -> str:
 
 
 def test_the_bundle_is_what_its_source_makes(modules: str) -> None:
-    script = [modules, "tools/page_bundle.mjs", "-"]
+    script = [modules, "tools/pages/bundle.mjs", "-"]
     made = json.loads(subprocess.run(script, cwd=ROOT, capture_output=True, check=True).stdout)
     assert set(made) == {"llama.js", "src/kernels_wasm.js"}
     for name, text in made.items():

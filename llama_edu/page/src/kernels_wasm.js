@@ -1,4 +1,4 @@
-// Made by tools/page_bundle.mjs from kernels.wat: the module's bytes in base64.
+// Made by tools/pages/bundle.mjs from kernels.wat: the module's bytes in base64.
 
 export const KERNELS =
   "AGFzbQEAAAABGgRgAXsBfWAGf39/f39/AGABfwF7YAJ7fwF7Ag8BA2VudgZtZW1vcnkCAAEDCgkAAQECAwIBAQEGBg" +
