@@ -4,7 +4,7 @@
  *     node llama_edu/page/protocol.mjs DIRECTORY        (or a GGUF file)
  *
  * JSON lines on standard input and output, one answer to each request. LLAMA_EDU_BACKEND chooses
- * "simd" (the default) or "plain"; LLAMA_EDU_MISTAKE plants one of the mistakes in mistakes.mjs.
+ * "simd" (the default) or "plain"; LLAMA_PLANTED plants one of the mistakes in mistakes.mjs.
  */
 
 import { mkdtemp, writeFile } from "node:fs/promises";
@@ -25,7 +25,7 @@ if (!directory) {
   console.error("usage: node protocol.mjs DIRECTORY");
   process.exit(2);
 }
-const mistake = mistakeNamed(process.env.LLAMA_EDU_MISTAKE ?? "");
+const mistake = mistakeNamed(process.env.LLAMA_PLANTED ?? "");
 const files = await openModel(directory);
 if (!files.config) throw new ConfigError(`${directory}: expected a config.json, got none`);
 const config = mistake.config(readConfig(files.config, files.generation));
@@ -80,10 +80,10 @@ const answers = {
     await writeFile(path, writeSafetensors(trace.steps[0].values()));
     return { path };
   },
-  // Beyond the protocol, for this project's own tests.
+  // Beyond the protocol's first version; `verify` asks for them where they are there.
   stream({ ids }) {
     const stream = known().stream();
-    return { parts: [...ids.map((/** @type {number} */ id) => stream.push(id)), stream.finish()] };
+    return { pieces: [...ids.map((/** @type {number} */ id) => stream.push(id)), stream.finish()] };
   },
   chat: ({ messages }) => ({ ids: encodeChat(known(), messages) }),
 };

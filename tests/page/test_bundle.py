@@ -122,7 +122,7 @@ def test_an_unknown_mistake_is_refused(node: str) -> None:
     adapter = str(BUNDLE.parent / "protocol.mjs")
     result = subprocess.run(
         [node, adapter, str(directory_of("story"))],
-        env={"PATH": str(Path(node).parent), "LLAMA_EDU_MISTAKE": "no_such"},
+        env={"PATH": str(Path(node).parent), "LLAMA_PLANTED": "no_such"},
         capture_output=True,
         text=True,
         check=False,

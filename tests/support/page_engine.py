@@ -25,9 +25,8 @@ class PageEngine:
     """`node llama_edu/page/protocol.mjs DIRECTORY`, one question at a time."""
 
     def __init__(self, directory: Path, **settings: str) -> None:
-        environment = os.environ | {
-            f"LLAMA_EDU_{name.upper()}": settings[name] for name in settings
-        }
+        names = {"backend": "LLAMA_EDU_BACKEND", "mistake": "LLAMA_PLANTED"}
+        environment = os.environ | {names[name]: value for name, value in settings.items()}
         self._process = subprocess.Popen(
             ["node", str(ADAPTER), str(directory)],
             stdin=subprocess.PIPE,
