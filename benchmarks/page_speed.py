@@ -1,17 +1,24 @@
 """How fast the engine in the page is: in a browser, from a file, without network.
 
-    python benchmarks/page_speed.py [--smollm2] [--rounds 5]
+    python benchmarks/page_speed.py [--smollm2] [--rounds 5] [--peer FOLDER]
 
 `story`: from the click on a lab's button to the first token, and tokens a second after it. SmolLM2,
 from files as a reader picks them: loading, and tokens a second. One thread each, in a worker, as a
 reader has it. Beside them the same engine in plain JavaScript, and NumPy with one thread.
+
+FOLDER is where `npm install --ignore-scripts @huggingface/transformers` was run: transformers.js
+then runs `story` beside ours, in turn, one thread, as the graph that `story_onnx.py` writes. It
+needs a server, here on this machine: it loads modules and fetches, which no page from a file may.
 """
 
 import argparse
+import functools
+import http.server
 import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -98,6 +105,66 @@ def story(page: Page, address: str, rounds: int) -> None:
     row("story, NumPy, one thread", [numpy_speed], "tokens/s")
 
 
+PEER = """<!doctype html><meta charset="utf-8"><script type="module">
+import { AutoModelForCausalLM, AutoTokenizer, env } from "./transformers.min.js";
+Object.assign(env, { allowRemoteModels: false, localModelPath: "/models/", useBrowserCache: false });
+Object.assign(env.backends.onnx.wasm, { wasmPaths: "/", numThreads: 1 });
+globalThis.load = async () => {
+  globalThis.tokenizer = await AutoTokenizer.from_pretrained("story");
+  const options = { dtype: "fp32", device: "wasm" };
+  globalThis.peer = await AutoModelForCausalLM.from_pretrained("story", options);
+};
+globalThis.speed = async (text, count) => {
+  const times = [];
+  const streamer = { put: () => times.push(performance.now()), end() {} };
+  const made = await peer.generate({
+    ...tokenizer(text), max_new_tokens: count, do_sample: false, eos_token_id: [1e6], streamer,
+  });
+  // The prompt itself is put first, then every token.
+  return [Array.from(made.data, Number), (count - 1) / ((times.at(-1) - times[1]) / 1000)];
+};
+globalThis.ready = true;
+</script>"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def transformers_js(page: Page, ours: Page, address: str, peer: Path, rounds: int) -> None:
+    """`story` in both engines, in turn."""
+    from story_onnx import write_story
+
+    want, _ = in_numpy("story", 100)
+    with tempfile.TemporaryDirectory() as folder:
+        site, modules = Path(folder), peer / "node_modules"
+        write_story(site / "models")
+        library = modules / "@huggingface" / "transformers" / "dist" / "transformers.min.js"
+        runtime = (modules / "onnxruntime-web" / "dist").glob("ort-wasm-simd-threaded*.*")
+        for file in (library, *runtime):
+            shutil.copy(file, site)
+        (site / "index.html").write_text(PEER, "utf-8")
+        handler = functools.partial(Quiet, directory=folder)
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            page.goto(f"http://127.0.0.1:{server.server_port}/index.html")
+            page.wait_for_function("globalThis.ready")
+            page.evaluate("load()")
+            ours.goto(address)
+            ours.click("button")
+            ours.evaluate("timed")
+            theirs, own = [], []
+            for _ in range(rounds):
+                made, tokens = page.evaluate("([text, n]) => speed(text, n)", [SENTENCE, 100])
+                assert made[-100:] == want, "transformers.js and NumPy wrote different texts"
+                theirs.append(tokens)
+                own.append(ours.evaluate(SPEED, [100, SENTENCE])[1])
+            server.shutdown()
+    row("story, ours, in turn with it", own, "tokens/s")
+    row("story, transformers.js", theirs, "tokens/s")
+
+
 def smollm2(page: Page, address: str, rounds: int) -> None:
     name = "smollm2-135m-instruct"
     folder = hub.locate(name)
@@ -122,6 +189,7 @@ def main() -> None:
     )
     parser.add_argument("--smollm2", action="store_true", help="the real model too")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peer", type=Path, help="a folder with transformers.js")
     args = parser.parse_args()
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser_path is None:
@@ -136,6 +204,10 @@ def main() -> None:
         story(page, file.as_uri(), args.rounds)
         if args.smollm2:
             smollm2(page, file.as_uri(), args.rounds)
+        if args.peer:
+            beside = browser.new_page()
+            beside.set_default_timeout(120_000)
+            transformers_js(beside, page, file.as_uri(), args.peer, args.rounds)
         browser.close()
 
 
