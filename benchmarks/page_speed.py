@@ -107,7 +107,8 @@ def story(page: Page, address: str, rounds: int) -> None:
 
 PEER = """<!doctype html><meta charset="utf-8"><script type="module">
 import { AutoModelForCausalLM, AutoTokenizer, env } from "./transformers.min.js";
-Object.assign(env, { allowRemoteModels: false, localModelPath: "/models/", useBrowserCache: false });
+Object.assign(env, { allowRemoteModels: false, localModelPath: "/models/" });
+env.useBrowserCache = false;
 Object.assign(env.backends.onnx.wasm, { wasmPaths: "/", numThreads: 1 });
 globalThis.load = async () => {
   globalThis.tokenizer = await AutoTokenizer.from_pretrained("story");

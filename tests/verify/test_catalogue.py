@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llama_edu.chapters import CHAPTER_FILES
 from llama_edu.engine.llama import Llama
-from llama_edu.exercises.framework.sections import CHAPTER_FILES
 from llama_edu.exercises.museum.exhibits import EXHIBITS
 from llama_edu.verify.cases import calls_for
 from llama_edu.verify.chats import CHAT_MISTAKES

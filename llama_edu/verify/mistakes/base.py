@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llama_edu.chapters import chapter_number, section_address
 from llama_edu.exercises import check
-from llama_edu.exercises.framework.sections import chapter_number, section_address
 
 __all__ = ["TOPICS", "Mistake", "Topic", "entry", "known"]
 
