@@ -1,5 +1,7 @@
 """A reader's functions inside the whole model: shown, compared, and taken out again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from llama_edu.engine.operators import NUMPY
 from llama_edu.errors import InputError
 from llama_edu.exercises import use_operators
 from llama_edu.exercises.framework.own_operators import NAMES, PROMPTS, as_text
-from llama_edu.exercises.framework.tiny import tiny_llama
+from llama_edu.exercises.framework.tiny import tiny_checkpoint, tiny_llama
 from llama_edu.hub import BOOK_MODEL
 from llama_edu.ops import attention, mlp, norm
 from llama_edu.ops.linear import linear
@@ -75,6 +77,38 @@ def test_without_a_model_it_runs_the_book_s(capsys):
         assert run.model.config == Llama.from_pretrained(BOOK_MODEL).config
     assert run.comparison.same
     assert "the model on your swiglu" in capsys.readouterr().out
+
+
+def test_a_name_brings_its_tokenizer_and_one_that_is_passed_is_used(tokenizer, capsys):
+    with use_operators(rms_norm=rms_norm_mine, prompt="Once upon a time", max_new_tokens=2) as run:
+        written = run.write("Once upon a time", 3)
+    assert written.startswith("Once upon a time")
+    assert written == run.tokenizer.decode(run.tokenizer.encode(written))
+
+    class Shouting(Tokenizer):
+        def __init__(self):
+            self.__dict__.update(tokenizer.__dict__)
+
+        def decode(self, ids, *rest, **options):
+            return tokenizer.decode(ids, *rest, **options).upper()
+
+    mine = Shouting()
+    for model in (BOOK_MODEL, tiny_with(tokenizer)):
+        with use_operators(
+            model, mine, rms_norm=rms_norm_mine, prompt="Once", max_new_tokens=2
+        ) as run:
+            assert run.tokenizer is mine
+            assert run.write("Once", 2).startswith("ONCE")
+    capsys.readouterr()
+
+
+def tiny_with(tokenizer):
+    """A random model whose vocabulary is the tokenizer's."""
+    config, tensors = tiny_checkpoint()
+    config = replace(config, vocab_size=tokenizer.vocab_size)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        tensors[name] = np.resize(tensors[name], (config.vocab_size, config.hidden_size))
+    return Llama(config, tensors)
 
 
 def test_several_functions_at_once_and_a_model_alone(capsys):
