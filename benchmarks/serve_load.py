@@ -12,8 +12,8 @@ failed, and started again on the same port.
 Every text that arrives whole is greedy, and is compared with the one the engine computes alone for
 that prompt. Prompts on which two tokens are nearly as likely are left out beforehand, since there
 sums in another order may choose otherwise. Every refusal has to be one of
-`llama_edu.serve.http.api_errors.CODES` with its own status. A lost connection counts as an error, except
-around the kill. Prints a table; the exit code is 1 if anything was not as it should be.
+`llama_edu.serve.http.api_errors.CODES` with its own status. A lost connection counts as an error,
+except around the kill. Prints a table; the exit code is 1 if anything was not as it should be.
 """
 
 import argparse

@@ -22,7 +22,7 @@ def axes_css() -> str:
         for axis in AXES.values()
     ]
     return (
-        "/* Made by tools/axes_css.py from llama_edu/viz/parts/axes.py: change the colours there. */\n\n"
+        "/* Made by tools/axes_css.py from viz/parts/axes.py: change the colours there. */\n\n"
         + ("\n".join(rules))
     )
 

@@ -51,8 +51,8 @@ def operator_seconds(
     """Seconds spent in each part of a step while `token_ids` are decoded after a prompt.
 
     The parts are those of the path the model takes. Where it has the NumPy step for one token,
-    they are the functions of `llama_edu.engine.backends.numpy_decode`: of a function that calls another, only what
-    it does itself; products with weights are under "products", the last of them under "head".
+    they are the functions of `numpy_decode`: of a function that calls another, only what it does
+    itself; products with weights are under "products", the last of them under "head".
     Else they are the operators of `Llama.forward`. The rest of a step, from looking up the
     embedding to Python itself, is under "between".
 
@@ -105,7 +105,7 @@ class _Clock:
 
 
 def _parts_of_a_step(clock: _Clock, model: Llama) -> dict[str, Any]:
-    """What `llama_edu.engine.backends.numpy_decode` looks up by name, each timed: all that is known of it here.
+    """What `numpy_decode` looks up by name, each timed: all that is known of it here.
 
     Those are its functions, but for `step`, which is the whole, and `product_for`, which only
     chooses. Its products with weights are NumPy's `dot` and `vecdot`; they are told from products
@@ -134,7 +134,7 @@ def _parts_of_a_step(clock: _Clock, model: Llama) -> dict[str, Any]:
 
 @contextmanager
 def _exchanged(names: Mapping[str, Any]) -> Iterator[None]:
-    """What `llama_edu.engine.backends.numpy_decode` finds under these names, and what it found before at the end."""
+    """What `numpy_decode` finds under these names, and what it found before at the end."""
     kept = {name: vars(one_token)[name] for name in names}
     try:
         vars(one_token).update(names)

@@ -1,1 +1,1 @@
-"""A conversation: templates, a cache kept between turns, what each turn cost, and files to keep it in."""
+"""A conversation: templates, a cache kept between turns, what each turn cost, files to keep it."""

@@ -1,8 +1,8 @@
 """What is inside a safetensors file, as lines of text: its bytes, its tensors, its totals.
 
-The report reads the file the way chapter 1 does: eight bytes, then JSON, then tensors, and marks
-in a hex view which byte belongs to which. Lines are plain text; colour is added only when asked
-for, on top of marks that stand for themselves. Nothing is printed here.
+The report reads the file the way the chapter on bytes does: eight bytes, then JSON, then tensors,
+and marks in a hex view which byte belongs to which. Lines are plain text; colour is added only
+when asked for, on top of marks that stand for themselves. Nothing is printed here.
 """
 
 import math

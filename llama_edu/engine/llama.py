@@ -28,8 +28,8 @@ class Llama:
     """A decoder-only transformer with its weights. Holds no state between calls.
 
     `tensors` maps checkpoint names to arrays of any floating-point format. `precision` is a name
-    from `llama_edu.formats.precision.PRECISIONS` and `cache_dtype`, where given, overrides what it keeps
-    keys and values as. `backend` is "numpy" or "numba".
+    from `llama_edu.formats.precision.PRECISIONS` and `cache_dtype`, where given, overrides what it
+    keeps keys and values as. `backend` is "numpy" or "numba".
 
     Raises `CheckpointError` if the tensors are not what `config` calls for, `NumericsError` if
     their numbers do not fit the precision, `InputError` for an unknown name, and `ImportError` if

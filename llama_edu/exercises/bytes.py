@@ -65,7 +65,7 @@ def _length_text(data: bytes) -> int:
 
 HEADER_LENGTH = Exercise(
     name="header_length",
-    chapter=1,
+    topic="bytes",
     stars=1,
     task="Read the length of the header from the first bytes of a file.",
     section="By hand",
@@ -162,7 +162,7 @@ def _tensor_cases() -> list[Case]:
 
 READ_TENSOR = Exercise(
     name="read_tensor",
-    chapter=1,
+    topic="bytes",
     stars=2,
     task="Repair a function that cuts one float32 tensor out of a file's bytes.",
     section="By hand",
@@ -250,7 +250,7 @@ def _bf16_bytes(values: list[float]) -> bytes:
 
 BF16_TO_FLOAT32 = Exercise(
     name="bf16_to_float32",
-    chapter=1,
+    topic="bytes",
     stars=2,
     task="Cut bytes into twos and read each as a bfloat16, widened to float32.",
     section="Three ways to write one number",
@@ -349,7 +349,7 @@ def _damaged() -> dict[str, bytes]:
 
 CHECK_FILE = Exercise(
     name="check_file",
-    chapter=1,
+    topic="bytes",
     stars=3,
     task="Raise ValueError for a damaged file, and nothing for a whole one.",
     section="Damaged files",

@@ -63,7 +63,7 @@ def _chatml_cases() -> list[Case]:
 
 CHATML = Exercise(
     name="chatml",
-    chapter=13,
+    topic="chat",
     stars=1,
     task="Write a conversation as the text of a ChatML prompt that asks for the next reply.",
     section="By hand",
@@ -163,7 +163,7 @@ def _next_cases() -> list[Case]:
 
 NEXT_PROMPT = Exercise(
     name="next_prompt",
-    chapter=13,
+    topic="chat",
     stars=2,
     task="Continue a conversation with a reply that was generated and a new question, as ids.",
     section="Replies are kept as ids",
@@ -265,7 +265,7 @@ def _plan_cases() -> list[Case]:
 
 PLAN_TURN = Exercise(
     name="plan_turn",
-    chapter=13,
+    topic="chat",
     stars=3,
     task="Say what a turn reuses, computes and drops, from the cached ids and the new prompt.",
     section="What two prompts share",
@@ -375,7 +375,7 @@ def _drop_cases() -> list[Case]:
 
 TURNS_TO_DROP = Exercise(
     name="turns_to_drop",
-    chapter=13,
+    topic="chat",
     stars=3,
     task="Say how many of the oldest turns must go so that prompt and reply fit the context.",
     section="Fill the context",

@@ -51,7 +51,7 @@ def _cache_squared(
 
 CACHE_NBYTES = Exercise(
     name="cache_nbytes",
-    chapter=15,
+    topic="cost",
     stars=1,
     task="Count the bytes of a KV cache that holds so many positions.",
     section="A cache, byte by byte",
@@ -109,7 +109,7 @@ def _scores_flops_half(
 
 SCORE_FLOPS = Exercise(
     name="score_flops",
-    chapter=15,
+    topic="cost",
     stars=2,
     task="Repair the count of operations of Q@K over all query heads.",
     section="By hand",
@@ -191,7 +191,7 @@ def _rows_of_head(answer: Callable[..., Array], token_ids: list[int]) -> list[ob
 
 LAST_LOGITS = Exercise(
     name="last_logits",
-    chapter=15,
+    topic="cost",
     stars=2,
     task="Give the last token's logits, (1, vocab_size), without a row that nobody reads.",
     section="Which optimisation can help?",
@@ -284,7 +284,7 @@ def _tiny_config() -> LlamaConfig:
 
 TOKENS_PER_S = Exercise(
     name="tokens_per_s",
-    chapter=15,
+    topic="cost",
     stars=3,
     task="Predict the most tokens a second a machine can decode, from its two speeds.",
     section="Put both under a roof",

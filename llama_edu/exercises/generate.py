@@ -138,7 +138,7 @@ def _decode_cases() -> list[Case]:
 
 DECODE_LOOP = Exercise(
     name="decode_loop",
-    chapter=10,
+    topic="generate",
     stars=1,
     task="Write greedy generation with a cache: every token goes through the model once, and any "
     "end token stops it.",
@@ -276,7 +276,7 @@ def _rotate_cases() -> list[Case]:
 
 ROTATE_IN_CALLS = Exercise(
     name="rotate_in_calls",
-    chapter=10,
+    topic="generate",
     stars=2,
     task="Repair the positions: rows that come in several calls are turned as if they came in one.",
     section="Forget the offset",
@@ -392,7 +392,7 @@ def _reuse_cases() -> list[Case]:
 
 REUSE_PREFIX = Exercise(
     name="reuse_prefix",
-    chapter=10,
+    topic="generate",
     stars=2,
     task="Compute only what two prompts do not share, and leave the cache holding the new one.",
     section="By hand",
@@ -502,7 +502,7 @@ def _chunk_cases() -> list[Case]:
 
 PREFILL_CHUNKS = Exercise(
     name="prefill_chunks",
-    chapter=10,
+    topic="generate",
     stars=3,
     task="Run a prompt into a cache in chunks; refuse one that does not fit before any work.",
     section="Cut the prompt into chunks",
@@ -616,7 +616,7 @@ def _fork_cases() -> list[Case]:
 
 FORK_CACHE = Exercise(
     name="fork_cache",
-    chapter=10,
+    topic="generate",
     stars=3,
     task="Make a second cache with the same past, without running the prompt again.",
     section="Forget to count",

@@ -53,7 +53,7 @@ def _position_in_bytes(index: tuple[int, ...], shape: tuple[int, ...]) -> int:
 
 POSITION = Exercise(
     name="position",
-    chapter=2,
+    topic="linear",
     stars=1,
     task="Say where array[index] lies in memory, for any number of axes, counted in numbers.",
     section="A matrix is a row of numbers",
@@ -174,7 +174,7 @@ def _gemm_cases() -> list[Case]:
 
 GEMM = Exercise(
     name="gemm",
-    chapter=2,
+    topic="linear",
     stars=2,
     task="Repair C ← βC + αABᵀ, written into the buffer c, whatever the buffer held.",
     section="C = β C + α A Bᵀ",
@@ -278,7 +278,7 @@ def _telling_plain_sum() -> Arguments:
 
 TELLING_CASE = Exercise(
     name="telling_case",
-    chapter=2,
+    topic="linear",
     stars=2,
     task="Repair a test: return c, beta, a, b, alpha on which five wrong versions are seen.",
     section="A test that three wrong versions pass",
@@ -373,7 +373,7 @@ def _in_blocks_float64(a: Array, b: Array, block: int) -> Array:
 
 IN_BLOCKS = Exercise(
     name="in_blocks",
-    chapter=2,
+    topic="linear",
     stars=3,
     task="Compute A Bᵀ in tiles of block × block, for sizes that are no multiple of block.",
     section="All of them, three ways",

@@ -55,7 +55,7 @@ def _stairs_upside_down(seq: int, past: int) -> Array:
 
 STAIRCASE = Exercise(
     name="staircase",
-    chapter=7,
+    topic="mask_softmax",
     stars=1,
     task="Build the causal mask of seq new tokens after past ones: True where a query may look.",
     section="The staircase",
@@ -144,7 +144,7 @@ def _mask_in_place(scores: Array) -> Array:
 
 MASK_SCORES = Exercise(
     name="mask_scores",
-    chapter=7,
+    topic="mask_softmax",
     stars=2,
     task="Repair the mask: every key in the future of its query gets −∞, with a past or without.",
     section='What stands for "not allowed"?',
@@ -247,7 +247,7 @@ def _far_rows() -> Array:
 
 ROW_SOFTMAX = Exercise(
     name="row_softmax",
-    chapter=7,
+    topic="mask_softmax",
     stars=2,
     task="Repair the softmax: every row of (seq, total_seq) sums to 1, whatever its scores are.",
     section="The softmax, row by row",
@@ -359,7 +359,7 @@ def _row(*scores: float | int) -> Array:
 
 FOLD_BLOCK = Exercise(
     name="fold_block",
-    chapter=7,
+    topic="mask_softmax",
     stars=3,
     task="Take one more block of a row's scores into the softmax's largest and total.",
     section="The same in one reading",

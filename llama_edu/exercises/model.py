@@ -110,7 +110,7 @@ def _shapes_cases() -> list[Case]:
 
 PROJECTION_SHAPES = Exercise(
     name="projection_shapes",
-    chapter=9,
+    topic="model",
     stars=1,
     task="From a config, say the shapes of a layer's seven matrices.",
     section="Where the numbers are",
@@ -224,7 +224,7 @@ def _ends_cases() -> list[Case]:
 
 BOTH_ENDS = Exercise(
     name="both_ends",
-    chapter=9,
+    topic="model",
     stars=2,
     task="Settle which table embeds and which one scores, tied or not, under either name.",
     section="Tied, untied, and under either name",
@@ -406,7 +406,7 @@ def _scaled_case(label: str, want: dict[str, np.ndarray], changes: dict[str, np.
 
 FIRST_GAP = Exercise(
     name="first_gap",
-    chapter=9,
+    topic="model",
     stars=2,
     task="Name the first array that differs from the reference by more than rounding.",
     section="Find the broken layer",
@@ -539,7 +539,7 @@ def _finish_cases() -> list[Case]:
 
 FINISH_FORWARD = Exercise(
     name="finish_forward",
-    chapter=9,
+    topic="model",
     stars=3,
     task="Take the residual stream in front of a layer, and finish the pass: logits.",
     section="The parts in order",

@@ -94,7 +94,7 @@ def _sizes() -> Array:
 
 NORM_ROWS = Exercise(
     name="norm_rows",
-    chapter=4,
+    topic="norm_mlp",
     stars=1,
     task="Divide each row by its root mean square, eps inside the root, and weight each feature.",
     section="RMSNorm",
@@ -214,7 +214,7 @@ def _size_cases() -> list[Case]:
 
 ROW_SIZE = Exercise(
     name="row_size",
-    chapter=4,
+    topic="norm_mlp",
     stars=2,
     task="Repair the number a row is divided by: eps, its place, and the dtype of the squares.",
     section="RMSNorm",
@@ -314,7 +314,7 @@ def _gate_cases() -> list[Case]:
 
 GATED = Exercise(
     name="gated",
-    chapter=4,
+    topic="norm_mlp",
     stars=2,
     task="Repair the gate: SiLU of one projection decides how much of the other passes.",
     section="SiLU and the gate",
@@ -443,7 +443,7 @@ def _mlp_case(label: str, seed: int, seq: int, hidden: int, wide: int) -> Case:
 
 ADD_MLP = Exercise(
     name="add_mlp",
-    chapter=4,
+    topic="norm_mlp",
     stars=3,
     task="Add a whole MLP sub-layer into the residual stream, working in buffers that are given.",
     section="A whole MLP",

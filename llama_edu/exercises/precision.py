@@ -58,7 +58,7 @@ def _bits_value(x: Array) -> Array:
 
 TO_BF16 = Exercise(
     name="to_bf16",
-    chapter=12,
+    topic="precision",
     stars=1,
     task="Round float32 numbers to bfloat16, to nearest, ties to even; return the bits as uint16.",
     section="bfloat16 is the upper half of float32",
@@ -118,7 +118,7 @@ def _not_transposed(x: Array, weight: Array) -> Array:
 
 BF16_LINEAR = Exercise(
     name="bf16_linear",
-    chapter=12,
+    topic="precision",
     stars=2,
     task="Repair x Wᵀ for bfloat16 arrays: hold the sum in float32 and round once, at the end.",
     section="The sum that stops",
@@ -199,7 +199,7 @@ def _norm_float32(x: Array, weight: Array, eps: float) -> Array:
 
 BF16_RMS_NORM = Exercise(
     name="bf16_rms_norm",
-    chapter=12,
+    topic="precision",
     stars=2,
     task="Repair RMSNorm for bfloat16: normalise in float32, round, then multiply by the gain.",
     section="The order of two roundings",
@@ -294,7 +294,7 @@ def _restored(answer: object, row: Array) -> Array:
 
 INT8_ROW = Exercise(
     name="int8_row",
-    chapter=12,
+    topic="precision",
     stars=3,
     task="Quantise one row of weights to int8 codes and one scale, so that scale · code ≈ weight.",
     section="Eight bits need a scale",

@@ -76,7 +76,7 @@ def _angles_for_all(head_dim: int, theta: float, past: int, seq: int) -> Array:
 
 ANGLES = Exercise(
     name="angles",
-    chapter=5,
+    topic="rope",
     stars=1,
     task="Compute the angle of every position and pair: position times theta^(-2j / head_dim).",
     section="All pairs, each at its speed",
@@ -193,7 +193,7 @@ def _turns(past: int, seq: int, half: int) -> tuple[Array, Array]:
 
 ROTATE = Exercise(
     name="rotate",
-    chapter=5,
+    topic="rope",
     stars=2,
     task="Repair the rotation: number j of a head turns together with number j + head_dim / 2.",
     section="All pairs, each at its speed",
@@ -300,7 +300,7 @@ def _rows_unchanged(weight: Array, n_heads: int) -> Array:
 
 ROWS_TO_NEIGHBOURS = Exercise(
     name="rows_to_neighbours",
-    chapter=5,
+    topic="rope",
     stars=2,
     task="Repair the reordering that makes a half-split weight fit an interleaved rotation.",
     section="Two ways to pair",
@@ -382,7 +382,7 @@ def _frequencies(theta: float, head_dim: int) -> Array:
 
 SCALED_TURNS = Exercise(
     name="scaled_turns",
-    chapter=5,
+    topic="rope",
     stars=3,
     task="Scale frequencies as Llama 3.1 does: fast pairs stay, slow ones are divided, some blend.",
     section="Longer than it was trained for",
@@ -485,7 +485,7 @@ def _layout_case(label: str, seed: int, *, interleaved: bool) -> Case:
 
 LAYOUT_OF = Exercise(
     name="layout_of",
-    chapter=5,
+    topic="rope",
     stars=3,
     task="Tell the layout of a checkpoint that does not say it: which one fits the text better.",
     section="Which layout is it?",

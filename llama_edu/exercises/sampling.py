@@ -55,7 +55,7 @@ def _warm_not_normalised(logits: Array, temperature: float) -> Array:
 
 WITH_TEMPERATURE = Exercise(
     name="with_temperature",
-    chapter=11,
+    topic="sampling",
     stars=1,
     task="Turn logits into probabilities at a temperature, in float32, without overflow.",
     section="Temperature",
@@ -152,7 +152,7 @@ def _nucleus_threshold(p: Array, top_p: float) -> Array:
 
 NUCLEUS = Exercise(
     name="nucleus",
-    chapter=11,
+    topic="sampling",
     stars=2,
     task="Repair top-p: keep the fewest likeliest tokens whose probabilities reach top_p.",
     section="Top-p",
@@ -249,7 +249,7 @@ def _no_top_k(logits: Array, temperature: float, top_k: int, top_p: float) -> Ar
 
 FILTERED = Exercise(
     name="filtered",
-    chapter=11,
+    topic="sampling",
     stars=2,
     task="Repair the order: temperature first, then top-k, then top-p on what is left.",
     section="The real function",
@@ -331,7 +331,7 @@ def _draw_past_the_end(p: Array, point: float) -> int:
 
 DRAW = Exercise(
     name="draw",
-    chapter=11,
+    topic="sampling",
     stars=3,
     task="Draw a token id, given a random point from 0 to 1; a token of probability 0 never comes.",
     section="The draw",

@@ -76,7 +76,7 @@ def _mix_not_weighted(weights: Array, buffer: Array) -> Array:
 
 MIX_VALUES = Exercise(
     name="mix_values",
-    chapter=8,
+    topic="score_v",
     stars=1,
     task="Mix the first total_seq value rows of each KV group by the weights of its queries.",
     section="All of them",
@@ -155,7 +155,7 @@ def _merge_stacked(attn_v: Array) -> Array:
 
 MERGE = Exercise(
     name="merge",
-    chapter=8,
+    topic="score_v",
     stars=2,
     task="Repair the way back: all heads of a token side by side in one row, head 0 first.",
     section="Back into rows",
@@ -261,7 +261,7 @@ def _heads(
 
 ATTENTION_ROWS = Exercise(
     name="attention_rows",
-    chapter=8,
+    topic="score_v",
     stars=2,
     task="Repair attention as a whole: turn what has to be turned, score, mask, mix and merge.",
     section="On the real model",
@@ -359,7 +359,7 @@ def _silent_in_place(merged: Array, weight: Array, head: int, head_dim: int) -> 
 
 WITHOUT_HEAD = Exercise(
     name="without_head",
-    chapter=8,
+    topic="score_v",
     stars=3,
     task="Compute what o_proj gives when one query head says nothing, and the others as before.",
     section="Take one head away",

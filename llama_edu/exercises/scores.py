@@ -69,7 +69,7 @@ def _score_cases() -> list[Case]:
 
 GROUP_SCORES = Exercise(
     name="group_scores",
-    chapter=6,
+    topic="scores",
     stars=1,
     task="Score every query against the keys of its KV group, with one einsum or one matmul.",
     section="The real function",
@@ -166,7 +166,7 @@ def _split_cases() -> list[Case]:
 
 SPLIT_QUERIES = Exercise(
     name="split_queries",
-    chapter=6,
+    topic="scores",
     stars=2,
     task="Repair the way from a projection's rows to one matrix per query head.",
     section="Rows into heads",
@@ -230,7 +230,7 @@ def _key_head_cases() -> list[Case]:
 
 KEY_HEAD_OF = Exercise(
     name="key_head_of",
-    chapter=6,
+    topic="scores",
     stars=2,
     task="Repair the rule that tells which key/value head a query head reads.",
     section="By hand",
@@ -333,7 +333,7 @@ def _attend_cases() -> list[Case]:
 
 ATTEND_IN_BLOCKS = Exercise(
     name="attend_in_blocks",
-    chapter=6,
+    topic="scores",
     stars=3,
     task="Compute softmax(q kᵀ / √d) v for one query, reading keys and values a block at a time.",
     section="From scores to weights",

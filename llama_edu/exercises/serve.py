@@ -88,7 +88,7 @@ def _read_request(answer: Callable[..., Sent], *args: object) -> list[object]:
 
 STREAM_REQUEST = Exercise(
     name="stream_request",
-    chapter=14,
+    topic="serve",
     stars=1,
     task="Ask for a stream: the address, the headers and the body that curl would send.",
     section="Start a server",
@@ -183,7 +183,7 @@ def _read_frames(answer: Callable[[Sequence[str]], bytes], pieces: list[str]) ->
 
 FRAMES = Exercise(
     name="frames",
-    chapter=14,
+    topic="serve",
     stars=1,
     task='Write pieces of text as server-sent events of {"text": …}, ended by [DONE], as bytes.',
     section="A stream is text with empty lines in it",
@@ -344,7 +344,7 @@ def _stream_cases() -> list[Case]:
 
 READ_STREAM = Exercise(
     name="read_stream",
-    chapter=14,
+    topic="serve",
     stars=2,
     task="Repair the reader of a stream: text, finish reason and usage, however it was cut.",
     section="One stream's life, as frames",
@@ -462,7 +462,7 @@ def _settled_all_held(pieces: Sequence[str], stop: str) -> list[str]:
 
 SETTLED = Exercise(
     name="settled",
-    chapter=14,
+    topic="serve",
     stars=2,
     task="Repair the stop text: send what is settled, hold back what may be its beginning.",
     section="The ends of a text that may not be sent yet",
@@ -520,7 +520,7 @@ def _step_last_first(prompts: list[int], texts: int, budget: int) -> tuple[list[
 
 NEXT_STEP = Exercise(
     name="next_step",
-    chapter=14,
+    topic="serve",
     stars=2,
     task="Repair the plan of a step: every text a token, and prompts in turn within a budget.",
     section="Who goes next?",
@@ -633,7 +633,7 @@ def _watched(
 
 SERVE_ALL = Exercise(
     name="serve_all",
-    chapter=14,
+    topic="serve",
     stars=3,
     task="Let several texts grow in shared steps; each leaves when it has its number of tokens.",
     section="Two texts in one step",

@@ -77,7 +77,7 @@ def _split(text: str) -> Pieces:
 
 MERGE_PAIR = Exercise(
     name="merge_pair",
-    chapter=3,
+    topic="tokenizer",
     stars=1,
     task="Join every occurrence of a pair of neighbours, from the left, in a new list.",
     section="Learn merges",
@@ -141,7 +141,7 @@ def _clean_matched(pieces: Sequence[str]) -> str:
 
 CLEAN = Exercise(
     name="clean",
-    chapter=3,
+    topic="tokenizer",
     stars=2,
     task="Repair the way from a reply's pieces to its text, without its special tokens.",
     section='strip("<s>")',
@@ -256,7 +256,7 @@ def _ranks(text: str) -> dict[Pair, int]:
 
 ENCODE_WORD = Exercise(
     name="encode_word",
-    chapter=3,
+    topic="tokenizer",
     stars=2,
     task="Repair the encoder: of the pairs a word has now, the one of lowest rank is joined.",
     section="Encode a word",
@@ -371,7 +371,7 @@ def _stream_by_difference(chunks: Sequence[bytes]) -> list[str]:
 
 STREAM = Exercise(
     name="stream",
-    chapter=3,
+    topic="tokenizer",
     stars=3,
     task="Decode bytes as they come: whole characters only, nothing lost, nothing twice.",
     section="Back to text, while it comes",

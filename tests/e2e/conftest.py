@@ -12,40 +12,13 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
-import yaml
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from pages import HTML, PATIENCE_MS, Visit
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-HTML = ROOT / "_build" / "html"
-PATIENCE_MS = 120_000  # a loaded machine is slow, not wrong
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-def toc_pages() -> list[str]:
-    """The pages the table of contents names, in order."""
-
-    def walk(node: Any) -> Iterator[str]:
-        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            if key in ("root", "file"):
-                yield value
-            elif isinstance(value, dict | list):
-                yield from walk(value)
-
-    return list(walk(yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))))
-
-
-@dataclass
-class Visit:
-    """A loaded page, with everything it asked for outside and everything it complained about."""
-
-    page: Page
-    outside: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE_MS, ROOT
+from pages import PATIENCE_MS, ROOT
 from playwright.sync_api import Browser, expect
 
 CHAPTER = "07_mask_and_softmax.ipynb"

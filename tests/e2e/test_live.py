@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import HTML, PATIENCE_MS, ROOT, Visit, toc_pages
+from pages import FAINT_TEXT, HARMLESS, HTML, PATIENCE_MS, ROOT, Visit, toc_pages
 from playwright.sync_api import Browser, Locator, Page, expect
-from test_pages import FAINT_TEXT, HARMLESS
 
 from llama_edu import viz
 from llama_edu.engine.sampling import Sampling, probabilities

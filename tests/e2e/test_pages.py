@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urljoin
 
 import pytest
-from conftest import HTML, Visit, toc_pages
+from pages import FAINT_TEXT, HARMLESS, HTML, Visit, toc_pages
 
 from llama_edu.exercises import check
 from llama_edu.exercises.framework.sections import BOOK, CHAPTER_FILES, section_address
@@ -18,9 +18,6 @@ from llama_edu.exercises.framework.sections import BOOK, CHAPTER_FILES, section_
 PAGES = toc_pages()
 LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 Open = Callable[..., Visit]
-
-# sphinx-thebe emits one script twice; the second copy only repeats a constant.
-HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
 
 PLAIN_QUOTES = str.maketrans("‘’“”", "''\"\"")
 
@@ -55,56 +52,6 @@ LAYOUT = """() => {
       })
       .map(describe),
   };
-}"""
-
-# Text whose contrast with what lies behind it is under WCAG's 4.5 : 1 (3 : 1 for large text).
-FAINT_TEXT = """() => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const colors = new Map();
-  const rgba = color => {
-    if (!colors.has(color)) {
-      context.clearRect(0, 0, 1, 1);
-      context.fillStyle = color;
-      context.fillRect(0, 0, 1, 1);
-      const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
-      colors.set(color, [r, g, b, a / 255]);
-    }
-    return colors.get(color);
-  };
-  const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
-  const grounds = new Map([[null, [255, 255, 255]]]);
-  const behind = element => {
-    if (!grounds.has(element))
-      grounds.set(element,
-        over(rgba(getComputedStyle(element).backgroundColor), behind(element.parentElement)));
-    return grounds.get(element);
-  };
-  const luminance = color => color
-    .map(c => c / 255)
-    .map(c => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const silent = "script, style, noscript, dialog, mjx-assistive-mml, .headerlink";
-  const shown = element => !element.closest(silent)
-    && element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
-  const found = new Map();
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const text = walker.currentNode.textContent.trim();
-    const element = walker.currentNode.parentElement;
-    if (!text || !shown(element)) continue;
-    const style = getComputedStyle(element);
-    const ground = behind(element);
-    const ink = over(rgba(style.color), ground);
-    const [high, low] = [luminance(ink), luminance(ground)].sort((a, b) => b - a);
-    const ratio = (high + 0.05) / (low + 0.05);
-    const size = parseFloat(style.fontSize);
-    const large = size >= 24 || (size >= 18.66 && parseInt(style.fontWeight) >= 700);
-    if (ratio < (large ? 3 : 4.5))
-      found.set(`${element.tagName}.${element.className} on ${ground.map(Math.round)}`,
-        `${ratio.toFixed(2)} "${text.slice(0, 40)}"`);
-  }
-  return [...found].map(([where, what]) => `${what} in ${where}`);
 }"""
 
 
@@ -150,15 +97,15 @@ def test_links_lead_to_pages_and_places_that_exist(name: str, visit: Open, site:
     assert dead == []
 
 
-@pytest.mark.parametrize("chapter", CHAPTER_FILES)
-def test_the_exercises_lead_to_places_that_exist(chapter: int) -> None:
+@pytest.mark.parametrize("topic", CHAPTER_FILES)
+def test_the_exercises_lead_to_places_that_exist(topic: str) -> None:
     """What a verdict tells to read again, as it will stand in the published book."""
-    asked = [item.exercise for item in check if item.exercise.chapter == chapter]
+    asked = [item.exercise for item in check if item.exercise.topic == topic]
     assert asked
     headings = {e.section for e in asked} | {m.section for e in asked for m in e.mutants}
-    page = f"book/{CHAPTER_FILES[chapter]}.html"
+    page = f"book/{CHAPTER_FILES[topic]}.html"
     for heading in headings - {""}:
-        path, _, place = section_address(chapter, heading).removeprefix(f"{BOOK}/").partition("#")
+        path, _, place = section_address(topic, heading).removeprefix(f"{BOOK}/").partition("#")
         assert f"book/{path}" == page
         built = re.search(
             rf'<section id="{place}">\s*<h[23]>(.*?)<a class="headerlink"',

@@ -9,9 +9,8 @@ from contextlib import ExitStack
 from typing import Any, Literal
 
 import pytest
-from conftest import PATIENCE_MS, Visit
+from pages import FAINT_TEXT, PATIENCE_MS, Visit
 from playwright.sync_api import Browser, BrowserContext, expect
-from test_pages import FAINT_TEXT
 
 from llama_edu.serve.http.guard import HEADERS
 from llama_edu.serve.http.served import Serving, load

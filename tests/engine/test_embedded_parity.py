@@ -9,9 +9,10 @@ import pytest
 from model_goldens import check_best_logits, check_greedy, check_intermediates, load_golden
 
 from llama_edu import Llama, hub
+from llama_edu.hub import registry
 
 TOLERANCE = 2e-5
-models = pytest.mark.parametrize("name", hub.EMBEDDED)
+models = pytest.mark.parametrize("name", registry.EMBEDDED)
 
 
 @models

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from helpers import assert_close, tiny_config, tiny_tensors
-from test_precision_guard import FLOAT32, Watched, watched
+from watched import FLOAT32, Watched, watched
 
 from llama_edu import Llama, Trace
 from llama_edu.engine.backends import numpy_decode as one_token

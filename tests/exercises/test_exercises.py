@@ -75,7 +75,7 @@ def test_rejects_every_mistake_and_names_it(exercise, mutant):
         assert mutant.link in verdict.message
     section = mutant.section or exercise.section
     assert f"Read again: chapter {exercise.chapter}, {section}\n" in verdict.message
-    assert repr(verdict).splitlines()[-1] == address(exercise.chapter, section)
+    assert repr(verdict).splitlines()[-1] == address(exercise.topic, section)
 
 
 @each
@@ -92,22 +92,22 @@ def test_is_described(exercise):
 
 
 @functools.cache
-def headings(chapter):
+def headings(topic):
     """The headings of a chapter, without markup, in order."""
-    notebook = json.loads((BOOK_SOURCES / f"{CHAPTER_FILES[chapter]}.ipynb").read_text("utf-8"))
+    notebook = json.loads((BOOK_SOURCES / f"{CHAPTER_FILES[topic]}.ipynb").read_text("utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
     prose = "\n".join("".join(cell["source"]) for cell in cells)
     prose = re.sub(r"^(`{3,}|~{3,}).*?^\1", "", prose, flags=re.MULTILINE | re.DOTALL)
     return [title.replace("`", "") for title in re.findall(r"^##+ (.+)$", prose, re.MULTILINE)]
 
 
-def address(chapter, section):
-    return f"{BOOK}/{CHAPTER_FILES[chapter]}.html#{make_id(section)}"
+def address(topic, section):
+    return f"{BOOK}/{CHAPTER_FILES[topic]}.html#{make_id(section)}"
 
 
 @each
 def test_every_mistake_leads_to_the_section_that_explains_it(exercise):
-    titles = headings(exercise.chapter)
+    titles = headings(exercise.topic)
     for section in {exercise.section, *(mutant.section for mutant in exercise.mutants)} - {""}:
         assert titles.count(section) == 1, f"chapter {exercise.chapter}: no heading {section!r}"
         assert "★" not in section, "an exercise does not explain itself"
@@ -119,7 +119,7 @@ def test_every_mistake_leads_to_the_section_that_explains_it(exercise):
 
 
 def test_anchors_are_those_of_the_builder():
-    titles = [title for chapter in CHAPTER_FILES for title in headings(chapter)]
+    titles = [title for topic in CHAPTER_FILES for title in headings(topic)]
     assert [anchor(title) for title in titles] == [make_id(title) for title in titles]
     assert (
         anchor("16 bits, déjà vu: x Wᵀ") == make_id("16 bits, déjà vu: x Wᵀ") == "bits-deja-vu-x-w"
@@ -145,7 +145,7 @@ def _double(x):
 def _toy(**changes):
     fields = {
         "name": "toy",
-        "chapter": 1,
+        "topic": "bytes",
         "stars": 1,
         "task": "Double it.",
         "section": "By hand",
@@ -193,7 +193,7 @@ def test_says_the_first_thing_that_is_wrong(answer, message):
     assert max(map(len, lines)) <= 72
     section = "The wrong end" if "squared" in message else "By hand"
     assert read_again == f"  Read again: chapter 1, {section}"
-    assert link == address(1, section)
+    assert link == address("bytes", section)
 
 
 def test_an_expected_error_must_be_raised():

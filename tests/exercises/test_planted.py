@@ -1,4 +1,4 @@
-"""Bugs planted for chapter 9: each is felt, none stays, and its first wrong array tells it."""
+"""Planted bugs: each is felt, none stays, and its first wrong array tells it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Chapter 5's detective exercise: its answers are true, not merely what two versions agree on."""
+"""The detective exercise: its answers are true, not merely what two versions agree on."""
 
 import pytest
 

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 from tiny_files import gguf_tensors, write_gguf, write_wheel
 
-from llama_edu import Llama, Tokenizer, hub
+from llama_edu import Llama, Tokenizer
 from llama_edu.errors import HubError, LlamaEduError
 from llama_edu.hub import download
+from llama_edu.hub import registry as hub
 from llama_edu.hub.gguf.convert import convert_gguf
 
 NAME = "tiny-test-model"
@@ -273,7 +274,7 @@ import sys, time
 from pathlib import Path
 from llama_edu.hub.gguf import convert
 from llama_edu.hub import download
-from llama_edu import hub
+from llama_edu.hub import registry as hub
 download._command = lambda _, into: [*{copy!r}, str(into)]
 hub.FETCHABLE[{name!r}] = hub.{model!r}
 original = convert.convert_gguf

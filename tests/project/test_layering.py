@@ -6,7 +6,6 @@ import ast
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,103 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "llama_edu"
 MAX_FUNCTION_LINES = 40  # without its docstring
 
-# From the ground up: a module imports only from rows before its own, wherever the import stands.
-# A package (`viz`, `exercises`, `kernels`) has one row; its modules may import one another.
-ROWS = (
-    "errors",
-    "_gguf _json _terminal attention cache download ledger linear mlp norm precision trace",
-    "_gguf_tokenizer _tokenizer_files checkpoint config prefix_cache quantize sampling",
-    "cost rope weights",
-    "_gguf_config one_token",
-    "operators",
-    "convert mixed pure",
-    "hub kernels",
-    "backends inspect_report tokenizer",
-    "chat_template model",
-    "_chat_file budget generate timing",
-    "chat",
-    "_chat_command",
-    "__init__",
-    "viz",
-    "serve",
-    "exercises widget",
-    "cli",
-    "__main__",
-)
-ROW = {name: number for number, names in enumerate(ROWS) for name in names.split()}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-
-
-def unit(name: str) -> str:
-    """What a row names: a module, or the package it lies in."""
-    return name.split(".")[0]
-
-
-def imported_modules(tree: ast.AST) -> set[str]:
-    """Names of the modules of this package that a module imports, at its top or in a function.
-
-    Imports for type checkers alone do not count: they do not happen.
-    """
-    found = set()
-    for node in walk_what_runs(tree):
-        if isinstance(node, ast.Import):
-            dotted = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: write imports from the package's root"
-            dotted = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in dotted:
-            if name.split(".")[0] == "llama_edu":
-                found.add(resolve(name.split(".")[1:]))
-    return found
-
-
-def walk_what_runs(node: ast.AST) -> Iterator[ast.AST]:
-    """Like `ast.walk`, without the body of `if TYPE_CHECKING:`."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
-            continue
-        yield from walk_what_runs(child)
-
-
-def resolve(parts: list[str]) -> str:
-    """The module behind `llama_edu.a.b`, where `b` may be a module or a name inside one."""
-    for end in range(len(parts), 0, -1):
-        path = PACKAGE.joinpath(*parts[:end])
-        if path.with_suffix(".py").is_file():
-            return ".".join(parts[:end])
-        if (path / "__init__.py").is_file():
-            return ".".join([*parts[:end], "__init__"])
-    return "__init__"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_imports_only_from_rows_before_its_own(path: Path) -> None:
-    name = module_name(path)
-    own = unit(name)
-    assert own in ROW, f"{own} has no row yet: give it one in {Path(__file__).name}"
-    imported = {unit(other) for other in imported_modules(ast.parse(path.read_text("utf-8")))}
-    above = sorted(other for other in imported - {own} if ROW[other] >= ROW[own])
-    assert not above, f"{name} imports {above}, which come after it"
-
-
-def test_every_row_names_real_modules() -> None:
-    gone = set(ROW) - {unit(module_name(path)) for path in SOURCES}
-    assert not gone, f"rows name modules that do not exist: {sorted(gone)}"
-
-
-def test_resolve_tells_modules_from_names() -> None:
-    assert resolve(["cache", "KVCache"]) == "cache"
-    assert resolve(["cache"]) == "cache"
-    assert resolve(["viz", "axes", "AXES"]) == "viz.axes"
-    assert resolve(["viz"]) == "viz.__init__"
-    assert resolve(["__version__"]) == "__init__"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from figure_samples import all_texts as texts
 from picture_checks import CHECKS
-from test_viz_staircase import texts
 
 from llama_edu import viz
 from llama_edu.errors import InputError

@@ -18,6 +18,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from figure_samples import masked, scores, softmax, texts, weights, words
 from helpers import TINY, tiny_model
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
@@ -37,33 +38,10 @@ COLORS = {"light": "color", "dark": "dark"}
 # --- samples -------------------------------------------------------------------------------------
 
 
-def softmax(x: np.ndarray) -> np.ndarray:
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
-def masked(scores: np.ndarray) -> np.ndarray:
-    seq, total_seq = scores.shape[-2:]
-    future = np.arange(total_seq) > total_seq - seq + np.arange(seq)[:, None]
-    return np.where(future, -np.inf, scores).astype(np.float32)
-
-
-def scores(*shape: int, seed: int = 0) -> np.ndarray:
-    return 2 * np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-
-def weights(*shape: int, seed: int = 0) -> np.ndarray:
-    return softmax(masked(scores(*shape, seed=seed)))
-
-
 def decoded(n_kv_heads: int, n_groups: int, prompt: int, steps: int) -> list[np.ndarray]:
     first = weights(n_kv_heads, n_groups, prompt, prompt)
     rest = [weights(n_kv_heads, n_groups, 1, prompt + i + 1, seed=i + 1) for i in range(steps)]
     return [first, *rest]
-
-
-def words(count: int) -> list[str]:
-    return ["<|endoftext|>", *(f" word{i}" for i in range(count - 1))]
 
 
 @cache
@@ -165,10 +143,6 @@ def growth(lengths: list[int]) -> viz.Picture:
 @cache
 def drawn(name: str) -> viz.Picture:
     return PICTURES[name]()
-
-
-def texts(picture: viz.Picture) -> list[str]:
-    return [text.get_text() for text in shown_texts(picture.figure)]
 
 
 # --- colours -------------------------------------------------------------------------------------
@@ -545,7 +519,7 @@ def test_a_matrix_that_cannot_be_shown(values: np.ndarray, options: dict, messag
         viz.tensor_table(values, "seq", "total_seq", **options)
 
 
-# --- chapter 1 -----------------------------------------------------------------------------------
+# --- bytes ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
@@ -686,7 +660,7 @@ def test_bytes_give_away_numbers_stored_wider_than_they_are() -> None:
             viz.byte_histogram(data, itemsize)
 
 
-# --- chapter 6 -----------------------------------------------------------------------------------
+# --- scores --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("n_heads", "n_kv_heads"), [(8, 4), (9, 3), (7, 7), (6, 1), (32, 8)])
@@ -983,7 +957,7 @@ def test_a_triptych_of_unlike_stages_is_refused() -> None:
         viz.score_triptych(masked(raw), masked(raw), raw, words(5))
 
 
-# --- chapter 10 ----------------------------------------------------------------------------------
+# --- the cache -----------------------------------------------------------------------------------
 
 
 def test_work_is_one_square_per_position_computed() -> None:

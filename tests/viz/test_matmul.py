@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from figure_samples import texts
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from picture_checks import CHECKS
-from test_viz import texts
 
 from llama_edu import viz
 from llama_edu.errors import InputError

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 
 import pytest
+from figure_samples import texts
 from picture_checks import CHECKS
-from test_viz import texts
 
 from llama_edu import Tokenizer, viz
 from llama_edu.errors import InputError

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from figure_samples import scores, texts, weights, words
 from picture_checks import CHECKS
-from test_viz import scores, texts, weights, words
 
 from llama_edu import viz
 from llama_edu.errors import InputError

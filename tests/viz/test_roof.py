@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from figure_samples import all_texts as texts
 from helpers import tiny_config
 from picture_checks import CHECKS
-from test_viz_staircase import texts
 
 from llama_edu import viz
 from llama_edu.analysis.roofline import Cost, forward_costs, total_cost

@@ -1,4 +1,4 @@
-"""The figures of chapter 5: clocks, distance curves, layouts and scaled frequencies."""
+"""The figures of rotation: clocks, distance curves, layouts and scaled frequencies."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 import pytest
+from figure_samples import all_texts as texts
 from picture_checks import CHECKS
-from test_viz_staircase import texts
 
 from llama_edu import viz
 from llama_edu.analysis.precision_cost import OPERATORS, OperatorError, Quality

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
+from figure_samples import all_texts as texts
+from figure_samples import scores, weights, words
 from picture_checks import CHECKS
-from test_viz import scores, weights, words
 
 from llama_edu import viz
 from llama_edu.errors import InputError
@@ -28,10 +28,6 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
     check(PICTURES[name]())
-
-
-def texts(picture: viz.Picture) -> list[str]:
-    return [text.get_text() for text in picture.figure.findobj(Text)]
 
 
 def test_a_right_mask_has_a_staircase_and_no_marks() -> None:

@@ -403,7 +403,8 @@ def test_the_same_figure_has_the_same_bytes(name: str) -> None:
 
 def test_bytes_do_not_depend_on_the_process() -> None:
     code = (
-        "import hashlib, sys; sys.path.insert(0, 'tests'); import test_viz_stepper as t;"
+        "import hashlib, sys; sys.path[:0] = ['tests/support', 'tests/viz'];"
+        "import test_stepper as t;"
         "print(hashlib.sha256(t.drawn('scores')._repr_html_().encode()).hexdigest())"
     )
     hashes = {

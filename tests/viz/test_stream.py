@@ -1,4 +1,4 @@
-"""The figures of chapter 4: a stream's ledger, a norm's stages, a gate's curve."""
+"""The figures of the stream: its ledger, a norm's stages, a gate's curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 9's figures: the parity staircase, the parameter treemap and the shape ledger."""
+"""The whole model's figures: the parity staircase, the parameter treemap, the shape ledger."""
 
 from __future__ import annotations
 

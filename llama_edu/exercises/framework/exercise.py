@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from llama_edu.exercises.framework.sections import section_address
+from llama_edu.exercises.framework.sections import chapter_number, section_address
 
 __all__ = ["Case", "Exercise", "Harness", "Mutant", "Verdict"]
 
@@ -98,7 +98,8 @@ class Verdict:
 class Exercise:
     """One task with its inputs, correct answers and known mistakes.
 
-    `section` is the heading of the chapter to read again after an answer that is not right.
+    `topic` is the module's name, and finds the chapter (`sections.CHAPTER_FILES`); `section` is
+    the heading of that chapter to read again after an answer that is not right.
     `axes` names the axes of the returned array, separated by spaces, so that a difference can be
     told as "at seq 2, head_dim 0". `tolerance` is relative to the largest expected number.
     `harness` runs the answer where more than its result counts, such as how often it called the
@@ -106,7 +107,7 @@ class Exercise:
     """
 
     name: str
-    chapter: int
+    topic: str
     stars: int
     task: str
     section: str
@@ -117,6 +118,11 @@ class Exercise:
     tolerance: float = 1e-5
     harness: Harness = plain_call
     refuses: tuple[type[Exception], ...] = ()
+
+    @property
+    def chapter(self) -> int:
+        """The number of the topic's chapter, today."""
+        return chapter_number(self.topic)
 
     @property
     def broken(self) -> Callable[..., Any]:
@@ -146,7 +152,7 @@ class Exercise:
             ]
         section = (known.section if known else "") or self.section
         lines.append(f"  Read again: chapter {self.chapter}, {section}")
-        lines.append(section_address(self.chapter, section))
+        lines.append(section_address(self.topic, section))
         return Verdict(False, "\n".join(lines))
 
     def _run(self, case: Case, function: Callable[..., Any]) -> Outcome:

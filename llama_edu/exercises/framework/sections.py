@@ -1,4 +1,4 @@
-"""Where a section of the book is published: chapter and heading in, address out.
+"""Where a section of the book is published: topic and heading in, address out.
 
 This is the one place in the package that names the chapters' files.
 """
@@ -6,32 +6,37 @@ This is the one place in the package that names the chapters' files.
 import re
 import unicodedata
 
-__all__ = ["BOOK", "CHAPTER_FILES", "section_address"]
+__all__ = ["BOOK", "CHAPTER_FILES", "chapter_number", "section_address"]
 
 BOOK = "https://llama-edu.github.io/llama_edu/book"
 
 CHAPTER_FILES = {
-    1: "01_read_raw_bytes",
-    2: "02_multiply",
-    3: "03_text_to_ids",
-    4: "04_embed_normalise_gate",
-    5: "05_rotate",
-    6: "06_qk_per_kv_group",
-    7: "07_mask_and_softmax",
-    8: "08_score_v",
-    9: "09_whole_model",
-    10: "10_generate_kv_cache",
-    11: "11_sample",
-    12: "12_mixed_precision",
-    13: "13_chat",
-    14: "14_serve",
-    15: "15_how_fast",
+    "bytes": "01_read_raw_bytes",
+    "linear": "02_multiply",
+    "tokenizer": "03_text_to_ids",
+    "norm_mlp": "04_embed_normalise_gate",
+    "rope": "05_rotate",
+    "scores": "06_qk_per_kv_group",
+    "mask_softmax": "07_mask_and_softmax",
+    "score_v": "08_score_v",
+    "model": "09_whole_model",
+    "generate": "10_generate_kv_cache",
+    "sampling": "11_sample",
+    "precision": "12_mixed_precision",
+    "chat": "13_chat",
+    "serve": "14_serve",
+    "cost": "15_how_fast",
 }
 
 
-def section_address(chapter: int, heading: str) -> str:
-    """The address of a section, given its chapter and its heading without markup."""
-    return f"{BOOK}/{CHAPTER_FILES[chapter]}.html#{anchor(heading)}"
+def chapter_number(topic: str) -> int:
+    """The number of the chapter on a topic: chapters are reordered, topics stay."""
+    return int(CHAPTER_FILES[topic][:2])
+
+
+def section_address(topic: str, heading: str) -> str:
+    """The address of a section, given its topic and its heading without markup."""
+    return f"{BOOK}/{CHAPTER_FILES[topic]}.html#{anchor(heading)}"
 
 
 def anchor(heading: str) -> str:

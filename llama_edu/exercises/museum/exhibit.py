@@ -1,8 +1,8 @@
 """The bug museum: what an exhibit is, and what is measured on it.
 
 An exhibit is a mistake somebody made, put into a model that is otherwise right. The model is run
-with it and without it (`llama_edu.exercises.framework.compare`), and the exercise that knows the mistake is
-asked for its verdict. The exhibits themselves stand in `llama_edu.exercises.museum.exhibits`.
+with it and without it (`llama_edu.exercises.framework.compare`), and the exercise that knows the
+mistake is asked for its verdict. The exhibits themselves stand in `museum.exhibits`.
 """
 
 from collections.abc import Callable, Sequence

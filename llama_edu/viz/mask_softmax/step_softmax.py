@@ -30,8 +30,8 @@ def step_mask_softmax(
 
     `head` counts the query heads of the layer, from 0; `tokens` and `step` are as in
     `step_scores`. Pointing at a number lights the row or the entry it came from. The numbers are
-    those of `causal_mask`, `apply_mask` and `softmax` in `llama_edu.ops.attention`, run line by line.
-    Raises `InputError` for a head, layer or pass that is not there, for arrays that are not
+    those of `causal_mask`, `apply_mask` and `softmax` in `llama_edu.ops.attention`, run line by
+    line. Raises `InputError` for a head, layer or pass that is not there, for arrays that are not
     float32, and for labels that do not fit.
     """
     seen = recorded_pass(trace, layer, tokens, step)

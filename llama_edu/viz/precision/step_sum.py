@@ -28,10 +28,10 @@ def step_sum(
 
     A step shows what each sum was, the exact result of the addition, what is kept of it, and, for
     the last of the `formats`, the two neighbours the result lies between and the bits that stay.
-    The rounding is `llama_edu.formats.precision.rounded`. `start` and the terms are taken as the nearest
-    numbers that the last format has. Raises `InputError` for a format without bits to show, for
-    none or more than 12 terms, and for numbers that are not finite; `NumericsError` where a sum
-    leaves a format's range.
+    The rounding is `llama_edu.formats.precision.rounded`. `start` and the terms are taken as the
+    nearest numbers that the last format has. Raises `InputError` for a format without bits to
+    show, for none or more than 12 terms, and for numbers that are not finite; `NumericsError`
+    where a sum leaves a format's range.
     """
     names = list(formats)
     if not names or not set(names) <= KNOWN.keys():

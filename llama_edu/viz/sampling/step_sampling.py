@@ -50,9 +50,10 @@ def step_sampling(
 
     `tokenizer` gives the labels, or is one label per id. The `top` likeliest tokens are shown,
     one column per quantity. With a `seed` the draw is walked through as well, with the generator
-    `np.random.default_rng(seed)`. The numbers are those of `llama_edu.engine.sampling.probabilities`
-    and `sample`, run line by line; filters that are off have no step. Raises `InputError` for
-    logits of another shape or dtype and for labels that do not fit, `NumericsError` as they do.
+    `np.random.default_rng(seed)`. The numbers are those of `probabilities` and `sample` in
+    `llama_edu.engine.sampling`, run line by line; filters that are off have no step. Raises
+    `InputError` for logits of another shape or dtype and for labels that do not fit,
+    `NumericsError` as they do.
     """
     ids, labels = ranked_labels(logits, tokenizer, top)
     walk = _Walk(watch(probabilities, logits, sampling), logits, sampling, ids, labels)

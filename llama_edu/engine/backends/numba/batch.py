@@ -1,9 +1,9 @@
 """One decode step of several texts at once: each weight is read once for all of them.
 
-The same operators in the same order as `llama_edu.engine.backends.numba.decode`. What is new is a second index:
-every vector of the workspace is now a matrix with one row per text. The products are shared by
-the rows of a weight, as before. Attention is dealt out by text and KV group, since every text has
-a cache of its own, and another past.
+The same operators in the same order as in `decode`. What is new is a second index: every vector
+of the workspace is now a matrix with one row per text. The products are shared by the rows of a
+weight, as before. Attention is dealt out by text and KV group, since every text has a cache of
+its own, and another past.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
@@ -48,8 +48,8 @@ PAST, COS, SIN, KEYS, VALUES, LAYER_STRIDE, HEAD_STRIDE = range(7)
 def decode_batch(form, kept, layers, norms, eps, desk, texts, counter, rank, ranks):
     """Run one token of each text through every layer and the head.
 
-    `form`, `kept`, `layers` and `norms` are those of `llama_edu.engine.backends.numba.decode.decode`; `desk` and
-    `texts` (count, 7) are explained at `DESK` and `TEXT`.
+    `form`, `kept`, `layers` and `norms` are those of `decode.decode`; `desk` and `texts`
+    (count, 7) are explained at `DESK` and `TEXT`.
     """
     count = len(texts)
     n_layers = len(layers) - 1

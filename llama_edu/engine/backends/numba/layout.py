@@ -38,7 +38,7 @@ def format_of(weight: np.ndarray | Quantized) -> vectors.Format:
 def describe(
     weight: np.ndarray | Quantized, bias: np.ndarray | None, keep: list[np.ndarray]
 ) -> tuple[int, ...]:
-    """A matrix in five numbers (`llama_edu.engine.backends.numba.gemv`); the arrays behind it go to `keep`."""
+    """A matrix in five numbers (see `gemv`); the arrays behind it go to `keep`."""
 
     def address(array: np.ndarray | None) -> int:
         if array is None:

@@ -1,0 +1,91 @@
+"""The built pages: where they are, which there are, and what is looked for on each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+PATIENCE_MS = 120_000  # a loaded machine is slow, not wrong
+
+# sphinx-thebe emits one script twice; the second copy only repeats a constant.
+HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
+
+
+# Text whose contrast with what lies behind it is under WCAG's 4.5 : 1 (3 : 1 for large text).
+FAINT_TEXT = """() => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const colors = new Map();
+  const rgba = color => {
+    if (!colors.has(color)) {
+      context.clearRect(0, 0, 1, 1);
+      context.fillStyle = color;
+      context.fillRect(0, 0, 1, 1);
+      const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
+      colors.set(color, [r, g, b, a / 255]);
+    }
+    return colors.get(color);
+  };
+  const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+  const grounds = new Map([[null, [255, 255, 255]]]);
+  const behind = element => {
+    if (!grounds.has(element))
+      grounds.set(element,
+        over(rgba(getComputedStyle(element).backgroundColor), behind(element.parentElement)));
+    return grounds.get(element);
+  };
+  const luminance = color => color
+    .map(c => c / 255)
+    .map(c => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const silent = "script, style, noscript, dialog, mjx-assistive-mml, .headerlink";
+  const shown = element => !element.closest(silent)
+    && element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+  const found = new Map();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim();
+    const element = walker.currentNode.parentElement;
+    if (!text || !shown(element)) continue;
+    const style = getComputedStyle(element);
+    const ground = behind(element);
+    const ink = over(rgba(style.color), ground);
+    const [high, low] = [luminance(ink), luminance(ground)].sort((a, b) => b - a);
+    const ratio = (high + 0.05) / (low + 0.05);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && parseInt(style.fontWeight) >= 700);
+    if (ratio < (large ? 3 : 4.5))
+      found.set(`${element.tagName}.${element.className} on ${ground.map(Math.round)}`,
+        `${ratio.toFixed(2)} "${text.slice(0, 40)}"`);
+  }
+  return [...found].map(([where, what]) => `${what} in ${where}`);
+}"""
+
+
+def toc_pages() -> list[str]:
+    """The pages the table of contents names, in order."""
+
+    def walk(node: Any) -> Iterator[str]:
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            if key in ("root", "file"):
+                yield value
+            elif isinstance(value, dict | list):
+                yield from walk(value)
+
+    return list(walk(yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))))
+
+
+@dataclass
+class Visit:
+    """A loaded page, with everything it asked for outside and everything it complained about."""
+
+    page: Page
+    outside: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
