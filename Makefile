@@ -27,6 +27,7 @@ student: env ## Make copies of the chapters to work in, with stubs for solutions
 notebooks: env model ## Run every notebook again and store its outputs in place
 	@$(PY) tools/axes_css.py
 	@$(PY) tools/execute_notebooks.py $(NB)
+	@$(PY) tools/printed_solutions.py
 
 format: env ## Repair layout and simple lint
 	@$(PY) -m ruff check --quiet --fix . && $(PY) -m ruff format --quiet .

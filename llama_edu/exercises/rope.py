@@ -494,6 +494,7 @@ LAYOUT_OF = Exercise(
         _layout_case("an interleaved checkpoint", 2, interleaved=True),
         _layout_case("another interleaved checkpoint", 4, interleaved=True),
         _layout_case("another half-split checkpoint", 7, interleaved=False),
+        _layout_case("a third interleaved checkpoint", 8, interleaved=True),
     ],
     correct=(_by_rows, _by_operator),
     mutants=(

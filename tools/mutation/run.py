@@ -151,7 +151,9 @@ def _ended(group: int) -> None:
         return
 
 
-def judged(mutants: Sequence[Mutant], group: Group, reviewed: list[dict[str, str]]) -> Iterator[Outcome]:
+def judged(
+    mutants: Sequence[Mutant], group: Group, reviewed: list[dict[str, str]]
+) -> Iterator[Outcome]:
     """Run the tests on each mutant, in the working folder."""
     options = [
         f"--timeout={TEST_TIMEOUT_S}",
@@ -185,7 +187,9 @@ def _reason(mutant: Mutant, reviewed: list[dict[str, str]]) -> str:
         same_file = entry["file"] in ("*", str(mutant.path))
         same_change = (entry["was"], entry["became"]) == (mutant.was, mutant.became)
         rule = entry.get("rule")
-        if same_file and (re.search(rule, f"{mutant.was} => {mutant.became}") if rule else same_change):
+        if same_file and (
+            re.search(rule, f"{mutant.was} => {mutant.became}") if rule else same_change
+        ):
             return entry["reason"]
     return ""
 
