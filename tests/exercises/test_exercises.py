@@ -17,7 +17,7 @@ from docutils.nodes import make_id
 
 from llama_edu.exercises import check
 from llama_edu.exercises.framework import progress
-from llama_edu.exercises.framework.answer import called, plain_call
+from llama_edu.exercises.framework.answer import called
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.sections import BOOK, CHAPTER_FILES, anchor
 

@@ -67,7 +67,7 @@ class Group:
         own = [
             str(test)
             for folder in self.tests
-            for test in sorted(Path(folder).rglob(f"test_{path.stem}.py"))
+            for test in sorted(Path(folder).rglob(f"test_{path.stem}*.py"))
             if str(test) not in self.leave_out
         ]
         return [*own, *(f for f in self.tests if f not in own)]

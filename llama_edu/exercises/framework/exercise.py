@@ -82,8 +82,9 @@ class Exercise:
     `axes` names the axes of the returned array, separated by spaces, so that a difference can be
     told as "at seq 2, head_dim 0". `tolerance` is relative to the largest expected number.
     `harness` runs the answer where more than its result counts, such as how often it called the
-    model, and `parts` names what it or the answer returns in a list of different things. `refuses` lists the errors that
-    are the right answer to some inputs. `seconds` is how long an answer may take for one input.
+    model, and `parts` names what it or the answer returns in a list of different things. `refuses`
+    lists the errors that are the right answer to some inputs. `seconds` is how long an answer may
+    take for one input.
     """
 
     name: str
