@@ -1,14 +1,17 @@
 """A reader's functions inside the whole model: shown, compared, and taken out again."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import llama_edu
 from llama_edu import Llama, Tokenizer
 from llama_edu.engine.operators import NUMPY
 from llama_edu.errors import InputError
 from llama_edu.exercises import use_operators
+from llama_edu.exercises.framework.compare import Writing
 from llama_edu.exercises.framework.own_operators import NAMES, PROMPTS, as_text
 from llama_edu.exercises.framework.tiny import tiny_checkpoint, tiny_llama
 from llama_edu.hub import BOOK_MODEL
@@ -152,6 +155,65 @@ def test_the_model_comes_back_after_any_error(capsys):
     ):
         pass
     assert model.operators is before
+    capsys.readouterr()
+
+
+def halved(x):
+    return halved_wrongly(x)
+
+
+def halved_wrongly(x):
+    return x / 0 if False else [][1]
+
+
+def of_the_package(raised):
+    """Names of the frames that a learner sees of this package."""
+    package = Path(llama_edu.__file__).parent
+    return [entry.name for entry in raised.traceback if package in Path(entry.path).parents]
+
+
+def test_an_error_shows_the_learners_frames_and_few_others(capsys):
+    with (
+        pytest.raises(IndexError) as raised,
+        use_operators(tiny_llama(), prompt=IDS, softmax=halved),
+    ):
+        pass
+    assert [entry.name for entry in raised.traceback][-2:] == ["halved", "halved_wrongly"]
+    assert of_the_package(raised) == ["use_operators"]
+    with (
+        pytest.raises(InputError, match="softmax to return an array") as raised,
+        use_operators(tiny_llama(), prompt=IDS, softmax=lambda x: None),
+    ):
+        pass
+    assert of_the_package(raised) == ["use_operators"]
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("right", "changed", "words"),
+    [
+        (Writing([1, 2], "limit"), Writing([1, 2], "limit"), "none (2 were written)"),
+        (Writing([1, 2], "limit"), Writing([1, 3], "limit"), "new token 1 (2 were written)"),
+        (
+            Writing([1, 2], "limit"),
+            Writing([1], "tie"),
+            "none of the first 1: there yours ends at a near tie, and the book's goes on",
+        ),
+        (
+            Writing([], "tie"),
+            Writing([1], "limit"),
+            "none of the first 0: there the book's ends at a near tie, and yours goes on",
+        ),
+        (Writing([1, 2], "limit"), Writing([1], "eos"), "new token 1 (2 were written)"),
+    ],
+)
+def test_the_first_token_is_told_whoever_stops_first(right, changed, words, capsys):
+    with use_operators(tiny_llama(), prompt=IDS, rms_norm=eps_outside, max_new_tokens=2) as run:
+        pass
+    found = replace(run.comparison, right=right, changed=changed)
+    assert f"  First token that differs: {words}" in str(replace(run, comparison=found))
     capsys.readouterr()
 
 

@@ -132,7 +132,7 @@ def _own_line(error: BaseException, answer: Callable[..., Any]) -> str:
     """The last line of the answer's own file or cell that was running, with its number."""
     function = function_of(answer)
     code = getattr(function, "__code__", None)
-    if code is None or function.__module__.partition(".")[0] == "llama_edu":
+    if code is None or (function.__module__ or "").partition(".")[0] == "llama_edu":
         return ""
     numbers = [
         number
