@@ -9,7 +9,7 @@ tests. The mutant is killed if a test fails, or runs into its time limit; it sur
 Survivors that were read and judged are listed in `reviewed.toml`, with the reason; the others are
 holes. The report is printed, and written to `_build/mutation/<group>.md`.
 
-Needs `cosmic-ray` (dependency group `mutation`) and a system that can fork.
+Needs `cosmic-ray`, from the dependency group `mutation`, and a system that can fork.
 """
 
 import argparse

@@ -30,8 +30,8 @@ class Expected:
 
     def difference(self, got: Any, want: Any) -> str | None:
         """None if `got` is as good as `want`; otherwise the first thing to say about it."""
-        are_parts = isinstance(got, list | tuple) and len(got) == len(self.parts)
-        if are_parts and isinstance(want, list | tuple):
+        is_several = isinstance(got, list | tuple) and isinstance(want, list | tuple)
+        if self.parts and is_several and len(got) == len(self.parts):
             return self._of_parts(got, want)
         return self._of_any(got, want, "")
 
