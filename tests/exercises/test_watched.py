@@ -71,6 +71,9 @@ def test_every_axis_of_the_tiny_model_has_a_size_of_its_own():
         *(config.num_attention_heads, config.num_key_value_heads, config.max_position_embeddings),
     )
     assert len(set(sizes)) == len(sizes)
+    one, other = tiny_llama(), tiny_llama()
+    assert one is not other  # whoever changes its operators changes no other's
+    assert one.weights is other.weights
     assert config.num_attention_heads % config.num_key_value_heads == 0
     assert config.num_attention_heads * config.head_dim != config.hidden_size
     assert {array.dtype for array in tensors.values()} == {np.dtype(np.float32)}

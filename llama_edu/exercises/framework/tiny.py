@@ -1,7 +1,9 @@
 """A random Llama small enough to run hundreds of times, with every axis of another size."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,13 @@ def tiny_llama(seed: int = 0) -> Llama:
     The weights can be read and not written: an answer that changed them would change what it is
     compared with.
     """
-    config, tensors = tiny_checkpoint(seed)
-    model = Llama(config, tensors)
+    return copy.copy(_tiny(seed))
+
+
+@cache
+def _tiny(seed: int) -> Llama:
+    """Made once: its copies share the weights, and have all else for themselves."""
+    model = Llama(*tiny_checkpoint(seed))
     for array in _arrays(model.weights):
         array.flags.writeable = False
     return model
