@@ -34,6 +34,7 @@ os.environ |= dict.fromkeys(THREADS, "1") | {"LLAMA_EDU_PROGRESS": "off"}
 sys.path.insert(0, str(HERE))
 
 from mutants import Mutant, files_of, sampled  # noqa: E402
+from quick import TIMES  # noqa: E402
 
 OPTIONS = (
     *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "quick"),
@@ -159,6 +160,7 @@ def judged(
         f"--timeout={TEST_TIMEOUT_S}",
         *(f"--ignore={path}" for path in group.leave_out),
     ]
+    os.environ[TIMES] = str(Path.cwd() / f"times-{group.name}.json")
     code, output, seconds = run_tests(group.tests, options, group.limit)
     if code != 0:
         sys.exit(f"{group.name}: the tests fail as they are\n{output[-3000:]}")
