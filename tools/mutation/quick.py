@@ -9,16 +9,19 @@ import json
 import os
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
 
-__all__ = ["TIMES"]
+__all__ = ["KNOWN", "RECORD"]
 
-TIMES = "MUTATION_TIMES"  # the variable that names the file of seconds
+KNOWN = "MUTATION_KNOWN"  # the variable that names the file of what is known of the tests
+RECORD = "MUTATION_RECORD"  # set in the run that makes it
 QUICK_S = 0.1
 
 _seconds: defaultdict[str, float] = defaultdict(float)
+_failed: set[str] = set()
 
 
 def pytest_sessionstart() -> None:
@@ -29,27 +32,32 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick ones first, without tearing the tests of a file apart more than once."""
-    path = Path(os.environ[TIMES])
-    if not path.exists():
+    """Quick ones first, without tearing the tests of a file apart more than once.
+
+    Tests that fail on the code as it is, for want of its shape checks, are left out.
+    """
+    path = Path(os.environ.get(KNOWN, ""))
+    if RECORD in os.environ or not path.is_file():
         return
-    known: dict[str, float] = json.loads(path.read_text("utf-8"))
+    known: dict[str, Any] = json.loads(path.read_text("utf-8"))
     files = {item.path: place for place, item in reversed(list(enumerate(items)))}
 
     def place(item: pytest.Item) -> tuple[bool, int, float]:
-        seconds = known.get(item.nodeid, 0.0)
+        seconds = known["seconds"].get(item.nodeid, 0.0)
         return seconds > QUICK_S, files[item.path], seconds
 
-    items.sort(key=place)
+    items[:] = sorted((i for i in items if i.nodeid not in known["failed"]), key=place)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Count what a test takes, its fixtures included."""
     _seconds[report.nodeid] += report.duration
+    if report.failed:
+        _failed.add(report.nodeid)
 
 
 def pytest_sessionfinish() -> None:
-    """Keep the times of the first run, which is of the code as it is."""
-    path = Path(os.environ[TIMES])
-    if not path.exists():
-        path.write_text(json.dumps(_seconds), "utf-8")
+    """Keep what the run on the code as it is has shown."""
+    if RECORD in os.environ:
+        found = {"seconds": _seconds, "failed": sorted(_failed)}
+        Path(os.environ[KNOWN]).write_text(json.dumps(found), "utf-8")

@@ -34,7 +34,7 @@ os.environ |= dict.fromkeys(THREADS, "1") | {"LLAMA_EDU_PROGRESS": "off"}
 sys.path.insert(0, str(HERE))
 
 from mutants import Mutant, files_of, sampled  # noqa: E402
-from quick import TIMES  # noqa: E402
+from quick import KNOWN, RECORD  # noqa: E402
 
 OPTIONS = (
     *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "quick"),
@@ -42,6 +42,8 @@ OPTIONS = (
     "--tb=line",
     "-Wignore::pytest.PytestAssertRewriteWarning",  # the libraries are imported before
 )
+# In place of the options in pyproject.toml, which check every annotated shape.
+UNCHECKED = ("-o", "addopts=--import-mode=importlib -p no:nbval -p no:schemathesis")
 # Imported once, before the forks. Nothing of the package itself: that is what changes.
 LIBRARIES = (
     *("numpy", "ml_dtypes", "hypothesis", "hypothesis.strategies", "beartype", "jaxtyping"),
@@ -155,22 +157,27 @@ def _ended(group: int) -> None:
 def judged(
     mutants: Sequence[Mutant], group: Group, reviewed: list[dict[str, str]]
 ) -> Iterator[Outcome]:
-    """Run the tests on each mutant, in the working folder."""
+    """Run the tests on each mutant, in the working folder.
+
+    First without the checks of shapes on every call, which take most of the time; what survives
+    that is tried once more with them.
+    """
     options = [
         f"--timeout={TEST_TIMEOUT_S}",
         *(f"--ignore={path}" for path in group.leave_out),
     ]
-    os.environ[TIMES] = str(Path.cwd() / f"times-{group.name}.json")
-    code, output, seconds = run_tests(group.tests, options, group.limit)
-    if code != 0:
-        sys.exit(f"{group.name}: the tests fail as they are\n{output[-3000:]}")
-    print(f"{group.name}: its tests take {seconds:.0f} s as they are", flush=True)
-    limit = 3 * seconds + 20
+    quick_limit, full_limit = _as_they_are(group, options)
     for number, mutant in enumerate(mutants, 1):
         original = mutant.path.read_bytes()
         mutant.path.unlink()
         mutant.path.write_text(mutant.source, "utf-8")
-        code, output, seconds = run_tests(group.tests_for(mutant.path), options, limit)
+        tests = group.tests_for(mutant.path)
+        code, output, seconds = run_tests(tests, [*options, *UNCHECKED], quick_limit)
+        if code == 0:
+            os.environ.pop(KNOWN)
+            code, output, more = run_tests(tests, options, full_limit)
+            os.environ[KNOWN] = _known_file(group)
+            seconds += more
         mutant.path.write_bytes(original)
         stamp = time.time() + number  # no compiled file may look younger than this
         os.utime(mutant.path, (stamp, stamp))
@@ -181,6 +188,23 @@ def judged(
             outcome.reason = _reason(mutant, reviewed)
         print(f"  {number:3} {_told(outcome)}", flush=True)
         yield outcome
+
+
+def _as_they_are(group: Group, options: list[str]) -> tuple[float, float]:
+    """Time the tests on the code as it is: limits without and with checks of shapes."""
+    code, output, full = run_tests(group.tests, options, group.limit)
+    if code != 0:
+        sys.exit(f"{group.name}: the tests fail as they are\n{output[-3000:]}")
+    os.environ[KNOWN] = _known_file(group)
+    os.environ[RECORD] = "yes"
+    _, _, quick = run_tests(group.tests, [*options, *UNCHECKED, "--maxfail=0"], group.limit)
+    os.environ.pop(RECORD)
+    print(f"{group.name}: {quick:.0f} s unchecked, {full:.0f} s checked", flush=True)
+    return 3 * quick + 20, 3 * full + 20
+
+
+def _known_file(group: Group) -> str:
+    return str(Path.cwd() / f"known-{group.name}.json")
 
 
 def _reason(mutant: Mutant, reviewed: list[dict[str, str]]) -> str:
