@@ -33,7 +33,8 @@ LOOKS = {
 
 def measure(script: str, folder: Path, name: str, *arguments: str) -> None:
     """Run one script; its text and its JSON go to the folder."""
-    command = [sys.executable, HERE / script, *arguments, "--json", folder / f"{name}.json"]
+    command = [sys.executable, str(HERE / script), *arguments]
+    command += ["--json", str(folder / f"{name}.json")]
     print(f"{script} …", file=sys.stderr)
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     (folder / f"{name}.txt").write_text(done.stdout)
@@ -77,8 +78,8 @@ def draw_roofline(record: dict[str, Any], path: Path) -> None:
         # Two of our own and a peer may lie close together; the axis names the format as well.
         side = (7, -3) if family != "llama.cpp" else (-7, -3)
         align = "left" if side[0] > 0 else "right"
-        offset = {"textcoords": "offset points", "xytext": side, "ha": align, "fontsize": 8}
-        ax.annotate(kind, (at, rate), **offset)
+        offset = {"textcoords": "offset points", "xytext": side}
+        ax.annotate(kind, (at, rate), ha=align, fontsize=8, **offset)  # type: ignore[arg-type]
     ax.set(xscale="log", yscale="log", xlabel="MB of weights read per token", ylabel="tokens/s")
     ticks = [nbytes * share / 1e6 for share in sorted(set(BYTES.values()))]
     ax.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])

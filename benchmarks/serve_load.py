@@ -69,7 +69,8 @@ def texts_alone(n: int, rng: random.Random) -> dict[str, str]:
     found: dict[str, str] = {}
     while len(found) < n:
         prompt = "Once upon a time " + " ".join(rng.choices(WORDS, k=rng.randint(1, 60)))
-        ids, cache, new = tokenizer.encode(prompt), model.new_cache(), []
+        ids, cache = tokenizer.encode(prompt), model.new_cache()
+        new: list[int] = []
         logits = model.forward(ids, cache, last_only=True)[0]
         while len(new) < NEW_TOKENS and (not new or new[-1] not in tokenizer.eos_token_ids):
             second, first = np.partition(logits, -2)[-2:]

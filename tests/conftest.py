@@ -1,7 +1,9 @@
 """What holds for every test: property tests are reproducible, and Ctrl-C can be pressed."""
 
 import signal
+import sys
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("llama_edu", deadline=None, derandomize=True, print_blob=True)
@@ -10,3 +12,9 @@ settings.load_profile("llama_edu")
 # A run started in the background ignores Ctrl-C, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip on Windows what Windows has not."""
+    if sys.platform == "win32" and item.get_closest_marker("posix"):
+        pytest.skip("Windows has no such signals, terminals or pipes")

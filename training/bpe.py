@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from training.recipe import Recipe, TokenizerRecipe
+from training.recipe import Document, Recipe, TokenizerRecipe
 
 
 def train(texts: Iterable[str], recipe: TokenizerRecipe) -> Tokenizer:
@@ -47,7 +47,7 @@ def train_from_recipe(recipe: Recipe) -> Tokenizer:
     """
     corpus, wanted = recipe.corpus, recipe.tokenizer
     documents = corpus.documents_of(corpus.generator)(corpus.seed, corpus.documents)
-    sample = islice(documents, wanted.sample_documents)
+    sample: Iterable[Document] = islice(documents, wanted.sample_documents)
     if wanted.more is not None:
         more = corpus.documents_of(wanted.more)(corpus.seed, wanted.more_documents)
         sample = chain(sample, more)

@@ -20,7 +20,7 @@ from llama_edu.chat.template import ChatTemplate
 from llama_edu.cli import serve
 from llama_edu.cli.chat import COMMANDS, ChatCommand
 from llama_edu.cli.inspect import report
-from llama_edu.cli.terminal import ProgressLine, may_colour, one_line, write_now
+from llama_edu.cli.terminal import may_colour, one_line, progress_line, write_now
 from llama_edu.engine.generate import generate
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import Sampling
@@ -132,8 +132,8 @@ def _add_fetch(commands: Any) -> None:
 
 
 def _fetch(args: argparse.Namespace) -> None:
-    with ProgressLine(sys.stderr) as progress:
-        directory = hub.fetch(args.name, progress.show)
+    with progress_line(sys.stderr) as progress:
+        directory = hub.fetch(args.name, progress)
     print(directory)
 
 
@@ -162,9 +162,9 @@ def _convert(args: argparse.Namespace) -> None:
         convert_gguf,  # and with it gguf, which nothing else needs
     )
 
-    with ProgressLine(sys.stderr) as progress:
+    with progress_line(sys.stderr) as progress:
         directory = convert_gguf(
-            args.file, args.directory, dtype=args.dtype.upper(), report=progress.show
+            args.file, args.directory, dtype=args.dtype.upper(), report=progress
         )
     print(directory)
 

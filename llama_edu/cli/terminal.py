@@ -2,11 +2,13 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
-__all__ = ["ProgressLine", "Stream", "may_colour", "one_line", "printable", "write_now"]
+__all__ = ["Stream", "may_colour", "one_line", "printable", "progress_line", "write_now"]
 
-BAR_WIDTH = 24
+BAR = "{bar:24} {percentage:3.0f}% {desc}"
 
 # Control characters except tab and line break → their pictures: ESC becomes ␛.
 CONTROL_PICTURES = {
@@ -56,32 +58,30 @@ def write_now(text: str) -> None:
     sys.stdout.flush()
 
 
-class ProgressLine:
-    """One line that shows how far a long task is; drawn on a terminal only.
+@contextmanager
+def progress_line(stream: Stream) -> Iterator[Callable[[str, float], None]]:
+    """A function to call with what is being done and which part of it is, 0.0 to 1.0.
 
-    Elsewhere each stage is named once, in a line of its own.
+    On a terminal that is drawn in one line, which is empty again at the end. Elsewhere each stage
+    is named once, in a line of its own.
     """
+    if not stream.isatty():
+        named: list[str] = []
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._drawn = stream.isatty()
-        self._stage = ""
+        def name(stage: str, done: float) -> None:
+            if stage not in named[-1:]:
+                print(stage, file=stream, flush=True)
+                named.append(stage)
 
-    def __enter__(self) -> "ProgressLine":
-        return self
+        yield name
+        return
+    from tqdm import tqdm  # takes a while, and most commands need none
 
-    def __exit__(self, *exception: object) -> None:
-        if self._drawn and self._stage:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+    with tqdm(total=1.0, file=stream, leave=False, bar_format=BAR) as bar:
 
-    def show(self, stage: str, done: float) -> None:
-        """Say what is being done, and which part of it is, 0.0 to 1.0."""
-        if self._drawn:
-            filled = round(done * BAR_WIDTH)
-            bar = "█" * filled + "░" * (BAR_WIDTH - filled)
-            self._stream.write(f"\r\x1b[K{bar} {done:4.0%} {stage}")
-            self._stream.flush()
-        elif stage != self._stage:
-            print(stage, file=self._stream, flush=True)
-        self._stage = stage
+        def draw(stage: str, done: float) -> None:
+            bar.set_description_str(stage, refresh=False)
+            bar.n = done
+            bar.refresh()
+
+        yield draw

@@ -89,7 +89,7 @@ def read_header(source: str | os.PathLike[str] | bytes | memoryview) -> Header:
         text = bytes(data[LENGTH_NBYTES : LENGTH_NBYTES + length])
         return _parse_header(text, len(data), "these bytes")
     with _open(Path(source)) as file:
-        return _read_header(file, str(source))
+        return header_of(file, str(source))
 
 
 class SafetensorsFile(Mapping[str, np.ndarray]):
@@ -102,7 +102,7 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         with _open(self.path) as file:
-            self.header = _read_header(file, str(path))
+            self.header = header_of(file, str(path))
             self._data = _mapped(file, self.header, str(path))
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -238,7 +238,8 @@ def _mapped(file: BinaryIO, header: Header, source: str) -> np.ndarray:
     return np.frombuffer(mapped, dtype=np.uint8)[header.data_start :]
 
 
-def _read_header(file: BinaryIO, source: str) -> Header:
+def header_of(file: BinaryIO, source: str) -> Header:
+    """The header of an open file, read from its first bytes; errors name `source`."""
     file_nbytes = os.fstat(file.fileno()).st_size
     length = _header_length(file.read(LENGTH_NBYTES), file_nbytes, source)
     return _parse_header(file.read(length), file_nbytes, source)

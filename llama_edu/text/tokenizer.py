@@ -57,7 +57,7 @@ class Tokenizer:
         self._byte_level = files.family == BYTE_LEVEL
         self._strips_space = files.strips_space
         self._unk_token = files.unk_token
-        self._spelling = _byte_letters() if self._byte_level else _byte_names()
+        self._spelling = byte_letters() if self._byte_level else _byte_names()
         self._byte_of = {text: byte for byte, text in enumerate(self._spelling)}
         self._missing = frozenset(
             byte for text, byte in self._byte_of.items() if self._plain.token_to_id(text) is None
@@ -253,7 +253,7 @@ def _encoded(backend: tokenizers.Tokenizer, text: str, *, add_special: bool) -> 
     return backend.encode_batch([text], add_special_tokens=add_special)[0]
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """GPT-2's alphabet: one printable letter for each byte (`bytes_to_unicode` in its encoder.py).
 
     Bytes that print as one Latin-1 character stand for themselves; the 68 others, in order, get

@@ -660,14 +660,14 @@ class TestSaveAndLoad:
         ],
     )
     def test_a_file_that_says_nonsense_with_a_right_checksum(self, new, tmp_path, change):
-        from llama_edu.chat import storage as _chat_file
+        from llama_edu.chat import storage
 
         chat, path = new(), tmp_path / "a.chat"
         say(chat.send("the"))
         chat.save(path)
-        saved = _chat_file.read_chat(path, chat.model)
+        saved = storage.read_chat(path, chat.model)
         saved.state.update(change)
-        _chat_file.write_chat(path, saved, chat.model)
+        storage.write_chat(path, saved, chat.model)
         with pytest.raises(SessionError, match="expected the state of a session, got"):
             self.load(chat, path)
 

@@ -50,6 +50,7 @@ def client(process, key="none"):
     return openai.OpenAI(base_url=f"{process.url}/v1", api_key=key, max_retries=0)
 
 
+@pytest.mark.posix
 def test_it_asks_for_its_key_and_ends_at_ctrl_c(model):
     process = Process(model, LLAMA_EDU_API_KEY="sesame")
     got = client(process, "sesame").completions.create(model="tiny", prompt="x", max_tokens=2)
@@ -64,6 +65,7 @@ def test_it_asks_for_its_key_and_ends_at_ctrl_c(model):
     assert "sesame" not in json.dumps(log)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("grace", ["60", "0"])
 def test_a_stream_is_finished_at_the_end_or_told_that_it_is_not(model, grace):
     process = Process(model, "--grace", grace)

@@ -20,7 +20,7 @@ def test_the_goldens_were_made_from_these_weights(name):
     weights = (hub.locate(name) / "model.safetensors").read_bytes()
     made_from = str(load_golden(name)["weights_sha256"])
     assert hashlib.sha256(weights).hexdigest() == made_from, (
-        f"{name} was trained anew; make its goldens again: python tools/make_goldens.py models"
+        f"{name} was trained anew; make its goldens again: python -m tools.goldens.make models"
     )
 
 

@@ -1,5 +1,7 @@
 """Generation: the same tokens as the slow way, an end at every end, refusals before any work."""
 
+from collections.abc import Generator
+
 import numpy as np
 import pytest
 from helpers import TINY, tiny_config, tiny_model, tiny_tensors
@@ -123,6 +125,7 @@ def test_tokens_come_one_by_one():
     assert cache.length == len(IDS)
     next(stream)
     assert cache.length == len(IDS) + 1
+    assert isinstance(stream, Generator)
     stream.close()
     assert cache.length == len(IDS) + 1
 

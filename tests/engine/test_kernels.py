@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ numba = pytest.importorskip("numba")
 
 from llama_edu.engine.backends.numba.engine import FEW, Engine  # noqa: E402
 from llama_edu.engine.backends.numba.layout import describe, format_of  # noqa: E402
-from llama_edu.engine.backends.numba.threads import meet  # noqa: E402
-from llama_edu.formats.precision import rounded  # noqa: E402
+from llama_edu.engine.backends.numba.threads import barrier  # noqa: E402
+from llama_edu.formats.precision import cast  # noqa: E402
 from llama_edu.formats.quantize import dequantize, quantize  # noqa: E402
-from llama_edu.ops.rope import apply_rope, rotation  # noqa: E402
+from llama_edu.ops.rope import apply_rope, rope_cos_sin  # noqa: E402
 
 PRECISIONS = ("f32", "bf16", "f16", "int8", "int8-row", "f8")
 # The largest difference allowed, as a share of the largest logit. Both sides compute in float32
@@ -166,11 +167,12 @@ def test_a_replaced_operator_is_really_called():
 def test_linear_in_every_format_equals_float64(kind, shape, rows):
     rng = np.random.default_rng(sum(shape))
     weight, bias, x = random(rng, *shape), random(rng, shape[0]), random(rng, rows, shape[1])
+    stored: Any
     if kind in ("int8", "rows", "f8"):
         stored = quantize(weight, "F8_E4M3" if kind == "f8" else "I8", 32 if kind == "int8" else 0)
         wide = dequantize(stored)
     else:
-        stored = rounded(weight, kind.upper())
+        stored = cast(weight, kind.upper())
         wide = stored.astype(np.float32)
     want = x.astype(np.float64) @ wide.T.astype(np.float64) + bias
     got = Engine(2).linear(x, stored, bias)
@@ -203,9 +205,9 @@ def test_nothing_the_caller_passed_is_written(kind):
     x, gain, up = random(rng, 70, 20), random(rng, 20), random(rng, 70, 20)
     weight, bias = random(rng, 33, 20), random(rng, 33)
     q, k, v = random(rng, 2, 3, 5, 8), random(rng, 2, 9, 8), random(rng, 2, 9, 8)
-    turn = rotation(random(rng, 4), 5, 70)
+    turn = rope_cos_sin(random(rng, 4), 5, 70)
     heads = random(rng, 6, 70, 8)
-    stored = quantize(weight, "I8", 32) if kind == "int8" else rounded(weight, kind.upper())
+    stored = quantize(weight, "I8", 32) if kind == "int8" else cast(weight, kind.upper())
     parts = [stored.codes, stored.scales] if kind == "int8" else [stored]
     passed = [x, gain, up, bias, q, k, v, *turn, heads, *parts]
     before = [array.tobytes() for array in passed]
@@ -213,7 +215,7 @@ def test_nothing_the_caller_passed_is_written(kind):
     engine.swiglu(x, up)
     for rows in (1, 3):
         engine.linear(x[:rows], stored, bias)
-    engine.attend(q, k, v)
+    engine.fused_attention(q, k, v)
     engine.apply_rope(heads, *turn)
     assert [array.tobytes() for array in passed] == before
 
@@ -271,9 +273,9 @@ def test_long_pasts_fit_the_workspace_of_every_thread(threads, monkeypatch):
 def test_attention_looks_at_no_later_position():
     rng = np.random.default_rng(1)
     q, k, v = random(rng, 2, 3, 5, 8), random(rng, 2, 9, 8), random(rng, 2, 9, 8)
-    before = Engine(2).attend(q, k, v)
+    before = Engine(2).fused_attention(q, k, v)
     k[:, 7:], v[:, 7:] = 1e3, 1e3  # positions of the last two queries
-    after = Engine(2).attend(q, k, v)
+    after = Engine(2).fused_attention(q, k, v)
     np.testing.assert_array_equal(after[:, :, :3], before[:, :, :3])
     assert np.max(np.abs(after[:, :, 3:] - before[:, :, 3:])) > 1
 
@@ -295,7 +297,7 @@ def test_a_prompt_that_attends_in_parts_gives_the_same(precision, monkeypatch):
 def test_rope_of_many_rows_is_numpys(seq, head_dim):
     rng = np.random.default_rng(seq)
     rows = random(rng, seq, 2 * 3 * head_dim)
-    turn = rotation(random(rng, head_dim // 2), 5, seq)
+    turn = rope_cos_sin(random(rng, head_dim // 2), 5, seq)
     for heads in (
         rows.reshape(seq, 2, 3, head_dim).transpose(1, 2, 0, 3),
         rows.reshape(seq, 6, head_dim).transpose(1, 0, 2),
@@ -309,7 +311,7 @@ def test_rope_of_many_rows_is_numpys(seq, head_dim):
 def test_large_scores_do_not_overflow():
     rng = np.random.default_rng(2)
     q, k, v = 1e3 * random(rng, 1, 1, 4, 16), 1e3 * random(rng, 1, 4, 16), random(rng, 1, 4, 16)
-    assert np.isfinite(Engine(1).attend(q, k, v)).all()
+    assert np.isfinite(Engine(1).fused_attention(q, k, v)).all()
 
 
 def test_a_full_cache_is_refused_and_stays_as_it_was():
@@ -437,7 +439,7 @@ def test_other_threads_run_while_a_kernel_does():
     done = []
 
     def wait():
-        meet(counter.ctypes.data, 2)
+        barrier(counter.ctypes.data, 2)
         done.append(True)
 
     threads = [threading.Thread(target=wait, daemon=True) for _ in range(2)]

@@ -1,7 +1,7 @@
 """The whole engine against `transformers`: logits, every intermediate, greedy tokens.
 
 `data/tiny` holds random checkpoints that `transformers` saved, and what it
-computed on them in float32 (`tools/make_goldens.py`). Nothing here needs it.
+computed on them in float32 (`tools/goldens/make.py`). Nothing here needs it.
 
 How close is close enough? Both sides do the same float32 arithmetic on the same
 stored numbers, so only the order of additions differs, and the last bits of exp,
@@ -9,7 +9,7 @@ cos and rsqrt. One rounding is 6e-8 of a value. A sum of 60 terms adds up to abo
 ten of them, a layer chains a dozen such sums, and the two or three layers of a
 case magnify what they are given a few times: some 1e-6 of an array's largest value.
 The bound is 2e-5, ten times that; a wrong formula is off by 1e-2 or more.
-`pytest tests/test_parity.py -rP` prints what was measured.
+`pytest tests/engine/test_parity.py -rP` prints what was measured.
 """
 
 import itertools

@@ -229,7 +229,7 @@ def test_the_last_draw_of_all_is_still_in_the_vocabulary(n):
 def test_broken_logits_are_an_error(bad, sampling):
     logits = random(np.random.default_rng(0), VOCAB)
     logits[11] = bad
-    for choose in (probabilities, lambda *args: sample(*args, np.random.default_rng(0))):
+    for choose in (probabilities, lambda x, how: sample(x, how, np.random.default_rng(0))):
         with pytest.raises(NumericsError, match=f"finite logits, got a largest value of {bad}"):
             choose(logits, sampling)
     with pytest.raises(NumericsError):

@@ -21,14 +21,14 @@ from llama_edu.ops.attention import causal_mask, qk_scores
 from llama_edu.ops.linear import linear
 from llama_edu.ops.mlp import swiglu
 from llama_edu.ops.norm import rms_norm
-from llama_edu.ops.rope import rotation
+from llama_edu.ops.rope import rope_cos_sin
 
 MODEL = tiny_llama()
 PROMPT = [3, 14, 15, 9, 26, 5]
 
 
 def operators(**functions):
-    return patch.object(MODEL, "operators", MODEL.operators.replaced(**functions))
+    return MODEL.using(operators=MODEL.operators.replaced(**functions))
 
 
 def test_without_a_change_nothing_differs():
@@ -75,9 +75,9 @@ def test_says_where_and_by_how_much():
 
 def test_counts_positions_from_the_start_of_the_text():
     def forgetful(inv_freq, past, seq):
-        return rotation(inv_freq, 0, seq)
+        return rope_cos_sin(inv_freq, 0, seq)
 
-    change = patch("llama_edu.engine.llama.rotation", forgetful)
+    change = operators(rope_cos_sin=forgetful)
     found = compare(MODEL, PROMPT, change, chunk=4, max_new_tokens=6)
     assert found.array is not None
     assert found.array.name == "layers.0.self_attn.q_rope"
@@ -85,7 +85,7 @@ def test_counts_positions_from_the_start_of_the_text():
     assert found.position == 4
     assert found.gaps[:4].max() < 1e-5
 
-    change = patch("llama_edu.engine.llama.rotation", forgetful)
+    change = operators(rope_cos_sin=forgetful)
     whole = compare(MODEL, PROMPT, change, chunk=len(PROMPT), max_new_tokens=6)
     assert whole.position == len(PROMPT)
     assert whole.token != 0  # the first token comes from the prefill, which is right

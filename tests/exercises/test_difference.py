@@ -1,5 +1,7 @@
 """What is said of a result that is not the expected one: true, short, and never an error."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,7 +30,21 @@ ANYTHING = [
     *(np.ma.masked_array([1, 2], mask=[True, False]), np.array(["a"]), np.array([None, "x"])),
     *([np.arange(2)], {"a": np.arange(2)}, {HUGE: 1}, [HUGE], [Odd()]),
 ]
-PLAIN = [None, True, 0, 3, 3.0, np.nan, np.inf, "three", b"three", [], [3], [[3], [4]], {"a": 1}]
+PLAIN: list[Any] = [
+    None,
+    True,
+    0,
+    3,
+    3.0,
+    np.nan,
+    np.inf,
+    "three",
+    b"three",
+    [],
+    [3],
+    [[3], [4]],
+    {"a": 1},
+]
 PLAIN += [np.arange(3), np.zeros((2, 0)), np.float32(3), np.int64(3), {"a": np.arange(2)}, HUGE]
 
 

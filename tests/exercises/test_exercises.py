@@ -47,6 +47,7 @@ def test_accepts_every_correct_version(exercise):
 def steps(function):
     """What a function does, as the kinds of its syntax: names and constants left out."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(definition, ast.FunctionDef)
     body = definition.body[1:] if ast.get_docstring(definition) else definition.body
     nodes = [node for statement in body for node in ast.walk(statement)]
     return [

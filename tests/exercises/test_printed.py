@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,9 @@ from llama_edu.exercises.framework import progress
 from llama_edu.exercises.framework.printed import LIST, fingerprint, is_printed, is_the_books
 from llama_edu.formats.precision import DTYPES
 from llama_edu.hub import locate
+from tools.notebooks.printed_solutions import printed_solutions
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from printed_solutions import printed_solutions  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

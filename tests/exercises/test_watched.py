@@ -44,7 +44,9 @@ def test_reading_and_writing_are_not_computing():
     assert watched.shape == (3, 4)
     assert len(watched) == 3
     assert watched.dtype == np.float32
-    assert watched[1:].T.shapes is shapes
+    turned = watched[1:].T
+    assert isinstance(turned, Watched)
+    assert turned.shapes is shapes
     out = np.zeros((3, 5), dtype=np.float32)
     np.matmul(A, B.T, out=out)
     np.add(out, 1, out=Watched.of(out, shapes))

@@ -1,13 +1,10 @@
 """Damaged checkpoints end well or in `CheckpointError`, soon, and as `safetensors` would have it.
 
-A small, fixed share of what `tools/fuzz_checkpoint.py` does by the hundred thousand.
+A small, fixed share of what `tools/fuzz/checkpoint.py` does by the hundred thousand.
 """
 
-import importlib
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_edu.errors import CheckpointError
-
-sys.path.append(str(Path(__file__).parents[2] / "tools"))
-fuzz = importlib.import_module("fuzz_checkpoint")
-mutations = importlib.import_module("checkpoint_mutations")
+from llama_edu.formats.safetensors import SafetensorsFile
+from tools.fuzz import checkpoint as fuzz
+from tools.fuzz import mutations
 
 # Run-time type checks cost time of their own; the tool runs without them, and is stricter.
 SLACK = 200_000  # bytes
@@ -94,7 +90,7 @@ def test_refusing_what_safetensors_accepts_needs_a_reason(directory, monkeypatch
 def test_accepting_what_safetensors_refuses_needs_a_reason(directory, monkeypatch):
     for name in ("read_header", "SafetensorsFile"):
         monkeypatch.setattr(fuzz, name, lambda source: None)
-    monkeypatch.setattr(fuzz, "_examine_accepted", lambda file, opened: None)
+    monkeypatch.setattr(fuzz, "examine_accepted", lambda file, opened: None)
     with pytest.raises(fuzz.FaultError, match="accepted, but safetensors says: "):
         fuzz.examine(starts[1][:-1], directory / "damaged")
 
@@ -117,7 +113,7 @@ def test_another_error_is_not_taken_for_a_refusal(directory, monkeypatch):
 def test_an_array_that_is_not_what_the_header_says_is_a_fault(changes, fault, directory):
     path = directory / "damaged"
     path.write_bytes(starts[1])
-    opened = fuzz.SafetensorsFile(path)
+    opened = SafetensorsFile(path)
     array = opened["a"]
     info = replace(opened.header.tensors["a"], **changes)
 
@@ -125,17 +121,17 @@ def test_an_array_that_is_not_what_the_header_says_is_a_fault(changes, fault, di
         header = replace(opened.header, tensors={"a": info})
 
     with pytest.raises(fuzz.FaultError, match=fault):
-        fuzz._examine_accepted(starts[1], Lying(a=array))
+        fuzz.examine_accepted(starts[1], Lying(a=array))
 
 
 def test_other_bytes_or_left_over_bytes_are_a_fault(directory):
     path = directory / "damaged"
     path.write_bytes(starts[1])
-    opened = fuzz.SafetensorsFile(path)
+    opened = SafetensorsFile(path)
     with pytest.raises(fuzz.FaultError, match="holds other bytes"):
-        fuzz._examine_accepted(starts[1][:-1] + b"\1", opened)
+        fuzz.examine_accepted(starts[1][:-1] + b"\1", opened)
     with pytest.raises(fuzz.FaultError, match="49 bytes of tensors, 48 used"):
-        fuzz._examine_accepted(starts[1] + b"\0", opened)
+        fuzz.examine_accepted(starts[1] + b"\0", opened)
 
 
 def test_the_wrong_shard_is_a_fault(directory, monkeypatch):

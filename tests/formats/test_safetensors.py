@@ -192,14 +192,14 @@ def test_an_open_file_outlives_its_name(tmp_path):
 
 def test_a_file_cut_short_while_it_is_opened(tmp_path, monkeypatch):
     path = write(tmp_path / "x", one())
-    read = checkpoint._read_header
+    read = checkpoint.header_of
 
     def read_then_cut(file, source):
         header = read(file, source)
         os.truncate(path, 20)
         return header
 
-    monkeypatch.setattr(checkpoint, "_read_header", read_then_cut)
+    monkeypatch.setattr(checkpoint, "header_of", read_then_cut)
     with pytest.raises(CheckpointError, match=r"x: expected to map the file, got .*size"):
         SafetensorsFile(path)
 

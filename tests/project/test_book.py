@@ -22,13 +22,13 @@ from typing import Any
 import pytest
 import yaml
 
+from llama_edu import exercises
+from llama_edu.exercises.framework import sections
+from tools.notebooks.execute import COLAB_ID, METADATA, colab_source
+from tools.pages.axes_css import CSS, axes_css
+
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
-sys.path.insert(0, str(ROOT / "tools"))
-from execute_notebooks import COLAB_ID, METADATA, colab_source  # noqa: E402
-
-from llama_edu import exercises  # noqa: E402
-from llama_edu.exercises.framework import sections  # noqa: E402
 
 MAX_BYTES = 400_000
 MAX_CELL_LINES = 15
@@ -499,8 +499,6 @@ def test_axes_in_prose_are_readable_without_the_book(path: Path) -> None:
 
 
 def test_the_axis_colours_come_from_the_package() -> None:
-    from axes_css import CSS, axes_css
-
     assert CSS.read_text("utf-8") == axes_css(), "run `make notebooks`"
 
 
@@ -542,11 +540,13 @@ def test_the_code_in_the_readme_runs() -> None:
 
 def test_the_readme_shows_the_tree_as_it_is() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    tree = re.search(r"```text\n(llama_edu/\n.*?)```", readme, re.DOTALL)
+    tree = re.search(r"```text\n(llama_edu/ .*?)```", readme, re.DOTALL)
     assert tree, "the README has no tree"
-    entries = [re.match(r"( {2,})(\S+)", line) for line in tree.group(1).splitlines()]
-    assert sum(entry is not None and len(entry.group(1)) == 2 for entry in entries) > 5
-    for entry in entries:
-        if entry and len(entry.group(1)) == 2:
-            for name in entry.group(2).rstrip("/").split(","):
-                assert (ROOT / name).exists(), f"the tree names {name}, which is not there"
+    lines = tree.group(1).splitlines()
+    assert len(lines) > 10
+    for line in lines:
+        entry = re.fullmatch(r"( {2})?(\S+(?: \S+)*) {2,}.*", line)
+        assert entry, line
+        folder = ROOT / "llama_edu" if entry[1] else ROOT
+        for name in entry[2].split():
+            assert (folder / name).exists(), f"the tree names {name}, which is not there"

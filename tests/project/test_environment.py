@@ -1,4 +1,4 @@
-"""A newcomer's first command: finding a Python, their pip settings, and when to do nothing."""
+"""A newcomer's first command: which Python, when to install, and when to do nothing."""
 
 from __future__ import annotations
 
@@ -8,171 +8,184 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tools import environment
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-import environment  # noqa: E402
+LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("dev", "read")}
 
 
-def requirements() -> dict[str, str]:
-    """{package: version} of requirements.txt, names in their normal form."""
-    text = (ROOT / "requirements.txt").read_text("utf-8")
-    pins = re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins}
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_everything_the_project_asks_for_is_pinned() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    asked = list(project["dependencies"])
-    for extra in project["optional-dependencies"].values():
-        asked += extra
-    names = {re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", line)[0]).lower() for line in asked}
-    assert names - {"llama-edu"} <= set(requirements())
+def pins(lock: Path) -> dict[str, str]:
+    """{package: version} of a lock, names in their normal form."""
+    found = re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text("utf-8"), re.MULTILINE)
+    return {normal(name): version for name, version in found}
 
 
-def test_the_pins_name_no_index() -> None:
-    text = (ROOT / "requirements.txt").read_text("utf-8")
-    assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text)
+def asked(lines: list[Any], groups: dict[str, list[Any]]) -> set[str]:
+    """The names of packages in a list of requirements, groups it includes among them."""
+    names: set[str] = set()
+    for line in lines:
+        if isinstance(line, dict):
+            names |= asked(groups[line["include-group"]], groups)
+        else:
+            found = re.match(r"[\w.-]+", line)
+            assert found, line
+            names.add(normal(found[0]))
+    return names - {"llama-edu"}
 
 
-def test_pip_settings_are_read_as_pip_prints_them() -> None:
-    listing = (
-        "global.index-url='https://mirror.example/simple'\n"
-        "global.find-links='/a\\n/b'\n"
-        "install.index-url='https://other.example/simple'\n"
-        ":env:.find-links='/c'\n"
-        "freeze.timeout='10'\n"
-    )
-    assert environment.pip_settings(listing) == {
-        "index-url": "https://other.example/simple",
-        "find-links": "/c",
-    }
-    assert environment.pip_settings("global.find-links='/a\\n/b'\n") == {"find-links": "/a /b"}
-    assert environment.pip_settings("") == {}
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
-def test_uv_is_told_what_pip_was_told() -> None:
-    settings = {
-        "index-url": "https://mirror.example/simple",
-        "extra-index-url": "https://more.example/simple",
-        "find-links": "/a /b",
-        "cert": "/etc/cert.pem",
-    }
-    told = environment.uv_environment(settings, {"PATH": "/bin"})
-    assert told == {
-        "PATH": "/bin",
-        "UV_PYTHON_DOWNLOADS": "never",
-        "UV_DEFAULT_INDEX": "https://mirror.example/simple",
-        "UV_INDEX": "https://more.example/simple",
-        "UV_INDEX_STRATEGY": "unsafe-best-match",
-        "UV_FIND_LINKS": "/a,/b",
-        "SSL_CERT_FILE": "/etc/cert.pem",
-    }
+def test_everything_the_project_asks_for_is_pinned(project: dict[str, Any]) -> None:
+    groups, extras = project["dependency-groups"], project["project"]["optional-dependencies"]
+    everything = asked(project["project"]["dependencies"], groups)
+    for lines in (*extras.values(), *groups.values()):
+        everything |= asked(lines, groups)
+    assert everything <= set(pins(LOCKS["dev"]))
 
 
-def test_what_the_user_told_uv_wins() -> None:
-    environ = {"UV_INDEX_URL": "https://uv.example/simple", "SSL_CERT_FILE": "/mine.pem"}
-    settings = {"index-url": "https://pip.example/simple", "cert": "/pip.pem"}
-    told = environment.uv_environment(settings, environ)
-    assert told == environ | {"UV_PYTHON_DOWNLOADS": "never"}
+def test_extras_are_for_users(project: dict[str, Any]) -> None:
+    groups, extras = project["dependency-groups"], project["project"]["optional-dependencies"]
+    assert not set(extras) & set(groups)
+    work = asked(groups["lint"], groups) | asked(groups["browser"], groups)
+    assert not work & set().union(*(asked(lines, groups) for lines in extras.values()))
 
 
-def fake_checkout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Point the tool at an empty project; the list records which installer was called."""
-    (folder / "requirements.txt").write_text("numpy==2.0\n", encoding="utf-8")
-    (folder / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
-    monkeypatch.setattr(environment, "ROOT", folder)
-    monkeypatch.setattr(environment, "REQUIREMENTS", folder / "requirements.txt")
-    monkeypatch.setattr(environment, "VENV", folder / ".venv")
-    monkeypatch.setattr(environment, "MARKER", folder / ".venv" / ".llama_edu")
-    monkeypatch.setattr(environment, "PYTHON", folder / ".venv" / "python")
-    calls: list[str] = []
-
-    def install() -> None:
-        calls.append("pip")
-        (folder / ".venv").mkdir(exist_ok=True)
-        (folder / ".venv" / "python").symlink_to(sys.executable)
-
-    monkeypatch.setattr(environment, "install_with_pip", install)
-    monkeypatch.setattr(environment.shutil, "which", lambda _: None)
-    return calls
+def test_reading_needs_less_in_the_same_versions(project: dict[str, Any]) -> None:
+    read, dev = pins(LOCKS["read"]), pins(LOCKS["dev"])
+    assert read.items() < dev.items()
+    groups = project["dependency-groups"]
+    assert asked(groups["read"], groups) <= set(read)
+    assert not {"playwright", "pytest", "mypy", "sphinx", "numba"} & set(read)
 
 
-def test_installs_once_and_again_only_when_the_pins_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = fake_checkout(tmp_path, monkeypatch)
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS)
+def test_the_pins_name_no_index(lock: Path) -> None:
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links", lock.read_text("utf-8"))
+
+
+def test_the_version_stands_in_one_place(project: dict[str, Any]) -> None:
+    import llama_edu
+
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["hatch"]["version"]["path"] == "llama_edu/__init__.py"
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {llama_edu.__version__}\n" in citation
+
+
+class Checkout:
+    """An empty project that the tool takes for its own; nothing is installed, only noted."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.venv = folder / ".venv"
+        self.lock = folder / "dev.txt"
+        self.lock.write_text("numpy==2.0\n", encoding="utf-8")
+        (folder / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
+        self.commands: list[tuple[str, ...]] = []
+        self.ends_well = True
+        self.uv: str | None = None
+        for name, value in {
+            "ROOT": folder,
+            "LOCK": self.lock,
+            "VENV": self.venv,
+            "MARKER": self.venv / ".llama_edu",
+            "PYTHON": self.venv / "python",
+            "run": self.run,
+        }.items():
+            monkeypatch.setattr(environment, name, value)
+        found = lambda name: self.uv if name == "uv" else None  # noqa: E731
+        monkeypatch.setattr("shutil.which", found)
+
+    def run(self, *command: str) -> bool:
+        self.commands.append(command)
+        if command[1:3] == ("-m", "venv"):
+            self.venv.mkdir()
+            (self.venv / "python").symlink_to(sys.executable)
+        return self.ends_well or command[1:3] == ("-m", "venv")
+
+    def programs(self) -> list[str]:
+        """What was asked to install, in order."""
+        return [c[0] if c[0] == self.uv else c[2] for c in self.commands if "install" in c]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    return Checkout(tmp_path, monkeypatch)
+
+
+def test_installs_once_and_again_only_when_the_pins_change(checkout: Checkout) -> None:
     assert environment.main() == 0
+    assert checkout.programs() == ["pip", "pip"]  # the pins, then the project itself
     assert environment.main() == 0
-    assert calls == ["pip"]
-    (tmp_path / "requirements.txt").write_text("numpy==2.1\n", encoding="utf-8")
-    (tmp_path / ".venv" / "python").unlink()
+    assert len(checkout.programs()) == 2
+    checkout.lock.write_text("numpy==2.1\n", encoding="utf-8")
     assert environment.main() == 0
-    assert calls == ["pip", "pip"]
+    assert len(checkout.programs()) == 4
+    assert sum(command[1:3] == ("-m", "venv") for command in checkout.commands) == 1
 
 
 def test_an_interrupted_installation_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    checkout: Checkout, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls = fake_checkout(tmp_path, monkeypatch)
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "half-made").touch()
-    (tmp_path / ".venv" / ".llama_edu").write_text(environment.BUILDING, encoding="utf-8")
+    checkout.venv.mkdir()
+    (checkout.venv / "half-made").touch()
+    (checkout.venv / ".llama_edu").write_text(environment.BUILDING, encoding="utf-8")
     assert environment.main() == 0
-    assert calls == ["pip"]
-    assert not (tmp_path / ".venv" / "half-made").exists()
+    assert checkout.programs() == ["pip", "pip"]
+    assert not (checkout.venv / "half-made").exists()
     assert "interrupted" in capsys.readouterr().out
 
 
 def test_a_failed_installation_leaves_no_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkout: Checkout, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_checkout(tmp_path, monkeypatch)
-
-    def fail() -> None:
-        raise environment.SetupError("no index")
-
-    monkeypatch.setattr(environment, "install_with_pip", fail)
-    with pytest.raises(environment.SetupError):
-        environment.main()
-    assert environment.read_marker() != environment.wanted_key()
+    checkout.ends_well = False
+    assert environment.main() == 1
+    assert "package index" in capsys.readouterr().err
+    assert environment.read_marker() == environment.BUILDING
+    checkout.ends_well = True
+    assert environment.main() == 0
+    assert environment.read_marker() == environment.wanted_key()
 
 
-def run_env_sh(path: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run a copy of the script that lies beside no `.venv`, with `path` as the only PATH."""
-    (path / "tools").mkdir(exist_ok=True)
-    script = path / "tools" / "env.sh"
-    script.write_text((ROOT / "tools" / "env.sh").read_text("utf-8"), encoding="utf-8")
-    environ = {"PATH": str(path), **extra}
-    return subprocess.run(["/bin/sh", script], env=environ, capture_output=True, text=True)
+def test_uv_is_used_where_it_is_and_pip_where_it_fails(checkout: Checkout) -> None:
+    checkout.uv = "/somewhere/uv"
+    assert environment.main() == 0
+    assert checkout.programs() == ["/somewhere/uv", "/somewhere/uv"]
+    checkout.lock.write_text("numpy==2.1\n", encoding="utf-8")
+    checkout.ends_well = False
+    assert environment.main() == 1
+    assert checkout.programs()[2:] == ["/somewhere/uv", "pip"]
 
 
-def commands(folder: Path, **scripts: str) -> None:
-    """Put little shell programs into a folder, and the few tools a script needs."""
-    for name in ("dirname", "command"):
-        source = Path("/usr/bin") / name
-        if source.exists():
-            (folder / name).symlink_to(source)
-    for name, body in scripts.items():
-        (folder / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
-        (folder / name).chmod(0o755)
+def test_a_python_that_does_not_suit_gives_way_to_one_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(environment, "BASE_PYTHON", os.devnull)
+    monkeypatch.setattr(
+        "shutil.which", lambda name: sys.executable if name == "python3.12" else None
+    )
+    assert environment.base_python() == sys.executable
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(environment.SetupError, match=r"needs Python 3\.11, 3\.12 or 3\.13"):
+        environment.base_python()
 
 
-def test_without_a_suitable_python_it_says_so(tmp_path: Path) -> None:
-    commands(tmp_path, python3='[ "$1" = --version ] && echo Python 3.9.1; exit 1')
-    result = run_env_sh(tmp_path)
-    assert result.returncode == 1
-    assert "needs Python 3.11, 3.12 or 3.13" in result.stderr
-    assert "Python 3.9.1" in result.stderr
-
-
-def test_a_python_asked_for_by_name_is_the_one_or_none(tmp_path: Path) -> None:
-    commands(tmp_path)
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "tools" / "environment.py").write_text("print('here')", encoding="utf-8")
-    assert run_env_sh(tmp_path, PYTHON=sys.executable).stdout == "here\n"
-    refused = run_env_sh(tmp_path, PYTHON=os.devnull)
-    assert refused.returncode == 1
-    assert "is not a working Python" in refused.stderr
+def test_what_runs_before_anything_is_installed_takes_the_standard_library() -> None:
+    code = (
+        "import sys; sys.modules['fcntl'] = None; sys.platform = 'win32'\n"
+        "import tools.check, tools.environment, tools.lock"
+    )
+    command = [sys.executable, "-S", "-c", code]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr

@@ -1,6 +1,5 @@
 """The mutation run: its own operator, and a sample that is fair and the same for a seed."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,11 +7,11 @@ import pytest
 pytest.importorskip("cosmic_ray")
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "mutation"))
 
 from cosmic_ray.mutating import mutate_code  # noqa: E402
-from mutants import sampled  # noqa: E402
-from operators import DropKeywordArgument  # noqa: E402
+
+from tools.mutation.mutants import sampled  # noqa: E402
+from tools.mutation.operators import DropKeywordArgument  # noqa: E402
 
 SOURCE = '''"""Words."""
 __all__ = ["total"]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-import execute_notebooks as tool  # noqa: E402
+from tools.notebooks import execute as tool
 
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 OPENS_IT = [path for path in NOTEBOOKS if tool.PRETRAINED in path.read_text("utf-8")]
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from llama_edu.exercises import check
+from tools.notebooks import student
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-import student  # noqa: E402
-
 NOTEBOOKS = sorted((ROOT / "book").glob("[0-9]*.ipynb"))
 
 

@@ -39,7 +39,7 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def operator_goldens(operator: str) -> dict[str, np.ndarray]:
-    """What PyTorch computed for one operator, by short name (``tools/golden_operators.py``)."""
+    """What PyTorch computed for one operator, by short name (``tools/goldens/operators.py``)."""
     prefix = f"{operator}/"
     arrays = _npz(DATA / "operators.npz")
     return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}

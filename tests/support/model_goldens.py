@@ -1,4 +1,4 @@
-"""Compare a full-size model with its goldens (`tools/golden_models.py` says what they hold)."""
+"""Compare a full-size model with its goldens (`tools/goldens/models.py` says what they hold)."""
 
 from __future__ import annotations
 

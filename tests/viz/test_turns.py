@@ -137,7 +137,7 @@ def token_boxes(picture: viz.Picture) -> list[list[tuple[str, float, bool]]]:
     (ax,) = picture.figure.axes
     words = {tuple(text.get_position()): text.get_text() for text in ax.texts}
     strokes = {
-        (round(float(min(line.get_xdata())), 4), round(float(line.get_ydata()[0]), 4))
+        tuple(np.round([np.min(line.get_xdata()), np.min(line.get_ydata())], 4).tolist())
         for line in ax.lines
     }
     lines: dict[float, list[tuple[str, float, bool]]] = {}

@@ -14,7 +14,7 @@ from picture_checks import CHECKS
 from llama_edu import Trace, viz
 from llama_edu.engine.weights import expected_shapes
 from llama_edu.errors import InputError
-from llama_edu.viz.model.treemap import Area, _squarified
+from llama_edu.viz.model.treemap import Area, squarified
 
 LAYERS = [f"layers.{i}.{part}" for i in range(3) for part in ("self_attn.scores", "mlp.gated")]
 NAMES = ["embed_tokens", *LAYERS, "norm", "logits"]
@@ -116,7 +116,7 @@ def test_a_staircase_refuses(gaps: dict[str, float], bound: float, message: str)
 
 def test_every_rectangle_is_as_large_as_its_share() -> None:
     sizes = {"a": 60, "b": 30, "c": 5, "d": 4, "e": 1}
-    areas = _squarified(sizes, Area(1.0, 2.0, 5.0, 3.0))
+    areas = squarified(sizes, Area(1.0, 2.0, 5.0, 3.0))
     assert areas.keys() == sizes.keys()
     for name, area in areas.items():
         assert area.width * area.height == pytest.approx(15 * sizes[name] / 100)
@@ -133,7 +133,7 @@ def test_every_rectangle_is_as_large_as_its_share() -> None:
 
 
 def test_equal_shares_come_near_to_squares() -> None:
-    areas = _squarified(dict.fromkeys("abcdef", 1), Area(0.0, 0.0, 3.0, 2.0))
+    areas = squarified(dict.fromkeys("abcdef", 1), Area(0.0, 0.0, 3.0, 2.0))
     for area in areas.values():
         assert max(area.width / area.height, area.height / area.width) < 1.6
 

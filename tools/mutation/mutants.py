@@ -15,7 +15,8 @@ from typing import Any
 import cosmic_ray.plugins
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
-from operators import DropKeywordArgument
+
+from tools.mutation.operators import DropKeywordArgument
 
 __all__ = ["Mutant", "sampled"]
 

@@ -1,7 +1,7 @@
 """Break the package in many small ways, and see whether the tests notice.
 
-    python tools/mutation/run.py                     every group of groups.toml, one after another
-    python tools/mutation/run.py ops text --count 60 --seed 3
+    python -m tools.mutation.run                     every group of groups.toml, one after another
+    python -m tools.mutation.run ops text --count 60 --seed 3
 
 Each mutant is one change of one line, made in a copy of the project. A process that has already
 imported pytest and the libraries is forked for each, so that a mutant costs little more than its
@@ -31,13 +31,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 os.environ |= dict.fromkeys(THREADS, "1") | {"LLAMA_EDU_PROGRESS": "off"}
-sys.path.insert(0, str(HERE))
 
-from mutants import Mutant, files_of, sampled  # noqa: E402
-from quick import KNOWN, RECORD  # noqa: E402
+from tools.mutation.mutants import Mutant, files_of, sampled  # noqa: E402
+from tools.mutation.quick import KNOWN, RECORD  # noqa: E402
 
 OPTIONS = (
-    *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "quick"),
+    *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tools.mutation.quick"),
     "--no-header",
     "--tb=line",
     "-Wignore::pytest.PytestAssertRewriteWarning",  # the libraries are imported before
@@ -282,7 +281,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as copy:
         copied(Path(copy))
         os.chdir(copy)
-        os.environ["PYTHONPATH"] = os.pathsep.join([copy, str(HERE)])
+        os.environ["PYTHONPATH"] = copy
         sys.path.insert(0, copy)
         for name in options.groups or known:
             group, start = known[name], time.perf_counter()

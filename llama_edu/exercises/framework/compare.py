@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from llama_edu.engine.cache import KVCache
 from llama_edu.engine.generate import prefill
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.trace import Record, Trace
@@ -107,13 +108,15 @@ def compare(
     *,
     max_new_tokens: int = 40,
     chunk: int | None = None,
+    earlier_ids: Sequence[int] = (),
 ) -> Comparison:
     """Run `model` on a prompt as it is, and once more inside `with change:`.
 
     The prompt is fed `chunk` tokens at a time, by default in two pieces: the second one brings
-    several tokens to a past, which is where many an engine fails. Raises `InputError` for a count
-    below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed model
-    raises.
+    several tokens to a past, which is where many an engine fails. The changed model's cache holds
+    `earlier_ids` already, as one does that was used and not emptied. Raises `InputError` for a
+    count below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed
+    model raises.
     """
     if max_new_tokens < 1:
         raise InputError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
@@ -124,8 +127,8 @@ def compare(
     calls = _calls(prompt, right.ids, chunk)
     right_trace, right_logits = _traced(model, calls)
     with change:
-        trace, logits = _traced(model, calls)
-        writing = _written(model, prompt, max_new_tokens, chunk)
+        trace, logits = _traced(model, calls, earlier_ids)
+        writing = _written(model, prompt, max_new_tokens, chunk, earlier_ids)
     with np.errstate(invalid="ignore"):  # ∞ on both sides: their gap is not a number
         gaps = np.abs(right_logits - logits).max(axis=-1)
     scales = np.abs(right_logits).max(axis=-1)
@@ -164,16 +167,29 @@ def _calls(prompt: list[int], new_ids: list[int], chunk: int) -> list[list[int]]
 
 
 def _traced(
-    model: Llama, calls: list[list[int]]
+    model: Llama, calls: list[list[int]], earlier_ids: Sequence[int] = ()
 ) -> tuple[Trace, Float[np.ndarray, "positions vocab_size"]]:
-    cache = model.new_cache()
+    cache = _cache(model, earlier_ids)
     with Trace() as trace:
         rows = [model.forward(ids, cache, trace=trace) for ids in calls]
     return trace, np.concatenate(rows)
 
 
-def _written(model: Llama, prompt: list[int], max_new_tokens: int, chunk: int) -> Writing:
+def _cache(model: Llama, earlier_ids: Sequence[int]) -> KVCache:
     cache = model.new_cache()
+    if len(earlier_ids):
+        model.forward(earlier_ids, cache)
+    return cache
+
+
+def _written(
+    model: Llama,
+    prompt: list[int],
+    max_new_tokens: int,
+    chunk: int,
+    earlier_ids: Sequence[int] = (),
+) -> Writing:
+    cache = _cache(model, earlier_ids)
     ids: list[int] = []
     logits = prefill(model, prompt, cache, chunk=chunk)[-1]
     while True:

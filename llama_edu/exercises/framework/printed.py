@@ -1,7 +1,7 @@
 """Solutions that the book prints: running a chapter from top to bottom solves no exercise.
 
 A solution is known by a fingerprint of its source, whatever its blanks. The list is made from the
-notebooks, by `tools/printed_solutions.py`.
+notebooks, by `tools.notebooks.printed_solutions`.
 """
 
 import hashlib

@@ -61,10 +61,12 @@ class Label:
 class Exhibit(Label):
     """A mistake inside the model. `install` puts it there, for the length of a `with` block.
 
+    `earlier_ids` are those of a text that was there before, and whose rows were left in the cache.
     `harmless` says why nothing differs on the model of the museum, where nothing does.
     """
 
     install: Install
+    earlier_ids: Sequence[int] = ()
     harmless: str = ""
 
 
@@ -160,7 +162,13 @@ def tour(
     findings = {}
     for name, exhibit in exhibits.items():
         change = exhibit.install(model, exhibit.mistake)
-        found = compare(model, prompt, change, max_new_tokens=max_new_tokens)
+        found = compare(
+            model,
+            prompt,
+            change,
+            max_new_tokens=max_new_tokens,
+            earlier_ids=exhibit.earlier_ids,
+        )
         findings[name] = Finding(exhibit, found, tokenizer)
     return findings
 

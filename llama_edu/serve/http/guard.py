@@ -103,7 +103,7 @@ class Door:
         if refusal is not None:
             await refusal.response()(scope, receive, send)
             return
-        await self._app(scope, _limited(receive, self._policy), send)
+        await self._app(scope, limit_body(receive, self._policy), send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> ApiError | None:
         policy, host = self._policy, headers.get("host", "")
@@ -149,7 +149,7 @@ def _too_large(policy: Policy, got: object) -> ApiError:
     )
 
 
-def _limited(receive: Receive, policy: Policy) -> Receive:
+def limit_body(receive: Receive, policy: Policy) -> Receive:
     """`receive` that raises `BodyRefused` for a body which is too long or too slow."""
     deadline = asyncio.get_running_loop().time() + policy.body_seconds
     nbytes, whole = 0, False

@@ -110,7 +110,7 @@ def _squares(
 
 
 @picture
-def cache_growth(
+def cache_growth(  # noqa: PLR0913, options by keyword
     lengths: Sequence[int],
     nbytes: Sequence[int],
     *,

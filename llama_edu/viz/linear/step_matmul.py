@@ -16,7 +16,7 @@ __all__ = ["step_matmul"]
 ROWS, COLUMNS, SUMMED, NARROW = 9, 8, 6, 4  # entries in view; the last: on a phone
 
 
-def step_matmul(
+def step_matmul(  # noqa: PLR0913, options by keyword
     a: np.ndarray,
     b: np.ndarray,
     c: np.ndarray | None = None,

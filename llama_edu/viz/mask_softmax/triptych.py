@@ -51,13 +51,13 @@ def score_triptych(
     text_inches = 0.12 + 0.079 * max(len(shortened(label)) for label in labels)
     left = text_inches + 0.05
     cell = min(0.42, (WIDTH - left - WORDS) / total_seq)
-    place = (left, cell * total_seq, max(cell, 0.28 if seq <= 2 else 0.0) * seq)
-    step = place[2] + 0.5
+    width, height = cell * total_seq, max(cell, 0.28 if seq <= 2 else 0.0) * seq
+    step = height + 0.5
     figure, ax = board(3 * step + text_inches - 0.1)
-    for index, stage in enumerate(stages):
-        _stage(figure, ax, index, stage, stages[0], labels, 0.2 + index * step, place)
+    for index in range(3):
+        _stage(figure, ax, index, stages, labels, (left, 0.2 + index * step, width, height))
         if index < 2:
-            arrow, x = ("mask", "softmax")[index], left + place[1] / 2
+            arrow, x = ("mask", "softmax")[index], left + width / 2
             write(ax, x, 0.2 + (index + 1) * step - 0.26, f"↓ {arrow}", 11, ha="center")
     alt = _triptych_alt(stages, labels, head)
     stages_named = "Scores" if head is None else f"Query head {head}: scores"
@@ -76,17 +76,16 @@ def _stage(
     figure: Figure,
     ax: Axes,
     index: int,
-    stage: np.ndarray,
-    scores: np.ndarray,
+    stages: list[np.ndarray],
     labels: list[str],
-    top: float,
-    place: tuple[float, float, float],
+    place: tuple[float, float, float, float],
 ) -> None:
+    stage = stages[index]
     seq, total_seq = stage.shape
     past = total_seq - seq
-    left, width, height = place
+    left, top, width, height = place
     is_last = index == 2
-    colors, norm = (WEIGHTS_MAP, WEIGHTS_NORM) if is_last else (SCORES_MAP, scores_norm(scores))
+    colors, norm = (WEIGHTS_MAP, WEIGHTS_NORM) if is_last else (SCORES_MAP, scores_norm(stages[0]))
     here = panel(figure, left, top, width, height)
     here.set_label(_STAGES[index][0])
     paint(here, np.where(np.isfinite(stage), stage, 0.0), colors, norm)

@@ -56,7 +56,7 @@ def parameter_treemap(sizes: Mapping[str, int]) -> Picture:
     _legend(ax, sizes, total)
     page = Area(MARGIN, TOP, WIDTH - 2 * MARGIN, HEIGHT)
     whole = {group: sum(parts.values()) for group, parts in groups.items()}
-    for group, area in _squarified(whole, page).items():
+    for group, area in squarified(whole, page).items():
         _draw_tensors(ax, groups[group], area, total, named=len(groups) <= MANY_GROUPS)
         if group.startswith("layer "):
             corner = area.x, area.y
@@ -79,7 +79,7 @@ def _kind(name: str) -> str:
 
 def _draw_tensors(ax: Axes, parts: dict[str, int], area: Area, total: int, *, named: bool) -> None:
     """The tensors of a layer, or one that belongs to none, with their names where they fit."""
-    for name, inner in _squarified(parts, area).items():
+    for name, inner in squarified(parts, area).items():
         if min(inner.width, inner.height) >= TINY:
             box(ax, *inner, KINDS[_kind(name)], edgecolor=PAPER, linewidth=0.9)
         match = _LAYER.fullmatch(name)
@@ -114,7 +114,7 @@ def _by_kind(sizes: Mapping[str, int]) -> dict[str, int]:
     return {kind: count for kind, count in counts.items() if count}
 
 
-def _squarified(sizes: Mapping[str, int], area: Area) -> dict[str, Area]:
+def squarified(sizes: Mapping[str, int], area: Area) -> dict[str, Area]:
     """A rectangle of the area per name, its share of the whole; the largest first."""
     order = sorted(sizes, key=lambda name: -sizes[name])
     scale = area.width * area.height / sum(sizes.values())

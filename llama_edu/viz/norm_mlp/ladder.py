@@ -62,15 +62,15 @@ def residual_ladder(trace: Iterable[Record], position: int = -1) -> Picture:
         write(ax, 0.12, top + row / 2, "embedding")
     else:
         write(ax, 0.12, top, "embedding", 9)
-    _bar(ax, 1, top, row, start, widest, STREAM, has_words=has_words)
+    _bar(ax, (1, top, row), start, widest, STREAM, has_words=has_words)
     for index, (layer, name, added, after) in enumerate(entries, start=1):
         y = top + index * row
         if has_words:
             write(ax, 0.12, y + row / 2, f"layer {layer} {name}")
         elif name == "attention" and layer % 5 == 0 and layer > 0:
             write(ax, 0.12, y + row, f"layer {layer}", 9, color=MUTED)
-        _bar(ax, 0, y, row, added, widest, COLORS[name], has_words=has_words)
-        _bar(ax, 1, y, row, after, widest, STREAM, has_words=has_words)
+        _bar(ax, (0, y, row), added, widest, COLORS[name], has_words=has_words)
+        _bar(ax, (1, y, row), after, widest, STREAM, has_words=has_words)
     return Picture(
         figure,
         alt=_ladder_alt(start, entries, seq, position % seq),
@@ -109,15 +109,14 @@ def _titles(ax: Axes) -> None:
 
 def _bar(
     ax: Axes,
-    column: int,
-    y: Number,
-    row: Number,
+    place: tuple[int, Number, Number],
     length: Number,
     widest: Number,
     color: str,
     *,
     has_words: bool,
 ) -> None:
+    column, y, row = place
     x, width = COLUMNS[column], max(BAR * length / widest, 0.01)
     pad = 0.05 if has_words else 0.008
     box(ax, x, y + pad, width, row - 2 * pad, color, linewidth=0)

@@ -2,8 +2,8 @@
 
 The letters are those of the einsum strings (`kgsd,ktd->kgst`). Colours come twice: `color` for
 white cards and light pages, `dark` for dark pages. Axes that meet in one array stay apart under
-simulated colour-blindness, and each carries its letter besides; `tests/test_viz.py` measures
-both. Colour maps for numbers live here too. Nothing here draws.
+simulated colour-blindness, and each carries its letter besides; `tests/viz/test_figures.py`
+measures both. Colour maps for numbers live here too. Nothing here draws.
 """
 
 from collections.abc import Mapping

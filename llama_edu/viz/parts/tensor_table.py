@@ -18,7 +18,7 @@ _MARK = "background:color-mix(in srgb,#f5a524 35%,transparent)"
 MAX_CELLS = 1024  # a matrix to read, not to scroll through
 
 
-def tensor_table(
+def tensor_table(  # noqa: PLR0913, options by keyword
     values: np.ndarray | Sequence[object],
     rows: str,
     cols: str,

@@ -53,7 +53,7 @@ def probability_bars(
     for row, (label, value, token_id) in enumerate(rows):
         is_out = kept is not None and row >= kept
         color = OTHERS if is_out else axis("vocab_size").color
-        _bar(ax, row, label, value, scale, color, is_chosen=token_id == chosen)
+        _bar(ax, row, (label, value), scale, color, is_chosen=token_id == chosen)
     if values.size > len(rows):
         words = f"{values.size - len(rows):,} others together: {_share(rest)}"
         write(ax, 1.55, 0.27 + 0.3 * len(rows), words, 10, color=MUTED)
@@ -99,8 +99,9 @@ def _share(value: Number) -> str:
 
 
 def _bar(
-    ax: Axes, row: int, label: str, value: Number, scale: Number, color: str, *, is_chosen: bool
+    ax: Axes, row: int, bar: tuple[str, Number], scale: Number, color: str, *, is_chosen: bool
 ) -> None:
+    label, value = bar
     y, weight = 0.27 + 0.3 * row, "bold" if is_chosen else "normal"
     write(ax, 1.45, y, shortened(label, 14), 11, ha="right", weight=weight)
     width = max(value * scale, 0.01)

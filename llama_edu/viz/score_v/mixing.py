@@ -63,15 +63,15 @@ def mixing_bars(weights: np.ndarray, values: np.ndarray, tokens: Sequence[str | 
     for x, words in zip((left, *columns), ("weight", "value row", "weight × row"), strict=True):
         write(ax, x, 0.2, words, 10, weight="bold")
     for x, matrix in zip(columns, (rows, shares[:, None] * rows), strict=True):
-        _strip(figure, x, top, strip, height, matrix, norm)
+        _strip(figure, (x, top, strip, height), matrix, norm)
     tag(ax, columns[0], 0.52, "head_dim", rows.shape[1], ha="left", size=8.0)
     for i, label in enumerate(labels):
         y = top + ROW * (i + 0.5)
-        _share(ax, left, y, bar, float(shares[i]), float(shares.max()), shortened(label))
+        _share(ax, (left, y), bar, (float(shares[i]), float(shares.max())), shortened(label))
     y = top + height + 0.28
     ax.plot([columns[1], columns[1] + strip], [y - 0.14] * 2, color=INK, lw=1.4)
     write(ax, columns[1] - 0.12, y + ROW / 2, "added up", 9.5, ha="right")
-    _strip(figure, columns[1], y, strip, ROW, mixed[None], norm)
+    _strip(figure, (columns[1], y, strip, ROW), mixed[None], norm)
     write(ax, WIDTH / 2, y + ROW + 0.2, _key_words(norm), 9, ha="center", color=MUTED)
     return Picture(
         figure,
@@ -83,20 +83,18 @@ def mixing_bars(weights: np.ndarray, values: np.ndarray, tokens: Sequence[str | 
 
 def _strip(
     figure: Figure,
-    x: float,
-    y: float,
-    width: float,
-    height: float,
+    place: tuple[float, float, float, float],
     rows: np.ndarray,
     norm: Normalize,
 ) -> None:
-    paint(panel(figure, x, y, width, height), rows, SCORES_MAP, norm)
+    paint(panel(figure, *place), rows, SCORES_MAP, norm)
 
 
 def _share(
-    ax: Axes, left: float, y: float, bar: float, share: float, largest: float, label: str
+    ax: Axes, place: tuple[float, float], bar: float, shares: tuple[float, float], label: str
 ) -> None:
-    """One weight; the largest of all fills the bar."""
+    """One weight, and beside it the largest of all, which fills the bar."""
+    (left, y), (share, largest) = place, shares
     width = max(bar * share / largest, 0.01) if largest else 0.01
     write(ax, left - 0.08, y, label, 9, ha="right")
     box(ax, left, y - 0.09, width, 0.18, axis("total_seq").color, linewidth=0)

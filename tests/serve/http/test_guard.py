@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from llama_edu.serve.http.guard import HEADERS, BodyRefused, Policy, _limited
+from llama_edu.serve.http.guard import HEADERS, BodyRefused, Policy, limit_body
 
 LOCAL = Policy()
 
@@ -176,7 +176,7 @@ def body_from(receive, body_seconds):
     """What the door makes of the messages of a body."""
 
     async def read():
-        await _limited(receive, Policy(body_seconds=body_seconds))()
+        await limit_body(receive, Policy(body_seconds=body_seconds))()
 
     asyncio.run(read())
 
@@ -207,7 +207,7 @@ def test_so_is_one_that_came_while_nobody_looked():
 
         loop.call_later(0.01, arrived.set)
         loop.call_soon(time.sleep, 0.1)  # both this and the deadline are due afterwards
-        await _limited(receive, Policy(body_seconds=0.02))()
+        await limit_body(receive, Policy(body_seconds=0.02))()
 
     asyncio.run(read())
 

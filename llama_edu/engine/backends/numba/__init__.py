@@ -4,9 +4,14 @@ Needs Numba (`pip install llama_edu[fast]`). The kernels are compiled at their f
 machine and kept on disk; a line on stderr says so when that takes a while. While a kernel runs,
 Python does not: other threads do. Results differ from NumPy's in the order of sums, nothing else.
 
-`operators` is all a model needs. The modules, bottom up: `vectors` (one instruction at a time),
-`team` (threads), `rows` (matrix times vector), `pieces` (the small operators), `decode` (a whole
-step), `prefill` (many rows), `plan` (addresses), `engine` (the functions a model calls).
+`operators` is all a model needs. The modules, bottom up: `simd` (one instruction at a time),
+`threads` (threads that meet at barriers), `gemv` (matrix times vector), `primitives` (the small
+operators), `decode` (a whole step), `prefill` (many rows), `layout` (addresses), `engine` (the
+functions a model calls).
+
+A step that brings one new token of each of some sequences is one kernel, for one sequence as for
+many. A step with a piece of a prompt in it goes operator by operator, with the new tokens of other
+sequences among its rows: so it reads every weight once as well.
 """
 
 import importlib

@@ -1,0 +1,1 @@
+"""Damaged files by the hundred thousand: `python -m tools.fuzz.checkpoint`."""

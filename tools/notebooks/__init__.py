@@ -1,0 +1,1 @@
+"""Running the chapters, and copies of them for learners: `make notebooks`, `make student`."""

@@ -1,0 +1,1 @@
+"""What pages need beside their text: colours, fonts, and the picture in the README."""
