@@ -18,12 +18,14 @@ import numpy as np
 from jaxtyping import Float
 
 from llama_edu.engine.cache import KVCache
+from llama_edu.engine.choose import TokenChooser, Vocabulary
 from llama_edu.engine.generate import prefill
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.trace import Record, Trace
 from llama_edu.errors import InputError
+from llama_edu.text.tokenizer import Tokenizer
 
-__all__ = ["ArrayGap", "Comparison", "Writing", "compare", "relative_gap", "steadiest"]
+__all__ = ["ArrayGap", "Comparison", "Feeding", "Writing", "compare", "relative_gap", "steadiest"]
 
 TOLERANCE = 1e-4  # of an array's largest value: a hundred times what rounding does in float32
 NEAR_TIE = 0.05  # between two logits; rounding moves one by 1e-5 or so
@@ -101,34 +103,49 @@ class Comparison:
         return self.array is None and self.position is None and self.token is None
 
 
+@dataclass(frozen=True)
+class Feeding:
+    """How a prompt comes to the models that are compared.
+
+    `chunk` tokens at a time; and the changed model's cache holds `earlier_ids` already, as one
+    does that was used and not emptied.
+    """
+
+    chunk: int | None = None
+    earlier_ids: Sequence[int] = ()
+
+
 def compare(
     model: Llama,
     token_ids: Sequence[int],
     change: AbstractContextManager[object],
     *,
     max_new_tokens: int = 40,
-    chunk: int | None = None,
-    earlier_ids: Sequence[int] = (),
+    tokenizer: Tokenizer | None = None,
+    feeding: Feeding | None = None,
 ) -> Comparison:
     """Run `model` on a prompt as it is, and once more inside `with change:`.
 
-    The prompt is fed `chunk` tokens at a time, by default in two pieces: the second one brings
-    several tokens to a past, which is where many an engine fails. The changed model's cache holds
-    `earlier_ids` already, as one does that was used and not emptied. Raises `InputError` for a
-    count below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed
-    model raises.
+    With the model's `tokenizer`, tokens are chosen among its own, and a text ends where it says.
+
+    `feeding` says how the prompt comes, by default in two pieces: the second one brings several
+    tokens to a past, which is where many an engine fails. Raises `InputError` for a count below 1,
+    as `Llama.forward` does for a bad or too long prompt, and whatever the changed model raises.
     """
     if max_new_tokens < 1:
         raise InputError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
     prompt = model.checked_ids(token_ids).tolist()
     model.check_room(len(prompt) + max_new_tokens, None)
-    chunk = -(-len(prompt) // 2) if chunk is None else chunk
-    right = _written(model, prompt, max_new_tokens, chunk)
+    feeding = feeding or Feeding()
+    chunk = -(-len(prompt) // 2) if feeding.chunk is None else feeding.chunk
+    chooser = TokenChooser(Vocabulary.of(model.config, tokenizer))
+    right = _written(model, prompt, model.new_cache(), chooser, max_new_tokens, chunk)
     calls = _calls(prompt, right.ids, chunk)
     right_trace, right_logits = _traced(model, calls)
     with change:
-        trace, logits = _traced(model, calls, earlier_ids)
-        writing = _written(model, prompt, max_new_tokens, chunk, earlier_ids)
+        trace, logits = _traced(model, calls, feeding.earlier_ids)
+        cache = _cache(model, feeding.earlier_ids)
+        writing = _written(model, prompt, cache, chooser, max_new_tokens, chunk)
     with np.errstate(invalid="ignore"):  # ∞ on both sides: their gap is not a number
         gaps = np.abs(right_logits - logits).max(axis=-1)
     scales = np.abs(right_logits).max(axis=-1)
@@ -136,13 +153,20 @@ def compare(
     return Comparison(prompt, right, writing, array, gaps, scales)
 
 
-def steadiest(model: Llama, prompts: Sequence[Sequence[int]], max_new_tokens: int = 40) -> int:
+def steadiest(
+    model: Llama,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int = 40,
+    tokenizer: Tokenizer | None = None,
+) -> int:
     """Which of the prompts the model continues furthest without a near tie; the first of equals.
 
     A text to compare by should not hang on a choice that was all but a toss-up.
     """
+    chooser = TokenChooser(Vocabulary.of(model.config, tokenizer))
     lengths = [
-        len(_written(model, list(prompt), max_new_tokens, len(prompt)).ids) for prompt in prompts
+        len(_written(model, ids, model.new_cache(), chooser, max_new_tokens, len(ids)).ids)
+        for ids in map(list, prompts)
     ]
     return int(np.argmax(lengths))
 
@@ -185,21 +209,21 @@ def _cache(model: Llama, earlier_ids: Sequence[int]) -> KVCache:
 def _written(
     model: Llama,
     prompt: list[int],
+    cache: KVCache,
+    chooser: TokenChooser,
     max_new_tokens: int,
     chunk: int,
-    earlier_ids: Sequence[int] = (),
 ) -> Writing:
-    cache = _cache(model, earlier_ids)
     ids: list[int] = []
     logits = prefill(model, prompt, cache, chunk=chunk)[-1]
     while True:
         if not np.isfinite(logits).all():
             return Writing(ids, "broken")
-        second, best = np.partition(logits, -2)[-2:]
+        second, best = np.partition(chooser.vocabulary.masked(logits), -2)[-2:]
         if best - second < NEAR_TIE:
             return Writing(ids, "tie")
-        ids.append(int(np.argmax(logits)))
-        if ids[-1] in model.config.eos_token_ids:
+        ids.append(chooser.choose(logits))
+        if chooser.ends(ids[-1]):
             return Writing(ids, "eos")
         if len(ids) == max_new_tokens:
             return Writing(ids, "limit")

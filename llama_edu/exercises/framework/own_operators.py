@@ -88,7 +88,9 @@ def use_operators(
     change = _changed(model, functions)
     prompt_ids = _prompt_ids(prompt, tokenizer) if prompt is not None else _own(model, tokenizer)
     try:
-        comparison = compare(model, prompt_ids, change(), max_new_tokens=max_new_tokens)
+        comparison = compare(
+            model, prompt_ids, change(), max_new_tokens=max_new_tokens, tokenizer=tokenizer
+        )
     except Exception as error:
         raise error.with_traceback(_outside(error.__traceback__)) from None
     run = Run(model, tokenizer, tuple(functions), comparison)
@@ -115,7 +117,8 @@ class Run:
         Within the block the words are those of your functions.
         """
         ids = _prompt_ids(prompt, self.tokenizer)
-        return self._text([*ids, *generate(self.model, ids, max_new_tokens=max_new_tokens)])
+        new_ids = generate(self.model, ids, max_new_tokens=max_new_tokens, tokenizer=self.tokenizer)
+        return self._text([*ids, *new_ids])
 
     def __repr__(self) -> str:
         return "\n".join(self._lines())
@@ -247,7 +250,7 @@ def _own(model: Llama, tokenizer: Tokenizer | None) -> list[int]:
     if tokenizer is None:
         return list(range(8))
     prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
-    return prompts[steadiest(model, prompts)]
+    return prompts[steadiest(model, prompts, tokenizer=tokenizer)]
 
 
 def _listed(names: tuple[str, ...]) -> str:

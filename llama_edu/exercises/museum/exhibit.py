@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llama_edu.engine.llama import Llama
-from llama_edu.exercises.framework.compare import Comparison, Writing, compare, steadiest
+from llama_edu.exercises.framework.compare import Comparison, Feeding, Writing, compare, steadiest
 from llama_edu.exercises.framework.exercise import Exercise, Verdict
 from llama_edu.exercises.framework.own_operators import ENDINGS, PROMPTS, as_text
 from llama_edu.text.tokenizer import Tokenizer
@@ -158,7 +158,7 @@ def tour(
 ) -> dict[str, Finding]:
     """Measure every exhibit on one prompt: the one whose right continuation is clearest."""
     prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
-    prompt = prompts[steadiest(model, prompts, max_new_tokens)]
+    prompt = prompts[steadiest(model, prompts, max_new_tokens, tokenizer)]
     findings = {}
     for name, exhibit in exhibits.items():
         change = exhibit.install(model, exhibit.mistake)
@@ -167,7 +167,8 @@ def tour(
             prompt,
             change,
             max_new_tokens=max_new_tokens,
-            earlier_ids=exhibit.earlier_ids,
+            tokenizer=tokenizer,
+            feeding=Feeding(earlier_ids=exhibit.earlier_ids),
         )
         findings[name] = Finding(exhibit, found, tokenizer)
     return findings
