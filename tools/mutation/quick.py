@@ -34,7 +34,7 @@ def pytest_sessionstart() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick ones first, without tearing the tests of a file apart more than once.
 
-    Tests that fail on the code as it is, for want of its shape checks, are left out.
+    Tests that fail on the code as it is are left out.
     """
     path = Path(os.environ.get(KNOWN, ""))
     if RECORD in os.environ or not path.is_file():
@@ -59,5 +59,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish() -> None:
     """Keep what the run on the code as it is has shown."""
     if RECORD in os.environ:
-        found = {"seconds": _seconds, "failed": sorted(_failed)}
-        Path(os.environ[KNOWN]).write_text(json.dumps(found), "utf-8")
+        path = Path(os.environ[KNOWN])
+        before = json.loads(path.read_text("utf-8"))["failed"] if path.exists() else []
+        found = {"seconds": _seconds, "failed": sorted(_failed | set(before))}
+        path.write_text(json.dumps(found), "utf-8")
