@@ -115,9 +115,10 @@ class Exercise:
     def __call__(self, answer: Callable[..., Any]) -> Verdict:
         """Judge an answer."""
         cases = self.cases()
-        fault = self._first_fault(answer, cases)
+        wanted: list[Outcome] = []
+        fault = self._first_fault(answer, cases, wanted)
         if fault is None:
-            return self._praise(cases)
+            return self._praise(cases, wanted)
         known = [] if fault.is_final else self._known_mistakes(answer, cases)
         section = (known[0].section if known else "") or self.section
         if known:
@@ -133,9 +134,10 @@ class Exercise:
         lines.append(section_address(self.topic, section))
         return Verdict(False, "\n".join(lines))
 
-    def _praise(self, cases: list[Case]) -> Verdict:
+    def _praise(self, cases: list[Case], wanted: list[Outcome]) -> Verdict:
         """What a right answer is told, if the check still tells right from wrong after it ran."""
-        killed = sum(self._first_fault(m.function, cases) is not None for m in self.mutants)
+        faults = [self._first_fault(mutant.function, cases, wanted) for mutant in self.mutants]
+        killed = sum(fault is not None for fault in faults)
         mistakes = counted(len(self.mutants), "known mistake")
         if killed < len(self.mutants):
             return Verdict(
@@ -157,10 +159,17 @@ class Exercise:
     def _run(self, case: Case, function: Callable[..., Any]) -> Outcome:
         return called(function, case.args, self.harness, self.seconds)
 
-    def _first_fault(self, answer: Callable[..., Any], cases: list[Case]) -> "_Fault | None":
-        """The first case that goes wrong, and why."""
-        for case in cases:
-            want, got = self._run(case, self.correct[0]), self._run(case, answer)
+    def _first_fault(
+        self, answer: Callable[..., Any], cases: list[Case], wanted: list[Outcome]
+    ) -> "_Fault | None":
+        """The first case that goes wrong, and why.
+
+        `wanted` holds what the right answer gave for the first cases, and grows as needed.
+        """
+        for number, case in enumerate(cases):
+            if number == len(wanted):
+                wanted.append(self._run(case, self.correct[0]))
+            want, got = wanted[number], self._run(case, answer)
             if want.error is not None and not isinstance(want.error, self.refuses):
                 raise want.error  # the exercise itself is broken, and must not pass for right
             if got.error is not None or want.error is not None:
