@@ -186,6 +186,18 @@ def test_long_texts_are_shown_from_just_before_they_part():
     assert "…, got 'xord word" in early
 
 
+def test_a_text_is_cut_only_where_something_is_left_out():
+    same, tail = "abcdefghijkl", "x" * 60
+    assert difference(f"{same}1{tail}", f"{same}2{tail}") == (
+        f"expected '{same}2{'x' * 45}…, got '{same}1{'x' * 45}…"
+    )
+    text = difference(f"_{same}1{tail}", f"_{same}2{tail}")
+    expected, got = (f"…'{same}{digit}{'x' * 19}'…" for digit in (2, 1))
+    assert text == f"from 13 on they differ:\n  expected {expected}\n  got      {got}"
+    ends = difference(f"_{same}1", f"_{same}2{tail}")
+    assert ends.endswith(f"  got      …'{same}1'")
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

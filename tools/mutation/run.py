@@ -225,13 +225,13 @@ def _known_file(group: Group) -> str:
 
 def _reason(mutant: Mutant, reviewed: list[dict[str, str]]) -> str:
     """Why a survivor is no hole, where somebody has read it."""
+    change = f"{mutant.was} => {mutant.became}"
     for entry in reviewed:
-        same_file = entry["file"] in ("*", str(mutant.path))
-        same_change = (entry["was"], entry["became"]) == (mutant.was, mutant.became)
-        rule = entry.get("rule")
-        if same_file and (
-            re.search(rule, f"{mutant.was} => {mutant.became}") if rule else same_change
-        ):
+        if entry["file"] not in ("*", str(mutant.path)):
+            continue
+        if "rule" in entry and re.search(entry["rule"], change):
+            return entry["reason"]
+        if (entry.get("was"), entry.get("became")) == (mutant.was, mutant.became):
             return entry["reason"]
     return ""
 

@@ -160,7 +160,7 @@ def _of_text(got: Any, want: Any) -> str:
     pairs = enumerate(zip(got, want, strict=False))
     first = next((i for i, (a, b) in pairs if a != b), min(len(got), len(want)))
     is_short = max(len(repr(got)), len(repr(want))) <= LONGEST
-    if is_short or first < BEFORE:
+    if is_short or first <= BEFORE:
         return f"expected {shown(want)}, got {shown(got)}"
     start = first - BEFORE
 
