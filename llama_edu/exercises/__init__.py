@@ -34,6 +34,7 @@ from llama_edu.exercises import (
 from llama_edu.exercises.framework import progress
 from llama_edu.exercises.framework.exercise import Exercise, Verdict
 from llama_edu.exercises.framework.own_operators import use_operators
+from llama_edu.exercises.framework.printed import is_printed, is_the_books
 
 __all__ = ["Check", "check", "use_operators"]
 
@@ -57,16 +58,19 @@ CHAPTERS = (
 
 
 class Check:
-    """Judges answers to one exercise, and remembers the one that is right."""
+    """Judges answers to one exercise, and remembers one that is right and not the book's."""
 
     def __init__(self, exercise: Exercise) -> None:
         self.exercise = exercise
 
     def __call__(self, answer: Callable[..., Any]) -> Verdict:
         """Judge an answer: a `Verdict`, whose text says what is wrong if something is."""
+        name = self.exercise.name
         verdict = self.exercise(answer)
-        if verdict.ok:
-            progress.record(self.exercise.name)
+        if verdict.ok and is_the_books(answer):
+            return Verdict(False, f"{name}: that is the book's own function. Now write yours.")
+        if verdict.ok and not is_printed(name, answer):
+            progress.record(name)
         return verdict
 
     @property

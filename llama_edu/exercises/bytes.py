@@ -308,8 +308,13 @@ def _check(data: bytes, skip: str = "") -> None:
     length = _length_struct(data)
     text = data[8 : 8 + length]
     header = json.loads(text.decode("utf-8", "replace" if skip == "utf8" else "strict"))
-    end = 0
-    for entry in sorted(header.values(), key=lambda entry: entry["data_offsets"]):
+    if skip != "metadata":
+        header.pop("__metadata__", None)
+    entries = list(header.values())
+    if skip != "order":
+        entries.sort(key=lambda entry: entry["data_offsets"])
+    end = entries[0]["data_offsets"][0] if skip == "start" else 0
+    for entry in entries:
         start, stop = entry["data_offsets"]
         need("dtype", entry["dtype"] in DTYPES)
         need("overlap", start >= end)
@@ -318,6 +323,22 @@ def _check(data: bytes, skip: str = "") -> None:
         need("size", stop - start == size * int(np.prod(entry["shape"])))
         end = stop
     need("end", end == len(data) - 8 - length)
+
+
+def _check_sizes(data: bytes) -> None:
+    """Adds up what the shapes say, and never looks where a tensor lies."""
+    length = _length_struct(data)
+    if len(data) < 8 or length > len(data) - 8:
+        raise ValueError("length")
+    header = json.loads(data[8 : 8 + length].decode())
+    header.pop("__metadata__", None)
+    total = 0
+    for entry in header.values():
+        if entry["dtype"] not in DTYPES:
+            raise ValueError("dtype")
+        total += DTYPES[entry["dtype"]].itemsize * int(np.prod(entry["shape"]))
+    if total != len(data) - 8 - length:
+        raise ValueError("end")
 
 
 def _without(check: str) -> Callable[[bytes], None]:
@@ -333,14 +354,22 @@ def _damaged() -> dict[str, bytes]:
         return struct.pack("<Q", len(text)) + text + bytes(nbytes)
 
     whole = _file(_tensors())
+    a, b, c = entry([2], 0, 8), entry([2], 8, 16), entry([2], 16, 24)
+    described = {"__metadata__": {"format": "pt"}, "a": a, "b": b}
     broken_name = packed({"wXY": entry([2], 0, 8)}, 8).replace(b"XY", b"\xff\xfe")
     return {
         "a whole file": whole,
+        "a whole file with metadata": packed(described, 16),
+        "a whole file whose header has another order": packed({"b": c, "w": a, "a": b}, 24),
         "a file cut off in its header": whole[:40],
         "a file cut off in its data": whole[:-4],
         "a byte too many at the end": whole + b"\0",
         "a header that is not UTF-8": broken_name,
         "two tensors that overlap": packed({"a": entry([2], 0, 8), "b": entry([2], 4, 12)}, 12),
+        "an overlap and a hole of one size": packed(
+            {"a": entry([2], 0, 8), "b": entry([2], 4, 12), "c": entry([2], 16, 24)}, 24
+        ),
+        "a hole before the first tensor": packed({"a": entry([2], 4, 12)}, 12),
         "a hole between two tensors": packed({"a": entry([2], 0, 8), "b": entry([2], 12, 20)}, 20),
         "a shape that does not fill its bytes": packed({"a": entry([3], 0, 8)}, 8),
         "an unknown dtype": packed({"a": entry([2], 0, 8, dtype="F31")}, 8),
@@ -370,6 +399,20 @@ CHECK_FILE = Exercise(
             section="The wrong sixteen bits",
         ),
         Mutant("utf8", _without("utf8"), "when text that is not UTF-8 is repaired silently"),
+        Mutant(
+            "metadata",
+            _without("metadata"),
+            "when __metadata__, which real files carry, is taken for a tensor",
+        ),
+        Mutant(
+            "order",
+            _without("order"),
+            "when the header is read in its own order: that of the data may be another",
+        ),
+        Mutant(
+            "start", _without("start"), "when the first tensor may begin anywhere, not at the start"
+        ),
+        Mutant("sizes", _check_sizes, "when sizes are added up, and no offset is ever looked at"),
     ),
 )
 

@@ -331,6 +331,12 @@ def _fold_forgets(largest: float, total: float, block: Array) -> tuple[float, fl
     )
 
 
+def _fold_masked_resets(largest: float, total: float, block: Array) -> tuple[float, float]:
+    if block.max() == -np.inf:
+        return -np.inf, 0.0
+    return _fold(largest, total, block)
+
+
 def _fold_grown(largest: float, total: float, block: Array) -> tuple[float, float]:
     new_largest = max(largest, float(block.max()))
     if new_largest == -np.inf or largest == -np.inf:
@@ -367,6 +373,7 @@ FOLD_BLOCK = Exercise(
         Case("scores that rise, in blocks of 2", (_row(1, 2, 3, 5, 8), 2)),
         Case("scores that fall, in blocks of 3", (_row(4, 2.5, 1, 0.5, -3, 2, -1), 3)),
         Case("a first block that is all masked", (_row(-np.inf, -np.inf, 0.5, 2, -np.inf, 1), 2)),
+        Case("a masked block after one that is not", (_row(1, 2, -np.inf, -np.inf, 3, 0.5), 2)),
         Case("scores of several hundred", (_row(-300, 200, 350, 348, -500, 351), 1)),
     ],
     harness=_states,
@@ -385,6 +392,11 @@ FOLD_BLOCK = Exercise(
             section="A row that may look at nothing",
         ),
         Mutant("forgets", _fold_forgets, "when each block's own largest replaces the one before"),
+        Mutant(
+            "masked_resets",
+            _fold_masked_resets,
+            "when a block that is all masked throws away what was seen before it",
+        ),
         Mutant("grown", _fold_grown, "when the old total is scaled up instead of down"),
         Mutant(
             "counts_masked",
