@@ -31,25 +31,25 @@ class Part:
 _L = "layers.{layer}."
 PARTS = (
     Part(
-        "embed_tokens", "embedding: a row per token", "embed_tokens", "04_embed_normalise_gate", 1
+        "embed_tokens", "embedding: a row per token", "embed_tokens", "08_norm_mlp_residual", 1
     ),
-    Part("input_layernorm", "RMSNorm", f"{_L}input_layernorm", "04_embed_normalise_gate", 2),
-    Part("q_proj", "queries", f"{_L}self_attn.q_proj", "06_qk_per_kv_group", 3, "1/3"),
-    Part("k_proj", "keys", f"{_L}self_attn.k_proj", "06_qk_per_kv_group", 3, "2/3"),
-    Part("v_proj", "values", f"{_L}self_attn.v_proj", "08_score_v", 3, "3/3"),
-    Part("rope", "RoPE turns q and k", f"{_L}self_attn.q_rope", "05_rotate", 4),
-    Part("weights", "mask, softmax", f"{_L}self_attn.weights", "07_mask_and_softmax", 5),
-    Part("attn_v", "values, mixed", f"{_L}self_attn.attn_v", "08_score_v", 6),
-    Part("attn_residual", "projected, and added", f"{_L}attn_residual", "08_score_v", 7),
+    Part("input_layernorm", "RMSNorm", f"{_L}input_layernorm", "08_norm_mlp_residual", 2),
+    Part("q_proj", "queries", f"{_L}self_attn.q_proj", "04_qk_per_kv_group", 3, "1/3"),
+    Part("k_proj", "keys", f"{_L}self_attn.k_proj", "04_qk_per_kv_group", 3, "2/3"),
+    Part("v_proj", "values", f"{_L}self_attn.v_proj", "06_score_v", 3, "3/3"),
+    Part("rope", "RoPE turns q and k", f"{_L}self_attn.q_rope", "07_rotate", 4),
+    Part("weights", "mask, softmax", f"{_L}self_attn.weights", "05_mask_and_softmax", 5),
+    Part("attn_v", "values, mixed", f"{_L}self_attn.attn_v", "06_score_v", 6),
+    Part("attn_residual", "projected, and added", f"{_L}attn_residual", "06_score_v", 7),
     Part(
         "post_attention_layernorm",
         "RMSNorm",
         f"{_L}post_attention_layernorm",
-        "04_embed_normalise_gate",
+        "08_norm_mlp_residual",
         8,
     ),
-    Part("gate_up", "gate and up", f"{_L}mlp.gate_proj", "04_embed_normalise_gate", 9, "1/2"),
-    Part("gated", "silu(gate) · up", f"{_L}mlp.gated", "04_embed_normalise_gate", 9, "2/2"),
+    Part("gate_up", "gate and up", f"{_L}mlp.gate_proj", "08_norm_mlp_residual", 9, "1/2"),
+    Part("gated", "silu(gate) · up", f"{_L}mlp.gated", "08_norm_mlp_residual", 9, "2/2"),
     Part("mlp_residual", "projected, and added", f"{_L}mlp_residual", "09_whole_model", 10),
     Part("norm", "RMSNorm", "norm", "09_whole_model", 11),
     Part("logits", "head: a score per token", "logits", "09_whole_model", 12),
