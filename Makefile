@@ -29,6 +29,7 @@ student: env ## Copies of the chapters to work in, with stubs for solutions
 notebooks: env model ## Run every notebook again and store its outputs in place
 	@$(PY) -m tools.pages.axes_css
 	@$(PY) -m tools.notebooks.execute $(NB)
+	@$(PY) -m tools.notebooks.printed_solutions
 
 format: env ## Repair layout and simple lint
 	@$(PY) -m ruff check --quiet --fix . && $(PY) -m ruff format --quiet .

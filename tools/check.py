@@ -91,7 +91,8 @@ CHECKS = {
     "notebooks": Check(
         "Notebooks, executed again and compared with what they show",
         (
-            *("-m", "pytest", "-q", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300"),
+            *("-m", "pytest", "-q", "-p", "nbval.plugin", "--nbval", "--nbval-current-env"),
+            "--nbval-cell-timeout=280",
             *("--nbval-sanitize-with=tests/nbval_sanitize.cfg", *PARALLEL, "book"),
         ),
         "In the report above, '+' is what the notebook stores and '-' what running it gave now.\n"

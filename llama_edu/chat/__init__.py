@@ -1,1 +1,1 @@
-"""A conversation: its template, its cache between turns, what a turn cost, files to keep it in."""
+"""A conversation: templates, a cache kept between turns, what each turn cost, files to keep it."""

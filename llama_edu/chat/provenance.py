@@ -28,6 +28,12 @@ __all__ = ["REWORKED", "TEMPLATE", "ProvenanceEnvironment", "Text", "joined"]
 TEMPLATE = 0  # the template wrote this character
 REWORKED = -1  # made of what people wrote, in a way that is not followed
 
+# Filters that only call methods of a string, or hand on what they are given.
+FOLLOWED = {
+    "trim", "upper", "lower", "capitalize", "default", "d", "first", "last", "random", "min", "max",
+    "reverse", "attr",
+}  # fmt: skip
+
 CONVERSION = re.compile(r"%(?:\((?P<name>\w+)\))?[#0\- +]*\d*(?:\.\d+)?(?P<kind>[a-zA-Z%])")
 
 
@@ -280,10 +286,11 @@ class _Formatter(SandboxedFormatter):
             if not field or field[0] in ".[":
                 field, counter = f"{counter}{field}", counter + 1
             value, _ = self.get_field(field, args, kwargs)
+            said = _is_said(value)
             if conversion:
                 value = self.convert_field(value, conversion)
             text = self.format_field(value, spec or "")
-            followed = isinstance(text, Text) or not _is_said(value)
+            followed = isinstance(text, Text) or not said
             pieces.append(text if followed else Text.reworked(text))
         return joined(pieces)
 
@@ -309,15 +316,28 @@ class ProvenanceEnvironment(ImmutableSandboxedEnvironment):
 
     code_generator_class = _CodeGenerator
     concat = staticmethod(joined)
+    intercepted_binops = frozenset(["%"])  # of a tuple, which would not ask `Text`
 
     def __init__(self, **options: Any) -> None:
         super().__init__(finalize=_printed, **options)
-        self.filters = {name: _following(filter_) for name, filter_ in self.filters.items()}
-        self.filters |= {"join": _join, "format": _format, "safe": lambda text: text}
+        self.filters = {
+            name: filter_ if name in FOLLOWED else _following(filter_)
+            for name, filter_ in self.filters.items()
+        }
+        self.filters |= {
+            "join": _join,
+            "format": _format,
+            "replace": _replace,
+            "safe": lambda text: text,
+            "string": _printed,
+        }
 
     def add_filter(self, name: str, filter_: Callable[..., Any]) -> None:
         """A filter of one's own. Plain text that it makes of what people said counts as theirs."""
         self.filters[name] = _following(filter_)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        return _percent(left, right) if isinstance(left, str) else left % right
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         return super().getattr(joined((obj,)) if type(obj) is str else obj, attribute)
@@ -352,21 +372,23 @@ def _printed(value: Any) -> str:
 
 
 def _following(filter_: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose plain result, if it may hold what people said, counts as theirs."""
+    """A filter whose text, if it may hold what people said, counts as theirs."""
     n_passed = int(hasattr(filter_, "jinja_pass_arg"))  # the context or the environment
 
     @functools.wraps(filter_)
     def following(*args: Any, **kwargs: Any) -> Any:
-        passed, given = args[:n_passed], args[n_passed:]
-        if not any(map(_is_said, (*given, *kwargs.values()))):
-            return filter_(*args, **kwargs)
-        given = tuple(joined((one,)) if type(one) is str else one for one in given)
-        result = filter_(*passed, *given, **kwargs)
-        if isinstance(result, str) and not isinstance(result, Text):
-            return Text.reworked(str(result))
-        return result
+        result = filter_(*args, **kwargs)
+        if not isinstance(result, str):
+            return result
+        said = any(map(_is_said, (result, *args[n_passed:], *kwargs.values())))
+        return Text.reworked(str(result)) if said else result
 
     return following
+
+
+def _replace(value: Any, old: str, new: str, count: int | None = None) -> Text:
+    text = joined((_printed(value),))
+    return text.replace(_printed(old), _printed(new), -1 if count is None else count)
 
 
 @jinja2.pass_environment

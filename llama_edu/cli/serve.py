@@ -71,6 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of NumPy's products (default: one for a small model, else as many as cores are free)",
     )
+    _add_limits(parser)
+    parser.set_defaults(run=_run, parser=parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """How the models compute, and how much may be asked of them."""
+    add = parser.add_argument
     add("--precision", choices=tuple(PRECISIONS), default="f32", help="default: f32")
     add("--backend", choices=BACKENDS, default="numpy", help="default: numpy")
     add(
@@ -102,7 +109,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds to finish what runs, at the end (default: 20)",
     )
-    parser.set_defaults(run=_run, parser=parser)
 
 
 def _run(args: argparse.Namespace) -> None:

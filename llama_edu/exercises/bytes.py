@@ -68,7 +68,7 @@ HEADER_LENGTH = Exercise(
     topic="bytes",
     stars=1,
     task="Read the length of the header from the first bytes of a file.",
-    section="By hand",
+    section="A file you can write yourself",
     cases=lambda: [
         Case("a small file", (_file(_tensors()),)),
         Case(
@@ -82,7 +82,7 @@ HEADER_LENGTH = Exercise(
             "big_endian",
             _length_big,
             "when the bytes are read with the largest first",
-            section="Predict",
+            section="Guess first",
         ),
         Mutant("four_bytes", _length_four, "when only 4 of the 8 bytes are read"),
         Mutant("signed", _length_signed, "when the number is read as signed"),
@@ -165,7 +165,7 @@ READ_TENSOR = Exercise(
     topic="bytes",
     stars=2,
     task="Repair a function that cuts one float32 tensor out of a file's bytes.",
-    section="By hand",
+    section="A file you can write yourself",
     cases=_tensor_cases,
     correct=(_tensor_frombuffer, _tensor_unpack),
     axes="",
@@ -175,7 +175,7 @@ READ_TENSOR = Exercise(
             "without_length",
             _tensor_without_length,
             "when the 8 bytes of the length are forgotten: the data starts after them, too",
-            section="The wrong end",
+            section="Break it",
         ),
         Mutant("from_zero", _tensor_from_zero, "when offsets are counted from the file's start"),
         Mutant(
@@ -186,19 +186,19 @@ READ_TENSOR = Exercise(
             _tensor_big,
             "when each number is read with its largest byte first",
             "https://github.com/safetensors/safetensors/issues/307",
-            section="The wrong end",
+            section="Break it",
         ),
         Mutant(
             "columns",
             _tensor_columns,
             "when the numbers fill columns first, not rows",
-            section="The real function",
+            section="Nothing is copied",
         ),
         Mutant(
             "flat",
             _tensor_flat,
             "when the shape in the header is not used",
-            section="The real function",
+            section="Nothing is copied",
         ),
     ),
 )
@@ -253,7 +253,7 @@ BF16_TO_FLOAT32 = Exercise(
     topic="bytes",
     stars=2,
     task="Cut bytes into twos and read each as a bfloat16, widened to float32.",
-    section="Three ways to write one number",
+    section="What the field calls it",
     cases=lambda: [
         Case("six numbers", (_bf16_bytes([1.0, -2.5, 0.0078125, 3.0e38, -1e-30, 0.0]),)),
         Case("three numbers", (_bf16_bytes([-0.1, 100.0, 7.0]),)),
@@ -273,7 +273,7 @@ BF16_TO_FLOAT32 = Exercise(
             _bf16_big,
             "when the two bytes are read with the larger first",
             "https://github.com/safetensors/safetensors/issues/448",
-            section="The wrong end",
+            section="Break it",
         ),
         Mutant(
             "value",
@@ -308,8 +308,13 @@ def _check(data: bytes, skip: str = "") -> None:
     length = _length_struct(data)
     text = data[8 : 8 + length]
     header = json.loads(text.decode("utf-8", "replace" if skip == "utf8" else "strict"))
-    end = 0
-    for entry in sorted(header.values(), key=lambda entry: entry["data_offsets"]):
+    if skip != "metadata":
+        header.pop("__metadata__", None)
+    entries = list(header.values())
+    if skip != "order":
+        entries.sort(key=lambda entry: entry["data_offsets"])
+    end = entries[0]["data_offsets"][0] if skip == "start" else 0
+    for entry in entries:
         start, stop = entry["data_offsets"]
         need("dtype", entry["dtype"] in DTYPES)
         need("overlap", start >= end)
@@ -318,6 +323,22 @@ def _check(data: bytes, skip: str = "") -> None:
         need("size", stop - start == size * int(np.prod(entry["shape"])))
         end = stop
     need("end", end == len(data) - 8 - length)
+
+
+def _check_sizes(data: bytes) -> None:
+    """Adds up what the shapes say, and never looks where a tensor lies."""
+    length = _length_struct(data)
+    if len(data) < 8 or length > len(data) - 8:
+        raise ValueError("length")
+    header = json.loads(data[8 : 8 + length].decode())
+    header.pop("__metadata__", None)
+    total = 0
+    for entry in header.values():
+        if entry["dtype"] not in DTYPES:
+            raise ValueError("dtype")
+        total += DTYPES[entry["dtype"]].itemsize * int(np.prod(entry["shape"]))
+    if total != len(data) - 8 - length:
+        raise ValueError("end")
 
 
 def _without(check: str) -> Callable[[bytes], None]:
@@ -333,14 +354,22 @@ def _damaged() -> dict[str, bytes]:
         return struct.pack("<Q", len(text)) + text + bytes(nbytes)
 
     whole = _file(_tensors())
+    a, b, c = entry([2], 0, 8), entry([2], 8, 16), entry([2], 16, 24)
+    described = {"__metadata__": {"format": "pt"}, "a": a, "b": b}
     broken_name = packed({"wXY": entry([2], 0, 8)}, 8).replace(b"XY", b"\xff\xfe")
     return {
         "a whole file": whole,
+        "a whole file with metadata": packed(described, 16),
+        "a whole file whose header has another order": packed({"b": c, "w": a, "a": b}, 24),
         "a file cut off in its header": whole[:40],
         "a file cut off in its data": whole[:-4],
         "a byte too many at the end": whole + b"\0",
         "a header that is not UTF-8": broken_name,
         "two tensors that overlap": packed({"a": entry([2], 0, 8), "b": entry([2], 4, 12)}, 12),
+        "an overlap and a hole of one size": packed(
+            {"a": entry([2], 0, 8), "b": entry([2], 4, 12), "c": entry([2], 16, 24)}, 24
+        ),
+        "a hole before the first tensor": packed({"a": entry([2], 4, 12)}, 12),
         "a hole between two tensors": packed({"a": entry([2], 0, 8), "b": entry([2], 12, 20)}, 20),
         "a shape that does not fill its bytes": packed({"a": entry([3], 0, 8)}, 8),
         "an unknown dtype": packed({"a": entry([2], 0, 8, dtype="F31")}, 8),
@@ -370,6 +399,20 @@ CHECK_FILE = Exercise(
             section="The wrong sixteen bits",
         ),
         Mutant("utf8", _without("utf8"), "when text that is not UTF-8 is repaired silently"),
+        Mutant(
+            "metadata",
+            _without("metadata"),
+            "when __metadata__, which real files carry, is taken for a tensor",
+        ),
+        Mutant(
+            "order",
+            _without("order"),
+            "when the header is read in its own order: that of the data may be another",
+        ),
+        Mutant(
+            "start", _without("start"), "when the first tensor may begin anywhere, not at the start"
+        ),
+        Mutant("sizes", _check_sizes, "when sizes are added up, and no offset is ever looked at"),
     ),
 )
 

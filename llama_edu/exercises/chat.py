@@ -270,6 +270,7 @@ PLAN_TURN = Exercise(
     task="Say what a turn reuses, computes and drops, from the cached ids and the new prompt.",
     section="What two prompts share",
     cases=_plan_cases,
+    parts=("reused", "computed", "dropped"),
     correct=(_plan, _plan_by_zip),
     mutants=(
         Mutant(
@@ -345,6 +346,12 @@ def _drop_all(system: int, turns: list[int], question: int, reply_room: int, con
     return 0 if fits else len(turns)
 
 
+def _drop_largest(
+    system: int, turns: list[int], question: int, reply_room: int, context: int
+) -> int:
+    return _drop(system, sorted(turns, reverse=True), question, reply_room, context)
+
+
 def _drop_one(system: int, turns: list[int], question: int, reply_room: int, context: int) -> int:
     fits = system + sum(turns) + question + reply_room <= context
     if system + question + reply_room > context:
@@ -369,6 +376,7 @@ def _drop_cases() -> list[Case]:
         Case("three turns must go", (12, [30, 9, 25, 14], 8, 20, 60)),
         Case("no system prompt", (0, [7, 7, 7], 7, 7, 21)),
         Case("no turn may stay", (10, [40, 50], 15, 20, 45)),
+        Case("a long turn between short ones", (10, [5, 40, 5], 5, 20, 60)),
         Case("the question alone is too long", (10, [5], 80, 20, 100)),
     ]
 
@@ -392,6 +400,7 @@ TURNS_TO_DROP = Exercise(
         Mutant("no_reply", _drop_no_reply, "when no room is left for the reply"),
         Mutant("strictly", _drop_strictly, "when a context filled to the last token is too full"),
         Mutant("all_of_them", _drop_all, "when every turn goes as soon as one must"),
+        Mutant("largest", _drop_largest, "when the largest turns go first, not the oldest"),
         Mutant("one_of_them", _drop_one, "when one turn goes, whether that is enough or not"),
         Mutant(
             "silently",

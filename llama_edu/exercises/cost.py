@@ -202,7 +202,7 @@ LAST_LOGITS = Exercise(
     ],
     correct=(_last, _last_with_cache),
     harness=_rows_of_head,
-    axes="",
+    parts=("the logits", "the rows of the head's products"),
     mutants=(
         Mutant(
             "all_rows",

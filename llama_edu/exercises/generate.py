@@ -9,7 +9,7 @@ import numpy as np
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.generate import generate, prefill
 from llama_edu.engine.llama import Llama
-from llama_edu.errors import ContextError
+from llama_edu.errors import ContextError, InputError
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
 from llama_edu.ops.rope import apply_rope, rope_cos_sin
@@ -116,7 +116,8 @@ def _decode_end_left_out(model: Llama, token_ids: Ids, max_new_tokens: int) -> l
 def _counted_decode(
     answer: Callable[..., Any], model: CountingModel, token_ids: Ids, n: int
 ) -> Any:
-    return [answer(model, token_ids, n), model.positions]
+    """The new ids, and how many positions were run: token by token is a way, too."""
+    return [answer(model, token_ids, n), sum(model.positions)]
 
 
 def _ending_with(seed: int, *ends: int) -> CountingModel:
@@ -126,6 +127,11 @@ def _ending_with(seed: int, *ends: int) -> CountingModel:
     return model
 
 
+def _ending_at_once(seed: int, prompt: Ids) -> CountingModel:
+    """A tiny model whose first new token is an end token."""
+    return _ending_with(seed, 30, int(tiny_llama(seed).forward(prompt)[-1].argmax()))
+
+
 def _decode_cases() -> list[Case]:
     return [
         Case("a prompt of 5, 9 new tokens", (CountingModel(tiny_llama()), PROMPT, 9)),
@@ -133,6 +139,7 @@ def _decode_cases() -> list[Case]:
         Case("a prompt of 7, 1 new token", (CountingModel(tiny_llama(2)), OTHER, 1)),
         Case("a text that ends after 3 tokens", (_ending_with(7, 22, 30), OTHER, 8)),
         Case("the second of two end tokens", (_ending_with(1, 3, 24), [7], 4)),
+        Case("a text that ends with its first token", (_ending_at_once(4, PROMPT), PROMPT, 6)),
     ]
 
 
@@ -145,6 +152,7 @@ DECODE_LOOP = Exercise(
     section="By hand",
     cases=_decode_cases,
     harness=_counted_decode,
+    parts=("the new ids", "the positions that were run"),
     correct=(_decode, _decode_by_generate),
     mutants=(
         Mutant(
@@ -398,6 +406,7 @@ REUSE_PREFIX = Exercise(
     section="By hand",
     cases=_reuse_cases,
     harness=_reused,
+    parts=("the logits", "the cache's length", "the positions of each pass"),
     correct=(_reuse, _reuse_loop),
     tolerance=1e-4,
     mutants=(
@@ -478,15 +487,22 @@ def _chunks_cut_off(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) ->
 def _chunked(
     answer: Callable[..., Any], model: CountingModel, past: Ids, new: Ids, chunk: int, max_seq: int
 ) -> Any:
-    """Logits, the cache's length, and the calls; or that it was refused, and what it left."""
+    """Logits, the cache's length and the passes; or that it was refused, and what it left.
+
+    Which of the pieces is the shorter one is not asked, only that none is longer than a chunk.
+    """
     cache = model.new_cache(max_seq=max_seq)
     if past:
         model.forward(past, cache)
     try:
         outcome, logits = "logits", np.asarray(answer(model, cache, new, chunk))
     except ContextError:
-        outcome, logits = "refused", np.zeros(0)
-    return [outcome, cache.length, model.positions[bool(past) :], logits]
+        outcome, logits = "refused with a ContextError", np.zeros(0, dtype=np.float32)
+    except (InputError, ValueError, IndexError, RuntimeError) as error:
+        outcome, logits = f"a {type(error).__name__}: {error}", np.zeros(0, dtype=np.float32)
+    fed = model.positions[bool(past) :]
+    longest = f"at most {chunk}" if max(fed, default=0) <= chunk else f"up to {max(fed)}"
+    return [outcome, cache.length, sum(fed), len(fed), longest, logits]
 
 
 def _chunk_cases() -> list[Case]:
@@ -508,6 +524,14 @@ PREFILL_CHUNKS = Exercise(
     section="Cut the prompt into chunks",
     cases=_chunk_cases,
     harness=_chunked,
+    parts=(
+        "what came of it",
+        "the cache's length",
+        "the tokens run in all",
+        "the passes",
+        "the tokens of a pass",
+        "the logits",
+    ),
     correct=(_chunks, _chunks_by_prefill),
     tolerance=1e-4,
     mutants=(
@@ -592,8 +616,16 @@ def _fork_swapped(model: Llama, cache: KVCache) -> KVCache:
     return twin
 
 
+def _fork_other_room(model: Llama, cache: KVCache) -> KVCache:
+    twin = model.new_cache()
+    for layer in range(cache.n_layers):
+        twin.append(layer, cache.keys(layer), cache.values(layer))
+    twin.advance(cache.length)
+    return twin
+
+
 def _forked(answer: Callable[..., Any], model: CountingModel, ids: Ids, ends: list[Ids]) -> Any:
-    first = model.new_cache()
+    first = model.new_cache(max_seq=40)
     model.forward(ids, first)
     second = answer(model, first)
     if not isinstance(second, KVCache):
@@ -603,7 +635,7 @@ def _forked(answer: Callable[..., Any], model: CountingModel, ids: Ids, ends: li
     rows = [model.forward(end, c)[-1] for end, c in zip(ends, (first, second), strict=True)]
     # Once more on the first: a fork that shares memory has been disturbed by the second.
     rows.append(model.forward([1], first)[-1])
-    return [rows, model.positions]
+    return [rows, model.positions, second.max_seq]
 
 
 def _fork_cases() -> list[Case]:
@@ -622,6 +654,7 @@ FORK_CACHE = Exercise(
     section="Forget to count",
     cases=_fork_cases,
     harness=_forked,
+    parts=("the logits", "the positions of each pass", "the room in the second cache"),
     correct=(_fork, _fork_row_by_row),
     tolerance=1e-4,
     mutants=(
@@ -629,6 +662,7 @@ FORK_CACHE = Exercise(
         Mutant("not_counted", _fork_not_counted, "when the copied positions are never counted"),
         Mutant("first_layer", _fork_first_layer, "when every layer gets the keys of layer 0"),
         Mutant("swapped", _fork_swapped, "when keys and values change places"),
+        Mutant("other_room", _fork_other_room, "when the second cache has room for another count"),
     ),
 )
 

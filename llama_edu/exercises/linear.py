@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+from llama_edu.exercises.framework.watched import Watched
 from llama_edu.ops.linear import matmul_transb
 
 Array = np.ndarray
@@ -156,6 +157,10 @@ def _gemm_cases() -> list[Case]:
         Case(
             "a used buffer, α 2 and β 0.5",
             (_random(1, 3, 5), 0.5, _random(2, 3, 4), _random(3, 5, 4), 2.0),
+        ),
+        Case(
+            "a used buffer, α −1.5 and β 0.25",
+            (_random(12, 4, 2), 0.25, _random(13, 4, 5), _random(14, 2, 5), -1.5),
         ),
         Case(
             "a used buffer, α 1 and β 0",
@@ -326,12 +331,35 @@ def _in_blocks(a: Array, b: Array, block: int) -> Array:
     return c
 
 
-def _in_blocks_depth_first(a: Array, b: Array, block: int) -> Array:
-    def stripe(rows: slice) -> Array:
-        parts = (a[rows, d] @ b[:, d].T for d in _blocks(a.shape[1], block))
+def _in_blocks_tile_by_tile(a: Array, b: Array, block: int) -> Array:
+    def tile(rows: slice, columns: slice) -> Array:
+        parts = (a[rows, d] @ b[columns, d].T for d in _blocks(a.shape[1], block))
         return np.asarray(sum(parts))
 
-    return np.concatenate([stripe(rows) for rows in _blocks(len(a), block)])
+    stripes = [[tile(r, c) for c in _blocks(len(b), block)] for r in _blocks(len(a), block)]
+    return np.block(stripes)
+
+
+def _in_blocks_at_once(a: Array, b: Array, block: int) -> Array:
+    return a @ b.T
+
+
+def _in_blocks_stripes(a: Array, b: Array, block: int) -> Array:
+    return np.concatenate([a[rows] @ b.T for rows in _blocks(len(a), block)])
+
+
+def _in_blocks_float32(a: Array, b: Array, block: int) -> Array:
+    return _in_blocks(a, b, block).astype(np.float32)
+
+
+def _in_tiles(answer: Callable[..., Array], a: Array, b: Array, block: int) -> list[object]:
+    """The product, and whether anything larger than a tile was ever computed with."""
+    shapes: list[tuple[int, ...]] = []
+    c = answer(Watched.of(a, shapes), Watched.of(b, shapes), block)
+    largest = max(shapes, key=lambda shape: max(shape, default=0), default=(0, 0))
+    size = max(largest, default=0)
+    tiles = f"at most {block} × {block}" if size <= block else " × ".join(map(str, largest))
+    return [np.asarray(c) if isinstance(c, Watched) else c, tiles]
 
 
 def _in_blocks_overwrites(a: Array, b: Array, block: int) -> Array:
@@ -382,8 +410,14 @@ IN_BLOCKS = Exercise(
         Case("4 × 8 and 2 × 8 in blocks of 2", (_random(3, 4, 8), _random(4, 2, 8), 2)),
         Case("one block for all", (_random(5, 2, 3), _random(6, 4, 3), 8)),
         Case("blocks of one number", (_random(7, 2, 3), _random(8, 3, 3), 1)),
+        Case(
+            "float64, 5 × 4 and 3 × 4 in blocks of 2",
+            (_random(9, 5, 4).astype(np.float64), _random(10, 3, 4).astype(np.float64), 2),
+        ),
     ],
-    correct=(_in_blocks, _in_blocks_depth_first),
+    harness=_in_tiles,
+    parts=("the product", "the largest piece that was multiplied"),
+    correct=(_in_blocks, _in_blocks_tile_by_tile),
     axes="rows columns",
     mutants=(
         Mutant(
@@ -407,6 +441,13 @@ IN_BLOCKS = Exercise(
             "when the buffer is np.zeros without a dtype, which makes float64",
             section="Where float64 comes from",
         ),
+        Mutant("at_once", _in_blocks_at_once, "when nothing is cut into tiles"),
+        Mutant(
+            "stripes",
+            _in_blocks_stripes,
+            "when only the rows of A are cut: a stripe is as wide as the whole matrix",
+        ),
+        Mutant("float32", _in_blocks_float32, "when the result is float32 whatever comes in"),
     ),
 )
 

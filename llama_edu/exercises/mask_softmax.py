@@ -58,7 +58,7 @@ STAIRCASE = Exercise(
     topic="mask_softmax",
     stars=1,
     task="Build the causal mask of seq new tokens after past ones: True where a query may look.",
-    section="The staircase",
+    section="Who may look where",
     cases=lambda: [
         Case("4 tokens after a past of 2", (4, 2)),
         Case("5 tokens, no past", (5, 0)),
@@ -161,14 +161,14 @@ MASK_SCORES = Exercise(
             _mask_unless_cached,
             "when there is no mask as soon as there is a past: several new tokens need one",
             "https://github.com/Mikyx-1/TinyLLM/issues/17",
-            section="No mask as soon as there is a cache",
+            section="Break it",
         ),
         Mutant(
             "multiplied",
             _mask_multiplied,
             "when scores are multiplied by the mask: a score of 0 is not a weight of 0",
             "https://github.com/huggingface/transformers/issues/542",
-            section="The mask multiplied",
+            section="Who may look where",
         ),
         Mutant(
             "zero_times_infinity",
@@ -185,7 +185,7 @@ MASK_SCORES = Exercise(
             "no_shift",
             _mask_no_shift,
             "when the staircase is not shifted by the past",
-            section="The staircase",
+            section="Who may look where",
         ),
         Mutant("in_place", _mask_in_place, "when the caller's scores are overwritten"),
     ),
@@ -331,6 +331,12 @@ def _fold_forgets(largest: float, total: float, block: Array) -> tuple[float, fl
     )
 
 
+def _fold_masked_resets(largest: float, total: float, block: Array) -> tuple[float, float]:
+    if block.max() == -np.inf:
+        return -np.inf, 0.0
+    return _fold(largest, total, block)
+
+
 def _fold_grown(largest: float, total: float, block: Array) -> tuple[float, float]:
     new_largest = max(largest, float(block.max()))
     if new_largest == -np.inf or largest == -np.inf:
@@ -367,6 +373,7 @@ FOLD_BLOCK = Exercise(
         Case("scores that rise, in blocks of 2", (_row(1, 2, 3, 5, 8), 2)),
         Case("scores that fall, in blocks of 3", (_row(4, 2.5, 1, 0.5, -3, 2, -1), 3)),
         Case("a first block that is all masked", (_row(-np.inf, -np.inf, 0.5, 2, -np.inf, 1), 2)),
+        Case("a masked block after one that is not", (_row(1, 2, -np.inf, -np.inf, 3, 0.5), 2)),
         Case("scores of several hundred", (_row(-300, 200, 350, 348, -500, 351), 1)),
     ],
     harness=_states,
@@ -385,6 +392,11 @@ FOLD_BLOCK = Exercise(
             section="A row that may look at nothing",
         ),
         Mutant("forgets", _fold_forgets, "when each block's own largest replaces the one before"),
+        Mutant(
+            "masked_resets",
+            _fold_masked_resets,
+            "when a block that is all masked throws away what was seen before it",
+        ),
         Mutant("grown", _fold_grown, "when the old total is scaled up instead of down"),
         Mutant(
             "counts_masked",

@@ -231,6 +231,7 @@ BOTH_ENDS = Exercise(
     section="Tied, untied, and under either name",
     cases=_ends_cases,
     harness=_ends_judged,
+    parts=("the embedding", "the head", "what is stored"),
     correct=(_ends, _ends_by_lookup),
     refuses=(CheckpointError, KeyError, ValueError),
     mutants=(
@@ -362,6 +363,20 @@ def _first_cases() -> list[Case]:
 
     one = np.zeros((3, 4), dtype=np.float32)
     one[1, 2] = 1.0
+
+    def off_by(bounds: float, bound: float = 1e-5) -> Case:
+        """One number of layers.1 off by so many times what is allowed there."""
+        want = arrays([*layers, "scores"])
+        gap = bounds * bound * float(np.abs(want["layers.1"]).max()) * one
+        label = f"one number is off by {bounds:g} of what is allowed, {bound:g}"
+        return _scaled_case(label, want, {"layers.1": gap}, bound)
+
+    def small_beside_large() -> Case:
+        """A number near 0 that is off by less than the largest one allows."""
+        want = arrays([*layers, "scores"])
+        want["layers.0"][1, 2] = 1e-4
+        return _scaled_case("a small number beside large ones", want, {"layers.0": 5e-6 * one})
+
     layers = [f"layers.{i}" for i in (0, 1, 2, 10)]
     return [
         _scaled_case("only rounding, a mask on both sides", arrays([*layers, "scores"]), {}),
@@ -390,6 +405,16 @@ def _first_cases() -> list[Case]:
             arrays([*layers, "scores"]),
             {"layers.0": 5e-5 * one},
         ),
+        off_by(1.3),
+        off_by(0.7),
+        off_by(0.5, bound=1e-3),
+        off_by(2.0, bound=1e-3),
+        small_beside_large(),
+        _scaled_case(
+            "two large gaps",
+            arrays([*layers, "scores"]),
+            {"layers.0": 5 * one, "layers.2": 5 * one},
+        ),
     ]
 
 
@@ -397,12 +422,17 @@ def _times(arrays: dict[str, np.ndarray], factor: float) -> dict[str, np.ndarray
     return {name: (array * np.float32(factor)) for name, array in arrays.items()}
 
 
-def _scaled_case(label: str, want: dict[str, np.ndarray], changes: dict[str, np.ndarray]) -> Case:
+def _scaled_case(
+    label: str,
+    want: dict[str, np.ndarray],
+    changes: dict[str, np.ndarray],
+    bound: float = 1e-5,
+) -> Case:
     """`want`, and the same with a rounding's worth of noise and some changes."""
     got = {name: array * np.float32(1 + 2e-7) for name, array in want.items()}
     for name, change in changes.items():
         got[name] = got[name] + change
-    return Case(label, (want, got, 1e-5))
+    return Case(label, (want, got, bound))
 
 
 FIRST_GAP = Exercise(
@@ -526,10 +556,20 @@ def _finish_cases() -> list[Case]:
         model.forward([3, 14, 15, 9, 26], trace=trace)
     streams = ["embed_tokens", "layers.0.mlp_residual", "layers.1.mlp_residual"]
     labels = ["all layers left", "one layer left", "no layer left: only the norm and the head"]
-    return [
+    cases = [
         Case(label, (model, trace[name].array.copy(), first_layer))
         for first_layer, (label, name) in enumerate(zip(labels, streams, strict=True))
     ]
+    blurred = CountingModel(tiny_llama(12))
+    blurred.config = replace(blurred.config, rms_norm_eps=0.5)
+    stream = trace[streams[1]].array.copy()
+    return [*cases, Case("a config with a large eps", (blurred, stream, 1))]
+
+
+def _finish_eps_fixed(model: Llama, x: np.ndarray, first_layer: int) -> np.ndarray:
+    usual = CountingModel(model)
+    usual.config = replace(model.config, rms_norm_eps=1e-5)
+    return _finish(usual, x, first_layer)
 
 
 FINISH_FORWARD = Exercise(
@@ -563,6 +603,7 @@ FINISH_FORWARD = Exercise(
             "https://github.com/tracel-ai/burn/issues/1056",
         ),
         Mutant("no_mask", partial(_finish, masked=False), "without a mask: tokens see the future"),
+        Mutant("eps_fixed", _finish_eps_fixed, "when eps is 1e-5 whatever the config says"),
         Mutant(
             "embedding_as_head",
             partial(_finish, head="embed_tokens"),

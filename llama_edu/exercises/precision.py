@@ -1,5 +1,7 @@
 """Exercises of chapter 12: rounding to bfloat16, where sums are held, norms in 16 bits, int8."""
 
+from collections.abc import Callable
+
 import ml_dtypes
 import numpy as np
 
@@ -107,6 +109,11 @@ def _narrow_sum(x: Array, weight: Array) -> Array:
     return y
 
 
+def _products_rounded(x: Array, weight: Array) -> Array:
+    products = (x[:, None] * weight[None]).astype(np.float32)
+    return products.sum(axis=-1).astype(x.dtype)
+
+
 def _left_wide(x: Array, weight: Array) -> Array:
     return x.astype(np.float32) @ weight.astype(np.float32).T
 
@@ -129,6 +136,11 @@ BF16_LINEAR = Exercise(
         ),
         Case("seq 1, 64 terms", (_random(4, 1, 64).astype(BF16), _random(5, 7, 64).astype(BF16))),
         Case("a sum of 1,000 ones", (np.ones((1, 1000), BF16), np.ones((2, 1000), BF16))),
+        # Each product is 1 + 2⁻⁸ − 2⁻¹⁵, which rounds to 1; their sum, 514.99, rounds to 516.
+        Case(
+            "products that lie between two numbers",
+            (np.full((1, 513), 1 + 2**-7).astype(BF16), np.full((3, 513), 1 - 2**-8).astype(BF16)),
+        ),
     ],
     correct=(_wide_sum, _wide_sum_loop),
     axes="seq out_features",
@@ -139,6 +151,11 @@ BF16_LINEAR = Exercise(
             "narrow_sum",
             _narrow_sum,
             "when the running sum is rounded to bfloat16 at every step: it stops growing",
+        ),
+        Mutant(
+            "products_rounded",
+            _products_rounded,
+            "when each product is rounded to bfloat16 before it is added",
         ),
         Mutant(
             "left_wide",
@@ -193,6 +210,12 @@ def _norm_no_eps(x: Array, weight: Array, eps: float) -> Array:
         return weight * scaled.astype(x.dtype)
 
 
+def _norm_eps_outside(x: Array, weight: Array, eps: float) -> Array:
+    wide = x.astype(np.float32)
+    size = np.sqrt(np.mean(wide * wide, axis=-1, keepdims=True)) + np.float32(eps)
+    return weight * (wide / size).astype(x.dtype)
+
+
 def _norm_float32(x: Array, weight: Array, eps: float) -> Array:
     return _norm_gain_first(x.astype(np.float32), weight, eps)
 
@@ -208,6 +231,7 @@ BF16_RMS_NORM = Exercise(
         Case("seq 3, hidden 96", (_random(39, 3, 96).astype(BF16), _gain(7, 96), 1e-5)),
         Case("seq 1, large values", ((_random(32, 1, 64) * 90).astype(BF16), _gain(9, 64), 1e-6)),
         Case("a row of zeros", (np.zeros((2, 48), BF16), _gain(10, 48), 1e-5)),
+        Case("a row near 0", ((_random(33, 1, 64) / 1000).astype(BF16), _gain(11, 64), 1e-5)),
     ],
     correct=(_norm, _norm_by_rows),
     axes="seq hidden_size",
@@ -226,6 +250,7 @@ BF16_RMS_NORM = Exercise(
             section="The sum that stops",
         ),
         Mutant("no_eps", _norm_no_eps, "when eps is left out"),
+        Mutant("eps_outside", _norm_eps_outside, "when eps is added outside the root"),
         Mutant(
             "float32", _norm_float32, "when the result stays float32", section="On the real model"
         ),
@@ -283,13 +308,16 @@ def _codes_unsigned(row: Array) -> tuple[Array, float]:
     return codes.view(np.int8), scale
 
 
-def _restored(answer: object, row: Array) -> Array:
-    """What codes and scale say the row was, behind the codes themselves."""
-    codes, scale = answer(row)  # type: ignore[operator]
+def _codes_scale_one(row: Array) -> tuple[Array, float]:
+    codes, scale = _codes(row)
+    return codes, scale or 1.0
+
+
+def _restored(answer: Callable[[Array], tuple[Array, float]], row: Array) -> list[object]:
+    """The codes, the scale, and what they say the row was."""
+    codes, scale = answer(row)
     codes = np.asarray(codes)
-    if codes.dtype != np.int8:
-        raise TypeError(f"expected codes of int8, got {codes.dtype}")
-    return np.concatenate([codes, codes.astype(np.float32) * np.float32(scale)], dtype=np.float32)
+    return [codes, float(scale), codes.astype(np.float32) * np.float32(scale)]
 
 
 INT8_ROW = Exercise(
@@ -306,7 +334,8 @@ INT8_ROW = Exercise(
     ],
     correct=(_codes, _codes_by_hand),
     harness=_restored,
-    axes="codes_then_weights",
+    parts=("the codes", "the scale", "scale · codes"),
+    axes="number",
     tolerance=1e-6,
     mutants=(
         Mutant("cut", _codes_cut, "when codes are cut towards zero instead of rounded"),
@@ -315,6 +344,7 @@ INT8_ROW = Exercise(
             "signed_max", _codes_signed_max, "when the largest is looked for without its sign gone"
         ),
         Mutant("zero_divides", _codes_zero_divides, "when a row of zeros divides by its scale"),
+        Mutant("scale_one", _codes_scale_one, "when a row of zeros gets the scale 1, not 0"),
         Mutant("unsigned", _codes_unsigned, "when codes start from the smallest weight, unsigned"),
     ),
 )

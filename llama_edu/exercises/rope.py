@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 
@@ -222,7 +223,7 @@ ROTATE = Exercise(
             "sign",
             _rotate_sign,
             "when the minus is missing: that is no rotation",
-            section="One pair",
+            section="One pair of numbers",
         ),
         Mutant(
             "overwritten",
@@ -472,12 +473,14 @@ def _layout_keys_only(config: LlamaConfig, tensors: Tensors, ids: list[int]) -> 
     return _by_rows(config, tensors, ids, "k")
 
 
+@cache
 def _layout_case(label: str, seed: int, *, interleaved: bool) -> Case:
     """A checkpoint in either layout, and a text that its model wrote in the right one."""
     config, tensors = tiny_checkpoint(seed)
     model, ids = Llama(config, tensors), [seed]
+    kv = model.new_cache()
     for _ in range(40):
-        ids.append(int(model.forward(ids)[-1].argmax()))
+        ids.append(int(model.forward(ids[-1:], kv)[-1].argmax()))
     if interleaved:
         tensors = _reordered(config, tensors, half_split_to_interleaved)
     return Case(label, (config, tensors, ids))
@@ -494,6 +497,7 @@ LAYOUT_OF = Exercise(
         _layout_case("an interleaved checkpoint", 2, interleaved=True),
         _layout_case("another interleaved checkpoint", 4, interleaved=True),
         _layout_case("another half-split checkpoint", 7, interleaved=False),
+        _layout_case("a third interleaved checkpoint", 8, interleaved=True),
     ],
     correct=(_by_rows, _by_operator),
     mutants=(

@@ -1,5 +1,7 @@
 """Exercises of chapter 11: temperature, top-k and top-p in their order, and the draw."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from llama_edu.engine.sampling import Sampling, probabilities
@@ -63,6 +65,7 @@ WITH_TEMPERATURE = Exercise(
         Case("5 logits at temperature 0.5", (_random(1, 5), 0.5)),
         Case("7 logits at temperature 1.7", (_random(2, 7), 1.7)),
         Case("logits of several hundred", (_f32(310.0, 305.0, 300.0), 0.8)),
+        Case("logits of 400 at temperature 0.5", (_f32(400.0, 399.5, 398.0), 0.5)),
     ],
     correct=(_warm, _warm_loop),
     axes="vocab_size",
@@ -71,7 +74,7 @@ WITH_TEMPERATURE = Exercise(
         Mutant(
             "after_softmax",
             _warm_after,
-            "when the temperature divides the probabilities: normalising undoes it",
+            "when the temperature is not used, or divides the probabilities: normalising undoes it",
         ),
         Mutant(
             "no_largest",
@@ -141,6 +144,29 @@ def _nucleus_unsorted(p: Array, top_p: float) -> Array:
     return kept / kept.sum()
 
 
+def _nucleus_at_the_line(p: Array, top_p: float) -> Array:
+    order = np.argsort(-p, kind="stable")
+    kept = p[order][np.cumsum(p[order]) - p[order] <= top_p]
+    return _scattered(p, order, kept / kept.sum())
+
+
+def _nucleus_ties(p: Array, top_p: float) -> Array:
+    kept = np.where(p >= p[_nucleus(p, top_p) > 0].min(), p, p.dtype.type(0))
+    return kept / kept.sum()
+
+
+def _up_to_ties(answer: Callable[[Array, float], Array], p: Array, top_p: float) -> Array:
+    """What is returned, with equally likely tokens in order: which of them stays is not asked."""
+    got = answer(p, top_p)
+    if type(got) is not np.ndarray or got.shape != p.shape:
+        return got
+    got = got.copy()
+    for share in np.unique(p):
+        alike = p == share
+        got[alike] = np.sort(got[alike])[::-1]
+    return got
+
+
 def _nucleus_one_minus(p: Array, top_p: float) -> Array:
     return _nucleus(p, 1 - top_p)
 
@@ -161,7 +187,10 @@ NUCLEUS = Exercise(
         Case("top_p below the likeliest", (_f32(0.2, 0.1, 0.7), 0.4)),
         Case("nine tokens, top_p 0.9", (softmax(_random(3, 9)), 0.9)),
         Case("equal probabilities", (_f32(0.25, 0.25, 0.25, 0.25), 0.3)),
+        Case("the likeliest reaches top_p alone", (_f32(0.25, 0.5, 0.25), 0.5)),
+        Case("two of five equal ones reach top_p", (_f32(0.1, 0.2, 0.2, 0.2, 0.3), 0.6)),
     ],
+    harness=_up_to_ties,
     correct=(_nucleus, _nucleus_loop),
     axes="vocab_size",
     mutants=(
@@ -193,6 +222,16 @@ NUCLEUS = Exercise(
             "threshold",
             _nucleus_threshold,
             "when each token is compared with the likeliest: that is min-p, another method",
+        ),
+        Mutant(
+            "at_the_line",
+            _nucleus_at_the_line,
+            "when one more token is taken although the line is reached",
+        ),
+        Mutant(
+            "ties_kept",
+            _nucleus_ties,
+            "when all tokens as likely as the last one are kept: fewer would do",
         ),
     ),
 )

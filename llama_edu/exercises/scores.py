@@ -1,10 +1,12 @@
 """Exercises of chapter 6: queries meet the keys of their KV group."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+from llama_edu.exercises.framework.watched import Watched
 from llama_edu.ops.attention import qk_scores, softmax, split_query_heads
 
 Array = np.ndarray
@@ -81,7 +83,7 @@ GROUP_SCORES = Exercise(
             "unscaled",
             _scores_unscaled,
             "when the scores are not divided by √head_dim",
-            section="Leave out the scale",
+            section="Why the scores are divided",
         ),
         Mutant(
             "scaled_by_width",
@@ -94,7 +96,7 @@ GROUP_SCORES = Exercise(
             "scaled_twice",
             _scores_by_dim,
             "when the scores are divided by head_dim, not by √",
-            section="One score",
+            section="Blocks in memory",
         ),
         Mutant(
             "float64",
@@ -107,7 +109,7 @@ GROUP_SCORES = Exercise(
             _scores_modulo,
             "when query head h reads key head h % n_kv_heads: a group is a block of neighbours",
             "https://github.com/onnx/onnx/pull/7274",
-            section="Share the wrong way",
+            section="Break it",
         ),
         Mutant(
             "keys_first",
@@ -184,7 +186,7 @@ SPLIT_QUERIES = Exercise(
             "groups_first",
             _split_groups_first,
             "when the heads of a group are taken n_kv_heads apart, not side by side",
-            section="By hand",
+            section="Blocks in memory",
         ),
         Mutant(
             "dim_first",
@@ -233,7 +235,7 @@ KEY_HEAD_OF = Exercise(
     topic="scores",
     stars=2,
     task="Repair the rule that tells which key/value head a query head reads.",
-    section="By hand",
+    section="Nine heads, three boards",
     cases=_key_head_cases,
     harness=_all_key_heads,
     correct=(_key_head, _key_head_by_blocks),
@@ -243,7 +245,7 @@ KEY_HEAD_OF = Exercise(
             _key_head_modulo,
             "when head h reads key head h % n_kv_heads: neighbours share, not every n-th",
             "https://github.com/ekzhang/jax-js/pull/180",
-            section="Share the wrong way",
+            section="Break it",
         ),
         Mutant(
             "swapped",
@@ -283,8 +285,44 @@ def _online(q_row: Array, k: Array, v: Array, block: int) -> Array:
 
 def _two_passes(q_row: Array, k: Array, v: Array, block: int) -> Array:
     scale = len(q_row) ** -0.5
-    scores = np.concatenate([k[here] @ q_row * scale for here in _blocks(len(k), block)])
-    return softmax(scores) @ v
+    largest = max(float((k[here] @ q_row).max()) for here in _blocks(len(k), block)) * scale
+    total, mixed = 0.0, np.zeros(v.shape[1], dtype=np.float32)
+    for here in _blocks(len(k), block):
+        powers = np.exp(k[here] @ q_row * scale - np.float32(largest))
+        total += float(powers.sum())
+        mixed += powers @ v[here]
+    return mixed / np.float32(total)
+
+
+def _all_at_once(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    return softmax(k @ q_row * len(q_row) ** -0.5) @ v
+
+
+def _online_from_zero(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    largest, total = np.float32(0), np.float32(0)
+    mixed = np.zeros(v.shape[1], dtype=np.float32)
+    with np.errstate(invalid="ignore"):
+        for here in _blocks(len(k), block):
+            scores = k[here] @ q_row * len(q_row) ** -0.5
+            new_largest = max(largest, scores.max())
+            shrink = np.exp(largest - new_largest)
+            weights = np.exp(scores - new_largest)
+            total = total * shrink + weights.sum()
+            mixed = mixed * shrink + weights @ v[here]
+            largest = new_largest
+        return mixed / total
+
+
+def _read_in_blocks(
+    answer: Callable[..., Array], q_row: Array, k: Array, v: Array, block: int
+) -> list[object]:
+    """The output, and how many rows of keys or values were computed with at a time."""
+    keys: list[tuple[int, ...]] = []
+    values: list[tuple[int, ...]] = []
+    out = answer(q_row, Watched.of(k, keys), Watched.of(v, values), block)
+    widths = [(shape, k.shape[1]) for shape in keys] + [(shape, v.shape[1]) for shape in values]
+    rows = max((math.prod(shape) // width for shape, width in widths), default=0)
+    return [out, f"at most {block}" if rows <= block else f"{rows}"]
 
 
 def _online_not_shrunk(q_row: Array, k: Array, v: Array, block: int) -> Array:
@@ -328,6 +366,10 @@ def _attend_cases() -> list[Case]:
             "scores of several hundred",
             (_random(19, 4) * 40, _random(20, 9, 4) * 40, _random(21, 9, 3), 2),
         ),
+        Case(
+            "scores near −400",
+            (_random(22, 4) / 4 + 20, _random(23, 7, 4) / 9 - 10, _random(24, 7, 3), 3),
+        ),
     ]
 
 
@@ -336,8 +378,10 @@ ATTEND_IN_BLOCKS = Exercise(
     topic="scores",
     stars=3,
     task="Compute softmax(q kᵀ / √d) v for one query, reading keys and values a block at a time.",
-    section="From scores to weights",
+    section="The real function",
     cases=_attend_cases,
+    harness=_read_in_blocks,
+    parts=("the output", "the keys or values read at a time"),
     correct=(_online, _two_passes),
     axes="head_dim",
     tolerance=1e-4,
@@ -353,6 +397,12 @@ ATTEND_IN_BLOCKS = Exercise(
             _no_largest,
             "when the largest score is not subtracted: eˣ overflows",
             "https://github.com/ggml-org/llama.cpp/pull/2665",
+        ),
+        Mutant("all_at_once", _all_at_once, "when all scores are held at once"),
+        Mutant(
+            "from_zero",
+            _online_from_zero,
+            "when the largest score starts at 0: if all are far below, every power is 0",
         ),
         Mutant("last_block_lost", _last_block_lost, "when a last, shorter block is left out"),
     ),

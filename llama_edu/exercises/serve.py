@@ -1,6 +1,7 @@
 """Exercises of chapter 14: a request, frames and their reader, text held back, who goes next."""
 
 import json
+import re
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, SupportsIndex
@@ -99,6 +100,7 @@ STREAM_REQUEST = Exercise(
     ],
     correct=(_request, _request_by_hand),
     harness=_read_request,
+    parts=("the address", "the content type", "the body"),
     mutants=(
         Mutant(
             "v1_twice",
@@ -167,18 +169,30 @@ def _read_frames(answer: Callable[[Sequence[str]], bytes], pieces: list[str]) ->
     sent = answer(pieces)
     if not isinstance(sent, bytes):
         raise TypeError(f"expected bytes, got {type(sent).__name__}")
-    *events, rest = sent.decode().split("\n\n")
-    read: list[object] = []
-    for event in events:
-        data = [line.removeprefix("data: ") for line in event.split("\n")]
-        if data == ["[DONE]"]:
-            read.append("the end")
-            continue
-        try:
-            read.append(json.loads("\n".join(data)))
-        except ValueError:
-            read.append(f"not JSON: {data[0]!r}")
-    return [read, rest]
+    *events, rest = re.sub("\r\n|\r", "\n", sent.decode()).split("\n\n")  # any line end is legal
+    return [[_read_event(event.split("\n")) for event in events], rest]
+
+
+def _read_event(lines: list[str]) -> object:
+    """One event: the end, what the JSON of its data lines says, or what is wrong with it."""
+    if bare := [line for line in lines if not line.startswith("data:")]:
+        return f"a line without data: {bare[0]!r}"
+    data = "\n".join(line.removeprefix("data:").removeprefix(" ") for line in lines)
+    if data == "[DONE]":
+        return "the end"
+    try:
+        return json.loads(data)
+    except ValueError:
+        return f"not JSON: {data!r}"
+
+
+def _frames_bare(pieces: Sequence[str]) -> bytes:
+    return _frames(pieces).replace(b"data: ", b"")
+
+
+def _frames_indented(pieces: Sequence[str]) -> bytes:
+    frames = [f"data: {json.dumps({'text': piece}, indent=1)}\n\n" for piece in pieces]
+    return "".join([*frames, "data: [DONE]\n\n"]).encode()
 
 
 FRAMES = Exercise(
@@ -195,11 +209,18 @@ FRAMES = Exercise(
     ],
     correct=(_frames, _frames_loop),
     harness=_read_frames,
+    parts=("the events", "what follows the last one"),
     mutants=(
         Mutant(
             "raw",
             _frames_raw,
             "when the text is sent as it is: its own line breaks cut the frame in two",
+        ),
+        Mutant("bare", _frames_bare, "when no line says that it is data"),
+        Mutant(
+            "indented",
+            _frames_indented,
+            "when JSON is written over several lines: each would need its own data:",
         ),
         Mutant("one_line_end", _frames_one_line_end, "when no empty line ends a frame"),
         Mutant(
@@ -349,6 +370,7 @@ READ_STREAM = Exercise(
     task="Repair the reader of a stream: text, finish reason and usage, however it was cut.",
     section="One stream's life, as frames",
     cases=_stream_cases,
+    parts=("the text", "the finish reason", "the usage"),
     correct=(_read, _read_by_lines),
     mutants=(
         Mutant(
@@ -433,6 +455,15 @@ def _settled_by_hand(pieces: Sequence[str], stop: str) -> list[str]:
     return [*sent, held]
 
 
+def _settled_last_stop(pieces: Sequence[str], stop: str) -> list[str]:
+    sent = _settled_by_hand(pieces, stop)
+    count, whole = len(sent), "".join(pieces)
+    if stop not in whole:
+        return sent
+    whole = "".join(pieces[:count])
+    return [*sent[:-1], whole[len("".join(sent[:-1])) : whole.rindex(stop)]]
+
+
 def _settled_by_piece(pieces: Sequence[str], stop: str) -> list[str]:
     sent: list[str] = []
     for piece in pieces:
@@ -472,11 +503,15 @@ SETTLED = Exercise(
         Case("a text that ends in a beginning", (["so it E", "N"], "END")),
         Case("a stop that repeats itself", (["aa", "ab", "c"], "aab")),
         Case("no stop at all", (["one ", "two"], "\n\n")),
+        Case("a stop twice in one piece", (["a", "b END c END d"], "END")),
     ],
     correct=(_settled, _settled_by_hand),
     mutants=(
         Mutant(
             "by_piece", _settled_by_piece, "when each piece is searched by itself, and sent at once"
+        ),
+        Mutant(
+            "last_stop", _settled_last_stop, "when the last stop text of a piece ends the reply"
         ),
         Mutant("stop_sent", _settled_stop_sent, "when the stop text itself is sent"),
         Mutant("lost", _settled_lost, "when what was held back is never sent"),
@@ -530,6 +565,7 @@ NEXT_STEP = Exercise(
         Case("nobody has a prompt", ([], 3, 16)),
         Case("nobody writes yet", ([40], 0, 32)),
     ],
+    parts=("the prompt tokens", "the sequences that get one"),
     correct=(_next_step, _next_step_sums),
     mutants=(
         Mutant(
@@ -612,10 +648,21 @@ def _batched_until_longest(
     return _batched(model, prompts, [max(counts)] * len(counts))
 
 
+def _batched_cut(model: Llama, prompts: list[list[int]], counts: list[int]) -> list[list[int]]:
+    replies = _batched_until_longest(model, prompts, counts)
+    return [reply[:n] for reply, n in zip(replies, counts, strict=True)]
+
+
+def _batched_at_least_two(
+    model: Llama, prompts: list[list[int]], counts: list[int]
+) -> list[list[int]]:
+    return _batched(model, prompts, [max(n, 2) for n in counts])
+
+
 def _watched(
     answer: Callable[..., list[list[int]]], prompts: list[list[int]], counts: list[int]
 ) -> list[object]:
-    """The replies, and whether sequences shared their steps."""
+    """The replies, and how many sequences each shared step had."""
     model = tiny_llama(3)
     sizes: list[int] = []
     batch = model.forward_batch
@@ -627,8 +674,7 @@ def _watched(
 
     model.forward_batch = watched  # type: ignore[method-assign, assignment]
     replies = [list(map(int, reply)) for reply in answer(model, prompts, counts)]
-    together = len(sizes) < max(counts) + 1 and max(sizes, default=0) == len(prompts)
-    return [replies, "in shared steps" if together else "one sequence at a time"]
+    return [replies, sizes]
 
 
 SERVE_ALL = Exercise(
@@ -642,9 +688,11 @@ SERVE_ALL = Exercise(
             "three sequences of different lengths", ([[3, 1, 4], [1, 5], [9, 2, 6, 5]], [6, 2, 9])
         ),
         Case("the first ends first", ([[2, 7], [1, 8, 2]], [2, 7])),
+        Case("one token is all", ([[4, 4], [2, 6, 1], [5]], [1, 4, 1])),
     ],
     correct=(_batched, _batched_queue),
     harness=_watched,
+    parts=("the replies", "the sequences in each step"),
     mutants=(
         Mutant(
             "one_by_one",
@@ -664,6 +712,17 @@ SERVE_ALL = Exercise(
             _batched_until_shortest,
             "when the first to end stops them all",
             section="Who goes next?",
+        ),
+        Mutant(
+            "cut",
+            _batched_cut,
+            "when all go on until the longest is done, and what is too much is cut off",
+            section="Who goes next?",
+        ),
+        Mutant(
+            "at_least_two",
+            _batched_at_least_two,
+            "when a step comes before the first count is looked at: one token becomes two",
         ),
         Mutant(
             "until_longest",

@@ -71,6 +71,19 @@ def _merge_in_place(pieces: Pieces, pair: Pair) -> Pieces:
     return pieces
 
 
+def _merge_returned(pieces: Pieces, pair: Pair) -> Pieces:
+    pairs = list(pairwise(pieces))
+    return _merge(pieces, pair) if pair in pairs else pieces
+
+
+def _merged_anew(
+    answer: Callable[[Pieces, Pair], Pieces], pieces: Pieces, pair: Pair
+) -> list[object]:
+    """The pieces, and whose list they are in."""
+    merged = answer(pieces, pair)
+    return [merged, "the caller's" if merged is pieces else "a new one"]
+
+
 def _split(text: str) -> Pieces:
     return [piece.encode() for piece in text.split("|")]
 
@@ -88,6 +101,8 @@ MERGE_PAIR = Exercise(
         Case("t, h in a row without it", (_split("t|he|t|o"), (b"t", b"h"))),
         Case("no pieces", ([], (b"a", b"b"))),
     ],
+    harness=_merged_anew,
+    parts=("the pieces", "the list"),
     correct=(_merge, _merge_by_stack),
     mutants=(
         Mutant("first_only", _merge_first_only, "when only the first occurrence is joined"),
@@ -102,6 +117,11 @@ MERGE_PAIR = Exercise(
             "when pieces are glued and searched as text, and earlier merges are forgotten",
         ),
         Mutant("in_place", _merge_in_place, "when the caller's list is changed"),
+        Mutant(
+            "returned",
+            _merge_returned,
+            "when the caller's list is returned where there is nothing to join",
+        ),
     ),
 )
 
@@ -144,7 +164,7 @@ CLEAN = Exercise(
     topic="tokenizer",
     stars=2,
     task="Repair the way from a reply's pieces to its text, without its special tokens.",
-    section='strip("<s>")',
+    section="Break it",
     cases=lambda: [
         Case("his friends", (["<s>", "He", " was", " with", " his", " friends", "</s>"],)),
         Case("s's and slashes", (["<s>", "sss", " a/s", "/", ">", "</s>"],)),
@@ -275,7 +295,7 @@ ENCODE_WORD = Exercise(
             _encode_from_the_left,
             "when pairs are joined as they come from the left, whatever their rank",
             "https://github.com/ztxz16/fastllm/pull/715",
-            section="Predict",
+            section="Guess first",
         ),
         Mutant("highest", _encode_highest, "when the pair of highest rank is joined first"),
         Mutant(
@@ -293,7 +313,7 @@ ENCODE_WORD = Exercise(
             "characters",
             _encode_characters,
             "when a word is cut into characters, not bytes",
-            section="Bytes",
+            section="Start from bytes",
         ),
     ),
 )
@@ -357,6 +377,24 @@ def _stream_until_whole(chunks: Sequence[bytes]) -> list[str]:
     return [*texts, waiting.decode("utf-8", errors="replace")]
 
 
+def _stream_by_announced(chunks: Sequence[bytes]) -> list[str]:
+    """Waits for as many bytes as a first byte announces, whatever they are."""
+    texts, waiting = [], b""
+    for chunk in chunks:
+        waiting += chunk
+        end = 0
+        while end < len(waiting):
+            size = next(
+                (n for n, low in ((4, 0xF0), (3, 0xE0), (2, 0xC0)) if waiting[end] >= low), 1
+            )
+            if end + size > len(waiting):
+                break
+            end += size
+        texts.append(waiting[:end].decode("utf-8", errors="replace"))
+        waiting = waiting[end:]
+    return [*texts, waiting.decode("utf-8", errors="replace")]
+
+
 def _stream_by_difference(chunks: Sequence[bytes]) -> list[str]:
     """Decodes all again and shows what is new, unless it ends in the replacement character."""
     texts, data, shown = [], b"", ""
@@ -382,6 +420,7 @@ STREAM = Exercise(
         Case("a byte that begins nothing", ([b"a\xff", b"b", b"c"],)),
         Case("a replacement character that is text", ([b"\xef\xbf\xbd", b"!"],)),
         Case("cut off at the end", ([b"so \xe4", b"\xbd"],)),
+        Case("a character that never goes on", ([b"\xe4", b"a", b"b"],)),
     ],
     correct=(_stream_by_codec, _stream_by_hand),
     mutants=(
@@ -401,6 +440,11 @@ STREAM = Exercise(
             "until_whole",
             _stream_until_whole,
             "when one broken byte holds up all the text after it",
+        ),
+        Mutant(
+            "announced",
+            _stream_by_announced,
+            "when as many bytes are awaited as the first announces, whatever comes",
         ),
         Mutant(
             "by_difference",

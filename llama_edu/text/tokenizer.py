@@ -63,10 +63,11 @@ class Tokenizer:
         self._spelling = byte_letters() if self._byte_level else _byte_names()
         is_bytes = self._byte_level or files.decodes_bytes
         self._byte_of = {text: byte for byte, text in enumerate(self._spelling) if is_bytes}
+        writes_bytes = self._byte_level or files.byte_fallback
         self._missing = frozenset(
             byte
             for byte, text in enumerate(self._spelling)
-            if self._plain.token_to_id(text) is None
+            if not writes_bytes or self._plain.token_to_id(text) is None
         )
         self._ids = sorted(set(self._plain.get_vocab(with_added_tokens=True).values()))
         self.vocab_size = 1 + max(self._ids, default=-1)

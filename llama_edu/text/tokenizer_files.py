@@ -10,7 +10,7 @@ here, too. This module reads and checks; it encodes and decodes nothing.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def read_tokenizer_files(directory: str | os.PathLike[str]) -> TokenizerFiles:
     _checked_vocab(rules, source)
     family, decodes_bytes, strips_space = _family(rules, source)
     roles, others = _named(settings, _read(folder / "special_tokens_map.json") or {})
-    specials = {**roles, **{_text_of(token): token for token in others}}
+    specials = {_text_of(token): token for token in (*roles.values(), *others)}
     _add_tokens(rules, _entries(folder, settings, source), specials, source)
     vocab = _checked_vocab(rules, source)
     names = {role: _text_of(token) for role, token in roles.items()}
@@ -82,8 +82,7 @@ def read_tokenizer_files(directory: str | os.PathLike[str]) -> TokenizerFiles:
     for role, ids in (("bos_token", bos), ("eos_token", eos)):
         if ids:
             names.setdefault(role, text_of[ids[0]])
-    _mark_special(rules, vocab, {_text_of(token) for token in specials.values()}, {*bos, *eos})
-    _set_post_processor(rules, settings, names, vocab)
+    _mark_special(rules, vocab, specials.keys(), {*bos, *eos})
     unk_token = rules["model"].get("unk_token")
     if (
         not isinstance(unk_token, str) or unk_token not in vocab
@@ -291,8 +290,7 @@ def _add_tokens(
                 f"{source}: expected one token for each id, got {short(owner)} and {short(text)} "
                 f"for {entry['id']}"
             )
-    for token in specials.values():
-        text = _text_of(token)
+    for text, token in specials.items():
         if text not in vocab and text not in added:
             added[text] = _entry(text, max(owners, default=-1) + 1) | _flags(token)
             owners[added[text]["id"]] = text
@@ -324,7 +322,7 @@ def _text_of(token: Any) -> str:
 
 
 def _mark_special(
-    rules: dict[str, Any], vocab: Mapping[str, int], names: set[str], ids: set[int]
+    rules: dict[str, Any], vocab: Mapping[str, int], names: Collection[str], ids: set[int]
 ) -> None:
     """Mark in `rules` every token with a role as special.
 
@@ -361,44 +359,6 @@ def _role_ids(
             return tuple(ids)
     text = names.get(f"{role}_token")
     return () if text is None else (vocab[text],)
-
-
-def _set_post_processor(
-    rules: dict[str, Any],
-    settings: Mapping[str, Any],
-    names: Mapping[str, str],
-    vocab: Mapping[str, int],
-) -> None:
-    """What goes around a text, where `add_bos_token` or `add_eos_token` says it.
-
-    They count for more than the post-processor of `tokenizer.json`, as in transformers 5.
-    """
-    asked = [settings.get(f"add_{role}_token") for role in ("bos", "eos")]
-    if all(flag is None for flag in asked):
-        return
-    bos, eos = (
-        names.get(f"{role}_token") if flag else None
-        for role, flag in zip(("bos", "eos"), asked, strict=True)
-    )
-
-    def around(sequence: str, type_id: int) -> list[dict[str, Any]]:
-        text: dict[str, Any] = {"Sequence": {"id": sequence, "type_id": type_id}}
-        before, after = (
-            [] if token is None else [{"SpecialToken": {"id": token, "type_id": type_id}}]
-            for token in (bos, eos)
-        )
-        return [*before, text, *after]
-
-    rules["post_processor"] = {
-        "type": "TemplateProcessing",
-        "single": around("A", 0),
-        "pair": [*around("A", 0), *around("B", 1)],
-        "special_tokens": {
-            token: {"id": token, "ids": [vocab[token]], "tokens": [token]}
-            for token in (bos, eos)
-            if token is not None
-        },
-    }
 
 
 def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:

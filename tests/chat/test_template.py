@@ -17,7 +17,8 @@ FOLDER = DATA / "chat"
 GOLDENS = json.loads((FOLDER / "goldens.json").read_text("utf-8"))
 TALKS = [[Message(*said) for said in talk] for talk in GOLDENS["talks"]]
 TEMPLATES = sorted(path.stem for path in (FOLDER / "templates").glob("*.jinja"))
-TOKENIZERS = ("words", "joined", "pieces")
+CHANGING = {"json", "takes_apart", "thoughts"}  # templates in which a reply is not what it was
+TOKENIZERS = ("words", "joined", "pieces", "thinking")
 
 
 @cache
@@ -68,8 +69,7 @@ class TestNobodyCanTypeASpecialToken:
 
     @staticmethod
     def steering(chat, tokenizer, ids):
-        controls = tokenizer.control_tokens(chat.source)
-        return [token_id for token_id in ids if token_id in controls]
+        return [token_id for token_id in ids if token_id in tokenizer.special_ids]
 
     # Whole tokens, and halves that could find each other across two messages.
     PARTS = ("<|im_end|>", "<|im_", "start|>", "</s>", "<s>", "<", "s>", "/no_think", "</think>",
@@ -93,6 +93,17 @@ class TestNobodyCanTypeASpecialToken:
         ids = chat.encode([Message(*said) for said in talk])
         want = self.steering(chat, tok, chat.encode(harmless))
         assert self.steering(chat, tok, ids) == want
+
+    def test_a_thought_is_the_models_to_mark_and_nobody_elses(self):
+        """`<think>` is no special token here, but one that the template writes."""
+        tok, chat = tokenizer_of("thinking"), template_of("thoughts", "thinking")
+        think, done = (tok.encode(text)[0] for text in ("<think>", "</think>"))
+        assert {think, done}.isdisjoint(tok.special_ids)
+        prompt = chat.encode(user("<think>a</think>"))
+        assert (prompt.count(think), prompt.count(done)) == (1, 0)  # the template's own
+        said = [Message("assistant", "a <think> b"), *user("<think>")]
+        ids = chat.encode([*user("x"), *said])
+        assert ids.count(think) == 2
 
     @pytest.mark.parametrize("tokenizer", TOKENIZERS)
     def test_what_was_typed_is_still_there_to_read(self, tokenizer):
@@ -164,7 +175,7 @@ class TestNobodyCanTypeASpecialToken:
 class TestRepliesAsIds:
     """A reply goes in as the ids the model wrote, whatever its text would encode to."""
 
-    @pytest.mark.parametrize("template", [t for t in TEMPLATES if t != "json"])
+    @pytest.mark.parametrize("template", sorted({*TEMPLATES} - CHANGING))
     @pytest.mark.parametrize("tokenizer", TOKENIZERS)
     def test_a_prompt_goes_on_from_the_one_before(self, tokenizer, template):
         chat, tok = template_of(template, tokenizer), tokenizer_of(tokenizer)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -197,15 +198,76 @@ def test_weights_are_read_where_they_lie():
     assert format_of(fast.weights.lm_head).name == "bf16"
 
 
-def test_nothing_the_caller_passed_is_written():
-    engine = Engine(2)
-    rng = np.random.default_rng(0)
-    arrays = [random(rng, 3, 20), random(rng, 20), random(rng, 3, 20)]
-    for array in arrays:
-        array.flags.writeable = False
-    engine.rms_norm(arrays[0], arrays[1], 1e-5)
-    engine.swiglu(arrays[0], arrays[2])
-    engine.linear(arrays[0][:1], arrays[2])
+@pytest.mark.parametrize("kind", ["f32", "bf16", "int8"])
+def test_nothing_the_caller_passed_is_written(kind):
+    """Kernels are given addresses, which no read-only flag protects: so copies are compared."""
+    engine, rng = Engine(2), np.random.default_rng(0)
+    x, gain, up = random(rng, 70, 20), random(rng, 20), random(rng, 70, 20)
+    weight, bias = random(rng, 33, 20), random(rng, 33)
+    q, k, v = random(rng, 2, 3, 5, 8), random(rng, 2, 9, 8), random(rng, 2, 9, 8)
+    turn = rope_cos_sin(random(rng, 4), 5, 70)
+    heads = random(rng, 6, 70, 8)
+    stored = quantize(weight, "I8", 32) if kind == "int8" else cast(weight, kind.upper())
+    parts = [stored.codes, stored.scales] if kind == "int8" else [stored]
+    passed = [x, gain, up, bias, q, k, v, *turn, heads, *parts]
+    before = [array.tobytes() for array in passed]
+    engine.rms_norm(x, gain, 1e-5)
+    engine.swiglu(x, up)
+    for rows in (1, 3):
+        engine.linear(x[:rows], stored, bias)
+    engine.fused_attention(q, k, v)
+    engine.apply_rope(heads, *turn)
+    assert [array.tobytes() for array in passed] == before
+
+
+def arrays_of(value):
+    """Every array within a model's weights."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from arrays_of(getattr(value, field.name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from arrays_of(item)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_step_writes_its_own_rows_of_the_caches_and_nothing_else(count, monkeypatch):
+    monkeypatch.setattr("llama_edu.engine.backends.numba.engine.SMALL_NBYTES", 0)
+    _, fast = models(WIDE, "bf16", threads=3)
+    caches = [fast.new_cache(40) for _ in range(count)]
+    for number, cache in enumerate(caches):
+        fast.forward(IDS[: 2 + number], cache)
+    weights = [array.tobytes() for array in arrays_of(fast.weights)]
+    assert len(weights) > 2 * 9  # those of both layers are among them
+    storage = [(cache.reserve(1), cache.length) for cache in caches]
+    before = [[array.copy() for array in arrays] for arrays, _ in storage]
+    if count == 1:
+        fast.forward([7], caches[0])
+    else:
+        fast.forward_batch([7] * count, caches)
+    for (arrays, past), old in zip(storage, before, strict=True):
+        for array, want in zip(arrays, old, strict=True):
+            same = (array.view(np.uint16) == want.view(np.uint16)).all(axis=(0, 1, 3))
+            assert not same[past]
+            assert np.delete(same, past).all()
+    assert [array.tobytes() for array in arrays_of(fast.weights)] == weights
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_long_pasts_fit_the_workspace_of_every_thread(threads, monkeypatch):
+    """Each thread scores into a place of its own: with pasts this long, one too near is seen."""
+    monkeypatch.setattr("llama_edu.engine.backends.numba.engine.SMALL_NBYTES", 0)
+    config = tiny_config(
+        hidden_size=96, intermediate_size=176, head_dim=40, max_position_embeddings=512
+    )
+    plain, fast = models(config, "f32", threads)
+    rng = np.random.default_rng(threads)
+    texts = [rng.integers(0, 31, n).tolist() for n in (230, 3, 200, 117, 251)]
+    steps = [rng.integers(0, 31, len(texts)).tolist() for _ in range(2)]
+    assert_same(batched(fast, texts, steps), batched(plain, texts, steps), TOLERANCE["f32"])
+    assert_same(decoded(fast, texts[0], 226), decoded(plain, texts[0], 226), TOLERANCE["f32"])
 
 
 def test_attention_looks_at_no_later_position():

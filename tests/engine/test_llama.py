@@ -1,5 +1,6 @@
 """The whole model: against a textbook loop, with and without a cache, and on bad input."""
 
+import inspect
 import math
 
 import numpy as np
@@ -8,10 +9,12 @@ from helpers import TINY, assert_close, tiny_config, tiny_model, tiny_tensors, u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_edu import KVCache, Llama
+from llama_edu import KVCache, Llama, LlamaConfig, hub
 from llama_edu.engine.generate import prefill
 from llama_edu.errors import ContextError, InputError
 from llama_edu.formats.config import RopeScaling
+from llama_edu.formats.safetensors import open_checkpoint
+from llama_edu.hub import BOOK_MODEL
 
 # Two layers of float32 against float64, or the same sums in another order.
 TOLERANCE = 1e-5
@@ -352,3 +355,34 @@ def test_a_batched_step_that_cannot_be_done_changes_nothing():
     with pytest.raises(InputError, match="got 31"):
         MODEL.forward_batch([3, 31], caches)
     assert [cache.length for cache in caches] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"precision": "bf16"},
+        {"backend": "numba"},
+        {"precision": "bf16", "cache_dtype": "f32", "backend": "numba"},
+        {"precision": "f16-pure", "cache_dtype": None},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())) or "none",
+)
+def test_from_pretrained_hands_every_choice_on(options):
+    """What a model is loaded with is what one made of the same tensors would have."""
+    if options.get("backend") == "numba":
+        pytest.importorskip("numba")
+    loaded = Llama.from_pretrained(BOOK_MODEL, **options)
+    directory = hub.locate(BOOK_MODEL)
+    config = LlamaConfig.from_directory(directory)
+    made = Llama(config, open_checkpoint(directory), **options)
+    assert loaded.precision == made.precision
+    assert loaded.new_cache(3).dtype == made.new_cache(3).dtype
+    assert loaded.weights.lm_head.dtype == made.weights.lm_head.dtype
+    functions = [inspect.unwrap(model.operators.linear) for model in (loaded, made)]
+    names = [f"{function.__module__}.{function.__name__}" for function in functions]
+    assert names[0] == names[1]
+    assert names[0].startswith("llama_edu.engine.backends.numba") is (
+        options.get("backend") == "numba"
+    )
+    assert np.array_equal(loaded.forward([1, 2, 3]), made.forward([1, 2, 3]))

@@ -1,14 +1,19 @@
 """A reader's functions inside the whole model: shown, compared, and taken out again."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import llama_edu
 from llama_edu import Llama, Tokenizer
 from llama_edu.engine.operators import NUMPY
 from llama_edu.errors import InputError
 from llama_edu.exercises import use_operators
+from llama_edu.exercises.framework.compare import Writing
 from llama_edu.exercises.framework.own_operators import NAMES, PROMPTS, as_text
-from llama_edu.exercises.framework.tiny import tiny_llama
+from llama_edu.exercises.framework.tiny import tiny_checkpoint, tiny_llama
 from llama_edu.hub import BOOK_MODEL
 from llama_edu.ops import attention, mlp, norm
 from llama_edu.ops.linear import linear
@@ -77,6 +82,38 @@ def test_without_a_model_it_runs_the_book_s(capsys):
     assert "the model on your swiglu" in capsys.readouterr().out
 
 
+def test_a_name_brings_its_tokenizer_and_one_that_is_passed_is_used(tokenizer, capsys):
+    with use_operators(rms_norm=rms_norm_mine, prompt="Once upon a time", max_new_tokens=2) as run:
+        written = run.write("Once upon a time", 3)
+    assert written.startswith("Once upon a time")
+    assert written == run.tokenizer.decode(run.tokenizer.encode(written))
+
+    class Shouting(Tokenizer):
+        def __init__(self):
+            self.__dict__.update(tokenizer.__dict__)
+
+        def decode(self, token_ids, *, skip_special=True):
+            return tokenizer.decode(token_ids, skip_special=skip_special).upper()
+
+    mine = Shouting()
+    for model in (BOOK_MODEL, tiny_with(tokenizer)):
+        with use_operators(
+            model, mine, rms_norm=rms_norm_mine, prompt="Once", max_new_tokens=2
+        ) as run:
+            assert run.tokenizer is mine
+            assert run.write("Once", 2).startswith("ONCE")
+    capsys.readouterr()
+
+
+def tiny_with(tokenizer):
+    """A random model whose vocabulary is the tokenizer's."""
+    config, tensors = tiny_checkpoint()
+    config = replace(config, vocab_size=tokenizer.vocab_size)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        tensors[name] = np.resize(tensors[name], (config.vocab_size, config.hidden_size))
+    return Llama(config, tensors)
+
+
 def test_several_functions_at_once_and_a_model_alone(capsys):
     model = tiny_llama()
     with use_operators(model, rms_norm=rms_norm_mine, softmax=lambda x: attention.softmax(x)):
@@ -122,6 +159,65 @@ def test_the_model_comes_back_after_any_error(capsys):
     ):
         pass
     assert model.operators is before
+    capsys.readouterr()
+
+
+def halved(x):
+    return halved_wrongly(x)
+
+
+def halved_wrongly(x):
+    return x / 0 if False else [][1]
+
+
+def of_the_package(raised):
+    """Names of the frames that a learner sees of this package."""
+    package = Path(llama_edu.__file__).parent
+    return [entry.name for entry in raised.traceback if package in Path(entry.path).parents]
+
+
+def test_an_error_shows_the_learners_frames_and_few_others(capsys):
+    with (
+        pytest.raises(IndexError) as raised,
+        use_operators(tiny_llama(), prompt=IDS, softmax=halved),
+    ):
+        pass
+    assert [entry.name for entry in raised.traceback][-2:] == ["halved", "halved_wrongly"]
+    assert of_the_package(raised) == ["use_operators"]
+    with (
+        pytest.raises(InputError, match="softmax to return an array") as raised,
+        use_operators(tiny_llama(), prompt=IDS, softmax=lambda x: None),
+    ):
+        pass
+    assert of_the_package(raised) == ["use_operators"]
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("right", "changed", "words"),
+    [
+        (Writing([1, 2], "limit"), Writing([1, 2], "limit"), "none (2 were written)"),
+        (Writing([1, 2], "limit"), Writing([1, 3], "limit"), "new token 1 (2 were written)"),
+        (
+            Writing([1, 2], "limit"),
+            Writing([1], "tie"),
+            "none of the first 1: there yours ends at a near tie, and the book's goes on",
+        ),
+        (
+            Writing([], "tie"),
+            Writing([1], "limit"),
+            "none of the first 0: there the book's ends at a near tie, and yours goes on",
+        ),
+        (Writing([1, 2], "limit"), Writing([1], "eos"), "new token 1 (2 were written)"),
+    ],
+)
+def test_the_first_token_is_told_whoever_stops_first(right, changed, words, capsys):
+    with use_operators(tiny_llama(), prompt=IDS, rms_norm=eps_outside, max_new_tokens=2) as run:
+        pass
+    found = replace(run.comparison, right=right, changed=changed)
+    assert f"  First token that differs: {words}" in str(replace(run, comparison=found))
     capsys.readouterr()
 
 

@@ -49,6 +49,44 @@ def test_every_exercise_of_the_book_has_a_stub() -> None:
     assert missing == []
 
 
+def cell(source: str, *tags: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)})
+
+
+def test_what_needs_a_solution_may_fail_and_nothing_else() -> None:
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [
+        cell("%pip install x\nstart = 1"),
+        cell("def double_mine(x):\n    return 2 * x", "solution"),
+        cell("check.double(double_mine)"),
+        cell("twice = double_mine(start)", "hide-output"),
+        cell("print(twice)"),
+        cell("def show():\n    return twice"),
+        cell("show()"),
+        cell("print(start)"),
+        cell("other = start\nprint(other)", "raises-exception"),
+    ]
+    tags = [c.metadata.get("tags", []) for c in student.student_copy(notebook).cells]
+    may = "raises-exception"
+    assert tags == [[], [], [], ["hide-output", may], [may], [may], [may], [], [may]]
+
+
+def test_run_all_goes_on_behind_every_stub() -> None:
+    """Chapters 2 and 14 use a solution outside its check."""
+    found = {
+        path.stem[:2]
+        for path in NOTEBOOKS
+        for before, after in zip(
+            code(nbformat.read(path, as_version=4)),
+            code(student.student_copy(nbformat.read(path, as_version=4))),
+            strict=True,
+        )
+        if student.MAY_FAIL
+        in set(after.metadata.get("tags", [])) - set(before.metadata.get("tags", []))
+    }
+    assert {"02", "14"} <= found
+
+
 def test_a_stub_is_told_so_by_the_check() -> None:
     exercise = next(iter(check))
     space: dict[str, object] = {}

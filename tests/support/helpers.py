@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -99,3 +102,22 @@ def assert_close(got: np.ndarray, want: Any, tolerance: float, name: str = "") -
 def unchanged(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
     """A fingerprint to compare before and after, for tests that nothing is mutated."""
     return {name: array.tobytes() for name, array in arrays.items()}
+
+
+def changeable(package: str) -> set[str]:
+    """Names of the dataclasses in a package whose fields can be assigned: what has a state."""
+    found = set()
+    root = importlib.import_module(package)
+    for info in pkgutil.walk_packages(root.__path__, f"{package}."):
+        if ".numba" in info.name:  # an extra
+            continue
+        module = importlib.import_module(info.name)
+        found |= {
+            name
+            for name, value in vars(module).items()
+            if isinstance(value, type)
+            and value.__module__ == info.name
+            and dataclasses.is_dataclass(value)
+            and not value.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        }
+    return found

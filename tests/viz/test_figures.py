@@ -29,6 +29,7 @@ from llama_edu import KVCache, Trace, viz
 from llama_edu.errors import CheckpointError, InputError
 from llama_edu.formats.safetensors import read_header, save_file
 from llama_edu.viz.attention.maps import stacked
+from llama_edu.viz.parts.heatmap import signed
 from llama_edu.viz.parts.labels import byte_count, shortened
 
 DARK_PAGE = "#14181e"
@@ -300,14 +301,14 @@ def test_a_picture_is_fit_for_the_page(name: str, check: Callable[[viz.Picture],
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
     for name in ("attention_maps", "hex_map f32", "cache_growth"):
-        assert PICTURES[name]().png == drawn(name).png
+        assert PICTURES[name]().svg == drawn(name).svg
 
 
 def test_the_readers_settings_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "figure.dpi": 50}):
-        assert PICTURES["cache_growth"]().png == drawn("cache_growth").png
+        assert PICTURES["cache_growth"]().svg == drawn("cache_growth").svg
         assert matplotlib.rcParams["font.size"] == 30
 
 
@@ -319,7 +320,7 @@ def test_a_picture_without_words_is_refused() -> None:
 def test_other_words_under_the_same_picture() -> None:
     picture = drawn("head_wiring 8/4")
     other = picture.with_caption("Heads <shared>.")
-    assert (other.png, other.alt) == (picture.png, picture.alt)
+    assert (other.svg, other.alt) == (picture.svg, picture.alt)
     assert "<figcaption>Heads &lt;shared&gt;.</figcaption>" in other._repr_html_()
     assert "shared>" not in picture._repr_html_()
 
@@ -744,6 +745,38 @@ def test_maps_show_the_weights_of_their_head() -> None:
 def test_the_future_is_covered_whatever_the_past() -> None:
     picture = viz.attention_maps(weights(1, 2, 3, 5), words(5))
     assert covered(picture, "KV group 0, query head 1") == {(0, 3), (0, 4), (1, 4)}
+
+
+def numbers_in(picture: viz.Picture, label: str) -> dict[tuple[int, int], str]:
+    """What is written into the cells of a map, by (row, column)."""
+    ax = next(ax for ax in picture.figure.axes if ax.get_label() == label)
+    written = [(text.get_position(), text.get_text()) for text in ax.texts if text.get_text()]
+    return {(round(y), round(x)): text for (x, y), text in written}
+
+
+@pytest.mark.parametrize("past", [0, 1, 3])
+def test_a_cell_shows_its_own_number_unless_the_mask_hides_it(past: int) -> None:
+    given = weights(2, 2, 4, 4 + past)
+    picture = viz.attention_maps(given, words(4 + past))
+    for head in range(4):
+        rows = given[head // 2, head % 2]
+        assert numbers_in(picture, f"KV group {head // 2}, query head {head}") == {
+            (i, j): f"{100 * rows[i, j]:.0f}" for i in range(4) for j in range(past + i + 1)
+        }
+
+
+def test_scores_are_written_where_they_are_numbers() -> None:
+    raw = scores(1, 2, 3, 5)
+    label = "KV group 0, query head 1"
+    everywhere = {(i, j): signed(raw[0, 1, i, j], 1) for i in range(3) for j in range(5)}
+    assert numbers_in(viz.score_maps(raw, words(5)), label) == everywhere
+    seen = {place: text for place, text in everywhere.items() if place[1] <= place[0] + 2}
+    assert numbers_in(viz.score_maps(masked(raw), words(5)), label) == seen
+
+
+def test_small_cells_show_no_numbers() -> None:
+    picture = viz.attention_maps(weights(1, 8, 40, 40), words(40))
+    assert not any(numbers_in(picture, f"KV group 0, query head {head}") for head in range(8))
 
 
 def test_calls_are_stacked_into_one_staircase() -> None:

@@ -30,7 +30,7 @@ from llama_edu.ops.linear import matmul_transb
 from llama_edu.viz.parts import embed, recorded
 from llama_edu.viz.parts import labels as viz_labels
 from llama_edu.viz.parts.listing import Listing, watch
-from llama_edu.viz.parts.stepper import MAX_DIGITS, Matrix, Operand, Side, Step, stepper
+from llama_edu.viz.parts.stepper import MAX_DIGITS, Link, Matrix, Operand, Side, Step, stepper
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYER = 1
@@ -537,6 +537,76 @@ def test_another_number_format_is_refused() -> None:
     records[name] = type(records[name])(name, records[name].axes, changed, False, 0)
     with pytest.raises(InputError, match="float32 model, got float64"):
         viz.step_scores(trace, 0, labels(4))
+
+
+def test_the_data_of_a_walk_is_what_the_page_reads() -> None:
+    """The page's script is written for these keys, and the place of each value is part of them."""
+    heads = Side("n_heads", ["h0", "h1"], 5, [("KV 0", 2)], narrow=1)
+    keys = Side("total_seq", ["a", "b", "c"], 9)
+    cells = np.array([[0.25, -1.0, -np.inf], [2.0, 0.0, 3.5]])
+    link = Link("other", "row", "col")
+    matrix = Matrix("scores", cells, heads, keys, "share", [link], "{row}", absent="masked")
+    listing = Listing.of(attention.softmax)
+    takes, gives = Operand("scores", ["seq", "total_seq"], [2, 3]), Operand("seed 3")
+    step = Step(
+        "exponentials", "Each `x` rises.", listing, "np.exp", [takes], [gives], ["m"], "grid",
+        ("m", 1, 2),
+    )  # fmt: skip
+    side = {"axis": "n_heads", "labels": ["h0", "h1"], "total": 5, "groups": [["KV 0", 2]]}
+    other = {"axis": "total_seq", "labels": ["a", "b", "c"], "total": 9, "groups": []}
+    whole = Matrix("ids", np.array([[4.0, 5.0]]), Side("seq", ["a"], 1), Side("seq", ["a", "b"], 2))
+    shown = data_of(stepper("A walk", [step], {"m": matrix, "n": whole}))
+    assert shown == {
+        "title": "A walk",
+        "listings": [{"title": listing.title, "lines": [list(line) for line in listing.lines]}],
+        "steps": [
+            {
+                "title": "exponentials",
+                "say": "Each `x` rises.",
+                "listing": 0,
+                "line": listing.find("np.exp"),
+                "in": [["scores", [["seq", 2], ["total_seq", 3]]]],
+                "out": [["seed 3", []]],
+                "show": ["m"],
+                "layout": "grid",
+                "at": ["m", 1, 2],
+            }
+        ],
+        "matrices": {
+            "m": {
+                "name": "scores",
+                "rows": 0,
+                "cols": 1,
+                "digits": 3,
+                "values": [[250, -1000, None], [2000, 0, 3500]],
+                "kind": "share",
+                "links": [["other", "row", "col"]],
+                "tell": "{row}",
+                "absent": "masked",
+            },
+            "n": {
+                "name": "ids",
+                "rows": 2,
+                "cols": 3,
+                "digits": 0,
+                "values": [[4, 5]],
+                "kind": "signed",
+                "links": [],
+                "tell": "{row}, {col}: {value}",
+                "absent": "−∞",
+            },
+        },
+        "sides": [
+            side | {"narrow": 1},
+            other | {"narrow": 0},
+            {"axis": "seq", "labels": ["a"], "total": 1, "groups": [], "narrow": 0},
+            {"axis": "seq", "labels": ["a", "b"], "total": 2, "groups": [], "narrow": 0},
+        ],
+    }
+    script = (embed.STATIC / "stepper.js").read_text("utf-8")
+    for part in (shown, *shown["steps"], *shown["matrices"].values(), *shown["sides"]):
+        for key in part:
+            assert re.search(rf"\.{key}\b|\[?[{{,]\s*{key}\b", script), f"the page reads no {key}"
 
 
 def test_a_matrix_and_its_labels_must_agree() -> None:

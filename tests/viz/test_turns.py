@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import pytest
 from picture_checks import CHECKS, shown_texts
 
 from llama_edu import Tokenizer, viz
-from llama_edu.chat.usage import Break, Ledger
+from llama_edu.chat.usage import CacheMissReason, TurnUsage
 from llama_edu.errors import InputError
+from llama_edu.viz.parts.figure import WIDTH
+from llama_edu.viz.parts.labels import shortened, token_labels
 
 TURNS = [
-    Ledger(26, 0, 26, 8),
-    Ledger(49, 33, 16, 11),
-    Ledger(74, 59, 15, 6),
-    Ledger(49, 42, 7, 11, dropped=37, reason=Break.EDITED),
-    Ledger(49, 48, 1, 11, dropped=11, reason=Break.REGENERATED),
+    TurnUsage(26, 0, 26, 8),
+    TurnUsage(49, 33, 16, 11),
+    TurnUsage(74, 59, 15, 6),
+    TurnUsage(49, 42, 7, 11, dropped=37, reason=CacheMissReason.EDITED),
+    TurnUsage(49, 48, 1, 11, dropped=11, reason=CacheMissReason.REGENERATED),
 ]
 FULL = [
-    *(Ledger(100 * n + 20, 100 * n - 40 * bool(n), 20 + 40 * bool(n), 38)
+    *(TurnUsage(100 * n + 20, 100 * n - 40 * bool(n), 20 + 40 * bool(n), 38)
       for n in range(8)),
-    Ledger(420, 60, 360, 40, dropped=700, reason=Break.OVERFLOW, forgotten=4),
-    Ledger(440, 0, 440, 40, dropped=459, reason=Break.RERENDERED, forgotten=4),
+    TurnUsage(420, 60, 360, 40, dropped=700, reason=CacheMissReason.OVERFLOW, forgotten=4),
+    TurnUsage(440, 0, 440, 40, dropped=459, reason=CacheMissReason.RERENDERED, forgotten=4),
 ]  # fmt: skip
 
 
@@ -127,6 +130,52 @@ def test_a_break_is_where_the_first_id_differs() -> None:
     texts = [text.get_text() for text in shown_texts(picture.figure)]
     assert "·colour" in texts
     assert "·owl" in texts
+
+
+def token_boxes(picture: viz.Picture) -> list[list[tuple[str, float, bool]]]:
+    """Lines of boxes from the top: the label, the right end, and whether it is struck out."""
+    (ax,) = picture.figure.axes
+    words = {tuple(text.get_position()): text.get_text() for text in ax.texts}
+    strokes = {
+        tuple(np.round([np.min(line.get_xdata()), np.min(line.get_ydata())], 4).tolist())
+        for line in ax.lines
+    }
+    lines: dict[float, list[tuple[str, float, bool]]] = {}
+    for patch in ax.patches:
+        x, y, width = patch.get_x(), patch.get_y(), patch.get_width()
+        middle = (x + width / 2, y + 0.1)
+        (label,) = [w for at, w in words.items() if np.allclose(at, middle, atol=1e-6)]
+        struck = (round(float(x), 4), round(float(y) + 0.1, 4)) in strokes
+        lines.setdefault(round(float(y), 4), []).append((label, float(x + width), struck))
+    return [lines[y] for y in sorted(lines)]
+
+
+@pytest.mark.parametrize("name", ["an edit", "a turn that goes on", "nothing cached"])
+def test_lines_are_filled_and_only_what_is_dropped_is_struck_out(name: str) -> None:
+    cached, prompt = {
+        "an edit": (BEFORE, AFTER),
+        "a turn that goes on": (BEFORE, [*BEFORE, *AFTER]),
+        "nothing cached": ([], AFTER),
+    }[name]
+    same = next((i for i, (a, b) in enumerate(zip(cached, prompt, strict=False)) if a != b), None)
+    reused = len(cached) if same is None else same
+    lines = token_boxes(pictures()[name])
+    drawn = [box for line in lines for box in line]
+    want = [*token_labels(tokenizer(), cached), *token_labels(tokenizer(), prompt)]
+    assert [label for label, _, _ in drawn] == [shortened(label, 14) for label in want]
+    assert [struck for _, _, struck in drawn] == [
+        *(index >= reused for index in range(len(cached))),
+        *([False] * len(prompt)),
+    ]
+    # A line ends where the next token would not fit, or where the tokens end.
+    ends, count = [], 0
+    for line in lines:
+        count += len(line)
+        if count not in (len(cached), len(cached) + len(prompt)):
+            ends.append((line[-1][1], drawn[count][0]))
+    for right, following in ends:
+        assert right + 0.04 + 0.1 + 0.072 * len(following) > WIDTH - 0.12
+    assert max(right for _, right, _ in drawn) <= WIDTH - 0.12
 
 
 def test_the_last_token_of_a_prompt_always_runs() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 SOLUTION = "solution"
+MAY_FAIL = "raises-exception"  # the tag by which Jupyter goes on after an error
 REFUSAL = 'raise NotImplementedError("your turn")'
 STAMP = "llama_edu_student"  # in the metadata of a copy: what its cells were when it was made
 
@@ -44,8 +46,13 @@ def stub(source: str) -> str:
 
 
 def student_copy(notebook: Any) -> Any:
-    """A copy for a learner: stubs for solutions, and no outputs that give results away."""
+    """A copy for a learner: stubs for solutions, and no outputs that give results away.
+
+    A check says that a stub is one; another cell that needs the solution fails, and is tagged so
+    that "Run All" goes on behind it.
+    """
     copy = nbformat.reads(nbformat.writes(notebook), as_version=4)
+    unmade: set[str] = set()  # names that come from a stub, or from a cell that needs one
     for cell in copy.cells:
         if cell.cell_type != "code":
             continue
@@ -54,7 +61,29 @@ def student_copy(notebook: Any) -> Any:
         if SOLUTION in tags:
             cell.source = stub(cell.source)
             cell.metadata["tags"] = [t for t in tags if t not in (SOLUTION, "hide-cell")]
+            unmade |= made_and_used(cell.source)[0]
+            continue
+        made, used = made_and_used(cell.source)
+        if used & unmade:
+            unmade |= made
+            cell.metadata["tags"] = [*tags, *({MAY_FAIL} - set(tags))]
     return copy
+
+
+def made_and_used(source: str) -> tuple[set[str], set[str]]:
+    """The names a cell defines, and those it uses outside a check."""
+    plain = re.sub(r"^( *)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
+    made: set[str] = set()
+    used: set[str] = set()
+    for statement in ast.parse(plain).body:
+        if ast.unparse(statement).startswith("check."):
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                made.add(node.name)
+            elif isinstance(node, ast.Name):
+                (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
+    return made, used
 
 
 def digest(notebook: Any) -> str:

@@ -8,25 +8,26 @@ and only then: where do the numbers first differ. It ends with the section of th
 explains it, and its address. Nothing here knows any particular exercise.
 """
 
-import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import TextWrapper
 from typing import Any
 
-import numpy as np
-
-from llama_edu.exercises.framework.sections import chapter_number, section_address
+from llama_edu.chapters import chapter_number, section_address
+from llama_edu.exercises.framework.answer import (
+    Harness,
+    Outcome,
+    TooSlowError,
+    called,
+    error_text,
+    plain_call,
+)
+from llama_edu.exercises.framework.difference import Expected, counted
 
 __all__ = ["Case", "Exercise", "Harness", "Mutant", "Verdict"]
 
-Harness = Callable[..., Any]
-"""`harness(answer, *args)` runs an answer and returns what is compared."""
-
-
-def plain_call(answer: Callable[..., Any], *args: Any) -> Any:
-    """The usual harness: what the answer returns is what is compared."""
-    return answer(*args)
+WIDTH = 72  # of a verdict's lines, narrow enough for a page
 
 
 @dataclass(frozen=True)
@@ -35,29 +36,6 @@ class Case:
 
     label: str
     args: tuple[Any, ...]
-
-    def call(self, function: Callable[..., Any], harness: "Harness") -> "Outcome":
-        """Run `function` on a copy of the arguments, and keep what it returned or raised."""
-        args = copy.deepcopy(self.args)
-        try:
-            value, error = harness(function, *args), None
-        except Exception as raised:  # an answer may fail in any way; that is what we are here for
-            value, error = None, raised
-        touched = [
-            position
-            for position, (before, after) in enumerate(zip(self.args, args, strict=True))
-            if difference(after, before, 0.0, ()) is not None
-        ]
-        return Outcome(value, error, touched)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one call: a value or an error, and the positions of changed arguments."""
-
-    value: Any
-    error: Exception | None
-    touched: list[int]
 
 
 @dataclass(frozen=True)
@@ -83,12 +61,13 @@ class Verdict:
     message: str
 
     def __repr__(self) -> str:
-        # Narrow enough for a page; a link stays in one piece, so that it can be followed.
         lines = (("✓ " if self.ok else "✗ ") + self.message).splitlines()
+        # A link stays in one piece, so that it can be followed.
         wrap = TextWrapper(
-            72, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
-        return "\n".join(wrap.fill(line) for line in lines)
+        # A line that fits is left alone: its blanks may be what matters.
+        return "\n".join(line if len(line) <= WIDTH else wrap.fill(line) for line in lines)
 
     def __bool__(self) -> bool:
         return self.ok
@@ -103,7 +82,9 @@ class Exercise:
     `axes` names the axes of the returned array, separated by spaces, so that a difference can be
     told as "at seq 2, head_dim 0". `tolerance` is relative to the largest expected number.
     `harness` runs the answer where more than its result counts, such as how often it called the
-    model. `refuses` lists the errors that are the right answer to some inputs.
+    model, and `parts` names what it or the answer returns in a list of different things. `refuses`
+    lists the errors that are the right answer to some inputs. `seconds` is how long an answer may
+    take for one input.
     """
 
     name: str
@@ -117,7 +98,9 @@ class Exercise:
     axes: str = ""
     tolerance: float = 1e-5
     harness: Harness = plain_call
+    parts: tuple[str, ...] = ()
     refuses: tuple[type[Exception], ...] = ()
+    seconds: float = 10.0
 
     @property
     def chapter(self) -> int:
@@ -132,174 +115,123 @@ class Exercise:
     def __call__(self, answer: Callable[..., Any]) -> Verdict:
         """Judge an answer."""
         cases = self.cases()
-        fault = self._first_fault(answer, cases)
+        wanted: list[Outcome] = []
+        fault = self._first_fault(answer, cases, wanted)
         if fault is None:
-            killed = sum(self._first_fault(m.function, cases) is not None for m in self.mutants)
-            return Verdict(
-                True,
-                f"{self.name}: right on {_counted(len(cases), 'input')}. "
-                f"This check rejects {killed} of {_counted(len(self.mutants), 'known mistake')}.",
-            )
-        case, text = fault
-        known = self._known_mistake(answer, cases)
-        if known is None:
-            lines = [f"{self.name}, on {case.label}: {text}"]
-        else:
+            return self._praise(cases, wanted)
+        known = [] if fault.is_final else self._known_mistakes(answer, cases)
+        section = (known[0].section if known else "") or self.section
+        if known:
+            when = ", or ".join(mutant.when for mutant in known)
             lines = [
-                f"{self.name}: this is what you get {known.when}.",
-                f"  On {case.label}: {text}",
-                *([f"  Somebody else's: {known.link}"] if known.link else []),
+                f"{self.name}: this is what you get {when}.",
+                f"  On {fault.case.label}: {fault.text}",
+                *(f"  Somebody else's: {mutant.link}" for mutant in known if mutant.link),
             ]
-        section = (known.section if known else "") or self.section
+        else:
+            lines = [f"{self.name}, on {fault.case.label}: {fault.text}"]
         lines.append(f"  Read again: chapter {self.chapter}, {section}")
         lines.append(section_address(self.topic, section))
         return Verdict(False, "\n".join(lines))
 
+    def _praise(self, cases: list[Case], wanted: list[Outcome]) -> Verdict:
+        """What a right answer is told, if the check still tells right from wrong after it ran."""
+        faults = [self._first_fault(mutant.function, cases, wanted) for mutant in self.mutants]
+        killed = sum(fault is not None for fault in faults)
+        mistakes = counted(len(self.mutants), "known mistake")
+        if killed < len(self.mutants):
+            return Verdict(
+                False,
+                f"{self.name}: after your function ran, this check rejects only {killed} of "
+                f"{mistakes}. Did it change something that it shares with the check?",
+            )
+        return Verdict(
+            True,
+            f"{self.name}: right on {counted(len(cases), 'input')}. "
+            f"This check rejects {killed} of {mistakes}.",
+        )
+
+    @property
+    def expected(self) -> Expected:
+        """How results are compared, and what their parts are called."""
+        return Expected(self.tolerance, tuple(self.axes.split()), self.parts)
+
     def _run(self, case: Case, function: Callable[..., Any]) -> Outcome:
-        return case.call(function, self.harness)
+        return called(function, case.args, self.harness, self.seconds)
 
     def _first_fault(
-        self, answer: Callable[..., Any], cases: list[Case]
-    ) -> tuple[Case, str] | None:
-        """The first case that goes wrong, and why."""
-        for case in cases:
-            want, got = self._run(case, self.correct[0]), self._run(case, answer)
+        self, answer: Callable[..., Any], cases: list[Case], wanted: list[Outcome]
+    ) -> "_Fault | None":
+        """The first case that goes wrong, and why.
+
+        `wanted` holds what the right answer gave for the first cases, and grows as needed.
+        """
+        for number, case in enumerate(cases):
+            if number == len(wanted):
+                wanted.append(self._run(case, self.correct[0]))
+            want, got = wanted[number], self._run(case, answer)
             if want.error is not None and not isinstance(want.error, self.refuses):
                 raise want.error  # the exercise itself is broken, and must not pass for right
             if got.error is not None or want.error is not None:
-                text = _error_difference(got, want, self.refuses)
-                if text is not None:
-                    return case, text
-                continue
-            if got.touched:
-                place = ", ".join(str(position + 1) for position in got.touched)
-                return case, f"your function changed its argument number {place}"
-            names = tuple(self.axes.split())
-            text = difference(got.value, want.value, self.tolerance, names)
+                text = self._error_difference(got, want, answer)
+            elif got.touched:
+                text = f"your function changed its argument {self._argument_names(got.touched)}"
+            else:
+                text = self.expected.difference(got.value, want.value)
             if text is not None:
-                return case, text
+                return _Fault(case, text, is_final=isinstance(got.error, TooSlowError))
         return None
 
-    def _known_mistake(self, answer: Callable[..., Any], cases: list[Case]) -> Mutant | None:
-        """The mutant that does on every input just what this answer does."""
+    def _known_mistakes(self, answer: Callable[..., Any], cases: list[Case]) -> list[Mutant]:
+        """The mutants that do on every input just what this answer does."""
         outcomes = [self._run(case, answer) for case in cases]
-        for mutant in self.mutants:
-            theirs = [self._run(case, mutant.function) for case in cases]
-            pairs = zip(outcomes, theirs, strict=True)
-            if all(_same_outcome(mine, other, self.tolerance) for mine, other in pairs):
-                return mutant
-        return None
+        return [
+            mutant
+            for mutant in self.mutants
+            if all(
+                self._same(mine, self._run(case, mutant.function))
+                for case, mine in zip(cases, outcomes, strict=True)
+            )
+        ]
+
+    def _same(self, mine: Outcome, other: Outcome) -> bool:
+        if mine.error is not None or other.error is not None:
+            return type(mine.error) is type(other.error)
+        compare = Expected(self.tolerance)
+        return (
+            mine.touched == other.touched
+            and compare.difference(mine.value, other.value) is None
+            and compare.difference(other.value, mine.value) is None
+        )
+
+    def _error_difference(
+        self, got: Outcome, want: Outcome, answer: Callable[..., Any]
+    ) -> str | None:
+        """What to say where one of the two raised."""
+        if isinstance(got.error, TooSlowError):
+            return str(got.error)
+        expected = " or ".join(kind.__name__ for kind in self.refuses)
+        due = "a result" if want.error is None else f"{expected} to be raised"
+        if got.error is None:
+            return f"expected {due}, got a result"
+        if want.error is not None and isinstance(got.error, self.refuses):
+            return None
+        return f"expected {due}, got {error_text(got.error, answer)}"
+
+    def _argument_names(self, positions: list[int]) -> str:
+        """What the changed arguments are called: as in the answers, or where a harness names."""
+        plain = self.harness is plain_call
+        signature = inspect.signature(self.correct[0] if plain else self.harness)
+        found = signature.parameters.values()
+        names = [one.name for one in found if one.kind is not one.VAR_POSITIONAL]
+        own = names if plain else names[1:]
+        return ", ".join(own[i] if i < len(own) else f"number {i + 1}" for i in positions)
 
 
-def difference(got: Any, want: Any, tolerance: float, axes: tuple[str, ...]) -> str | None:
-    """None if `got` is as good as `want`; otherwise the first thing to say about it."""
-    if isinstance(want, np.ndarray):
-        return _array_difference(got, want, tolerance, axes)
-    if isinstance(want, list | tuple):
-        if not isinstance(got, list | tuple):
-            return f"expected {_kind(want)}, got {_kind(got)}"
-        if len(got) != len(want):
-            return f"expected {_counted(len(want), 'item')}, got {len(got)}"
-        for index, (one, other) in enumerate(zip(got, want, strict=True)):
-            text = difference(one, other, tolerance, axes)
-            if text is not None:
-                return f"item {index}: {text}"
-        return None
-    if isinstance(want, dict):
-        return _dict_difference(got, want, tolerance, axes)
-    if isinstance(want, float | np.floating):
-        if not isinstance(got, int | float | np.floating | np.integer):
-            return f"expected a number, got {_kind(got)}"
-        close = abs(float(got) - float(want)) <= tolerance * max(1.0, abs(float(want)))
-        return None if close else f"expected {want:.6g}, got {float(got):.6g}"
-    if isinstance(want, int | str | bytes | bool | type(None)):
-        equal = isinstance(got, bool) == isinstance(want, bool) and got == want
-        return None if bool(equal) else f"expected {_shown(want)}, got {_shown(got)}"
-    return None  # an object with a state of its own: the case compares what it returns
+@dataclass(frozen=True)
+class _Fault:
+    """The first thing wrong with an answer; a final one is not worth trying again."""
 
-
-def _dict_difference(
-    got: Any, want: dict[Any, Any], tolerance: float, axes: tuple[str, ...]
-) -> str | None:
-    if not isinstance(got, dict):
-        return f"expected a dict, got {_kind(got)}"
-    if got.keys() != want.keys():
-        return f"expected the keys {_shown(list(want))}, got {_shown(list(got))}"
-    for key, value in want.items():
-        text = difference(got[key], value, tolerance, axes)
-        if text is not None:
-            return f"{key!r}: {text}"
-    return None
-
-
-def _array_difference(
-    got: Any, want: np.ndarray, tolerance: float, axes: tuple[str, ...]
-) -> str | None:
-    if not isinstance(got, np.ndarray):
-        return f"expected an array, got {_kind(got)}"
-    if got.shape != want.shape:
-        names = f" ({', '.join(axes)})" if len(axes) == want.ndim else ""
-        return f"expected shape {want.shape}{names}, got {got.shape}"
-    if got.dtype != want.dtype:
-        return f"expected {want.dtype}, got {got.dtype}"
-    if want.dtype.kind not in "fV":
-        wrong = got != want
-    else:
-        mine, theirs = got.astype(np.float64), want.astype(np.float64)
-        if np.isnan(mine).any() and not np.isnan(theirs).any():
-            return f"expected numbers, got NaN at {_place(np.isnan(mine), axes)}"
-        finite = theirs[np.isfinite(theirs)]
-        scale = float(np.abs(finite).max()) if finite.size else 1.0
-        wrong = ~np.isclose(mine, theirs, rtol=0.0, atol=tolerance * scale, equal_nan=True)
-    if not wrong.any():
-        return None
-    index = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return (
-        f"expected {_shown(want[index])} at {_place(wrong, axes)}, got {_shown(got[index])}; "
-        f"{int(wrong.sum())} of {wrong.size} numbers differ"
-    )
-
-
-def _same_outcome(mine: Outcome, other: Outcome, tolerance: float) -> bool:
-    if mine.error is not None or other.error is not None:
-        return type(mine.error) is type(other.error)
-    return (
-        mine.touched == other.touched
-        and difference(mine.value, other.value, tolerance, ()) is None
-        and difference(other.value, mine.value, tolerance, ()) is None
-    )
-
-
-def _error_difference(
-    got: Outcome, want: Outcome, refuses: tuple[type[Exception], ...]
-) -> str | None:
-    if want.error is None:
-        return f"expected a result, got {type(got.error).__name__}: {got.error}"
-    expected = " or ".join(kind.__name__ for kind in refuses)
-    if got.error is None:
-        return f"expected {expected} to be raised, got a result"
-    if not isinstance(got.error, refuses):
-        return f"expected {expected} to be raised, got {type(got.error).__name__}: {got.error}"
-    return None
-
-
-def _place(wrong: np.ndarray, axes: tuple[str, ...]) -> str:
-    index = [int(i) for i in np.argwhere(wrong)[0]]
-    if len(axes) != len(index):
-        return f"index {tuple(index)}"
-    return ", ".join(f"{axis} {i}" for axis, i in zip(axes, index, strict=True))
-
-
-def _counted(n: int, thing: str) -> str:
-    return f"{n} {thing}{'' if n == 1 else 's'}"
-
-
-def _kind(value: Any) -> str:
-    return "nothing (None)" if value is None else f"a {type(value).__name__}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float | np.floating):
-        return f"{float(value):.6g}"
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 60 else text[:59] + "…"
+    case: Case
+    text: str
+    is_final: bool

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from itertools import groupby
+from pathlib import Path
 from textwrap import TextWrapper
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,7 @@ PROMPTS = (  # the one that is continued furthest without a near tie is taken
     "Once upon a time there was a kind duck named Sam. One day, Sam",
     "Lily found a shiny button by the river. She",
 )
+PACKAGE = Path(__file__).parents[2]
 ENDINGS = {"tie": " … (a near tie)", "broken": " … (logits that are no numbers)"}
 
 # Most operators return what has the shape of their first argument.
@@ -84,9 +87,12 @@ def use_operators(
         model = Llama.from_pretrained(model)
     change = _changed(model, functions)
     prompt_ids = _prompt_ids(prompt, tokenizer) if prompt is not None else _own(model, tokenizer)
-    comparison = compare(
-        model, prompt_ids, change(), max_new_tokens=max_new_tokens, tokenizer=tokenizer
-    )
+    try:
+        comparison = compare(
+            model, prompt_ids, change(), max_new_tokens=max_new_tokens, tokenizer=tokenizer
+        )
+    except Exception as error:
+        raise error.with_traceback(_outside(error.__traceback__)) from None
     run = Run(model, tokenizer, tuple(functions), comparison)
     print(run)
     with change():
@@ -134,8 +140,18 @@ class Run:
         if (position := found.position) is not None:
             gap = found.gaps[position]
             yield f"  First logits that differ: at position {position}, by up to {gap:.2g}"
-        after = "none" if found.token is None else f"new token {found.token}"
-        yield f"  First token that differs: {after} ({len(found.right.ids)} were written)"
+        yield f"  First token that differs: {self._first_token()}"
+
+    def _first_token(self) -> str:
+        """Which one it is; where none is, how far both went."""
+        found = self.comparison
+        if found.token is not None:
+            return f"new token {found.token} ({len(found.right.ids)} were written)"
+        both = min(len(found.right.ids), len(found.changed.ids))
+        if len(found.right.ids) == len(found.changed.ids):
+            return f"none ({both} were written)"
+        first, other = ("yours", "the book's")[:: 1 if len(found.changed.ids) == both else -1]
+        return f"none of the first {both}: there {first} ends at a near tie, and {other} goes on"
 
     def _wrapped(self, label: str, writing: Writing) -> Iterator[str]:
         wrap = TextWrapper(72, initial_indent="    ", subsequent_indent="    ")
@@ -188,6 +204,16 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return got
 
     return checked
+
+
+def _outside(frames: TracebackType | None) -> TracebackType | None:
+    """The frames of a traceback that are not this package's: the learner's own."""
+    if frames is None:
+        return None
+    rest = _outside(frames.tb_next)
+    if Path(frames.tb_frame.f_code.co_filename).is_relative_to(PACKAGE):
+        return rest
+    return TracebackType(rest, frames.tb_frame, frames.tb_lasti, frames.tb_lineno)
 
 
 def _check(name: str, got: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:

@@ -1,6 +1,9 @@
 """A random Llama small enough to run hundreds of times, with every axis of another size."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,33 @@ __all__ = ["CountingModel", "tiny_checkpoint", "tiny_llama"]
 
 
 def tiny_llama(seed: int = 0) -> Llama:
-    """Two layers, 6 query heads over 2 KV heads, random weights strong enough to matter."""
-    return Llama(*tiny_checkpoint(seed))
+    """Two layers, 6 query heads over 2 KV heads, random weights strong enough to matter.
+
+    The weights can be read and not written: an answer that changed them would change what it is
+    compared with.
+    """
+    return copy.copy(_tiny(seed))
+
+
+@cache
+def _tiny(seed: int) -> Llama:
+    """Made once: its copies share the weights, and have all else for themselves."""
+    model = Llama(*tiny_checkpoint(seed))
+    for array in _arrays(model.weights):
+        array.flags.writeable = False
+    return model
+
+
+def _arrays(value: Any) -> Iterator[np.ndarray]:
+    """Every array in a tree of dataclasses and lists."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _arrays(getattr(value, field.name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _arrays(item)
 
 
 def tiny_checkpoint(seed: int = 0) -> tuple[LlamaConfig, dict[str, np.ndarray]]:

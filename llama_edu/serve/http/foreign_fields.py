@@ -6,7 +6,7 @@ change the reply in a way this server cannot, and are refused in these words: *n
 What nobody knows is taken for a misspelling, and the nearest known field is named.
 
 Sources: OpenAI API reference, "Create chat completion" and "Create completion"; vLLM documentation,
-"OpenAI-Compatible Server", extra parameters; llama.cpp, tools/server/README.md, "POST /completion";
+"OpenAI-Compatible Server", extra parameters; llama.cpp, README of its server, "POST /completion";
 Ollama documentation, "API" and "Modelfile".
 """
 

@@ -21,7 +21,7 @@ prompt_logprobs repetition_penalty request_id return_token_ids return_tokens_as_
 skip_special_tokens spaces_between_special_tokens stop_token_ids structured_outputs
 thinking_token_budget top_k truncate_prompt_tokens use_beam_search vllm_xargs
 """
-# llama.cpp, tools/server/README.md, options of POST /completion and /v1/chat/completions.
+# llama.cpp, the README of its server, options of POST /completion and /v1/chat/completions.
 LLAMA_CPP = """
 cache_prompt chat_template_kwargs dry_allowed_length dry_base dry_multiplier dry_penalty_last_n
 dry_sequence_breakers dynatemp_exponent dynatemp_range frequency_penalty grammar id_slot

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import socket
 import time
 
@@ -140,16 +141,23 @@ def test_every_answer_carries_the_headers(site):
 
 
 def raw(site, *parts, pause=0.0):
-    """The answer to bytes as they are."""
+    """The answer to bytes as they are, as long as it says: the server may keep the line open."""
     host, port = site.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         for part in parts:
             connection.sendall(part)
             time.sleep(pause)
         answer = b""
-        while block := connection.recv(65536):
+        while not is_whole(answer) and (block := connection.recv(65536)):
             answer += block
         return answer
+
+
+def is_whole(answer):
+    """Whether the head is there, and as many bytes after it as it announces."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)^content-length: *(\d+)", head, re.MULTILINE)
+    return bool(end and length) and len(body) >= int(length[1])
 
 
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

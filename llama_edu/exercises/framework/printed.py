@@ -1,0 +1,40 @@
+"""Solutions that the book prints: running a chapter from top to bottom solves no exercise.
+
+A solution is known by a fingerprint of its source, whatever its blanks. The list is made from the
+notebooks, by `tools.notebooks.printed_solutions`.
+"""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llama_edu.exercises.framework.answer import function_of
+
+__all__ = ["LIST", "fingerprint", "is_printed", "is_the_books"]
+
+LIST = Path(__file__).with_name("printed.json")
+
+
+def fingerprint(source: str) -> str:
+    """A short name for a function's source, the same with other blanks and line breaks."""
+    return hashlib.sha256(re.sub(r"\s+", "", source).encode()).hexdigest()[:16]
+
+
+def is_printed(name: str, answer: Callable[..., Any]) -> bool:
+    """Whether an answer is, word for word, the solution that the book prints for an exercise."""
+    try:
+        source = inspect.getsource(function_of(answer))
+    except (OSError, TypeError):  # typed where no source is kept
+        return False
+    known: dict[str, str] = json.loads(LIST.read_text("utf-8"))
+    return known.get(name) == fingerprint(source)
+
+
+def is_the_books(answer: Callable[..., Any]) -> bool:
+    """Whether an answer is a function of this package."""
+    module = getattr(function_of(answer), "__module__", None) or ""
+    return module.partition(".")[0] == "llama_edu"

@@ -1,0 +1,98 @@
+"""Running the book's own notebooks credits nobody, and neither do the book's own functions."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from llama_edu.exercises import check
+from llama_edu.exercises.framework import progress
+from llama_edu.exercises.framework.printed import LIST, fingerprint, is_printed, is_the_books
+from llama_edu.formats.precision import DTYPES
+from llama_edu.hub import locate
+from tools.notebooks.printed_solutions import printed_solutions
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _own_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path))
+    monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+
+
+def test_the_list_is_that_of_the_notebooks():
+    assert LIST.read_text("utf-8") == printed_solutions(), "run `make notebooks`"
+    assert set(json.loads(LIST.read_text("utf-8"))) == {item.exercise.name for item in check}
+
+
+def merge_pair_copied(pieces, pair):
+    merged, i = [], 0
+    while i < len(pieces):
+        is_pair = tuple(pieces[i : i + 2]) == pair
+        merged.append(b"".join(pieces[i : i + 1 + is_pair]))
+        i += 1 + is_pair
+    return merged
+
+
+def test_a_solution_that_is_printed_is_right_and_not_credited(monkeypatch, tmp_path):
+    listed = tmp_path / "printed.json"
+    monkeypatch.setattr("llama_edu.exercises.framework.printed.LIST", listed)
+    source = (
+        "def merge_pair_copied"
+        + Path(__file__).read_text("utf-8").split("def merge_pair_copied", 1)[1].split("\n\n\n")[0]
+    )
+    listed.write_text(json.dumps({"merge_pair": fingerprint(source)}))
+    assert check.merge_pair(merge_pair_copied).ok
+    assert progress.solved() == set()
+    listed.write_text(json.dumps({"merge_pair": fingerprint(source.replace("1", "2"))}))
+    assert check.merge_pair(merge_pair_copied).ok
+    assert progress.solved() == {"merge_pair"}
+
+
+def test_the_printed_check_of_a_file_trusts_the_books_own_models():
+    chapter = json.loads((ROOT / "book" / "01_read_raw_bytes.ipynb").read_text("utf-8"))
+    (source,) = [
+        "".join(cell["source"])
+        for cell in chapter["cells"]
+        if "".join(cell["source"]).startswith("def check_file_mine")
+    ]
+    space = {"json": json, "math": math, "DTYPES": DTYPES}
+    exec(source, space)
+    printed = space["check_file_mine"]
+    assert check.check_file(printed)
+    files = [path for name in ("story", "chat") for path in locate(name).glob("*.safetensors")]
+    assert len(files) >= 2
+    for path in files:
+        data = path.read_bytes()
+        for judge in (printed, *check.check_file.exercise.correct):
+            judge(data)
+            with pytest.raises(ValueError, match=r"\w"):
+                judge(data[:-1])
+
+
+def test_blanks_make_no_other_solution():
+    assert fingerprint("def f(x):\n    return x\n") == fingerprint("def f( x ):\n\treturn x")
+    assert fingerprint("def f(x):\n    return x\n") != fingerprint("def f(x):\n    return y\n")
+
+
+def test_what_has_no_source_is_not_printed():
+    space = {}
+    exec("def mine(x):\n    return x\n", space)
+    assert not is_printed("merge_pair", space["mine"])
+    assert not is_printed("merge_pair", len)
+
+
+@pytest.mark.parametrize("name", ["merge_pair", "check_file"])
+def test_the_books_own_function_is_no_answer(name):
+    item = getattr(check, name)
+    for answer in item.exercise.correct:
+        assert is_the_books(answer)
+        verdict = item(answer)
+        assert not verdict
+        assert verdict.message == f"{name}: that is the book's own function. Now write yours."
+    assert progress.solved() == set()
+    assert "this is what you get" in item(item.broken).message
+    assert not is_the_books(merge_pair_copied)
+    assert not is_the_books(len)
