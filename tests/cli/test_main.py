@@ -71,7 +71,7 @@ class TestUsage:
             ["generate", "story", "x", "--temperature", "warm"],
             ["generate", "story", "x", "--temperature", "-1"],
             ["generate", "story", "x", "--top-p", "0"],
-            ["generate", "story", "x", "--top-k", "-1"],
+            ["generate", "story", "x", "--top-k", "-2"],
             ["generate", "story", "x", "--seed", "-1"],
             ["generate", "story", "x", "--max-new-tokens", "0"],
             ["convert", "a", "b", "--dtype", "q4"],

@@ -128,7 +128,7 @@ DAMAGED = {
     ),
     "an empty file": (
         file(lambda data: b""),
-        "expected at least 8 bytes (the header's length), got 0",
+        "expected a safetensors file, got an empty file",
     ),
     "truncated in the header": (
         file(lambda data: data[:100]),
@@ -255,14 +255,17 @@ UNSUITABLE = {
         "expected an even head_dim, since RoPE turns pairs, got 7",
     ),
     "another architecture": (
-        config(model_type="qwen2"),
-        "expected model_type llama or mistral, got",
+        config(model_type="mixtral"),
+        "expected model_type llama, mistral, qwen2, qwen3, smollm3, got 'mixtral': not supported",
     ),
     "another activation": (config(hidden_act="gelu"), "expected hidden_act 'silu', got 'gelu'"),
-    "a sliding window": (config(sliding_window=4096), "expected sliding_window None, got 4096"),
+    "a sliding window": (
+        config(sliding_window=4),
+        "expected a sliding_window of the whole context or none, got 4: not supported in a llama",
+    ),
     "another RoPE": (
-        config(rope_scaling={"rope_type": "yarn", "factor": 2.0}),
-        "expected rope_type default, linear or llama3, got 'yarn'",
+        config(rope_scaling={"rope_type": "dynamic", "factor": 2.0}),
+        "expected rope_type default, linear, llama3 or yarn, got 'dynamic': not supported",
     ),
 }
 
@@ -349,9 +352,9 @@ CALLS = {
         "expected a temperature of at least 0, got nan",
     ),
     "top_k below 0": (
-        lambda model, cache: Sampling(top_k=-1),
+        lambda model, cache: Sampling(top_k=-2),
         InputError,
-        "expected top_k as a whole number of at least 0, got -1",
+        "expected top_k as a whole number of at least 0, or -1, got -2",
     ),
     "top_p of 0": (
         lambda model, cache: Sampling(top_p=0.0),
