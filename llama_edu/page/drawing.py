@@ -30,7 +30,11 @@ class Part:
 
 _L = "layers.{layer}."
 PARTS = (
+<<<<<<< HEAD
     Part("embed_tokens", "embedding: a row per token", "embed_tokens", "08_norm_mlp_residual", 1),
+=======
+    Part("embed_tokens", "embedding: a row per token", "embed_tokens", "03_embed_and_multiply", 1),
+>>>>>>> heads/page
     Part("input_layernorm", "RMSNorm", f"{_L}input_layernorm", "08_norm_mlp_residual", 2),
     Part("q_proj", "queries", f"{_L}self_attn.q_proj", "04_qk_per_kv_group", 3, "1/3"),
     Part("k_proj", "keys", f"{_L}self_attn.k_proj", "04_qk_per_kv_group", 3, "2/3"),
@@ -48,7 +52,7 @@ PARTS = (
     ),
     Part("gate_up", "gate and up", f"{_L}mlp.gate_proj", "08_norm_mlp_residual", 9, "1/2"),
     Part("gated", "silu(gate) · up", f"{_L}mlp.gated", "08_norm_mlp_residual", 9, "2/2"),
-    Part("mlp_residual", "projected, and added", f"{_L}mlp_residual", "09_whole_model", 10),
+    Part("mlp_residual", "projected, and added", f"{_L}mlp_residual", "08_norm_mlp_residual", 10),
     Part("norm", "RMSNorm", "norm", "09_whole_model", 11),
     Part("logits", "head: a score per token", "logits", "09_whole_model", 12),
 )
