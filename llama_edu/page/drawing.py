@@ -30,11 +30,7 @@ class Part:
 
 _L = "layers.{layer}."
 PARTS = (
-<<<<<<< HEAD
-    Part("embed_tokens", "embedding: a row per token", "embed_tokens", "08_norm_mlp_residual", 1),
-=======
     Part("embed_tokens", "embedding: a row per token", "embed_tokens", "03_embed_and_multiply", 1),
->>>>>>> heads/page
     Part("input_layernorm", "RMSNorm", f"{_L}input_layernorm", "08_norm_mlp_residual", 2),
     Part("q_proj", "queries", f"{_L}self_attn.q_proj", "04_qk_per_kv_group", 3, "1/3"),
     Part("k_proj", "keys", f"{_L}self_attn.k_proj", "04_qk_per_kv_group", 3, "2/3"),
