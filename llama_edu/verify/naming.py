@@ -67,12 +67,12 @@ class _Search:
     out_of_time: bool = False
 
     def late(self) -> bool:
-        self.out_of_time = self.out_of_time or time.perf_counter() > self.deadline
+        self.out_of_time = self.out_of_time or time.process_time() > self.deadline
         return self.out_of_time
 
 
 def find_mistake(sessions: Sequence[Session], *, seconds: float = 8.0, given: Set = ()) -> Finding:
-    """Look for the mistake that explains everything seen, within about `seconds`.
+    """Look for the mistake that explains everything seen, within `seconds` of the processor's time.
 
     At least one session must have a call that is off. `given` are mistakes known already, beside
     which another is looked for.
@@ -80,7 +80,7 @@ def find_mistake(sessions: Sequence[Session], *, seconds: float = 8.0, given: Se
     taken = {mistake.key for mistake in given}
     entries = tuple(mistake for key, mistake in CATALOGUE.items() if key not in taken)
     ordered = sorted(sessions, key=_whole_cost)
-    search = _Search(ordered, time.perf_counter() + seconds, given)
+    search = _Search(ordered, time.process_time() + seconds, given)
     start = _cheapest_wrong(search.sessions)
     calls = sum(len(session.observed) for session in sessions)
     begun = [(m,) for m in entries if not search.late() and _explains_start(search, start, m)]
