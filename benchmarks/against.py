@@ -1,7 +1,7 @@
 """Two checkouts of this project side by side: is one slower than the other, and where.
 
     git worktree add ../before SOME_COMMIT
-    python benchmarks/against.py ../before . --json benchmarks/results/against.json
+    python benchmarks/against.py ../before . --json against.json
 
 In every round each checkout has a fresh process, and the two take turns, a few steps each, so that
 whatever else the machine does meets both. A ratio is the median over turns of the time after to

@@ -17,7 +17,7 @@ import llama_edu
 from llama_edu import hub
 from llama_edu.chat.session import OVERFLOWS, ChatSession
 from llama_edu.chat.template import ChatTemplate
-from llama_edu.cli import serve
+from llama_edu.cli import serve, verify
 from llama_edu.cli.chat import COMMANDS, ChatCommand
 from llama_edu.cli.inspect import report
 from llama_edu.cli.terminal import may_colour, one_line, progress_line, write_now
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows its code instead
             stream.reconfigure(errors="backslashreplace")
     try:
-        args.run(args)
+        code: int | None = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (LlamaEduError, OSError, MemoryError) as problem:
         print(f"error: {one_line(problem)}", file=sys.stderr)
         return 1
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     serve.add_arguments(_command(commands, "serve", serve.SUMMARY, serve.EPILOG))
     _add_progress(commands)
+    verify.add_arguments(_command(commands, "verify", verify.SUMMARY, verify.EPILOG))
     return parser
 
 

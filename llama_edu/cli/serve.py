@@ -50,6 +50,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="another name this server is reached by; may be given again",
     )
+    add(
+        "--allowed-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="a site whose pages may ask, such as https://chat.example; may be given again",
+    )
+    add(
+        "--max-connections-per-address",
+        type=int,
+        default=128,
+        metavar="N",
+        help="open at a time; behind a proxy, all are the proxy's (default: 128)",
+    )
+    add(
+        "--threads",
+        type=int,
+        default=None,
+        metavar="N",
+        help="of NumPy's products (default: one for a small model, else as many as cores are free)",
+    )
+    _add_limits(parser)
+    parser.set_defaults(run=_run, parser=parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """How the models compute, and how much may be asked of them."""
+    add = parser.add_argument
     add("--precision", choices=tuple(PRECISIONS), default="f32", help="default: f32")
     add("--backend", choices=BACKENDS, default="numpy", help="default: numpy")
     add(
@@ -81,14 +109,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds to finish what runs, at the end (default: 20)",
     )
-    parser.set_defaults(run=_run, parser=parser)
 
 
 def _run(args: argparse.Namespace) -> None:
     _check(args)
     try:
-        from llama_edu.serve import job
-        from llama_edu.serve.http import guard, logs, served, server
+        from llama_edu.serve import job, threads
+        from llama_edu.serve.http import logs, policy, served, server
     except ImportError as problem:
         raise ServeError(
             "internal", f'{problem}; serving needs: pip install "llama_edu[serve]"'
@@ -101,7 +128,13 @@ def _run(args: argparse.Namespace) -> None:
     )
     models = served.load(args.models, limits, precision=args.precision, backend=args.backend)
     key = os.environ.get(KEY_VARIABLE) or None
-    policy = guard.Policy(args.host, tuple(args.allowed_host), key)
+    rules = policy.Policy(
+        args.host,
+        tuple(args.allowed_host),
+        tuple(args.allowed_origin),
+        key,
+        max_connections_per_address=args.max_connections_per_address,
+    )
     # While the model computes in Python, the event loop waits its turn: 5 ms, by default, for
     # every piece it sends.
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -110,11 +143,20 @@ def _run(args: argparse.Namespace) -> None:
     def ready(url: str) -> None:
         print(f"Serving {', '.join(args.models)} at {url}", flush=True)
 
-    server.run(served.Serving(models), policy, port=args.port, grace=args.grace, ready=ready)
+    server.run(
+        served.Serving(models, threads.BlasThreads(args.threads)),
+        rules,
+        port=args.port,
+        grace=args.grace,
+        ready=ready,
+    )
 
 
 def _check(args: argparse.Namespace) -> None:
     names = {"max_num_seqs": 1, "max_queue": 1, "max_seconds": 1, "prefix_mb": 1, "grace": 0}
+    names["max_connections_per_address"] = 1
+    if args.threads is not None:
+        names["threads"] = 1
     for name, least in names.items():
         if not getattr(args, name) >= least:  # so that NaN is refused too
             given = getattr(args, name)

@@ -5,18 +5,19 @@ they agree on which ids may be chosen at all, on which of them end a text, and o
 """
 
 import operator
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Bool, Float32, Int
 
-from llama_edu.engine.sampling import GREEDY, Sampling, sample
+from llama_edu.engine.sampling import GREEDY, Sampling, adjusted, sample
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.text.tokenizer import Tokenizer
 
-__all__ = ["Seed", "TokenChooser", "Vocabulary", "random_generator"]
+__all__ = ["Constraint", "Seed", "TokenChooser", "Vocabulary", "random_generator"]
 
 Seed = SupportsIndex | np.random.Generator | None
 """A whole number, negative ones too; random numbers that are under way; None for any at all."""
@@ -62,23 +63,55 @@ class Vocabulary:
         return masked
 
 
+@runtime_checkable
+class Constraint(Protocol):
+    """What the tokens of a text must follow, such as a grammar."""
+
+    def allowed(self) -> Bool[np.ndarray, " vocab_size"]:
+        """For each id, whether it may come next. At least one may."""
+        ...
+
+    def accept(self, token_id: int) -> None:
+        """Take note of the id that came next."""
+        ...
+
+
 class TokenChooser:
     """Chooses the tokens of one sequence, one after another.
 
     `seed` makes sampled tokens repeatable: the same seed and logits give the same ids, wherever
-    they are chosen.
+    they are chosen. `prompt_ids` are those before the first one, for the repetition penalty.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, sampling: Sampling = GREEDY, seed: Seed = None
+        self,
+        vocabulary: Vocabulary,
+        sampling: Sampling = GREEDY,
+        seed: Seed = None,
+        prompt_ids: Iterable[int] = (),
+        constraint: Constraint | None = None,
     ) -> None:
         self.vocabulary = vocabulary
         self.sampling = sampling
         self.rng = random_generator(seed)
+        self.constraint = constraint
+        looks_back = sampling.looks_back
+        self._prompt_ids = frozenset(map(int, prompt_ids)) if looks_back else frozenset()
+        self._counts: Counter[int] = Counter()
 
     def choose(self, logits: Float32[np.ndarray, " vocab_size"]) -> int:
         """The next id. Raises `NumericsError` if a token's logit is NaN or +∞."""
-        return sample(self.vocabulary.masked(logits), self.sampling, self.rng)
+        logits = self.vocabulary.masked(logits)
+        if self.sampling.looks_back:
+            logits = adjusted(logits, self.sampling, self._prompt_ids, self._counts)
+        if self.constraint is not None:
+            logits = np.where(self.constraint.allowed(), logits, np.float32(-np.inf))
+        token_id = sample(logits, self.sampling, self.rng)
+        if self.sampling.looks_back:
+            self._counts[token_id] += 1
+        if self.constraint is not None:
+            self.constraint.accept(token_id)
+        return token_id
 
     def ends(self, token_id: int) -> bool:
         """Whether a text ends with this id."""

@@ -79,7 +79,7 @@ def generate(
         )
     model.check_room(len(ids), cache)
     vocabulary = Vocabulary.of(model.config, tokenizer, stop_ids)
-    chooser = TokenChooser(vocabulary, sampling, seed)
+    chooser = TokenChooser(vocabulary, sampling, seed, ids.tolist())
     return decode(model, ids, cache, chooser, max_new_tokens, chunk)
 
 

@@ -46,6 +46,10 @@ class Span:
         """Where each row may look; None for a single row, which may look at everything."""
         return attention.causal_mask(self.seq, self.past) if self.seq > 1 else None
 
+    def window_mask(self, window: int) -> Bool[np.ndarray, "seq total_seq"]:
+        """Where each row may look through a sliding window."""
+        return attention.sliding_window_mask(self.seq, self.past, window)
+
     def with_past(
         self,
         layer: int,
@@ -86,7 +90,7 @@ class Step:
     def logit_rows(self) -> slice | Integer[np.ndarray, " n_spans"]:
         """The rows whose logits are wanted."""
         if self.last_only and len(self.spans) < len(self.token_ids):
-            return np.array([span.rows.stop - 1 for span in self.spans])
+            return np.array([span.rows.stop - 1 for span in self.spans], dtype=np.intp)
         return slice(None)
 
     @property

@@ -15,49 +15,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from llama_edu.exercises import (
-    bytes as ch01_bytes,
-)
-from llama_edu.exercises import (
-    chat as ch13_chat,
-)
-from llama_edu.exercises import (
-    cost as ch15_cost,
-)
-from llama_edu.exercises import (
-    generate as ch10_generate,
-)
-from llama_edu.exercises import (
-    linear as ch02_linear,
-)
-from llama_edu.exercises import (
-    mask_softmax as ch07_mask_softmax,
-)
-from llama_edu.exercises import (
-    model as ch09_model,
-)
-from llama_edu.exercises import (
-    norm_mlp as ch04_norm_mlp,
-)
-from llama_edu.exercises import (
-    precision as ch12_precision,
-)
-from llama_edu.exercises import (
-    rope as ch05_rope,
-)
-from llama_edu.exercises import (
-    sampling as ch11_sampling,
-)
-from llama_edu.exercises import (
-    score_v as ch08_score_v,
-)
-from llama_edu.exercises import (
-    scores as ch06_scores,
-)
-from llama_edu.exercises import (
-    serve as ch14_serve,
-)
-from llama_edu.exercises import (
-    tokenizer as ch03_tokenizer,
+    bytes,
+    chat,
+    cost,
+    generate,
+    linear,
+    mask_softmax,
+    model,
+    norm_mlp,
+    precision,
+    rope,
+    sampling,
+    score_v,
+    scores,
+    serve,
+    tokenizer,
 )
 from llama_edu.exercises.framework import progress
 from llama_edu.exercises.framework.exercise import Exercise, Verdict
@@ -67,21 +39,21 @@ from llama_edu.exercises.framework.printed import is_printed, is_the_books
 __all__ = ["Check", "check", "use_operators"]
 
 CHAPTERS = (
-    ch01_bytes,
-    ch02_linear,
-    ch03_tokenizer,
-    ch04_norm_mlp,
-    ch05_rope,
-    ch06_scores,
-    ch07_mask_softmax,
-    ch08_score_v,
-    ch09_model,
-    ch10_generate,
-    ch11_sampling,
-    ch12_precision,
-    ch13_chat,
-    ch14_serve,
-    ch15_cost,
+    bytes,
+    tokenizer,
+    linear,
+    scores,
+    mask_softmax,
+    score_v,
+    rope,
+    norm_mlp,
+    model,
+    generate,
+    sampling,
+    precision,
+    chat,
+    serve,
+    cost,
 )
 
 

@@ -68,7 +68,7 @@ HEADER_LENGTH = Exercise(
     topic="bytes",
     stars=1,
     task="Read the length of the header from the first bytes of a file.",
-    section="By hand",
+    section="A file you can write yourself",
     cases=lambda: [
         Case("a small file", (_file(_tensors()),)),
         Case(
@@ -82,7 +82,7 @@ HEADER_LENGTH = Exercise(
             "big_endian",
             _length_big,
             "when the bytes are read with the largest first",
-            section="Predict",
+            section="Guess first",
         ),
         Mutant("four_bytes", _length_four, "when only 4 of the 8 bytes are read"),
         Mutant("signed", _length_signed, "when the number is read as signed"),
@@ -165,7 +165,7 @@ READ_TENSOR = Exercise(
     topic="bytes",
     stars=2,
     task="Repair a function that cuts one float32 tensor out of a file's bytes.",
-    section="By hand",
+    section="A file you can write yourself",
     cases=_tensor_cases,
     correct=(_tensor_frombuffer, _tensor_unpack),
     axes="",
@@ -175,7 +175,7 @@ READ_TENSOR = Exercise(
             "without_length",
             _tensor_without_length,
             "when the 8 bytes of the length are forgotten: the data starts after them, too",
-            section="The wrong end",
+            section="Break it",
         ),
         Mutant("from_zero", _tensor_from_zero, "when offsets are counted from the file's start"),
         Mutant(
@@ -186,19 +186,19 @@ READ_TENSOR = Exercise(
             _tensor_big,
             "when each number is read with its largest byte first",
             "https://github.com/safetensors/safetensors/issues/307",
-            section="The wrong end",
+            section="Break it",
         ),
         Mutant(
             "columns",
             _tensor_columns,
             "when the numbers fill columns first, not rows",
-            section="The real function",
+            section="Nothing is copied",
         ),
         Mutant(
             "flat",
             _tensor_flat,
             "when the shape in the header is not used",
-            section="The real function",
+            section="Nothing is copied",
         ),
     ),
 )
@@ -253,7 +253,7 @@ BF16_TO_FLOAT32 = Exercise(
     topic="bytes",
     stars=2,
     task="Cut bytes into twos and read each as a bfloat16, widened to float32.",
-    section="Three ways to write one number",
+    section="What the field calls it",
     cases=lambda: [
         Case("six numbers", (_bf16_bytes([1.0, -2.5, 0.0078125, 3.0e38, -1e-30, 0.0]),)),
         Case("three numbers", (_bf16_bytes([-0.1, 100.0, 7.0]),)),
@@ -273,7 +273,7 @@ BF16_TO_FLOAT32 = Exercise(
             _bf16_big,
             "when the two bytes are read with the larger first",
             "https://github.com/safetensors/safetensors/issues/448",
-            section="The wrong end",
+            section="Break it",
         ),
         Mutant(
             "value",

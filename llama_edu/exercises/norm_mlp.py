@@ -97,7 +97,7 @@ NORM_ROWS = Exercise(
     topic="norm_mlp",
     stars=1,
     task="Divide each row by its root mean square, eps inside the root, and weight each feature.",
-    section="RMSNorm",
+    section="RMSNorm, as the engine has it",
     cases=_norm_cases,
     correct=(_norm_loop, _norm_reciprocal, rms_norm),
     axes="seq hidden_size",
@@ -120,13 +120,13 @@ NORM_ROWS = Exercise(
             "length",
             _norm_length,
             "when the squares are summed and not averaged",
-            section="Predict",
+            section="The notebook that travels",
         ),
         Mutant(
             "no_root",
             _norm_no_root,
             "when the mean square divides and not its root",
-            section="Predict",
+            section="The notebook that travels",
         ),
         Mutant(
             "divided_by_reciprocal",
@@ -217,7 +217,7 @@ ROW_SIZE = Exercise(
     topic="norm_mlp",
     stars=2,
     task="Repair the number a row is divided by: eps, its place, and the dtype of the squares.",
-    section="RMSNorm",
+    section="RMSNorm, as the engine has it",
     cases=_size_cases,
     correct=(_size_in_float32, _size_by_rows),
     mutants=(
@@ -335,7 +335,7 @@ GATED = Exercise(
             _gated_sigmoid,
             "when the gate is the sigmoid alone: that is GLU, and SiLU is x · sigmoid(x)",
             "https://github.com/marin-community/marin/issues/5934",
-            section="Predict",
+            section="A unit, on paper",
         ),
         Mutant(
             "relu",

@@ -223,7 +223,7 @@ ROTATE = Exercise(
             "sign",
             _rotate_sign,
             "when the minus is missing: that is no rotation",
-            section="One pair",
+            section="One pair of numbers",
         ),
         Mutant(
             "overwritten",

@@ -83,7 +83,7 @@ GROUP_SCORES = Exercise(
             "unscaled",
             _scores_unscaled,
             "when the scores are not divided by √head_dim",
-            section="Leave out the scale",
+            section="Why the scores are divided",
         ),
         Mutant(
             "scaled_by_width",
@@ -96,7 +96,7 @@ GROUP_SCORES = Exercise(
             "scaled_twice",
             _scores_by_dim,
             "when the scores are divided by head_dim, not by √",
-            section="One score",
+            section="Blocks in memory",
         ),
         Mutant(
             "float64",
@@ -109,7 +109,7 @@ GROUP_SCORES = Exercise(
             _scores_modulo,
             "when query head h reads key head h % n_kv_heads: a group is a block of neighbours",
             "https://github.com/onnx/onnx/pull/7274",
-            section="Share the wrong way",
+            section="Break it",
         ),
         Mutant(
             "keys_first",
@@ -186,7 +186,7 @@ SPLIT_QUERIES = Exercise(
             "groups_first",
             _split_groups_first,
             "when the heads of a group are taken n_kv_heads apart, not side by side",
-            section="By hand",
+            section="Blocks in memory",
         ),
         Mutant(
             "dim_first",
@@ -235,7 +235,7 @@ KEY_HEAD_OF = Exercise(
     topic="scores",
     stars=2,
     task="Repair the rule that tells which key/value head a query head reads.",
-    section="By hand",
+    section="Nine heads, three boards",
     cases=_key_head_cases,
     harness=_all_key_heads,
     correct=(_key_head, _key_head_by_blocks),
@@ -245,7 +245,7 @@ KEY_HEAD_OF = Exercise(
             _key_head_modulo,
             "when head h reads key head h % n_kv_heads: neighbours share, not every n-th",
             "https://github.com/ekzhang/jax-js/pull/180",
-            section="Share the wrong way",
+            section="Break it",
         ),
         Mutant(
             "swapped",
@@ -378,7 +378,7 @@ ATTEND_IN_BLOCKS = Exercise(
     topic="scores",
     stars=3,
     task="Compute softmax(q kᵀ / √d) v for one query, reading keys and values a block at a time.",
-    section="From scores to weights",
+    section="The real function",
     cases=_attend_cases,
     harness=_read_in_blocks,
     parts=("the output", "the keys or values read at a time"),

@@ -164,7 +164,7 @@ CLEAN = Exercise(
     topic="tokenizer",
     stars=2,
     task="Repair the way from a reply's pieces to its text, without its special tokens.",
-    section='strip("<s>")',
+    section="Break it",
     cases=lambda: [
         Case("his friends", (["<s>", "He", " was", " with", " his", " friends", "</s>"],)),
         Case("s's and slashes", (["<s>", "sss", " a/s", "/", ">", "</s>"],)),
@@ -295,7 +295,7 @@ ENCODE_WORD = Exercise(
             _encode_from_the_left,
             "when pairs are joined as they come from the left, whatever their rank",
             "https://github.com/ztxz16/fastllm/pull/715",
-            section="Predict",
+            section="Guess first",
         ),
         Mutant("highest", _encode_highest, "when the pair of highest rank is joined first"),
         Mutant(
@@ -313,7 +313,7 @@ ENCODE_WORD = Exercise(
             "characters",
             _encode_characters,
             "when a word is cut into characters, not bytes",
-            section="Bytes",
+            section="Start from bytes",
         ),
     ),
 )

@@ -68,7 +68,7 @@ def linear_small_batch(
     nearest cache are multiplied as they lie.
     """
     seq, in_features = x.shape
-    y = np.empty((seq, len(weight)), dtype=x.dtype)
+    y = np.empty_like(x, shape=(seq, len(weight)))
     whole = len(weight) // BLOCK * BLOCK
     blocks = weight[:whole].reshape(-1, BLOCK, in_features)  # (n_blocks, BLOCK, in_features)
     out = y[:, :whole].reshape(seq, -1, BLOCK).transpose(1, 0, 2)  # (n_blocks, seq, BLOCK)

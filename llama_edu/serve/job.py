@@ -1,10 +1,10 @@
 """One request to the scheduler, what becomes of it, and the limits that all requests share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from llama_edu.engine.cache import KVCache
-from llama_edu.engine.choose import TokenChooser
+from llama_edu.engine.choose import Constraint, TokenChooser
 from llama_edu.engine.sampling import GREEDY, Sampling
 from llama_edu.errors import LlamaEduError
 from llama_edu.serve.output import OutputText
@@ -53,7 +53,10 @@ class Request:
     """What to continue, and how."""
 
     token_ids: Sequence[int]
+
     max_new_tokens: int
+    """0 computes the prompt and no more."""
+
     sampling: Sampling = GREEDY
     seed: int | None = None
     """The first choice draws as `generate(…, seed=seed)` does; each draws for itself."""
@@ -69,6 +72,15 @@ class Request:
 
     continues: bool = True
     """Whether the text goes on from the prompt's, or is a reply of its own."""
+
+    prompt_logprobs: int | None = None
+    """As `top_logprobs`, for the tokens of the prompt: how likely each was after those before."""
+
+    ignore_eos: bool = False
+    """Whether to write on after a token that ends a text."""
+
+    constraint: Callable[[], Constraint] | None = None
+    """Makes, for each choice, what its tokens must follow."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +152,9 @@ class Job:
     """Of the prompt, until its choices take it over."""
     reused: int = 0
     """Prompt tokens whose keys and values were known from an earlier request."""
+    prompt_logprobs: list[TokenLogprob | None] = field(default_factory=list)
+    """One for each token of the prompt that was computed, if asked for; None for the first, which
+    comes after nothing."""
     cancelled: bool = False
     passed_over: int = 0
     started: float | None = None

@@ -87,6 +87,7 @@ class Scheduler:
         self.clock = clock
         self.prefixes = PrefixCache(self.limits.prefix_nbytes)
         self._vocabulary = Vocabulary.of(model.config, tokenizer)
+        self._endless = Vocabulary.of(model.config, tokenizer, stop_ids=())
         self._position_nbytes = _position_nbytes(model)
         self._lock = threading.Lock()  # of these two; never held while anything is computed
         self._jobs: list[Job] = []  # all that have not ended, so that nobody is forgotten
@@ -117,7 +118,7 @@ class Scheduler:
         Raises `InputError` for ids, counts and lengths out of range, `ContextError` for more
         positions than the model has, and `ServeError` ("queue_full") if too many wait.
         """
-        self._check(request)
+        self.check(request)
         with self._lock:
             waiting = self.n_waiting
             if waiting + request.n > self.limits.max_queue:
@@ -132,7 +133,9 @@ class Scheduler:
                 stream = self.tokenizer.stream(continues=request.continues)
                 output = OutputText(stream, request.stop)
                 rng = random_generator(request.seed, index)
-                chooser = TokenChooser(self._vocabulary, request.sampling, rng)
+                rule = None if request.constraint is None else request.constraint()
+                vocabulary = self._endless if request.ignore_eos else self._vocabulary
+                chooser = TokenChooser(vocabulary, request.sampling, rng, request.token_ids, rule)
                 job.choices.append(Choice(job, index, chooser, output))
             self._jobs.append(job)
             self._waiting.append(job)
@@ -165,16 +168,24 @@ class Scheduler:
         step, self._step = self._step, Step()
         return step
 
-    def _check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
+        """Raise as `submit` does, but for a full queue."""
         ids = self.model.checked_ids(request.token_ids)
         limits, context = self.limits, self.model.config.max_position_embeddings
-        for name, value, most in (
-            ("choices", request.n, min(limits.max_num_seqs, limits.max_queue)),
-            ("prompt tokens", len(ids), limits.max_prompt_tokens),
-            ("new tokens", request.max_new_tokens, limits.max_new_tokens),
+        for name, value, least, most in (
+            ("choices", request.n, 1, min(limits.max_num_seqs, limits.max_queue)),
+            ("prompt tokens", len(ids), 1, min(limits.max_prompt_tokens, context)),
+            ("new tokens", request.max_new_tokens, 0, limits.max_new_tokens),
         ):
-            if not 1 <= value <= most:
-                raise InputError(f"expected 1 to {most} {name}, got {value}")
+            if not least <= value <= most:
+                problem = ContextError if name == "prompt tokens" else InputError
+                raise problem(f"expected {least} to {most} {name}, got {value}")
+        for token_id, _ in request.sampling.logit_bias:
+            if not 0 <= token_id < self.model.config.vocab_size:
+                raise InputError(
+                    f"expected logit_bias for ids from 0 to {self.model.config.vocab_size - 1}, "
+                    f"got {token_id}"
+                )
         if _longest(request) > context:
             raise ContextError(
                 f"expected at most {context} positions in all, "
@@ -222,6 +233,10 @@ class Scheduler:
             self._waiting.remove(job)
         job.started = self.clock()
         job.cache = self.model.new_cache(_longest(job.request))
+        if job.request.prompt_logprobs is not None:  # every token is to be computed, and looked at
+            job.prompt_logprobs.append(None)
+            self._prefilling.append(job)
+            return
         try:
             job.reused = self.prefixes.restore(job.request.token_ids, job.cache)
         except MemoryError:  # what was computed once can be computed again
@@ -257,12 +272,15 @@ class Scheduler:
         """
         if not chunks:
             return []
+        scored = [chunk for chunk in chunks if _is_scored(chunk)]
+        if scored and len(chunks) > 1:  # those alone, since they want the logits in between too
+            others = [chunk for chunk in chunks if not _is_scored(chunk)]
+            alone = [done for chunk in scored for done in self._one_pass([chunk])]
+            return [*alone, *self._one_pass(others)]
         lengths = [chunk.cache.length for chunk in chunks]
         self._step.passes += 1
         try:
-            logits = self.model.forward_chunks(
-                [chunk.token_ids for chunk in chunks], [chunk.cache for chunk in chunks]
-            )
+            logits = self._logits_after(chunks)
         except (LlamaEduError, MemoryError) as problem:
             for chunk, length in zip(chunks, lengths, strict=True):
                 chunk.cache.truncate(length)
@@ -271,6 +289,21 @@ class Scheduler:
                 return []
             return [done for chunk in chunks for done in self._one_pass([chunk])]
         return list(zip(chunks, logits, strict=True))
+
+    def _logits_after(self, chunks: Sequence[_Chunk]) -> Float32[np.ndarray, "n_chunks vocab_size"]:
+        """One pass, and for a prompt whose tokens are looked at, their log-probabilities."""
+        chunk = chunks[0]
+        if not (isinstance(chunk.owner, Job) and _is_scored(chunk)):
+            return self.model.forward_chunks(
+                [chunk.token_ids for chunk in chunks], [chunk.cache for chunk in chunks]
+            )
+        job, top = chunk.owner, chunk.owner.request.prompt_logprobs
+        assert top is not None
+        logits = self.model.forward(chunk.token_ids, chunk.cache)
+        following = job.request.token_ids[chunk.cache.length - len(chunk.token_ids) + 1 :]
+        for row, token_id in zip(logits, following, strict=False):
+            job.prompt_logprobs.append(token_logprob(row, int(token_id), 0, top))
+        return logits[-1:]
 
     def _go_on(self, chunk: _Chunk, logits: Float32[np.ndarray, " vocab_size"]) -> None:
         """A chunk was fed: choose a token after a newest token, or at the end of a prompt."""
@@ -290,7 +323,10 @@ class Scheduler:
             self._fail(job, problem)
             return
         for choice in job.choices:
-            self._choose(choice, logits)
+            if job.request.max_new_tokens == 0:
+                self._end(choice, Finished("length"))
+            else:
+                self._choose(choice, logits)
 
     def _branch(self, job: Job, cache: KVCache) -> None:
         """The prompt is computed: every choice goes on with a cache of its own."""
@@ -391,6 +427,11 @@ class Scheduler:
             self.prefixes.store(token_ids, cache)
         except MemoryError:
             self.prefixes.clear()  # there are better uses for what memory there is
+
+
+def _is_scored(chunk: _Chunk) -> bool:
+    """Whether the chunk is of a prompt whose tokens' log-probabilities are asked for."""
+    return isinstance(chunk.owner, Job) and chunk.owner.request.prompt_logprobs is not None
 
 
 def _longest(request: Request) -> int:

@@ -24,12 +24,14 @@ class Worker:
         self,
         scheduler: Scheduler,
         report: Report,
-        complain: Callable[[Exception], None],
+        log_exception: Callable[[Exception], None],
         name: str = "model",
+        before_step: Callable[[], None] = lambda: None,
     ) -> None:
         self.scheduler = scheduler
         self._report = report
-        self._complain = complain
+        self._log_exception = log_exception
+        self._before_step = before_step
         self._wake = threading.Condition()
         self._stop_at: float | None = None  # a reading of time.monotonic
         self._thread = threading.Thread(target=self._run, name=f"llama_edu {name}", daemon=True)
@@ -84,8 +86,9 @@ class Worker:
             message = "expected to finish in time, got shut down first"
             return self.scheduler.fail_all(ServeError("shutting_down", message))
         try:
+            self._before_step()
             return self.scheduler.step()
         except Exception as problem:  # a bug; those who wait must not wait for ever
-            self._complain(problem)
+            self._log_exception(problem)
             message = "expected a step without a fault, got one that is ours"
             return self.scheduler.fail_all(ServeError("internal", message))

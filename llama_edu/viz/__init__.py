@@ -7,6 +7,7 @@ from its numbers.
 
 from llama_edu.viz.attention.atlas import attention_atlas
 from llama_edu.viz.attention.maps import attention_maps, score_maps, weights_of
+from llama_edu.viz.attention.row import attention_row
 from llama_edu.viz.bytes.bits import dtype_bits
 from llama_edu.viz.bytes.filemap import byte_offsets
 from llama_edu.viz.bytes.flip import flip_bits
@@ -24,6 +25,8 @@ from llama_edu.viz.mask_softmax.loss import loss_curves
 from llama_edu.viz.mask_softmax.staircase import mask_staircase, row_sums
 from llama_edu.viz.mask_softmax.step_softmax import step_mask_softmax
 from llama_edu.viz.mask_softmax.triptych import score_triptych
+from llama_edu.viz.model.lens import rank_by_layer
+from llama_edu.viz.model.machine import machine
 from llama_edu.viz.model.parity import parity_staircase
 from llama_edu.viz.model.step_layer import step_layer
 from llama_edu.viz.model.treemap import parameter_treemap
@@ -34,6 +37,7 @@ from llama_edu.viz.parts.axes import AXES, Axis, axis, axis_legend, chip
 from llama_edu.viz.parts.figure import Picture
 from llama_edu.viz.parts.html import Html
 from llama_edu.viz.parts.labels import token_label, token_labels
+from llama_edu.viz.parts.predict import predict
 from llama_edu.viz.parts.shape_ledger import shape_ledger
 from llama_edu.viz.parts.shape_table import shape_table
 from llama_edu.viz.parts.tensor_table import tensor_table
@@ -50,6 +54,7 @@ from llama_edu.viz.sampling.sampling_lab import sampling_lab
 from llama_edu.viz.sampling.step_sampling import step_sampling
 from llama_edu.viz.score_v.mixing import head_concat, mixing_bars
 from llama_edu.viz.score_v.step_score_v import step_score_v
+from llama_edu.viz.scores.arrows import query_and_keys
 from llama_edu.viz.scores.blocks import block_grid
 from llama_edu.viz.scores.heads import head_wiring
 from llama_edu.viz.scores.step_scores import step_scores
@@ -63,6 +68,7 @@ __all__ = [
     "Picture",
     "attention_atlas",
     "attention_maps",
+    "attention_row",
     "axis",
     "axis_legend",
     "batch_rows",
@@ -86,6 +92,7 @@ __all__ = [
     "head_wiring",
     "hex_map",
     "loss_curves",
+    "machine",
     "mask_staircase",
     "matmul_tile",
     "merge_tree",
@@ -93,8 +100,11 @@ __all__ = [
     "norm_stages",
     "parameter_treemap",
     "parity_staircase",
+    "predict",
     "prefix_break",
     "probability_bars",
+    "query_and_keys",
+    "rank_by_layer",
     "residual_ladder",
     "roofline",
     "rope_clock",

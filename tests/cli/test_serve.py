@@ -1,11 +1,13 @@
 """`python -m llama_edu serve` as a process: it starts, answers, and ends in order."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -13,8 +15,13 @@ import openai
 import pytest
 from tiny_served import write_tiny
 
+from llama_edu.serve.threads import VARIABLES
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 120.0  # a loaded machine is slow, not wrong
+
+# As it is shipped: the tests around this one may have been given one thread.
+SHIPPED = {name: value for name, value in os.environ.items() if name not in VARIABLES}
 
 
 class Process:
@@ -27,7 +34,7 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"} | environment,
+            env=SHIPPED | environment,
         )
         line = self.process.stdout.readline()
         assert line.startswith("Serving "), self.process.communicate()
@@ -87,6 +94,59 @@ def test_a_stream_is_finished_at_the_end_or_told_that_it_is_not(model, grace):
     assert process.process.returncode == -signal.SIGTERM
 
 
+def test_a_second_ctrl_c_ends_it_at_once_and_without_a_traceback(model):
+    process = Process(model, "--grace", "100")
+    stream = client(process).completions.create(
+        model="tiny",
+        prompt="The cat",
+        temperature=0,
+        max_tokens=3900,
+        n=16,
+        stream=True,
+        extra_body={"ignore_eos": True},
+    )
+    chunks = iter(stream)
+    next(chunks)
+    start = time.monotonic()
+    process.process.send_signal(signal.SIGINT)
+    while httpx_answers(process.url):  # it takes nothing new: the first has been heard
+        time.sleep(0.05)
+    code, log = process.end(signal.SIGINT)
+    assert code == 0
+    assert time.monotonic() - start < 100
+    assert "Traceback" not in json.dumps(log)
+    assert [line for line in log if line["level"] == "ERROR"] == []
+    with pytest.raises(openai.APIError, match="shut down first"):
+        list(chunks)
+
+
+def httpx_answers(url):
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/healthz", timeout=PATIENCE_S, trust_env=False).status_code == 200
+    return False
+
+
+def test_a_page_that_is_invited_may_ask(model):
+    site = "https://chat.example"
+    process = Process(model, "--allowed-origin", site, LLAMA_EDU_API_KEY="sesame")
+    ask = {"Origin": site, "Access-Control-Request-Method": "POST", "Sec-Fetch-Site": "cross-site"}
+    ask |= {"Access-Control-Request-Headers": "authorization, content-type"}
+    with httpx.Client(base_url=process.url, timeout=PATIENCE_S, trust_env=False) as http:
+        first = http.options("/v1/completions", headers=ask)
+        assert first.status_code == 200
+        assert first.headers["access-control-allow-origin"] == site
+        headers = {"Origin": site, "Authorization": "bearer sesame", "Sec-Fetch-Site": "cross-site"}
+        body = {"prompt": "x", "max_tokens": 1}
+        answer = http.post("/v1/completions", headers=headers, json=body)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, site)
+        refused = http.post("/v1/completions", headers={"Origin": site}, json=body)
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, site)
+        other = http.post("/v1/completions", headers=headers | {"Origin": "https://evil.example"})
+        assert other.status_code == 403
+        assert "access-control-allow-origin" not in other.headers
+    assert process.end(signal.SIGINT)[0] == 0
+
+
 def run(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "llama_edu", "serve", *arguments],
@@ -98,11 +158,29 @@ def run(*arguments):
     )
 
 
+def test_a_key_that_no_header_can_hold_is_refused_at_the_start(model):
+    for key in ("sésame", "open sesame", "ses\name"):
+        result = subprocess.run(
+            [sys.executable, "-m", "llama_edu", "serve", str(model), "--port", "0"],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=PATIENCE_S,
+            env=SHIPPED | {"LLAMA_EDU_API_KEY": key},
+        )
+        assert result.returncode == 1
+        assert "expected a key of printable ASCII characters" in result.stderr
+        assert key not in result.stderr
+
+
 def test_what_cannot_be_served_is_told_in_a_line(model):
     for arguments, code, message in (
         (["no-such-model"], 1, "got 'no-such-model'"),
         ([str(model), str(model)], 1, "got two called 'tiny'"),
         (["--port", "70000"], 2, "expected a port from 0 to 65535, got 70000"),
+        (["--threads", "0"], 2, "expected threads of at least 1, got 0"),
+        (["--max-connections-per-address", "0"], 2, "per_address of at least 1, got 0"),
+        (["--allowed-origin", "chat.example", str(model)], 1, "an origin such as https://"),
         (["--max-num-seqs", "0"], 2, "expected max_num_seqs of at least 1, got 0"),
         (["--host", "0.0.0.0", "no-such-model"], 1, "note: 0.0.0.0 can be reached"),
     ):

@@ -15,7 +15,7 @@ import pytest
 from pages import PATIENCE_MS, ROOT
 from playwright.sync_api import Browser, expect
 
-CHAPTER = "07_mask_and_softmax.ipynb"
+CHAPTER = "05_mask_and_softmax.ipynb"
 
 
 @pytest.fixture

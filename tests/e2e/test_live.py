@@ -32,10 +32,15 @@ def pages_with(kind: str) -> list[str]:
 
 
 # Every page that has such a figure, by name: if one loses it, its tests fail and do not vanish.
-PRODUCTS = ["book/02_multiply", "book/06_qk_per_kv_group", "book/08_score_v", "book/09_whole_model"]
-MIXTURES = ["book/08_score_v", "book/09_whole_model"]
+PRODUCTS = [
+    "book/03_embed_and_multiply",
+    "book/04_qk_per_kv_group",
+    "book/06_score_v",
+    "book/09_whole_model",
+]
+MIXTURES = ["book/06_score_v", "book/09_whole_model"]
 COLUMNS = ["book/11_sample", "book/12_mixed_precision", "book/15_how_fast"]
-STEPPERS = sorted([*PRODUCTS, "book/07_mask_and_softmax", *COLUMNS])
+STEPPERS = sorted([*PRODUCTS, "book/05_mask_and_softmax", *COLUMNS])
 LABS = ["book/11_sample"]
 BITS = ["book/12_mixed_precision"]
 each_look = pytest.mark.parametrize(("width", "scheme"), LOOKS)

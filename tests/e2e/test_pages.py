@@ -12,8 +12,8 @@ from urllib.parse import unquote, urljoin
 import pytest
 from pages import FAINT_TEXT, HARMLESS, HTML, Visit, toc_pages
 
+from llama_edu.chapters import BOOK, CHAPTER_FILES, section_address
 from llama_edu.exercises import check
-from llama_edu.exercises.framework.sections import BOOK, CHAPTER_FILES, section_address
 
 PAGES = toc_pages()
 LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]

@@ -12,7 +12,7 @@ import pytest
 from pages import FAINT_TEXT, PATIENCE_MS, Visit
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from llama_edu.serve.http.guard import HEADERS
+from llama_edu.serve.http.middleware import HEADERS
 from llama_edu.serve.http.served import Serving, load
 from llama_edu.serve.http.server import running
 from llama_edu.serve.scheduler import Scheduler

@@ -379,12 +379,12 @@ def test_a_key_too_large_for_a_float16_cache_is_refused():
 SOURCES = Path(__file__).parents[2] / "llama_edu"
 GATE = """
 import numpy as np
-from llama_edu.engine.backends.numba.decode import _gate, DESK
-gate, up = np.full(32, 2, np.float32), np.full(32, 3, np.float32)
-desk = np.zeros(len(DESK), np.int64)
-desk[DESK.index("gate")], desk[DESK.index("up")] = gate.ctypes.data, up.ctypes.data
-_gate(32, desk, 0, 1)
-print(float(gate[0]), sum(_gate.stats.cache_hits.values()))
+from llama_edu.engine.backends.numba.decode import WORKSPACE, swiglu_features as gate
+x, up = np.full(32, 2, np.float32), np.full(32, 3, np.float32)
+work = np.zeros(len(WORKSPACE), np.int64)
+work[WORKSPACE.index("gate")], work[WORKSPACE.index("up")] = x.ctypes.data, up.ctypes.data
+gate(32, work, 1, 0, 1)
+print(float(x[0]), sum(gate.stats.cache_hits.values()))
 """
 
 

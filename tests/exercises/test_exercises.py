@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from docutils.nodes import make_id
 
+from llama_edu.chapters import BOOK, CHAPTER_FILES, anchor
 from llama_edu.exercises import check
 from llama_edu.exercises.framework import progress
 from llama_edu.exercises.framework.answer import called
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
-from llama_edu.exercises.framework.sections import BOOK, CHAPTER_FILES, anchor
 
 BOOK_SOURCES = Path(__file__).resolve().parents[2] / "book"
 

@@ -92,7 +92,7 @@ def test_a_name_brings_its_tokenizer_and_one_that_is_passed_is_used(tokenizer, c
         def __init__(self):
             self.__dict__.update(tokenizer.__dict__)
 
-        def decode(self, token_ids, *, skip_special=True):
+        def decode(self, token_ids, *, skip_special=True, continues=False):
             return tokenizer.decode(token_ids, skip_special=skip_special).upper()
 
     mine = Shouting()

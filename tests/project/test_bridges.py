@@ -1,7 +1,7 @@
 """The listings in Rust and C++ that end the chapters compile, and compute what the engine does.
 
-`bridges/` holds what is around each listing: a line such as `// chapter 05` stands for it, and a
-small program feeds it numbers. Chapters 9, 10, 13 and 14 make one engine together.
+`bridges/` holds what is around each listing: a line such as `// chapter rope` stands for it, and a
+small program feeds it numbers. Model, generation, chat and serving make one engine together.
 """
 
 import json
@@ -20,6 +20,7 @@ import pytest
 from helpers import assert_close, random, tiny_config, tiny_tensors
 
 from llama_edu import Llama, Sampling, Tokenizer
+from llama_edu.chapters import CHAPTER_FILES
 from llama_edu.engine.generate import generate
 from llama_edu.engine.sampling import probabilities
 from llama_edu.hub import locate
@@ -55,7 +56,7 @@ cpp = pytest.mark.skipif(not works("g++"), reason="needs g++")
 
 def listing(chapter: str) -> str:
     """The only listing in another language that a chapter shows."""
-    (path,) = BOOK.glob(f"{chapter}_*.ipynb")
+    path = BOOK / f"{CHAPTER_FILES[chapter]}.ipynb"
     cells = json.loads(path.read_text("utf-8"))["cells"]
     text = "\n\n".join("".join(cell["source"]) for cell in cells)
     (found,) = re.findall(r"^```(?:rust|cpp)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
@@ -66,7 +67,7 @@ def listing(chapter: str) -> str:
 def compiled(name: str, directory: Path) -> Path:
     """The program that `bridges/name` makes around its listings."""
     source = re.sub(
-        r"^ *// chapter (\d\d)$",
+        r"^ *// chapter (\w+)$",
         lambda found: listing(found[1]),
         (AROUND / name).read_text("utf-8"),
         flags=re.MULTILINE,
@@ -115,38 +116,38 @@ def same(words: Sequence[str], want: np.ndarray) -> None:
 
 
 def test_no_listing_is_left_out_and_each_fits_its_box() -> None:
-    chapters = sorted(path.name[:2] for path in BOOK.glob("[01][0-9]_*.ipynb"))[1:]
+    chapters = sorted(CHAPTER_FILES)
     around = "".join(path.read_text("utf-8") for path in AROUND.iterdir())
-    assert sorted(set(re.findall(r"^ *// chapter (\d\d)$", around, re.MULTILINE))) == chapters
+    assert sorted(set(re.findall(r"^ *// chapter (\w+)$", around, re.MULTILINE))) == chapters
     wide = [line for chapter in chapters for line in listing(chapter).split("\n") if line[76:]]
     assert not wide
 
 
 @rust
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
-def test_chapter_1_reads_tensors(tmp_path: Path, run: Run, dtype: Any) -> None:
+def test_bytes_reads_tensors(tmp_path: Path, run: Run, dtype: Any) -> None:
     want = random(np.random.default_rng(1), 7).astype(dtype)
     want[:3] = [0, np.inf, -(2.0**-130)]
     code = bytes([0 if dtype is np.float32 else 2])
     (tmp_path / "model.safetensors").write_bytes(code + want.tobytes())
-    (got,) = run("01.rs")
+    (got,) = run("bytes.rs")
     assert np.array_equal(numbers(got), want.astype(np.float32))
 
 
 @rust
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (0.5, -2.0)])
-def test_chapter_2_multiplies(run: Run, alpha: float, beta: float) -> None:
+def test_linear_multiplies(run: Run, alpha: float, beta: float) -> None:
     rng = np.random.default_rng(2)
     a, b, c = random(rng, 3, 5), random(rng, 4, 5), random(rng, 3, 4)
     want = matmul_transb(a, b, c, alpha=alpha, beta=beta)
     if beta == 0:
         c[:] = np.nan  # is not to be read
-    (got,) = run("02.rs", [3, 4, 5], [alpha, beta], a, b, c)
+    (got,) = run("linear.rs", [3, 4, 5], [alpha, beta], a, b, c)
     same(got, want)
 
 
 @rust
-def test_chapter_3_joins_pairs_and_streams(run: Run) -> None:
+def test_tokenizer_joins_pairs_and_streams(run: Run) -> None:
     tokenizer = Tokenizer.from_pretrained("story")
     document = json.loads((Path(locate("story")) / "tokenizer.json").read_text("utf-8"))
     byte_of = tokenizer._byte_of
@@ -160,7 +161,7 @@ def test_chapter_3_joins_pairs_and_streams(run: Run) -> None:
     stream = [b"a\xc3\xbc", b"\xf0\x9f", b"\x99", b"\x82", b"\xe2\x82a", b"\xff", b"b\xc3"]
 
     lines = [list(part) for part in [*merges, *(word.encode() for word in words), *stream]]
-    got = run("03.rs", [len(merges) // 2, len(words), len(stream)], *lines)
+    got = run("tokenizer.rs", [len(merges) // 2, len(words), len(stream)], *lines)
     for word in words:
         ids = [i for i in tokenizer.encode(word) if i != tokenizer.bos_token_id]
         sizes = [len(tokenizer.token_bytes(i)) for i in ids]
@@ -170,7 +171,7 @@ def test_chapter_3_joins_pairs_and_streams(run: Run) -> None:
 
 
 @rust
-def test_chapter_4_norms_and_gates(run: Run) -> None:
+def test_norm_mlp_norms_and_gates(run: Run) -> None:
     rng = np.random.default_rng(4)
     seq, hidden, inter, eps = 3, 5, 7, 0.01
     x, weight = random(rng, seq, hidden), random(rng, hidden)
@@ -180,7 +181,7 @@ def test_chapter_4_norms_and_gates(run: Run) -> None:
         random(rng, hidden, inter),
     )
     x[1] = 0
-    got = run("04.rs", [seq, hidden, inter], [eps], x, weight, gate, up, down)
+    got = run("norm_mlp.rs", [seq, hidden, inter], [eps], x, weight, gate, up, down)
     normed = rms_norm(x, weight, eps)
     same(next(got), normed)
     gated = swiglu(normed @ gate.T, normed @ up.T)
@@ -190,21 +191,21 @@ def test_chapter_4_norms_and_gates(run: Run) -> None:
 
 
 @rust
-def test_chapter_5_rotates(run: Run) -> None:
+def test_rope_rotates(run: Run) -> None:
     inv_freq = inverse_frequencies(tiny_config(head_dim=HEAD_DIM))
     x = random(np.random.default_rng(5), SEQ, N_KV_HEADS * HEAD_DIM)
-    (got,) = run("05.rs", [PAST, N_KV_HEADS, HEAD_DIM], inv_freq, x)
+    (got,) = run("rope.rs", [PAST, N_KV_HEADS, HEAD_DIM], inv_freq, x)
     heads = attention.split_kv_heads(x, N_KV_HEADS, HEAD_DIM)
     want = apply_rope(heads, *rope_cos_sin(inv_freq, PAST, SEQ))
     same(got, want.transpose(1, 0, 2))
 
 
 @rust
-def test_chapter_6_scores(run: Run) -> None:
+def test_scores_scores(run: Run) -> None:
     rng = np.random.default_rng(6)
     q = random(rng, SEQ, N_KV_HEADS * N_GROUPS * HEAD_DIM)
     k = random(rng, TOTAL_SEQ, N_KV_HEADS * HEAD_DIM)
-    (got,) = run("06.rs", [N_KV_HEADS, N_GROUPS, SEQ, TOTAL_SEQ, HEAD_DIM], q, k)
+    (got,) = run("scores.rs", [N_KV_HEADS, N_GROUPS, SEQ, TOTAL_SEQ, HEAD_DIM], q, k)
     want = attention.qk_scores(
         attention.split_query_heads(q, N_KV_HEADS, HEAD_DIM),
         attention.split_kv_heads(k, N_KV_HEADS, HEAD_DIM),
@@ -214,22 +215,22 @@ def test_chapter_6_scores(run: Run) -> None:
 
 @rust
 @pytest.mark.parametrize("past", [PAST, 0])
-def test_chapter_7_masks_and_shares(run: Run, past: int) -> None:
+def test_mask_softmax_masks_and_shares(run: Run, past: int) -> None:
     scores = random(np.random.default_rng(7), N_KV_HEADS, N_GROUPS, SEQ, past + SEQ) * 50
     masked = attention.apply_mask(scores, attention.causal_mask(SEQ, past))
     want = attention.softmax(masked)
     scores[..., 0, -1] = np.inf  # the future may hold anything
-    (got,) = run("07.rs", [SEQ, past + SEQ], scores)
+    (got,) = run("mask_softmax.rs", [SEQ, past + SEQ], scores)
     same(got, want)
 
 
 @cpp
-def test_chapter_8_mixes(run: Run) -> None:
+def test_score_v_mixes(run: Run) -> None:
     rng = np.random.default_rng(8)
     weights = attention.softmax(random(rng, N_KV_HEADS, N_GROUPS, SEQ, TOTAL_SEQ))
     v = random(rng, TOTAL_SEQ + 2, N_KV_HEADS * HEAD_DIM)  # more rows than count
     sizes = [N_KV_HEADS, N_GROUPS, SEQ, TOTAL_SEQ, HEAD_DIM]
-    (got,) = run("08.cpp", sizes, weights, v)
+    (got,) = run("score_v.cpp", sizes, weights, v)
     values = attention.split_kv_heads(v[:TOTAL_SEQ], N_KV_HEADS, HEAD_DIM)
     same(got, attention.merge_heads(attention.score_v(weights, values)))
 
@@ -244,11 +245,11 @@ def test_chapter_8_mixes(run: Run) -> None:
         (Sampling(1e-30, top_p=0.5), 0.0),
     ],
 )
-def test_chapter_11_draws(run: Run, sampling: Sampling, tail: float) -> None:
+def test_sampling_draws(run: Run, sampling: Sampling, tail: float) -> None:
     logits = np.array([0.5, 2.0, -1.0, 2.0, 1.5, tail, 0.1], dtype=np.float32)
     settings = [sampling.temperature, sampling.top_k, sampling.top_p]
     draws = 10_000
-    (got,) = run("11.rs", logits, settings, [draws])
+    (got,) = run("sampling.rs", logits, settings, [draws])
     want = probabilities(logits, sampling)
     shares = numbers(got) / draws
     assert np.max(np.abs(shares - want)) < 2 / draws + 1e-5
@@ -256,14 +257,14 @@ def test_chapter_11_draws(run: Run, sampling: Sampling, tail: float) -> None:
 
 
 @rust
-def test_chapter_12_narrows(run: Run) -> None:
+def test_precision_narrows(run: Run) -> None:
     rng = np.random.default_rng(12)
     x, w = random(rng, 19), random(rng, 19)
     # Zeros, infinities, the largest, halfway cases, and NaN of several kinds.
     edges = [0, 0x80000000, 0x7F800000, 0xFF800000, 0x7F7FFFFF, 0x3F808000, 0x3F818000, 1]
     nans = [0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00000]
     bits = np.array([*edges, *nans, *w.view(np.uint32)], dtype=np.uint32)
-    narrowed, dots = run("12.rs", bits, x, w)
+    narrowed, dots = run("precision.rs", bits, x, w)
     got = np.array(narrowed, dtype=np.uint16).view(ml_dtypes.bfloat16).astype(np.float32)
     with np.errstate(invalid="ignore"):  # NaN that signals
         want = bits.view(np.float32).astype(ml_dtypes.bfloat16).astype(np.float32)
@@ -274,15 +275,15 @@ def test_chapter_12_narrows(run: Run) -> None:
 
 @rust
 @pytest.mark.parametrize(("rows", "cols", "threads"), [(7, 37, 3), (5, 32, 8), (3, 5, 1)])
-def test_chapter_15_multiplies_in_threads(run: Run, rows: int, cols: int, threads: int) -> None:
+def test_cost_multiplies_in_threads(run: Run, rows: int, cols: int, threads: int) -> None:
     rng = np.random.default_rng(15)
     x, w = random(rng, cols), random(rng, rows, cols).astype(ml_dtypes.bfloat16)
-    (got,) = run("15.rs", [rows, threads], x, w.view(np.uint16))
+    (got,) = run("cost.rs", [rows, threads], x, w.view(np.uint16))
     same(got, w.astype(np.float32) @ x)
 
 
 @rust
-def test_chapters_9_10_13_and_14_make_an_engine(run: Run) -> None:
+def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
     config = tiny_config(tie_word_embeddings=True)
     tensors = tiny_tensors(config)
     model = Llama(config, tensors)

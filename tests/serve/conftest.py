@@ -10,7 +10,7 @@ import openai
 import pytest
 from tiny_served import write_tiny
 
-from llama_edu.serve.http.guard import Policy
+from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.served import ServedModel, Serving, load
 from llama_edu.serve.http.server import running
 from llama_edu.serve.job import Limits

@@ -22,7 +22,6 @@ from tiny_served import CHATML, SIZES
 from llama_edu import ChatSession, Llama, Sampling, Tokenizer, generate
 from llama_edu.chat.template import Message
 from llama_edu.engine.choose import random_generator
-from llama_edu.engine.sampling import GREEDY
 from llama_edu.serve.job import Limits, Request
 from llama_edu.serve.scheduler import Scheduler
 
@@ -71,20 +70,22 @@ MODELS = st.fixed_dictionaries(
         "named_eos": st.sampled_from(["", *ENDS]),
     }
 )
-SAMPLINGS = st.one_of(
-    st.just(GREEDY),
-    st.builds(
-        Sampling,
-        temperature=st.floats(0.2, 2.0),
-        top_k=st.sampled_from([0, 3, 40]),
-        top_p=st.sampled_from([1.0, 0.9, 0.5]),
-    ),
+SAMPLINGS = st.fixed_dictionaries(
+    {
+        "temperature": st.just(0.0) | st.floats(0.2, 2.0),
+        "top_k": st.sampled_from([0, 3, 40]),
+        "top_p": st.sampled_from([1.0, 0.9, 0.5]),
+        "min_p": st.sampled_from([0.0, 0.1]),
+        "presence_penalty": st.sampled_from([0.0, 1.5]),
+        "frequency_penalty": st.sampled_from([0.0, -0.5]),
+        "logit_bias": st.sampled_from([(), ((70, 3.0), (2, -100.0))]),
+    }
 )
 ASKED = st.fixed_dictionaries(
     {
         "text": st.text(st.sampled_from("abc the🐈\n"), min_size=1, max_size=25),
         "max_new_tokens": st.integers(1, 20),
-        "sampling": SAMPLINGS,
+        "sampled": SAMPLINGS,
         "seed": st.integers(-3, 3) | st.just(2**63 - 1),
         "n": st.integers(1, 3),
         "chunk": st.integers(1, 30),
@@ -105,7 +106,10 @@ def test_a_function_a_chat_and_the_server_write_the_same_ids(
     scheduler = Scheduler(model, tokenizer, Limits(prefill_tokens=prefill_tokens))
     jobs, written = [], []
     for one in asked:
-        settings = {name: one[name] for name in ("max_new_tokens", "sampling")}
+        settings = {
+            "max_new_tokens": one["max_new_tokens"],
+            "sampling": Sampling(**one["sampled"]),
+        }
         chat = ChatSession(model, tokenizer, seed=one["seed"], **settings)
         prompt = chat.template.encode([Message("user", one["text"])])
         jobs.append(scheduler.submit(Request(prompt, seed=one["seed"], n=one["n"], **settings)))

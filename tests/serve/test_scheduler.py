@@ -585,8 +585,8 @@ def test_choices_without_memory_of_their_own_end_as_one_job(monkeypatch):
     [
         ({"token_ids": ()}, InputError, "at least one token id"),
         ({"token_ids": (400,)}, InputError, "from 0 to 399, got 400"),
-        ({"max_new_tokens": 0}, InputError, "expected 1 to 100 new tokens, got 0"),
-        ({"max_new_tokens": 101}, InputError, "expected 1 to 100 new tokens, got 101"),
+        ({"max_new_tokens": -1}, InputError, "expected 0 to 100 new tokens, got -1"),
+        ({"max_new_tokens": 101}, InputError, "expected 0 to 100 new tokens, got 101"),
         ({"token_ids": (9,) * 201}, InputError, "expected 1 to 200 prompt tokens, got 201"),
         ({"n": 9}, InputError, "expected 1 to 8 choices, got 9"),
         (

@@ -301,14 +301,14 @@ def test_a_picture_is_fit_for_the_page(name: str, check: Callable[[viz.Picture],
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
     for name in ("attention_maps", "hex_map f32", "cache_growth"):
-        assert PICTURES[name]().png == drawn(name).png
+        assert PICTURES[name]().svg == drawn(name).svg
 
 
 def test_the_readers_settings_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "figure.dpi": 50}):
-        assert PICTURES["cache_growth"]().png == drawn("cache_growth").png
+        assert PICTURES["cache_growth"]().svg == drawn("cache_growth").svg
         assert matplotlib.rcParams["font.size"] == 30
 
 
@@ -320,7 +320,7 @@ def test_a_picture_without_words_is_refused() -> None:
 def test_other_words_under_the_same_picture() -> None:
     picture = drawn("head_wiring 8/4")
     other = picture.with_caption("Heads <shared>.")
-    assert (other.png, other.alt) == (picture.png, picture.alt)
+    assert (other.svg, other.alt) == (picture.svg, picture.alt)
     assert "<figcaption>Heads &lt;shared&gt;.</figcaption>" in other._repr_html_()
     assert "shared>" not in picture._repr_html_()
 

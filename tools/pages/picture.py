@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import ViewportSize, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "_build" / "html" / "book" / "06_qk_per_kv_group.html"
+PAGE = ROOT / "_build" / "html" / "book" / "04_qk_per_kv_group.html"
 PICTURE = ROOT / ".github" / "page.png"
 SIZE: ViewportSize = {"width": 1180, "height": 860}
 COLORS = 256
@@ -28,7 +28,7 @@ def photograph() -> bytes:
         page.set_default_timeout(120_000)
         page.goto(PAGE.as_uri(), wait_until="load")
         page.evaluate("document.fonts.ready.then(() => true)")
-        maps = page.locator("figure.llama-figure img[alt^='Attention']").first
+        maps = page.locator("figure.llama-figure [aria-label^='Attention']").first
         maps.evaluate("e => window.scrollTo(0, e.getBoundingClientRect().top + scrollY - 270)")
         page.wait_for_timeout(500)
         shot = page.screenshot()

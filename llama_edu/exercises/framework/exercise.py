@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from textwrap import TextWrapper
 from typing import Any
 
+from llama_edu.chapters import chapter_number, section_address
 from llama_edu.exercises.framework.answer import (
     Harness,
     Outcome,
@@ -23,7 +24,6 @@ from llama_edu.exercises.framework.answer import (
     plain_call,
 )
 from llama_edu.exercises.framework.difference import Expected, counted
-from llama_edu.exercises.framework.sections import chapter_number, section_address
 
 __all__ = ["Case", "Exercise", "Harness", "Mutant", "Verdict"]
 

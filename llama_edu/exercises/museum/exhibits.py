@@ -13,31 +13,31 @@ import numpy as np
 
 from llama_edu.engine.llama import Llama
 from llama_edu.exercises import (
-    generate as ch10_generate,
+    generate as generate_exercises,
 )
 from llama_edu.exercises import (
-    linear as ch02_linear,
+    linear as linear_exercises,
 )
 from llama_edu.exercises import (
-    mask_softmax as ch07_mask_softmax,
+    mask_softmax as mask_softmax_exercises,
 )
 from llama_edu.exercises import (
-    model as ch09_model,
+    model as model_exercises,
 )
 from llama_edu.exercises import (
-    norm_mlp as ch04_norm_mlp,
+    norm_mlp as norm_mlp_exercises,
 )
 from llama_edu.exercises import (
-    rope as ch05_rope,
+    rope as rope_exercises,
 )
 from llama_edu.exercises import (
-    score_v as ch08_score_v,
+    score_v as score_v_exercises,
 )
 from llama_edu.exercises import (
-    scores as ch06_scores,
+    scores as scores_exercises,
 )
 from llama_edu.exercises import (
-    tokenizer as ch03_tokenizer,
+    tokenizer as tokenizer_exercises,
 )
 from llama_edu.exercises.framework.exercise import Exercise
 from llama_edu.exercises.museum.exhibit import Exhibit, Function, Install, TextExhibit
@@ -165,35 +165,35 @@ EXHIBITS: dict[str, Exhibit] = {
         "the weight as it lies",
         ("y = x @ weight.T", "y = x @ weight"),
         "skyzh/tiny-llm/issues/41",
-        (ch02_linear.GEMM, "not_turned"),
+        (linear_exercises.GEMM, "not_turned"),
         _square_products,
     ),
     "layer_norm": _exhibit(
         "the mean taken off",
         ("y = x / rms(x)", "y = (x - x.mean()) / rms(x - x.mean())"),
         "ggml-org/llama.cpp/issues/173",
-        (ch04_norm_mlp.NORM_ROWS, "layer_norm"),
+        (norm_mlp_exercises.NORM_ROWS, "layer_norm"),
         _operator("rms_norm"),
     ),
     "norm_over_all": _exhibit(
         "one norm for all tokens",
         ("rms = sqrt((x * x).mean(axis=-1))", "rms = sqrt((x * x).mean())"),
         "bkitano/llama-from-scratch/issues/4",
-        (ch04_norm_mlp.NORM_ROWS, "over_all"),
+        (norm_mlp_exercises.NORM_ROWS, "over_all"),
         _operator("rms_norm"),
     ),
     "eps_outside": _exhibit(
         "eps outside the root",
         ("rms = sqrt(mean_square + eps)", "rms = sqrt(mean_square) + eps"),
         "allenai/OLMo/issues/281",
-        (ch04_norm_mlp.ROW_SIZE, "eps_outside"),
+        (norm_mlp_exercises.ROW_SIZE, "eps_outside"),
         _size_of_a_row,
     ),
     "fixed_eps": _exhibit(
         "an eps of one's own",
         ("eps = config.rms_norm_eps", "eps = 1e-6"),
         "meta-llama/llama/issues/771",
-        (ch04_norm_mlp.ROW_SIZE, "fixed_eps"),
+        (norm_mlp_exercises.ROW_SIZE, "fixed_eps"),
         _size_of_a_row,
     ),
     "gate_and_up": _exhibit(
@@ -201,63 +201,63 @@ EXHIBITS: dict[str, Exhibit] = {
         ("h = silu(gate) * up", "h = silu(up) * gate"),
         "LearningInfiniTensor/learning-lm-rs/blob/"
         "12af8ba31322b12da8a5ae5aec68abfa64662352/src/model.rs",
-        (ch04_norm_mlp.GATED, "swapped"),
+        (norm_mlp_exercises.GATED, "swapped"),
         _operator("swiglu"),
     ),
     "gelu": _exhibit(
         "GELU for SiLU",
         ("h = silu(gate) * up", "h = gelu(gate) * up"),
         "intelligent-machine-learning/dlrover/issues/1351",
-        (ch04_norm_mlp.GATED, _gelu_gated),
+        (norm_mlp_exercises.GATED, _gelu_gated),
         _operator("swiglu"),
     ),
     "normed_stream": _exhibit(
         "the residual after the norm",
         ("x = x + attention(norm(x))", "x = norm(x); x = x + attention(x)"),
         "tracel-ai/burn/issues/1056",
-        (ch09_model.FINISH_FORWARD, "normed_residual"),
+        (model_exercises.FINISH_FORWARD, "normed_residual"),
         _normed_stream,
     ),
     "interleaved": _exhibit(
         "neighbours rotated",
         ("pairs = (j, j + head_dim // 2)", "pairs = (2 * j, 2 * j + 1)"),
         "karpathy/llama2.c/pull/286",
-        (ch05_rope.ROTATE, "interleaved"),
+        (rope_exercises.ROTATE, "interleaved"),
         _operator("apply_rope"),
     ),
     "mixed_layouts": _exhibit(
         "half of each layout",
         ("cos = concatenate([cos, cos])", "cos = repeat(cos, 2)"),
         "huggingface/transformers/issues/40462",
-        (ch05_rope.ROTATE, "mixed"),
+        (rope_exercises.ROTATE, "mixed"),
         _operator("apply_rope"),
     ),
     "values_turned": _exhibit(
         "values rotated as well",
         ("q, k = rope(q), rope(k)", "q, k, v = rope(q), rope(k), rope(v)"),
         "lucidrains/x-transformers/issues/182",
-        (ch08_score_v.ATTENTION_ROWS, "v_rotated"),
+        (score_v_exercises.ATTENTION_ROWS, "v_rotated"),
         _turned_values,
     ),
     "position_zero": _exhibit(
         "every step at position 0",
         ("positions = arange(past, past + seq)", "positions = arange(seq)"),
         "Blaizzy/mlx-vlm/issues/1983",
-        (ch05_rope.ANGLES, "no_past"),
+        (rope_exercises.ANGLES, "no_past"),
         _angles,
     ),
     "position_jumps": _exhibit(
         "a position that jumps",
         ("offset = past", "offset = past + past"),
         "skyzh/tiny-llm/pull/46",
-        (ch05_rope.ANGLES, "past_twice"),
+        (rope_exercises.ANGLES, "past_twice"),
         _angles,
     ),
     "fixed_theta": _exhibit(
         "a theta of one's own",
         ("theta = config.rope_theta", "theta = 10000.0"),
         "lyogavin/airllm/pull/369",
-        (ch05_rope.ANGLES, "fixed_theta"),
+        (rope_exercises.ANGLES, "fixed_theta"),
         _angles,
         harmless="the story model's own theta is 10,000",
     ),
@@ -265,77 +265,77 @@ EXHIBITS: dict[str, Exhibit] = {
         "keys dealt out in turn",
         ("kv_head = head // n_groups", "kv_head = head % n_kv_heads"),
         "onnx/onnx/pull/7274",
-        (ch06_scores.GROUP_SCORES, "modulo"),
+        (scores_exercises.GROUP_SCORES, "modulo"),
         _operator("qk_scores"),
     ),
     "reshaped": _exhibit(
         "reshape for transpose",
         ("q.reshape(seq, heads, d).transpose(1, 0, 2)", "q.reshape(heads, seq, d)"),
         "hyunwoongko/transformer/issues/15",
-        (ch06_scores.SPLIT_QUERIES, "reshape_as_transpose"),
+        (scores_exercises.SPLIT_QUERIES, "reshape_as_transpose"),
         _operator("split_query_heads"),
     ),
     "unscaled": _exhibit(
         "no scale",
         ("scores = q @ k.T / sqrt(head_dim)", "scores = q @ k.T"),
         "mlc-ai/mlc-llm/pull/3426",
-        (ch06_scores.GROUP_SCORES, "unscaled"),
+        (scores_exercises.GROUP_SCORES, "unscaled"),
         _operator("qk_scores"),
     ),
     "scaled_by_width": _exhibit(
         "the width of all heads",
         ("scores = q @ k.T / sqrt(head_dim)", "scores = q @ k.T / sqrt(n_heads * head_dim)"),
         "Graylab/DL4Proteins-notebooks/issues/12",
-        (ch06_scores.GROUP_SCORES, "scaled_by_width"),
+        (scores_exercises.GROUP_SCORES, "scaled_by_width"),
         _operator("qk_scores"),
     ),
     "no_mask_with_cache": _exhibit(
         "no mask once there is a cache",
         ("if seq > 1: scores = masked(scores)", "if cache is None: scores = masked(scores)"),
         "Mikyx-1/TinyLLM/issues/17",
-        (ch07_mask_softmax.MASK_SCORES, "unless_cached"),
+        (mask_softmax_exercises.MASK_SCORES, "unless_cached"),
         _mask,
     ),
     "mask_multiplied": _exhibit(
         "the mask multiplied",
         ("scores = where(mask, scores, -inf)", "scores = scores * mask"),
         "huggingface/transformers/issues/542",
-        (ch07_mask_softmax.MASK_SCORES, "multiplied"),
+        (mask_softmax_exercises.MASK_SCORES, "multiplied"),
         _mask,
     ),
     "softmax_of_columns": _exhibit(
         "softmax over the queries",
         ("weights = softmax(scores, axis=-1)", "weights = softmax(scores, axis=-2)"),
         "labmlai/annotated_deep_learning_paper_implementations/issues/146",
-        (ch07_mask_softmax.ROW_SOFTMAX, "columns"),
+        (mask_softmax_exercises.ROW_SOFTMAX, "columns"),
         _operator("softmax"),
     ),
     "heads_not_turned_back": _exhibit(
         "heads not turned back",
         ("mixed.transpose(1, 0, 2).reshape(seq, -1)", "mixed.reshape(seq, -1)"),
         "jsbaan/transformer-from-scratch/pull/6",
-        (ch08_score_v.MERGE, "reshaped"),
+        (score_v_exercises.MERGE, "reshaped"),
         _operator("merge_heads"),
     ),
     "no_last_norm": _exhibit(
         "no norm before the head",
         ("logits = head(norm(x))", "logits = head(x)"),
         "TransformerLensOrg/TransformerLens/issues/179",
-        (ch09_model.FINISH_FORWARD, "no_final_norm"),
+        (model_exercises.FINISH_FORWARD, "no_final_norm"),
         _no_last_norm,
     ),
     "head_made_up": _exhibit(
         "a head made up",
         ("lm_head = embed_tokens  # tied", "lm_head = random(embed_tokens.shape)"),
         "tinygrad/tinygrad/pull/13796",
-        (ch09_model.BOTH_ENDS, "made_up"),
+        (model_exercises.BOTH_ENDS, "made_up"),
         _head,
     ),
     "stale_rows": _exhibit(
         "yesterday's cache",
         ("cache.truncate(shared)", "pass  # the old rows stay"),
         "quantumaikr/quant.cpp/pull/52",
-        (ch10_generate.REUSE_PREFIX, "stale_rows"),
+        (generate_exercises.REUSE_PREFIX, "stale_rows"),
         _nothing,
         earlier_ids=EARLIER,
     ),
@@ -345,12 +345,12 @@ EXHIBITS: dict[str, Exhibit] = {
 
 def _stripped(tokenizer: Tokenizer, token_ids: Sequence[int]) -> tuple[str, str]:
     pieces = [tokenizer.decode([token_id]) for token_id in token_ids]
-    return tokenizer.decode(token_ids), _known(ch03_tokenizer.CLEAN, "stripped")(pieces)
+    return tokenizer.decode(token_ids), _known(tokenizer_exercises.CLEAN, "stripped")(pieces)
 
 
 def _each_alone(tokenizer: Tokenizer, token_ids: Sequence[int]) -> tuple[str, str]:
     chunks = [tokenizer.token_bytes(token_id) for token_id in token_ids]
-    shown = _known(ch03_tokenizer.STREAM, "each_alone")(chunks)
+    shown = _known(tokenizer_exercises.STREAM, "each_alone")(chunks)
     return tokenizer.decode(token_ids), "".join(shown)
 
 
@@ -361,8 +361,8 @@ TEXT_EXHIBITS: dict[str, TextExhibit] = {
         'piece.strip("<s>")',
         "https://github.com/likejazz/llama3.np/blob/"
         "30a73d28f0f11e056e20998341d50b55b303d2af/tokenizer.py",
-        ch03_tokenizer.CLEAN,
-        _known(ch03_tokenizer.CLEAN, "stripped"),
+        tokenizer_exercises.CLEAN,
+        _known(tokenizer_exercises.CLEAN, "stripped"),
         _stripped,
     ),
     "each_alone": TextExhibit(
@@ -370,8 +370,8 @@ TEXT_EXHIBITS: dict[str, TextExhibit] = {
         "text = stream.push(token_id)",
         "text = tokenizer.decode([token_id])",
         "https://github.com/exo-explore/exo/pull/1691",
-        ch03_tokenizer.STREAM,
-        _known(ch03_tokenizer.STREAM, "each_alone"),
+        tokenizer_exercises.STREAM,
+        _known(tokenizer_exercises.STREAM, "each_alone"),
         _each_alone,
     ),
 }

@@ -29,6 +29,7 @@ CODES: dict[str, tuple[int, str, str]] = {
     "invalid_json": (400, REQUEST, "The body is no UTF-8, or no JSON."),
     "invalid_value": (400, REQUEST, "A field is missing, or has a value it cannot have."),
     "unknown_parameter": (400, REQUEST, "A field that this server does not know."),
+    "not_supported": (400, REQUEST, "Something that this server cannot do."),
     "context_length_exceeded": (400, REQUEST, "Prompt and new tokens do not fit the model."),
     "invalid_api_key": (401, "authentication_error", "The server asks for a key."),
     "cross_site": (403, "permission_error", "A page of another site sent this."),
@@ -96,28 +97,65 @@ def as_api_error(problem: LlamaEduError, retry_after: int = 1) -> ApiError:
     return ApiError("numerics" if isinstance(problem, NumericsError) else "internal", message)
 
 
+OURS = ("unknown_field", "not_supported", "value_error", "missing_content")  # of our own making
+LIMITS = {
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "more than {gt:g}",
+    "less_than_equal": "at most {le:g}",
+    "less_than": "less than {lt:g}",
+}
+
+
 def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
-    """One answer for what FastAPI found wrong with a body: the first fault, by its field."""
-    first = errors[0]
-    # A value that fits none of several types is reported once for each; the field is what counts.
+    """One answer for what FastAPI found wrong with a body: one fault, by its field."""
+    # A value that fits none of several types is reported once for each; the field is what counts,
+    # and a fault that we have words for comes first.
+    first = next((error for error in errors if error["type"] in OURS), errors[0])
     where = [str(part) for part in first["loc"][1:]]
-    if first["type"] == "json_invalid":
-        return ApiError("invalid_json", f"expected JSON, got {first['ctx']['error']}")
+    kind, context = first["type"], first.get("ctx", {})
     param = where[0] if where else None
-    if first["type"] == "extra_forbidden":
-        name = ".".join(where)
-        return ApiError("unknown_parameter", f"expected a known field, got {name!r}"[:200], param)
-    if first["type"] == "missing":
-        return ApiError("invalid_value", f"expected {'.'.join(where) or 'a body'}, got none", param)
-    if first["type"] == "value_error":  # from a validator of ours: "field: expected …, got …"
-        message = str(first["ctx"]["error"])
+    if kind == "json_invalid":
+        return ApiError("invalid_json", f"expected JSON, got {context['error']}")
+    if kind == "unknown_field":
+        place = ".".join([*where, ""])
+        message = context["message"]
+        return ApiError(
+            "unknown_parameter",
+            f"{place.rstrip('.')}: {message}" if place else message,
+            param or context["field"],
+        )
+    if kind == "not_supported":
+        return ApiError("not_supported", context["message"], param or context["field"])
+    if kind in ("missing", "missing_content"):
+        name = ".".join([*where, "content"] if kind == "missing_content" else where)
+        return ApiError("invalid_value", f"expected {name or 'a body'}, got none", param)
+    if kind == "value_error":  # from a validator of ours: "field: expected …, got …"
+        message = str(context["error"])
         return ApiError("invalid_value", message, message.partition(":")[0])
     got = repr(first.get("input"))
     got = got if len(got) <= SHOWN_CHARS else got[: SHOWN_CHARS - 1] + "…"
-    message = f"{'.'.join(where) or 'body'}: {_lower(first['msg'])}, got {got}"
+    wanted = LIMITS[kind].format(**context) if kind in LIMITS else _lower(first["msg"])
+    message = f"{_place(where) or 'body'}: expected {wanted}, got {got}"
     return ApiError("invalid_value", message[:400], param)
+
+
+def _place(where: Sequence[str]) -> str:
+    """The field's place, without pydantic's names for the types that were tried."""
+    return ".".join(
+        part for part in where if (part.isidentifier() and part not in TRIED) or part.isdecimal()
+    )
+
+
+TRIED = frozenset({"str", "int", "float", "bool", "list", "dict"})
 
 
 def _lower(text: str) -> str:
     """Pydantic's sentences say "Input should be …"; ours begin with what was expected."""
-    return "expected " + text.removeprefix("Input should be ")
+    for opening in (
+        "Input should be ",
+        "List should have ",
+        "String should have ",
+        "Input should ",
+    ):
+        text = text.removeprefix(opening)
+    return text[:1].lower() + text[1:] if text[:2].istitle() else text

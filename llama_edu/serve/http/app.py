@@ -1,4 +1,4 @@
-"""The application: routes, page, errors in one shape, and the two layers around them."""
+"""The application: routes, page, errors in one shape, and the layers around them."""
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,11 +8,14 @@ from importlib import resources
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 import llama_edu
 from llama_edu.serve.http.api_errors import ApiError, from_validation
-from llama_edu.serve.http.guard import BodyRefused, Door, Observer, Policy
+from llama_edu.serve.http.connection import ConnectionMiddleware
+from llama_edu.serve.http.middleware import AccessMiddleware, BodyRefused, LoggingMiddleware
+from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.routes import router
 from llama_edu.serve.http.served import Serving
 
@@ -57,8 +60,18 @@ def create_app(serving: Serving, policy: Policy | None = None) -> FastAPI:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(Door, policy=policy or Policy())
-    app.add_middleware(Observer, metrics=serving.metrics)
+    policy = policy or Policy()
+    if policy.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=policy.allowed_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
+    app.add_middleware(AccessMiddleware, policy=policy)
+    app.add_middleware(LoggingMiddleware, metrics=serving.metrics)
+    app.add_middleware(ConnectionMiddleware)
     return app
 
 
@@ -102,7 +115,9 @@ async def _http_error(http: Request, problem: Exception) -> JSONResponse:
     if isinstance(problem, BodyRefused):
         return problem.error.response()
     if problem.status_code == 404:
-        error = ApiError("not_found", "expected an address that GET /openapi.json lists, got none")
+        error = ApiError(
+            "not_found", "expected an address that GET /openapi.json lists, got none of them"
+        )
     elif problem.status_code == 405:
         message = f"expected another method at this address, got {http.method}"
         error = ApiError("method_not_allowed", message, headers=problem.headers)

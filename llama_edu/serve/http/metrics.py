@@ -1,16 +1,12 @@
 """The server's numbers in Prometheus' text format, kept in a registry of their own."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from llama_edu.serve.scheduler import Step
-
-if TYPE_CHECKING:
-    from llama_edu.serve.http.served import ServedModel
+from llama_edu.serve.scheduler import Scheduler, Step
 
 __all__ = ["Metrics"]
 
@@ -22,9 +18,10 @@ ROWS = (1, 2, 4, 8, 16, 32, 64)
 class Metrics:
     """Counters and histograms. Safe to use from several threads."""
 
-    def __init__(self, models: "Mapping[str, ServedModel]") -> None:
+    def __init__(self, schedulers: Mapping[str, Scheduler]) -> None:
+        """`schedulers` by the name of their model."""
         self.registry = CollectorRegistry()
-        self.registry.register(_Gauges(models))
+        self.registry.register(_Gauges(schedulers))
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"llama_edu_{name}", text, labels, registry=self.registry)
@@ -78,8 +75,8 @@ class Metrics:
 class _Gauges(Collector):
     """What can be read off the schedulers at the moment somebody asks."""
 
-    def __init__(self, models: "Mapping[str, ServedModel]") -> None:
-        self._models = models
+    def __init__(self, schedulers: Mapping[str, Scheduler]) -> None:
+        self._schedulers = schedulers
 
     def collect(self) -> Iterator[Metric]:
         gauges = {
@@ -91,8 +88,7 @@ class _Gauges(Collector):
                 "llama_edu_prefix_bytes", "Keys and values kept.", labels=["model"]
             ),
         }
-        for name, served in self._models.items():
-            scheduler = served.scheduler
+        for name, scheduler in self._schedulers.items():
             gauges["live"].add_metric([name], scheduler.n_running)
             gauges["waiting"].add_metric([name], scheduler.n_waiting)
             gauges["prefix"].add_metric([name], scheduler.prefixes.nbytes)

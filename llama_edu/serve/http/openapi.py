@@ -6,7 +6,19 @@ from pydantic import BaseModel
 
 from llama_edu.serve.http.api_errors import CODES
 
-__all__ = ["CHAT", "COMPLETION", "HEALTH", "METRICS", "MODEL", "MODELS"]
+__all__ = [
+    "CHAT",
+    "COMPLETION",
+    "HEALTH",
+    "METRICS",
+    "MODEL",
+    "MODELS",
+    "PROMPT",
+    "PROPS",
+    "TEXT_OF_TOKENS",
+    "TOKENS",
+    "VERSION",
+]
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -33,6 +45,7 @@ class ModelCard(BaseModel):
     object: str
     created: int
     owned_by: str
+    max_model_len: int
     context_length: int
     chat: bool
 
@@ -59,16 +72,32 @@ class Usage(BaseModel):
     prompt_tokens_details: PromptDetails
 
 
+class CalledFunction(BaseModel):
+    """A function's name, and its arguments as JSON."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """A call that the client is asked to make."""
+
+    id: str
+    type: str
+    function: CalledFunction
+
+
 class AssistantMessage(BaseModel):
     """What the model said."""
 
     role: str
-    content: str
+    content: str | None
     refusal: str | None
+    tool_calls: list[ToolCall] | None = None
 
 
 class ChatChoice(BaseModel):
-    """One reply. `finish_reason` is "stop" or "length"."""
+    """One reply. `finish_reason` is "stop", "length" or "tool_calls"."""
 
     index: int
     message: AssistantMessage
@@ -107,6 +136,43 @@ class TextAnswer(BaseModel):
     usage: Usage
 
 
+class Tokens(BaseModel):
+    """Token ids, or with `with_pieces` objects of `id` and `piece`; how many; and what fits."""
+
+    tokens: list[Any]
+    count: int
+    max_model_len: int
+
+
+class TokenText(BaseModel):
+    """A text, under llama.cpp's name and under vLLM's."""
+
+    content: str
+    prompt: str
+
+
+class Prompt(BaseModel):
+    """A prompt as text."""
+
+    prompt: str
+
+
+class Version(BaseModel):
+    """A version of llama_edu."""
+
+    version: str
+
+
+class Props(BaseModel):
+    """Of llama.cpp's properties, those that have a counterpart here."""
+
+    default_generation_settings: dict[str, Any]
+    total_slots: int
+    model_path: str
+    chat_template: str
+    build_info: str
+
+
 class Health(BaseModel):
     """`status` is "ok" or "unavailable"."""
 
@@ -130,5 +196,10 @@ MODELS: Responses = DOOR | {200: {"model": ModelList}}
 MODEL: Responses = DOOR | errors(404) | {200: {"model": ModelCard}}
 CHAT: Responses = TEXT | {200: {"model": ChatAnswer, "content": STREAM}}
 COMPLETION: Responses = TEXT | {200: {"model": TextAnswer, "content": STREAM}}
+TOKENS: Responses = DOOR | errors(400, 404, 408, 413, 415) | {200: {"model": Tokens}}
+TEXT_OF_TOKENS: Responses = TOKENS | {200: {"model": TokenText}}
+PROMPT: Responses = TOKENS | {200: {"model": Prompt}}
+VERSION: Responses = DOOR | {200: {"model": Version}}
+PROPS: Responses = DOOR | {200: {"model": Props}}
 HEALTH: Responses = errors(421) | {200: {"model": Health}, 503: {"model": Health}}
 METRICS: Responses = DOOR | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}

@@ -1,35 +1,50 @@
 """The JSON that comes in: what a request may say, in the words of OpenAI's API.
 
 Every field is known by name; one that is not is refused, so that a misspelt `max_token` is not
-silently ignored. Fields that would change the text in a way this server cannot are accepted with
-the value that changes nothing, and refused with any other.
+silently ignored. Fields of other servers pass where they change nothing (`foreign_fields`).
 
 Source of names and ranges: OpenAI API reference, "Create chat completion", "Create completion".
-`top_k` is ours: OpenAI has none, vLLM and llama.cpp spell it so.
+Fields that OpenAI does not have are spelt as vLLM and llama.cpp spell them: `top_k`, `min_p`,
+`repetition_penalty` (`repeat_penalty` in llama.cpp), `prompt_logprobs`, `truncate_prompt_tokens`,
+`chat_template_kwargs`, `add_generation_prompt`, `continue_final_message`, `ignore_eos`.
+`context_overflow` is ours.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from llama_edu.engine.sampling import Sampling
+from llama_edu.serve.http.foreign_fields import known_fields_of
 
-__all__ = ["ChatRequest", "CompletionRequest", "ContentPart", "MessageIn", "SharedFields"]
+__all__ = [
+    "ChatRequest",
+    "CompletionRequest",
+    "ContentPart",
+    "DetokenizeRequest",
+    "MessageIn",
+    "ResponseFormat",
+    "SharedFields",
+    "TemplateRequest",
+    "TokenizeRequest",
+    "ToolChoice",
+    "ToolIn",
+]
 
-MAX_STOPS = 4
+MAX_STOPS = 16  # OpenAI has 4, vLLM and llama.cpp no limit
 MAX_STOP_CHARS = 256
 MAX_CHOICES = 16
 MAX_PROMPTS = 64  # in one request
 MAX_MESSAGES = 4096  # each with a role and its marks, they fill any context before
+MAX_TOOLS = 128
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's own
 
-Zero = Annotated[float, Field(ge=0, le=0)]
-One = Annotated[int, Field(ge=1, le=1)]
-Nothing = Annotated[list[Any], Field(max_length=0)]
-NoBias = Annotated[dict[str, Any], Field(max_length=0)]
 StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 # One fault in a list is enough, here and below: to tell a hundred thousand takes a second.
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
 
@@ -38,56 +53,90 @@ class Strict(BaseModel):
     """Refuses what it does not know, and does not turn text into numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    foreign_fields_pass: ClassVar[bool] = False
 
     @model_validator(mode="before")
     @classmethod
-    def _one_unknown_field_is_enough(cls, data: Any) -> Any:
+    def _only_what_is_known(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        unknown = [name for name in data if name not in cls.model_fields]
-        known = {name: value for name, value in data.items() if name in cls.model_fields}
-        return known | {name: data[name] for name in unknown[:1]}
+        names = {field.alias or name for name, field in cls.model_fields.items()}
+        for field in cls.model_fields.values():
+            if isinstance(field.validation_alias, AliasChoices):
+                names |= {one for one in field.validation_alias.choices if isinstance(one, str)}
+        return known_fields_of(names, data, foreign=cls.foreign_fields_pass)
+
+
+def refused(field: str, message: str) -> PydanticCustomError:
+    """An error that says in which words a value is refused."""
+    return PydanticCustomError("not_supported", "{message}", {"field": field, "message": message})
 
 
 class StreamOptions(Strict):
     """What a stream ends with."""
 
-    include_usage: bool = False
-    include_obfuscation: bool = False
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    continuous_usage_stats: Literal[False] | None = None
 
 
 class SharedFields(Strict):
     """What both kinds of request have in common."""
 
-    model: str = Field(description="A name that GET /v1/models lists.")
+    foreign_fields_pass = True
+    model: str | None = Field(
+        None,
+        description="A name that GET /v1/models lists; may be left out where one model is served.",
+    )
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
-        None, description="Draw among that many of the likeliest tokens; 0 for all."
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        None, description="0 takes the likeliest token."
+    )
+    top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = Field(
+        None, description="Draw among that many of the likeliest tokens; 0 or -1 for all."
+    )
+    min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        None, description="Draw among tokens at least that many times as likely as the likeliest."
+    )
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = Field(
+        None, validation_alias=AliasChoices("repetition_penalty", "repeat_penalty")
+    )
+    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = Field(
+        None, description="Token ids, as text, and what to add to their logits.", max_length=1024
     )
     seed: Seed | None = None
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
-    max_tokens: Count | None = None
+    max_tokens: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = Field(
+        None,
+        description="Cut to what the context has room for; -1 for all of it.",
+        validation_alias=AliasChoices("max_tokens", "n_predict", "num_predict"),
+    )
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = Field(None, description="Only with stream: true.")
-
-    # These say who asks and for what; they change nothing in the reply.
-    user: str | None = None
-    metadata: dict[str, Any] | None = None
-    service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-
-    # These would change the reply. Only the value that does not is accepted.
-    presence_penalty: Zero | None = None
-    frequency_penalty: Zero | None = None
-    logit_bias: NoBias | None = None
+    ignore_eos: bool | None = Field(None, description="Write on after a token that ends a text.")
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = Field(
+        None,
+        description="Keep that many of the prompt's last tokens; -1: all there is room for.",
+    )
+    prompt_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
+        None, description="Log-probabilities of the prompt's tokens; not with a stream."
+    )
+    add_special_tokens: bool | None = Field(
+        None, description="Whether a prompt given as text gets the tokens around a text."
+    )
 
     @model_validator(mode="after")
-    def _options_need_a_stream(self) -> "SharedFields":
+    def _options_fit(self) -> "SharedFields":
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options: expected stream to be true beside it, got false")
+        if self.prompt_logprobs is not None and self.stream:
+            raise ValueError("prompt_logprobs: expected stream to be false beside it, got true")
+        for name in self.logit_bias or ():
+            if not name.removeprefix("-").isdecimal() or len(name) > 10:
+                raise ValueError(f"logit_bias: expected token ids, got {name[:80]!r}")
         return self
 
     @property
@@ -97,63 +146,211 @@ class SharedFields(Strict):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
     def sampling(self) -> Sampling:
-        """How to draw, with OpenAI's defaults for what was left out: 1, no cut."""
+        """How to choose, with OpenAI's defaults for what was left out: 1, no cut, no penalty."""
+        temperature = 1.0 if self.temperature is None else float(self.temperature)
         return Sampling(
-            temperature=1.0 if self.temperature is None else float(self.temperature),
-            top_k=self.top_k or 0,
-            top_p=1.0 if self.top_p is None else float(self.top_p),
+            # The fewest tokens that reach a probability of 0: one, the likeliest.
+            temperature=0.0 if self.top_p == 0 else temperature,
+            top_k=max(self.top_k or 0, 0),
+            top_p=float(self.top_p or 1.0),
+            min_p=float(self.min_p or 0.0),
+            repetition_penalty=float(self.repetition_penalty or 1.0),
+            presence_penalty=float(self.presence_penalty or 0.0),
+            frequency_penalty=float(self.frequency_penalty or 0.0),
+            logit_bias=tuple((int(k), float(v)) for k, v in (self.logit_bias or {}).items()),
         )
 
 
 class ContentPart(Strict):
     """A part of a message. Only text can be read."""
 
-    type: Literal["text"]
-    text: str
+    type: str
+    text: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_text(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("type"), str):
+            kind = data["type"]
+            if kind == "refusal":
+                return {"type": "text", "text": data.get("refusal")}
+            if kind != "text":
+                message = f"a part of type {kind[:80]!r} is not supported here: expected 'text'"
+                raise refused("messages", f"messages: {message}, got {kind[:80]!r}")
+            if "text" not in data:
+                raise ValueError("messages: expected text in a part of type 'text', got none")
+        return data
+
+
+class FunctionCall(Strict):
+    """Which function a model called, and with what, as JSON in a text."""
+
+    name: str
+    arguments: str | dict[str, Any]
+
+
+class ToolCallIn(Strict):
+    """A call that an earlier reply made."""
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: FunctionCall
+    index: int | None = None
 
 
 class MessageIn(Strict):
-    """One message. "developer" is a newer word for "system"."""
+    """One message. "developer" is a newer word for "system", "function" an older one for "tool"."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[ContentPart], Field(fail_fast=True)]
-    # What a reply has besides, empty: clients send it back as they got it.
-    refusal: None = None
-    annotations: Nothing | None = None
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | Annotated[list[ContentPart], Field(fail_fast=True)] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: Annotated[list[ToolCallIn], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = (
+        None
+    )
+    # What a reply has besides: clients send it back as they got it.
+    refusal: str | None = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
     audio: None = None
     function_call: None = None
-    tool_calls: Nothing | None = None
+    reasoning_content: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_something(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("role") not in (None, "assistant"):
+            if "content" not in data:
+                raise PydanticCustomError("missing_content", "Field required")
+            if data["content"] is None:
+                raise ValueError("messages: expected content, got none")
+        return data
 
     @property
     def text(self) -> str:
+        if self.content is None:
+            return ""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content)
 
 
+class JsonSchema(Strict):
+    """A schema and its name."""
+
+    name: str | None = None
+    description: str | None = None
+    schema_: dict[str, Any] | bool | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
 class ResponseFormat(Strict):
-    """Text is all there is."""
+    """What a reply must be: any text, any JSON object, or JSON after a schema."""
 
-    type: Literal["text"]
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> "ResponseFormat":
+        given = self.schema_ is not None or (
+            self.json_schema is not None and self.json_schema.schema_ is not None
+        )
+        if self.type == "json_schema" and not given:
+            raise ValueError("response_format: expected json_schema with a schema, got none")
+        return self
+
+    @property
+    def wanted_schema(self) -> dict[str, Any] | bool | None:
+        """The schema a reply must follow; None for any text."""
+        if self.type == "text":
+            return None
+        if self.schema_ is not None:
+            return self.schema_
+        if self.json_schema is not None and self.json_schema.schema_ is not None:
+            return self.json_schema.schema_
+        return {"type": "object"}
 
 
-class ChatRequest(SharedFields):
-    """The body of POST /v1/chat/completions."""
+class FunctionIn(Strict):
+    """What a tool is called, what it is for, and what it takes."""
 
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern="^[a-zA-Z0-9_.-]+$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolIn(Strict):
+    """A tool that the model may call. Only functions can be called."""
+
+    type: Literal["function"]
+    function: FunctionIn
+
+
+class NamedFunction(Strict):
+    """The name of a function."""
+
+    name: str
+
+
+class ToolChoice(Strict):
+    """The one function to call."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class TemplateRequest(Strict):
+    """The body of POST /apply-template: what a chat's prompt is made of."""
+
+    foreign_fields_pass = True
+    model: str | None = None
     messages: Annotated[
         list[MessageIn], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     ]
-    max_completion_tokens: Count | None = None
+    tools: Annotated[list[ToolIn], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description="Further variables for the model's chat template."
+    )
+    add_generation_prompt: bool | None = Field(
+        None, description="Whether the assistant's next reply begins after the messages."
+    )
+    continue_final_message: bool | None = Field(
+        None, description="Go on with the last message. So it is by default, if it is a reply's."
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_end(self) -> "TemplateRequest":
+        if self.add_generation_prompt and self.continue_final_message:
+            raise ValueError(
+                "continue_final_message: expected one of it and add_generation_prompt, got both"
+            )
+        return self
+
+    @property
+    def continues(self) -> bool:
+        """Whether the reply goes on with the last message, by default as in llama.cpp."""
+        if self.continue_final_message is not None:
+            return self.continue_final_message
+        return self.messages[-1].role == "assistant" and not self.add_generation_prompt
+
+
+class ChatRequest(SharedFields, TemplateRequest):
+    """The body of POST /v1/chat/completions."""
+
+    max_completion_tokens: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
         None, description="Only with logprobs: true."
     )
-    store: Literal[False] | None = None
     response_format: ResponseFormat | None = None
-    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
-    tools: Nothing | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    context_overflow: Literal["refuse", "drop_oldest"] | None = Field(
+        None,
+        description="Where messages do not fit the context: refuse them, or leave out the oldest "
+        "turns. The answer says how many messages were left out.",
+    )
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "ChatRequest":
@@ -165,15 +362,43 @@ class ChatRequest(SharedFields):
                 "max_tokens: expected the value of max_completion_tokens, its newer name, "
                 f"got {self.max_tokens} and {self.max_completion_tokens}"
             )
+        names = [tool.function.name for tool in self.tools or ()]
+        if isinstance(self.tool_choice, ToolChoice):
+            if self.tool_choice.function.name not in names:
+                raise ValueError(
+                    f"tool_choice: expected one of the tools {names}, "
+                    f"got {self.tool_choice.function.name[:80]!r}"
+                )
+        elif self.tool_choice == "required" and not names:
+            raise ValueError("tool_choice: expected tools beside 'required', got none")
+        wants_json = self.response_format is not None and self.response_format.type != "text"
+        if wants_json and self.forced_tools:
+            raise ValueError("response_format: expected text where a tool must be called, got JSON")
         return self
 
     def new_tokens(self, room: int) -> int:
-        """How many to write at most; without a word on it, as many as there is room for."""
-        return self.max_completion_tokens or self.max_tokens or max(room, 1)
+        """How many to write at most: what was asked for, as far as there is room."""
+        asked = (
+            self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        )
+        return max(room if asked is None or asked < 0 else min(asked, room), 0)
 
     @property
     def wanted_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def usable_tools(self) -> list[ToolIn]:
+        """The tools the model is told of."""
+        return [] if self.tool_choice == "none" else list(self.tools or ())
+
+    @property
+    def forced_tools(self) -> list[ToolIn]:
+        """The tools one of which it must call; none if it may reply as it likes."""
+        if isinstance(self.tool_choice, ToolChoice):
+            wanted = self.tool_choice.function.name
+            return [tool for tool in self.usable_tools if tool.function.name == wanted]
+        return self.usable_tools if self.tool_choice == "required" else []
 
 
 class CompletionRequest(SharedFields):
@@ -182,29 +407,57 @@ class CompletionRequest(SharedFields):
     prompt: (
         str
         | TokenIds
-        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
-    ) = Field(description="A text, or its token ids, or a list of either.")
+        | Annotated[
+            list[Annotated[str, Field(max_length=2**20)] | TokenIds],
+            Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True),
+        ]
+    ) = Field(description="A text, or its token ids, or a list of either, mixed as you like.")
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
         None, description="Log-probabilities of each token, and of that many of the likeliest."
     )
-    echo: Literal[False] | None = None
-    best_of: One | None = None
-    suffix: Annotated[str, Field(max_length=0)] | None = None
+    echo: bool | None = Field(None, description="Whether the text begins with the prompt.")
+    response_format: ResponseFormat | None = None
 
     def new_tokens(self, room: int) -> int:
-        """How many to write at most: OpenAI's 16 without a word on it."""
-        return self.max_tokens or min(DEFAULT_COMPLETION_TOKENS, max(room, 1))
+        """How many to write at most: OpenAI's 16 without a word on it, as far as there is room."""
+        asked = DEFAULT_COMPLETION_TOKENS if self.max_tokens is None else self.max_tokens
+        return max(room if asked < 0 else min(asked, room), 0)
 
     @property
     def wanted_logprobs(self) -> int | None:
         return self.logprobs
 
     @property
-    def prompts(self) -> list[str] | list[list[int]]:
+    def wanted_prompt_logprobs(self) -> int | None:
+        """Those that were asked for by either name."""
+        return self.logprobs if self.echo and self.logprobs is not None else self.prompt_logprobs
+
+    @property
+    def prompts(self) -> list[str] | list[list[int]] | list[str | list[int]]:
         """Every prompt on its own."""
         if isinstance(self.prompt, str):
             return [self.prompt]
         if isinstance(self.prompt[0], int):
             return [self.prompt]
         return self.prompt
+
+
+class TokenizeRequest(Strict):
+    """The body of POST /tokenize, in llama.cpp's words (`content`) or vLLM's (`prompt`)."""
+
+    model: str | None = None
+    content: str = Field(validation_alias=AliasChoices("content", "prompt"))
+    add_special: bool = Field(
+        False, validation_alias=AliasChoices("add_special", "add_special_tokens")
+    )
+    parse_special: bool = False
+    with_pieces: bool = Field(
+        False, validation_alias=AliasChoices("with_pieces", "return_token_strs")
+    )
+
+
+class DetokenizeRequest(Strict):
+    """The body of POST /detokenize."""
+
+    model: str | None = None
+    tokens: Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]

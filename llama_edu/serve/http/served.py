@@ -1,25 +1,33 @@
 """What a server holds in memory: models, loaded once, each with its tokenizer and its worker."""
 
 import asyncio
+import functools
+import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from llama_edu.chat.template import ChatTemplate, Message
+from llama_edu.engine.choose import Constraint
 from llama_edu.engine.llama import Llama
 from llama_edu.errors import InputError, LlamaEduError
+from llama_edu.serve.grammar import Grammars
 from llama_edu.serve.http.api_errors import ApiError, as_api_error
-from llama_edu.serve.http.call import Post
-from llama_edu.serve.http.logs import complain
+from llama_edu.serve.http.logs import log_exception
 from llama_edu.serve.http.metrics import Metrics
-from llama_edu.serve.http.requests import MessageIn
+from llama_edu.serve.http.request_handle import EventRouter
+from llama_edu.serve.http.requests import MessageIn, TemplateRequest, ToolIn
 from llama_edu.serve.job import Limits
 from llama_edu.serve.scheduler import Scheduler, Step
+from llama_edu.serve.threads import BlasThreads
 from llama_edu.serve.worker import Worker
 from llama_edu.text.tokenizer import Tokenizer
 
 __all__ = ["ServedModel", "Serving", "load"]
+
+Result = TypeVar("Result")
 
 
 class ServedModel:
@@ -32,20 +40,24 @@ class ServedModel:
         self.limits = limits
         self.created = int(time.time())
         self.template = None if tokenizer.chat_template is None else ChatTemplate(tokenizer)
+        self.grammars = Grammars(tokenizer, model.config.vocab_size)
         self.scheduler = Scheduler(model, tokenizer, limits)
         self._worker: Worker | None = None
-        self._post: Post | None = None
+        self._router: EventRouter | None = None
 
-    def start(self, metrics: Metrics) -> None:
+    def start(self, metrics: Metrics, threads: BlasThreads) -> None:
         """Start the worker. Called on the event loop that will wait for it."""
-        post = Post(asyncio.get_running_loop())
+        router = EventRouter(asyncio.get_running_loop())
 
         def report(step: Step, seconds: float) -> None:
             metrics.observe_step(self.name, step, seconds)
-            post.deliver(step)
+            router.deliver(step)
 
-        self._post = post
-        self._worker = Worker(self.scheduler, report, complain, self.name)
+        nbytes = self.model.weights.nbytes
+        self._router = router
+        self._worker = Worker(
+            self.scheduler, report, log_exception, self.name, lambda: threads.set_for(nbytes)
+        )
         self._worker.start()
 
     @property
@@ -54,17 +66,107 @@ class ServedModel:
         return self._worker
 
     @property
-    def post(self) -> Post:
-        assert self._post is not None, "start comes first"
-        return self._post
+    def router(self) -> EventRouter:
+        assert self._router is not None, "start comes first"
+        return self._router
+
+    @property
+    def context(self) -> int:
+        """Positions the model has."""
+        return self.model.config.max_position_embeddings
 
     def room(self, prompt_tokens: int) -> int:
         """New tokens that may follow a prompt."""
-        context = self.model.config.max_position_embeddings
-        return min(context - prompt_tokens, self.limits.max_new_tokens)
+        return min(self.context - prompt_tokens, self.limits.max_new_tokens)
 
-    async def encode_chat(self, messages: Sequence[MessageIn]) -> list[int]:
-        """The ids of a conversation, up to where the reply begins. Raises `ApiError`."""
+    async def encode_chat(self, body: TemplateRequest, tools: Sequence[ToolIn] = ()) -> list[int]:
+        """The ids of a conversation, up to where the reply begins or goes on. Raises `ApiError`."""
+        template, messages = self._template(), [_said(one) for one in body.messages]
+        return await self._in_thread(
+            "messages",
+            lambda: template.encode(
+                messages,
+                add_generation_prompt=body.add_generation_prompt is not False,
+                continue_final_message=body.continues,
+                variables=_variables(body, tools),
+            ),
+        )
+
+    async def encode_latest(
+        self, body: TemplateRequest, tools: Sequence[ToolIn], most: int
+    ) -> tuple[list[int], int]:
+        """The ids of as many of a conversation's latest turns as `most` tokens hold.
+
+        Beside them, how many messages were left out: whole turns from the oldest, never a system
+        message that stands first, nor what is to be replied to. Raises `ApiError`.
+        """
+        ids = await self.encode_chat(body, tools)
+        first = 1 if body.messages[0].role in ("system", "developer") else 0
+        starts = [
+            number
+            for number, message in enumerate(body.messages[first:], first)
+            if message.role == "user" and number > first
+        ]
+        low, high = 0, len(starts)  # the fewest turns to leave out lie above low
+        if len(ids) <= most:
+            return ids, 0
+        kept = (ids, 0)
+        while low < high:  # fewer messages are fewer tokens
+            middle = (low + high) // 2
+            rest = [*body.messages[:first], *body.messages[starts[middle] :]]
+            ids = await self.encode_chat(body.model_copy(update={"messages": rest}), tools)
+            if len(ids) <= most:
+                kept, high = (ids, starts[middle] - first), middle
+            else:
+                low = middle + 1
+        return kept
+
+    async def render_chat(self, body: TemplateRequest) -> str:
+        """The text of a conversation, special tokens written out. Raises `ApiError`."""
+        template, messages = self._template(), [_said(one) for one in body.messages]
+        return await self._in_thread(
+            "messages",
+            lambda: template.render(
+                messages,
+                add_generation_prompt=body.add_generation_prompt is not False,
+                continue_final_message=body.continues,
+                variables=_variables(body, body.tools or ()),
+            ),
+        )
+
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the chat template writes down what tools there are."""
+        return self.template is not None and "tools" in self.template.source
+
+    async def encode_text(
+        self, prompt: str | Sequence[int], *, add_special: bool = True
+    ) -> list[int]:
+        """The ids of a text to continue; ids stay, if each has a token. Raises `ApiError`."""
+        ids = await self._in_thread("prompt", lambda: self._ids(prompt, add_special))
+        if not ids:
+            raise _at("prompt", InputError("expected at least one token, got an empty text"))
+        return ids
+
+    async def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """The ids of a text as they are. Raises `ApiError`."""
+        encode = functools.partial(
+            self.tokenizer.encode, text, add_special=add_special, parse_special=parse_special
+        )
+        return await self._in_thread("content", encode)
+
+    async def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of ids, special tokens written out. Raises `ApiError`."""
+        decode = functools.partial(self.tokenizer.decode, token_ids, skip_special=False)
+        return await self._in_thread("tokens", decode)
+
+    async def json_constraint(
+        self, schema: dict[str, Any] | bool, param: str
+    ) -> Callable[[], Constraint]:
+        """What makes a reply JSON after a schema. Raises `ApiError`."""
+        return await self._in_thread(param, lambda: self.grammars.json(schema))
+
+    def _template(self) -> ChatTemplate:
         if self.template is None:
             raise ApiError(
                 "invalid_value",
@@ -72,48 +174,89 @@ class ServedModel:
                 "texts: ask /v1/completions",
                 "model",
             )
-        given = [Message(_ROLES.get(one.role, one.role), one.text) for one in messages]
-        try:
-            return await asyncio.to_thread(self.template.encode, given)
-        except LlamaEduError as problem:
-            raise _at("messages", problem) from problem
+        return self.template
 
-    async def encode_text(self, prompt: str | Sequence[int]) -> list[int]:
-        """The ids of a text to continue; ids stay, if each has a token. Raises `ApiError`."""
+    async def _in_thread(self, param: str, work: Callable[[], Result]) -> Result:
         try:
-            ids = await asyncio.to_thread(self._ids, prompt)
+            return await asyncio.to_thread(work)
         except LlamaEduError as problem:
-            raise _at("prompt", problem) from problem
-        if not ids:
-            raise _at("prompt", InputError("expected at least one token, got an empty text"))
-        return ids
+            raise _at(param, problem) from problem
 
-    def _ids(self, prompt: str | Sequence[int]) -> list[int]:
+    def _ids(self, prompt: str | Sequence[int], add_special: bool) -> list[int]:
         if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt)
+            return self.tokenizer.encode(prompt, add_special=add_special)
         for token_id in prompt:
             self.tokenizer.token_bytes(token_id)  # raises for an id without a token
         return list(prompt)
 
 
-_ROLES = {"developer": "system"}
+_ROLES = {"developer": "system", "function": "tool"}
+
+
+def _said(message: MessageIn) -> Message:
+    """A message as a chat template gets it, with those fields that it has."""
+    fields: dict[str, Any] = {}
+    for name in ("name", "tool_call_id", "reasoning_content"):
+        if getattr(message, name) is not None:
+            fields[name] = getattr(message, name)
+    if message.tool_calls:
+        # Templates write arguments as JSON themselves, so they get them as what they mean.
+        fields["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.function.name,
+                    "arguments": _parsed(call.function.arguments),
+                },
+            }
+            for call in message.tool_calls
+        ]
+    return Message(_ROLES.get(message.role, message.role), message.text, fields=fields)
+
+
+def _parsed(arguments: str | dict[str, Any]) -> Any:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+
+
+def _variables(body: TemplateRequest, tools: Sequence[ToolIn]) -> dict[str, Any]:
+    """What the template gets besides the messages."""
+    given = dict(body.chat_template_kwargs or {})
+    if tools:
+        given["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
+    return given
 
 
 def _at(param: str, problem: LlamaEduError) -> ApiError:
     error = as_api_error(problem)
-    return ApiError(error.code, f"{param}: {error.message}", param)
+    return ApiError(error.code, f"{param}: {error.message}", param, error.headers)
 
 
 class Serving:
     """Everything the routes need: the models, the numbers, and whether we are on our way out."""
 
-    def __init__(self, models: Iterable[ServedModel]) -> None:
+    def __init__(self, models: Iterable[ServedModel], threads: BlasThreads | None = None) -> None:
+        """`threads` says how many NumPy may use; by default, as the machine allows."""
         self.models = {served.name: served for served in models}
-        self.metrics = Metrics(self.models)
+        self.metrics = Metrics({name: one.scheduler for name, one in self.models.items()})
+        self.threads = threads or BlasThreads()
         self.stopping = False
 
-    def model(self, name: str) -> ServedModel:
-        """The model of that name. Raises `ApiError`."""
+    def model(self, name: str | None) -> ServedModel:
+        """The model of that name; without one, the only model. Raises `ApiError`."""
+        if name is None and len(self.models) == 1:
+            return next(iter(self.models.values()))
+        if name is None:
+            raise ApiError(
+                "invalid_value",
+                f"model: expected one of {', '.join(self.models)}, got none",
+                "model",
+            )
         if name not in self.models:
             raise ApiError(
                 "model_not_found",
@@ -130,7 +273,7 @@ class Serving:
     def start(self) -> None:
         """Start all workers. Called on the event loop."""
         for served in self.models.values():
-            served.start(self.metrics)
+            served.start(self.metrics, self.threads)
 
     def stop(self, grace: float) -> None:
         """Take nothing new; end what is not done after `grace` seconds."""

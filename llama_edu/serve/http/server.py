@@ -1,6 +1,8 @@
 """The application behind a socket: in the foreground for a command, in a thread for a notebook."""
 
+import asyncio
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,13 +12,14 @@ import uvicorn
 from llama_edu.errors import ServeError
 from llama_edu.serve.http.app import create_app
 from llama_edu.serve.http.connection import bounded_protocol
-from llama_edu.serve.http.guard import Policy
+from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.served import Serving
 
 __all__ = ["listen", "run", "running"]
 
 START_SECONDS = 60.0
 SPARE_SECONDS = 5.0  # to send the last words after the grace
+LAST_SECONDS = 2.0  # for the last words, where somebody would not wait
 BACKLOG = 256
 
 
@@ -30,6 +33,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # who asks is whoever connected, not whom a header names
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=round(grace + SPARE_SECONDS),
@@ -38,15 +42,33 @@ class Server(uvicorn.Server):
         self._serving, self._grace = serving, grace
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what can end, then close the connections."""
+        """End what can end, then close the connections. At a second Ctrl-C, end it all now."""
         self._serving.stop(self._grace)
         await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn goes away as it is; let each reader hear of it
+            self._serving.stop(0.0)
+            if self.server_state.tasks:
+                await asyncio.wait(set(self.server_state.tasks), timeout=LAST_SECONDS)
+            await self.lifespan.shutdown()
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 takes a free one. Raises `OSError` if that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    # Named as TCP, since asyncio sets TCP_NODELAY on no other: without it, the second part of
+    # every answer waits 40 ms for the acknowledgement of the first (Nagle meets delayed ACK).
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere it would let two servers share a port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def address(listening: socket.socket) -> str:

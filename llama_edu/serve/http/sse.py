@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 __all__ = ["DONE", "EventStream", "frame"]
@@ -22,29 +22,19 @@ def frame(content: Any) -> bytes:
     return b"data: " + text.encode("utf-8") + b"\n\n"
 
 
-class EventStream(Response):
+class EventStream(StreamingResponse):
     """Sends frames as they are made. Whatever ends it, `close` is called."""
 
     media_type = "text/event-stream"
 
     def __init__(self, frames: AsyncGenerator[bytes, None], close: Callable[[], None]) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        del self.headers["content-length"]
+        super().__init__(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._frames, self._close = frames, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all of it, each frame once those before it have been taken."""
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": self.status_code,
-                    "headers": self.raw_headers,
-                }
-            )
-            async for data in self._frames:
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await super().__call__(scope, receive, send)
         finally:
             self._close()
             await self._frames.aclose()

@@ -31,6 +31,7 @@ from llama_edu.viz.parts.labels import byte_count
 
 __all__ = ["cache_growth", "work_with_and_without_cache"]
 
+MOST_SQUARES = 600  # of one drawing, as strokes; more become pixels
 COMPUTED = axis("seq").color
 MAX_STEPS = 40  # rows of squares that fit a page
 
@@ -103,10 +104,10 @@ def _squares(
             squares.append(Rectangle((left + position * cell, y), cell, row))
             faces.append(COMPUTED if position >= length - computed else PAPER)
         write(ax, left + length * cell + 0.07, y + row / 2, str(computed), 8.5)
-    # One collection: thousands of single patches would take seconds to draw.
-    ax.add_collection(
-        PatchCollection(squares, facecolors=faces, edgecolors=FAINT, linewidths=0.6, label=title)
-    )
+    # One collection: thousands of single patches would take seconds to draw, and as many elements.
+    many = PatchCollection(squares, facecolors=faces, edgecolors=FAINT, linewidths=0.6, label=title)
+    many.set_rasterized(len(squares) > MOST_SQUARES)
+    ax.add_collection(many)
 
 
 @picture

@@ -11,6 +11,7 @@ __all__ = ["matmul_tile"]
 LEFT, TOP, GAP = 0.62, 0.5, 0.34  # inches
 SPAN = 4.75  # for k + n columns
 LARGEST, READABLE = 0.44, 0.26  # a cell, and the smallest that can hold a number
+MOST_SQUARES = 600  # of one matrix, as strokes; more become pixels
 MAX_SIDE = 64
 PLAIN, ROW_TINT, COLUMN_TINT, TILE = "#f3f5f7", "#dde6fc", "#fdeccb", "#d9eee3"
 
@@ -88,7 +89,8 @@ def _matrix(
         for j, text in enumerate(row):
             x, y = corner[0] + j * cell, corner[1] + i * cell
             face = tints.get((i, j), PLAIN)
-            box(ax, x, y, cell, cell, face, linewidth=0.8 if cell > 0.15 else 0.3)
+            square = box(ax, x, y, cell, cell, face, linewidth=0.8 if cell > 0.15 else 0.3)
+            square.set_rasterized(values.size > MOST_SQUARES)
             if is_readable:
                 style = {"weight": "bold"} if face == TILE else {}
                 write(ax, x + cell / 2, y + cell / 2, text, 10, ha="center", **style)

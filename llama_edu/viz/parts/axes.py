@@ -18,6 +18,7 @@ from llama_edu.viz.parts.html import Html, escape
 
 __all__ = [
     "AXES",
+    "PARTS",
     "SCORES_MAP",
     "TOGETHER",
     "WEIGHTS_MAP",
@@ -60,6 +61,21 @@ _AXES = (
 
 AXES: Mapping[str, Axis] = MappingProxyType({axis.name: axis for axis in _AXES})
 _AXIS_NAMES = tuple(AXES)
+
+# The parts of a model: light and dark, the same in every figure. Attention has the red of the KV
+# heads, the MLP the magenta of its width, embedding and head the greens of the vocabulary.
+PARTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "attention": ("#9a1408", "#e5704f"),
+        "mlp": ("#a3337f", "#f09ac4"),
+        "embedding": ("#5d6a00", "#b4d75c"),
+        "head": ("#2f5d00", "#92d734"),
+        "norm": ("#50535a", "#b9bdc4"),
+        "file": ("#50535a", "#b9bdc4"),
+        "text": ("#1568e8", "#77a8ff"),
+        "around": ("#50535a", "#b9bdc4"),
+    }
+)
 
 # The sets whose members meet in one array or one figure, and so must differ at a glance.
 TOGETHER: tuple[frozenset[str], ...] = (

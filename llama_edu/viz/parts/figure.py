@@ -1,28 +1,25 @@
 """The one way a figure gets to the page.
 
-A `Picture` holds a finished matplotlib figure, its PNG, and a text alternative written from the
-same numbers. In a notebook it shows as an HTML figure; its plain text is the text alternative, so
-that comparing notebook outputs compares what the figure says, not its pixels. Figures are made
-without pyplot: nothing is registered anywhere, so nothing has to be closed.
+A `Picture` holds a finished matplotlib figure, its drawing as SVG, and a text alternative written
+from the same numbers. In a notebook it shows as an HTML figure; its plain text is the text
+alternative, so that comparing notebook outputs compares what the figure says, not its strokes.
+Figures are made without pyplot: nothing is registered anywhere, so nothing has to be closed.
 """
 
-import base64
 import functools
-import io
 from collections.abc import Callable
 from typing import ParamSpec
 
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
-from PIL import Image
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import axis
 from llama_edu.viz.parts.html import escape
+from llama_edu.viz.parts.svg import to_svg
 
 __all__ = ["LINES", "Picture", "board", "box", "panel", "picture", "rounded", "tag", "write"]
 
@@ -31,16 +28,12 @@ MUTED = "#56606b"
 FAINT = "#c9d1d9"
 PAPER = "#ffffff"
 WIDTH = 5.6  # inches; 560 CSS pixels, so that 10 pt stay legible when a phone scales it to 360
-CSS_DPI = 100
-PIXEL_RATIO = 1.75  # drawn larger than it is shown, for sharp screens
-NO_DITHER = Image.Dither.NONE
 # Up to three curves in one panel, told apart without colour: colour, width, dashes, marker.
 LINES = (
     (axis("seq").color, 2.4, "solid", "o"),
     (axis("n_kv_heads").color, 2.0, (0, (4, 3)), "s"),
     (INK, 1.6, (0, (1, 1.5)), "^"),
 )
-FLAT_COLORS = 160  # of 256: the commonest colours of a drawing stay exact, edges share the rest
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -67,7 +60,7 @@ P = ParamSpec("P")
 
 
 class Picture:
-    """A figure for the page: pixels, caption and a text alternative that says the same.
+    """A figure for the page: a drawing, a caption and a text alternative that says the same.
 
     Raises `InputError` without a text alternative: whoever cannot see it must lose nothing.
     """
@@ -78,7 +71,7 @@ class Picture:
         self.figure = figure
         self.alt = " ".join(alt.split())
         self.caption = caption
-        self.png = _png(figure)
+        self.svg = to_svg(figure)
 
     def with_caption(self, caption: str) -> "Picture":
         """The same picture under other words."""
@@ -87,14 +80,12 @@ class Picture:
         return other
 
     def _repr_html_(self) -> str:
-        width, height = (round(inches * CSS_DPI) for inches in self.figure.get_size_inches())
-        data = base64.b64encode(self.png).decode("ascii")
         caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
+        # The box scrolls by itself where the page is narrow, so it can be reached by keyboard.
         return (
             '<figure class="llama-figure" style="margin:1em auto;text-align:center">'
-            f'<img alt="{escape(self.alt)}" width="{width}" height="{height}" '
-            'style="max-width:100%;height:auto;background:#fff;border-radius:8px" '
-            f'src="data:image/png;base64,{data}">{caption}</figure>'
+            f'<div class="llama-zoom" role="img" tabindex="0" aria-label="{escape(self.alt)}" '
+            f'style="overflow-x:auto">{self.svg}</div>{caption}</figure>'
         )
 
     def __repr__(self) -> str:
@@ -110,34 +101,6 @@ def picture(draw: Callable[P, Picture]) -> Callable[P, Picture]:
             return draw(*args, **kwargs)
 
     return styled
-
-
-def _png(figure: Figure) -> bytes:
-    figure.set_dpi(CSS_DPI * PIXEL_RATIO)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    data = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
-    pixels = Image.frombuffer("RGBA", canvas.get_width_height(), data).convert("RGB")
-    stream = io.BytesIO()
-    _flattened(pixels).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
-
-
-def _flattened(pixels: Image.Image) -> Image.Image:
-    """The picture in 256 colours, a third of the bytes: a notebook must stay small."""
-    # One number per colour: 0xRRGGBB.
-    codes = np.asarray(pixels) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
-    distinct, counts = np.unique(codes, return_counts=True)
-    colors = distinct[:, None] >> np.array([16, 8, 0], dtype=np.int32) & 255
-    common = colors[np.argsort(-counts, kind="stable")[:FLAT_COLORS]]
-    shared = pixels.quantize(256 - len(common), Image.Quantize.MAXCOVERAGE, dither=NO_DITHER)
-    others = np.reshape(shared.getpalette() or [], (-1, 3))
-    palette = np.concatenate([common, others], dtype=np.int32)
-    # Pillow can map to a palette, too, but so coarsely that white would come out grey.
-    nearest = ((colors[:, None] - palette) ** 2).sum(axis=-1).argmin(axis=1).astype(np.uint8)
-    flat = Image.fromarray(nearest[np.searchsorted(distinct, codes)])
-    flat.putpalette(palette.astype(np.uint8).tobytes())
-    return flat
 
 
 def board(height: Number, width: Number = WIDTH) -> tuple[Figure, Axes]:

@@ -134,7 +134,7 @@ struct Llama {
 }
 
 impl Llama {
-    // chapter 09
+    // chapter model
 
     fn lm_head(&self) -> &Tensor { &self.embed_tokens }
     fn is_eos(&self, id: u32) -> bool { id == self.eos }
@@ -155,7 +155,7 @@ impl Llama {
     }
 }
 
-// chapter 10
+// chapter generate
 
 impl KvCache {
     /// Writes rows behind the `len` that count; all rows, past and new.
@@ -167,9 +167,9 @@ impl KvCache {
     }
 }
 
-struct Ledger { reused: usize, computed: usize, dropped: usize }
+struct TurnUsage { reused: usize, computed: usize, dropped: usize }
 
-// chapter 13
+// chapter chat
 
 type Model = Llama;
 
@@ -210,7 +210,7 @@ fn caches(live: &mut [Job]) -> Vec<&mut KvCache> {
     live.iter_mut().map(|job| &mut job.cache).collect()
 }
 
-// chapter 14
+// chapter serve
 
 fn read_model() -> Llama {
     let s = whole(); // vocabulary, hidden, inter, layers, n_heads, n_kv_h, dqkv, max_seq, eos

@@ -1,18 +1,21 @@
 """Connections that ask nothing: they are ended, and there are never too many of them."""
 
+import asyncio
 import contextlib
 import dataclasses
 import json
 import socket
+import threading
 import time
 
 import httpx
 import pytest
 from tiny_served import write_tiny
 
-from llama_edu.serve.http.guard import Policy
+from llama_edu.serve.http.connection import address_of
+from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.served import Serving, load
-from llama_edu.serve.http.server import running
+from llama_edu.serve.http.server import listen, running
 
 PATIENCE_S = 120.0
 PATIENT = Policy(
@@ -207,3 +210,84 @@ def test_one_connection_too_many_is_refused_until_another_ends(patient):
     assert rest(one_more) == b""
     held[0].close()
     wait_for_room(patient)
+
+
+def test_a_kept_connection_is_answered_at_once(patient):
+    """Without TCP_NODELAY every answer but the first would take 40 ms."""
+    with httpx.Client(base_url=patient.url, timeout=PATIENCE_S, trust_env=False) as http:
+        seconds = []
+        for _ in range(40):
+            start = time.perf_counter()
+            assert http.get("/healthz").status_code == 200
+            seconds.append(time.perf_counter() - start)
+    assert sorted(seconds)[10] < 0.03, "a quarter of them, on a machine however busy"
+
+
+@pytest.mark.parametrize(
+    ("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)]
+)
+def test_what_is_accepted_may_not_be_delayed(host, family):
+    if family == socket.AF_INET6 and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with listen(host, 0) as listening:
+        assert (listening.family, listening.proto) == (family, socket.IPPROTO_TCP)
+        with pytest.raises(OSError, match="in use"):
+            listen(host, listening.getsockname()[1])
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def test_one_address_does_not_keep_others_out(model):
+    """127.0.0.2 stands for another machine."""
+    policy = dataclasses.replace(PATIENT, max_connections=8, max_connections_per_address=2)
+    with site_with(policy, model) as site:
+        held = [site.connect() for _ in range(2)]
+        for connection in held:
+            connection.sendall(HEAD)
+        assert rest(site.connect()) == b""
+        host, port = site.url.removeprefix("http://").split(":")
+        other = ("127.0.0.2", 0)
+        with socket.create_connection((host, int(port)), PATIENCE_S, source_address=other) as one:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert rest(one).startswith(b"HTTP/1.1 200")
+        held[0].close()
+        wait_for_room(site)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("fe80::1%eth0", "fe80::2", True),
+    ],
+)
+def test_whom_a_connection_counts_for(one, other, same):
+    class Peer(asyncio.BaseTransport):
+        def __init__(self, address):
+            super().__init__({"peername": (address, 1)})
+
+    assert (address_of(Peer(one)) == address_of(Peer(other))) is same
+
+
+def test_more_is_sent_ahead_than_is_read_ahead(patient):
+    """What waits in the server stays small; all of it is answered, in order."""
+    asking = b"GET /static/chat.js HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n" % (b"x" * 9000)
+    connection = patient.connect()
+    sender = threading.Thread(
+        target=connection.sendall,
+        args=((asking + b"\r\n") * 60 + asking + b"Connection: close\r\n\r\n",),
+    )
+    sender.start()
+    assert rest(connection).count(b"HTTP/1.1 200") == 61
+    sender.join(PATIENCE_S)

@@ -21,7 +21,7 @@ from llama_edu.engine.backends.numba.primitives import (
 from llama_edu.engine.backends.numba.simd import compiled, itemsize
 from llama_edu.engine.backends.numba.threads import barrier
 
-__all__ = ["SEQUENCE", "WORKSPACE", "decode"]
+__all__ = ["SEQUENCE", "WORKSPACE", "decode", "swiglu_features"]
 
 # The matrices of a layer, in the order of `layers`.
 Q, K, V, OUT, GATE, UP, DOWN = range(7)
@@ -75,7 +75,7 @@ def decode(
         _norms(x, norms[2 * i + 1], eps, layer[GATE, COLUMNS], count, normed)
         _products(weight_format, layer[GATE], normed, gate, count, False, rank, ranks)
         _products(weight_format, layer[UP], normed, workspace[UP_AT], count, False, rank, ranks)
-        _gate(layer[UP, ROW_COUNT], workspace, count, rank, ranks)
+        swiglu_features(layer[UP, ROW_COUNT], workspace, count, rank, ranks)
         barrier(counter, ranks)
         _products(weight_format, layer[DOWN], gate, x, count, True, rank, ranks)
         barrier(counter, ranks)
@@ -102,7 +102,7 @@ def _norms(x, gain, eps, width, count, normed):
 
 
 @compiled
-def _gate(width, workspace, count, rank, ranks):
+def swiglu_features(width, workspace, count, rank, ranks):
     """SwiGLU on the features whose products this thread has just made."""
     start, end = partition(width, rank, ranks)
     for n in range(count):

@@ -1,0 +1,177 @@
+"""The places in a page where a lab can run: a still with the same numbers, and a name.
+
+Where the bundle is loaded, a button under the still starts the lab on the reader's own sentence.
+Everywhere else, on paper, in a notebook without scripts, for a search engine, the still remains:
+a table or a drawing, computed here by the NumPy engine from the sentence that the labs begin with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from llama_edu import hub
+from llama_edu.engine.llama import Llama
+from llama_edu.engine.sampling import Sampling, probabilities
+from llama_edu.engine.trace import Trace
+from llama_edu.errors import InputError
+from llama_edu.ops.rope import inverse_frequencies
+from llama_edu.page.drawing import PARTS, machine_svg
+from llama_edu.text.tokenizer import Tokenizer
+from llama_edu.viz.parts.html import Html, aligned, escape, table, td, th
+
+__all__ = ["LABS", "SENTENCE", "lab"]
+
+SENTENCE = "Once upon a time, there was a little cat who wanted to"
+"""What a lab begins with, until the reader types a sentence; the script has the same."""
+
+HEAD = (1, 3)  # layer and query head of the attention lab's still
+BARS, STEPS = 8, 6
+
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The book's model, and one pass over the sentence."""
+
+    model: Llama
+    tokenizer: Tokenizer
+    ids: list[int]
+    trace: Trace
+
+    def piece(self, token_id: int) -> str:
+        text = self.tokenizer.decode([token_id], skip_special=False)
+        return text.replace(" ", "␣").replace("\n", "↵")
+
+
+@cache
+def _run() -> _Run:
+    model = Llama.from_pretrained(hub.BOOK_MODEL)
+    tokenizer = Tokenizer.from_pretrained(hub.BOOK_MODEL)
+    ids = tokenizer.encode(SENTENCE)
+    with Trace() as trace:
+        model.forward(ids, trace=trace)
+    return _Run(model, tokenizer, ids, trace)
+
+
+def lab(name: str, *, chapters: str = "") -> Html:
+    """One lab's place in a page, with its still, as HTML and as plain text.
+
+    `chapters` is put before the chapters' addresses in the drawing of the machine, for a page
+    that does not lie beside them. Raises `InputError` for a name that is no lab's.
+    """
+    if name not in LABS:
+        raise InputError(f"expected a lab among {', '.join(LABS)}, got {name!r}")
+    caption, rows = LABS[name]()
+    head, *body = rows
+    still = table(
+        "<tr>" + "".join(th(escape(cell)) for cell in head) + "</tr>",
+        ("<tr>" + "".join(td(escape(cell)) for cell in row) + "</tr>" for row in body),
+        caption,
+    )
+    drawing = machine_svg(_run().model.config, chapters) if name == "machine" else ""
+    settings = f' data-layer="{HEAD[0]}" data-head="{HEAD[1]}"' if name == "attention" else ""
+    # The drawing says what the table says; folded away, the table is there for who wants it.
+    fold = f"<details><summary>The same as a table</summary>{still}</details>" if drawing else still
+    html = f'<div class="page-lab" data-page-lab="{name}"{settings}>{drawing}{fold}</div>'
+    return Html(html, f"{caption}\n{aligned(rows, set())}")
+
+
+def _machine() -> tuple[str, Rows]:
+    run = _run()
+    rows = [["part", "array", "axes", "shape", "chapter"]]
+    for part in PARTS:
+        record = run.trace[part.array.format(layer=0)]
+        shape = " × ".join(map(str, record.shape))
+        rows.append([part.label, part.array, " × ".join(record.axes), shape, part.chapter])
+    return f"The parts of a Llama, in the order in which “{SENTENCE}” runs through them", rows
+
+
+def _tokens() -> tuple[str, Rows]:
+    run = _run()
+    rows = [["token", "id", "bytes"]]
+    rows += [
+        [run.piece(i), str(i), run.tokenizer.token_bytes(i).hex(" ")]
+        for i in run.ids[len(run.ids) - 12 :]
+    ]
+    return f"The last tokens of “{SENTENCE}”", rows
+
+
+def _attention() -> tuple[str, Rows]:
+    run = _run()
+    layer, head = HEAD
+    weights = run.trace[f"layers.{layer}.self_attn.weights"].array
+    rows = [["token", "looks most at"]]
+    by_head = weights.reshape(-1, *weights.shape[2:])[head]
+    for i, shares in enumerate(by_head):
+        best = np.argsort(-shares, kind="stable")[:3]
+        seen = [
+            f"{100 * shares[j]:.0f} % {run.piece(run.ids[j])}" for j in best if shares[j] > 0.02
+        ]
+        rows.append([run.piece(run.ids[i]), ", ".join(seen)])
+    return f"Layer {layer}, query head {head}: whose values each token mixes", rows
+
+
+def _sampler() -> tuple[str, Rows]:
+    run = _run()
+    logits = run.trace["logits"].array[-1]
+    settings = (Sampling(), Sampling(0.8, 40, 0.95), Sampling(1.5))
+    columns = [probabilities(logits, s) for s in settings]
+    rows = [["next token", *(f"T {s.temperature:g}, k {s.top_k}, p {s.top_p:g}" for s in settings)]]
+    for token_id in np.argsort(-logits, kind="stable")[:BARS].tolist():
+        shares = [f"{100 * p[token_id]:.0f} %" if p[token_id] else "cut" for p in columns]
+        rows.append([run.piece(token_id), *shares])
+    return f"The chances of the token after “{SENTENCE}” under three settings", rows
+
+
+def _clocks() -> tuple[str, Rows]:
+    config = _run().model.config
+    turns = inverse_frequencies(config)
+    half = len(turns)
+    rows = [["pair", "turns in", *(f"at {position}, degrees" for position in (1, 8, 64))]]
+    for j, turn in enumerate(turns.tolist()):
+        angles = [f"{np.degrees(position * turn) % 360:.0f}" for position in (1, 8, 64)]
+        rows.append([f"{j}, {j + half}", f"{2 * np.pi / turn:,.0f} positions", *angles])
+    return f"RoPE's clocks: the {half} pairs of a head of {config.head_dim} numbers", rows
+
+
+def _cache() -> tuple[str, Rows]:
+    run = _run()
+    rows = [["step", "computed with the cache", "read from it", "computed without it"]]
+    past = 0
+    for step in range(STEPS):
+        total = len(run.ids) + step
+        rows.append([str(step), str(total - past), str(past), str(total)])
+        past = total
+    return "Rows computed for each new token, with a KV cache and without", rows
+
+
+def _neighbours() -> tuple[str, Rows]:
+    run = _run()
+    weights, config = run.model.weights, run.model.config
+    answer = int(np.argmax(run.trace["logits"].array[-1]))
+    rows = [["after", "rank of the answer", "what it would say"]]
+    places = [f"layers.{i}.mlp_residual" for i in range(config.num_hidden_layers)]
+    for place in ("embed_tokens", *places):
+        seen = run.model.operators.rms_norm(
+            run.trace[place].array[-1:], weights.norm, config.rms_norm_eps
+        )
+        logits = run.model.operators.linear(seen, weights.lm_head)[0]
+        best = np.argsort(-logits, kind="stable")[:3].tolist()
+        rank = 1 + int(np.count_nonzero(logits > logits[answer]))
+        rows.append([place, str(rank), ", ".join(run.piece(i) for i in best)])
+    return f"What the model would say after each layer; its answer is {run.piece(answer)}", rows
+
+
+LABS: dict[str, Callable[[], tuple[str, Rows]]] = {
+    "machine": _machine,
+    "tokens": _tokens,
+    "neighbours": _neighbours,
+    "clocks": _clocks,
+    "attention": _attention,
+    "cache": _cache,
+    "sampler": _sampler,
+}
+"""The labs by name, each with what computes its still."""

@@ -1,0 +1,147 @@
+/** Who looks at whom: one head's weights over the reader's sentence, and what breaks without it. */
+
+import { choice, h, labelled, newestOnly, percent, tick, visible } from "./dom.js";
+
+/** @typedef {import("./frame.js").LabModule} LabModule */
+/** @typedef {import("../switches.js").Switches} Switches */
+
+const TOKENS_SHOWN = 24; // the last ones; more would not fit a phone
+const NEW_TOKENS = 24;
+
+/** @type {[keyof Omit<Switches, "silenced">, string][]} */
+const PARTS = [
+  ["mask", "no mask"],
+  ["scale", "no scale"],
+  ["sharing", "wrong sharing"],
+  ["rope", "no RoPE"],
+];
+
+/** @type {LabModule} */
+export const attention = {
+  title: "Attention: which tokens a token looks at",
+  mount({ body, model, sentence, say, fail, settings }) {
+    /** @type {Switches} */
+    const off = {};
+    let [layer, head, row] = [Number(settings.layer ?? 0), Number(settings.head ?? 0), -1];
+    let isSilenced = false;
+
+    const layers = h("span");
+    const heads = h("span");
+    const draw = newestOnly(render, fail);
+    const write = newestOnly(compare, fail);
+    const again = () => void Promise.all([draw(), write()]);
+    const ticks = PARTS.map(([part, text]) =>
+      tick(text, (on) => {
+        off[part] = on;
+        again();
+      }),
+    );
+    const silence = tick("silence this head", (on) => {
+      isSilenced = on;
+      again();
+    });
+    const table = h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": "Attention weights" });
+    const words = h("p", { class: "pl-words" });
+    const trained = h("p", { class: "pl-text" });
+    const broken = h("p", { class: "pl-text" });
+    body.append(
+      h("div", { class: "pl-row" }, layers, heads),
+      table,
+      words,
+      h("fieldset", { class: "pl-ticks" }, h("legend", {}, "Switch off"), ...ticks.map((t) => t.label), silence.label),
+      h("div", { class: "pl-two" },
+        h("div", {}, h("p", { class: "pl-head" }, "As trained"), trained),
+        h("div", {}, h("p", { class: "pl-head" }, "With parts switched off"), broken),
+      ),
+    ); // prettier-ignore
+
+    /** The switches as they are now. @returns {Switches} */
+    const switches = () => ({ ...off, ...(isSilenced ? { silenced: [[layer, head]] } : {}) });
+
+    function rebuildChoices() {
+      const { config } = /** @type {NonNullable<ReturnType<typeof model>["loaded"]>} */ (model().loaded);
+      const { num_hidden_layers: nLayers, num_attention_heads: nHeads, num_key_value_heads: nKv } = config;
+      layer = Math.min(layer, nLayers - 1);
+      head = Math.min(head, nHeads - 1);
+      const groups = nHeads / nKv;
+      const layerChoice = choice(
+        Array.from({ length: nLayers }, (_, i) => String(i)),
+        (index) => {
+          layer = index;
+          again();
+        },
+      );
+      const headChoice = choice(
+        Array.from({ length: nHeads }, (_, i) => `${i} (KV group ${Math.floor(i / groups)})`),
+        (index) => {
+          head = index;
+          again();
+        },
+      );
+      layerChoice.selectedIndex = layer;
+      headChoice.selectedIndex = head;
+      layers.replaceChildren(labelled("Layer", layerChoice));
+      heads.replaceChildren(labelled("Query head", headChoice));
+    }
+
+    async function render() {
+      const { ids, pieces } = await model().encode(sentence());
+      const name = `layers.${layer}.self_attn.weights`;
+      const [record] = await model().trace(ids, { names: [name], off: switches() });
+      const total = ids.length;
+      const weights = record.data.subarray(head * total * total, (head + 1) * total * total);
+      const first = Math.max(0, total - TOKENS_SHOWN);
+      const shown = pieces.slice(first);
+      const texts = shown.map((piece) => visible(piece.text));
+      if (row < first || row >= total) row = total - 1;
+
+      const header = h("tr", {}, h("td"), ...texts.map((text) => h("th", { scope: "col" }, h("span", {}, text))));
+      const rows = texts.map((text, i) => {
+        const cells = texts.map((_, j) => {
+          const share = weights[(first + i) * total + first + j];
+          return h("td", { style: `--share:${share.toFixed(4)}`, title: percent(share) });
+        });
+        const button = h("button", { type: "button", onclick: () => point(i), onfocus: () => say(point(i)) }, text);
+        return h("tr", { onpointerenter: () => point(i) }, h("th", { scope: "row" }, button), ...cells);
+      });
+      table.replaceChildren(h("table", { class: "pl-heat" }, header, ...rows));
+      if (first) table.append(h("p", { class: "pl-soft" }, `The last ${TOKENS_SHOWN} of ${total} tokens.`));
+
+      /** @param {number} i */
+      function point(i) {
+        row = first + i;
+        rows.forEach((element, at) => element.classList.toggle("pl-chosen", at === i));
+        const shares = Array.from(weights.subarray(row * total, (row + 1) * total), (share, t) => ({ share, t }));
+        shares.sort((a, b) => b.share - a.share);
+        const mixed = shares.slice(0, 3).filter(({ share }) => share >= 0.01);
+        const said = mixed.map(({ share, t }) => `${percent(share)} of “${visible(pieces[t].text)}”`);
+        const text = `The row of “${texts[i]}” mixes the values of ${said.join(", ")}` +
+          (shares.length > mixed.length ? " and less of the others." : ".");
+        words.textContent = text;
+        return text;
+      }
+      say(point(row - first));
+    }
+
+    async function compare() {
+      const { ids } = await model().encode(sentence());
+      const given = switches();
+      const isBroken = Object.values(given).some((part) => (Array.isArray(part) ? part.length : part));
+      /** @param {HTMLElement} place @param {Switches} used */
+      const fill = async (place, used) => {
+        place.textContent = "";
+        const request = { ids, count: NEW_TOKENS, off: used };
+        await model().generate(request, ({ text }) => place.append(text)).promise;
+      };
+      await fill(trained, {});
+      if (isBroken) await fill(broken, given);
+      else broken.textContent = "Tick a part to take it out.";
+      say(isBroken ? `With parts switched off: ${broken.textContent}` : `The model goes on: ${trained.textContent}`);
+    }
+
+    return () => {
+      rebuildChoices();
+      again();
+    };
+  },
+};

@@ -1,0 +1,60 @@
+/** What each step computes with a KV cache, and without one, on a running clock. */
+
+import { h, newestOnly, visible } from "./dom.js";
+
+/** @typedef {import("./frame.js").LabModule} LabModule */
+/** @typedef {{ step: number, fed: number, read: number, ms: number, text: string }} Step */
+
+const STEPS = 16;
+
+/** @type {LabModule} */
+export const cache = {
+  title: "The KV cache: what a step need not compute again",
+  mount({ body, model, sentence, say, fail }) {
+    const run = h("button", { type: "button" }, "Generate both ways");
+    const sides = ["With the cache", "Without it"].map((name) => {
+      const rows = h("tbody");
+      const sum = h("p", { class: "pl-clock" });
+      const head = ["step", "rows", "read", "ms", "token"];
+      const table = h(
+        "table", { class: "pl-steps" }, h("caption", {}, name),
+        h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), rows,
+      ); // prettier-ignore
+      return { name, rows, sum, element: h("div", {}, h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": name }, table), sum) };
+    });
+    body.append(h("div", { class: "pl-row" }, run), h("div", { class: "pl-two" }, ...sides.map((s) => s.element)));
+
+    const go = newestOnly(async () => {
+      const { ids } = await model().encode(sentence());
+      for (const { rows, sum } of sides) {
+        rows.replaceChildren();
+        sum.textContent = "";
+      }
+      const totals = [];
+      for (const [i, { rows, sum }] of sides.entries()) {
+        let [ms, computed] = [0, 0];
+        const widest = ids.length + STEPS;
+        const onPart = (/** @type {Step} */ { step, fed, read, ms: took, text }) => {
+          ms += took;
+          computed += fed;
+          const bar = h("span", {
+            class: "pl-rows",
+            style: `--fed:${((100 * fed) / widest).toFixed(1)}%;--read:${((100 * read) / widest).toFixed(1)}%`,
+          });
+          rows.append(
+            h(
+              "tr", {}, h("td", {}, String(step)), h("td", {}, String(fed), bar), h("td", {}, String(read)),
+              h("td", {}, took.toFixed(2)), h("td", { class: "pl-mono" }, visible(text)),
+            ),
+          ); // prettier-ignore
+          sum.textContent = `${computed} rows computed in ${ms.toFixed(1)} ms`;
+        };
+        await model().run("steps", { ids, count: STEPS, cached: i === 0 }, onPart).promise;
+        totals.push(sum.textContent);
+      }
+      say(`With the cache ${totals[0]}, without it ${totals[1]}; the text is the same.`);
+    }, fail);
+    run.addEventListener("click", () => void go());
+    return () => go();
+  },
+};

@@ -1,0 +1,101 @@
+/** Small helpers to make elements. Text is always set as text, never as HTML. */
+
+/**
+ * An element with attributes and children. `on…` attributes are listeners; true and false are
+ * attributes without a value.
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Record<string, any>} [attributes]
+ * @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (typeof value === "boolean") element.toggleAttribute(name, value);
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/**
+ * A labelled control in one line.
+ * @param {string} text @param {HTMLElement} control
+ */
+export function labelled(text, control) {
+  return h("label", { class: "pl-field" }, h("span", {}, text), control);
+}
+
+/** A choice among numbers or names. @param {string[]} options @param {(index: number) => void} onchange */
+export function choice(options, onchange) {
+  const select = h("select", { onchange: () => onchange(select.selectedIndex) });
+  select.append(...options.map((text) => h("option", {}, text)));
+  return select;
+}
+
+/** A box to tick. @param {string} text @param {(on: boolean) => void} onchange */
+export function tick(text, onchange) {
+  const input = h("input", { type: "checkbox", onchange: () => onchange(input.checked) });
+  return { input, label: h("label", { class: "pl-tick" }, input, h("span", {}, text)) };
+}
+
+/**
+ * A slider that shows its value.
+ * @param {string} text @param {{ min: number, max: number, step: number, value: number }} range
+ * @param {(value: number) => void} oninput
+ */
+export function slider(text, { min, max, step, value }, oninput) {
+  // No `output`: a label would be that one's, and not the slider's.
+  const output = h("span", { class: "pl-value" }, String(value));
+  const input = h("input", { type: "range", min, max, step, value });
+  input.addEventListener("input", () => {
+    output.textContent = input.value;
+    oninput(Number(input.value));
+  });
+  return {
+    input,
+    label: h("label", { class: "pl-slider" }, h("span", {}, text), output, input),
+    /** @param {number} value */
+    set(value) {
+      input.value = String(value);
+      output.textContent = input.value;
+    },
+  };
+}
+
+/** A share as a reader says it. @param {number} share */
+export function percent(share) {
+  if (share === 0) return "0 %";
+  return share < 0.0005 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`;
+}
+
+/** A token to look at: blanks are made visible. @param {string} text */
+export function visible(text) {
+  return text.replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "∅";
+}
+
+/**
+ * Run the newest request only: what was asked before an answer came is forgotten.
+ * @param {() => Promise<void>} work @param {(error: Error) => void} onerror
+ */
+export function newestOnly(work, onerror) {
+  let isRunning = false;
+  let isStale = false;
+  return async function again() {
+    isStale = true;
+    if (isRunning) return;
+    isRunning = true;
+    try {
+      while (isStale) {
+        isStale = false;
+        await work();
+      }
+    } catch (error) {
+      onerror(/** @type {Error} */ (error));
+    } finally {
+      isRunning = false;
+    }
+  };
+}

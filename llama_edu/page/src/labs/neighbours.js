@@ -1,0 +1,49 @@
+/** What the model would say after each layer (the logit lens), and a token's nearest embeddings. */
+
+import { h, newestOnly, percent, visible } from "./dom.js";
+
+/** @typedef {import("./frame.js").LabModule} LabModule */
+/** @typedef {{ place: string, best: { text: string, share: number }[], rank: number }} View */
+
+/** @param {string} place */
+function layerName(place) {
+  return place === "embed_tokens" ? "embedding" : `layer ${place.split(".")[1]}`;
+}
+
+/** @type {LabModule} */
+export const neighbours = {
+  title: "Neighbours: the answer, layer by layer",
+  mount({ body, model, sentence, say, fail }) {
+    const lens = h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": "Layer by layer" });
+    const near = h("div");
+    body.append(lens, near);
+
+    return newestOnly(async () => {
+      const { ids, pieces } = await model().encode(sentence());
+      const { answer, views } = await model().ask("lens", { ids });
+      const head = ["after", "rank", "what it would say"];
+      const rows = views.map((/** @type {View} */ { place, best, rank }) =>
+        h(
+          "tr", {}, h("th", { scope: "row" }, layerName(place)), h("td", {}, `${rank}`),
+          h("td", {}, ...best.map(({ text, share }) => h("span", { class: "pl-part" }, h("span", { class: "pl-mono" }, visible(text)), ` ${percent(share)}`))),
+        ),
+      ); // prettier-ignore
+      lens.replaceChildren(
+        h(
+          "table", { class: "pl-steps pl-lens" },
+          h("caption", {}, `The answer is “${visible(answer)}”: its rank after each layer, through the final norm and the head.`),
+          h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, ...rows),
+        ),
+      ); // prettier-ignore
+      const last = ids[ids.length - 1];
+      const { found } = await model().ask("nearest", { id: last, count: 8 });
+      near.replaceChildren(
+        h("p", {}, `Nearest to “${visible(pieces[pieces.length - 1].text)}” in the embedding table, by cosine: `,
+          ...found.map((/** @type {{ text: string, cosine: number }} */ { text, cosine }) =>
+            h("span", { class: "pl-part" }, h("span", { class: "pl-mono" }, visible(text)), ` ${cosine.toFixed(2)}`)),
+        ),
+      ); // prettier-ignore
+      say(`The answer is ${visible(answer)}; its rank falls ${views.map((/** @type {View} */ v) => v.rank).join(", ")}.`);
+    }, fail);
+  },
+};

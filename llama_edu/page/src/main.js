@@ -1,0 +1,31 @@
+/** What the bundle offers a page, and the labs it starts there. */
+
+import { attention } from "./labs/attention.js";
+import { cache } from "./labs/cache.js";
+import { clocks } from "./labs/clocks.js";
+import { h } from "./labs/dom.js";
+import { offerLabs } from "./labs/frame.js";
+import style from "./labs/labs.css";
+import { machine } from "./labs/machine.js";
+import { neighbours } from "./labs/neighbours.js";
+import { sampler } from "./labs/sampler.js";
+import { tokens } from "./labs/tokens.js";
+
+export * from "./engine.js";
+export { RemoteModel } from "./client.js";
+export { pageModel } from "./labs/frame.js";
+export { switchedOff } from "./switches.js";
+export { serve } from "./worker.js";
+
+const LABS = { attention, cache, clocks, machine, neighbours, sampler, tokens };
+
+// In the worker there is no document, and nothing to offer.
+if (typeof document !== "undefined") {
+  const begin = () => {
+    if (!document.querySelector("[data-page-lab]")) return;
+    document.head.append(h("style", {}, style));
+    offerLabs(LABS);
+  };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
+  else begin();
+}

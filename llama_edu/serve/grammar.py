@@ -1,0 +1,142 @@
+"""Text that must be JSON: at each step, which tokens keep it so.
+
+`llguidance` follows a grammar byte by byte and says, for every token of the vocabulary, whether the
+text may go on with it. All others get a logit of -∞, so that whatever is chosen fits. The library
+is an extra: `pip install "llama_edu[json]"`.
+
+Source: https://github.com/guidance-ai/llguidance, documentation of `LLMatcher`.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from llama_edu.errors import InputError, ServeError
+from llama_edu.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import llguidance
+
+__all__ = ["GrammarConstraint", "Grammars"]
+
+LAYOUT = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+}
+"""As `json.dumps` writes it. Blanks anywhere would let a small model write nothing else."""
+
+
+BOUNDS: dict[str, dict[str, Any]] = {
+    "string": {"maxLength": 1000},
+    "integer": {"minimum": -(2**53), "maximum": 2**53},
+    "array": {"maxItems": 100},
+}
+"""Where a schema sets no end, by type: a small model may not find one by itself. Beyond 2⁵³, most
+readers of JSON lose digits anyway."""
+
+
+class GrammarConstraint:
+    """One text on its way through a grammar."""
+
+    def __init__(self, matcher: "llguidance.LLMatcher", vocab_size: int) -> None:
+        self._matcher, self._vocab_size = matcher, vocab_size
+
+    def allowed(self) -> Bool[np.ndarray, " vocab_size"]:
+        """For each id, whether the text may go on with it; the ids of its end where it may end."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        allowed = np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool)
+        if self._matcher.is_error():
+            raise ServeError("internal", f"llguidance: {self._matcher.get_error()}")
+        return allowed
+
+    def accept(self, token_id: int) -> None:
+        """Go on with this id. Raises `ServeError` if it was not allowed."""
+        if not self._matcher.consume_token(token_id):
+            raise ServeError("internal", f"llguidance: {self._matcher.get_error()}")
+
+
+class Grammars:
+    """The grammars of one model's vocabulary."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        self._tokenizer, self._vocab_size = tokenizer, vocab_size
+
+    def json(self, schema: Mapping[str, Any] | bool) -> Callable[[], GrammarConstraint]:
+        """Makes a new constraint to JSON after a schema, each time it is called.
+
+        Raises `InputError` for a schema that cannot be followed, and `ServeError` without the
+        library.
+        """
+        tokens = self._tokens
+        from llguidance import LLMatcher
+
+        try:
+            text = json.dumps(_bounded(schema))
+            grammar = LLMatcher.grammar_from_json_schema(text, LAYOUT)  # type: ignore[arg-type]
+            fault = LLMatcher.validate_grammar(grammar, tokens)
+        except (ValueError, RecursionError) as problem:
+            fault = str(problem)
+        if fault and not fault.startswith("WARNING"):
+            raise InputError(f"expected a schema that can be followed, got one with: {fault}"[:300])
+        first = LLMatcher(tokens, grammar)
+
+        def constraint() -> GrammarConstraint:
+            return GrammarConstraint(first.deep_copy(), self._vocab_size)
+
+        return constraint
+
+    @functools.cached_property
+    def _tokens(self) -> "llguidance.LLTokenizer":
+        try:
+            from llguidance import LLTokenizer, TokenizerWrapper
+        except ImportError as problem:
+            raise ServeError(
+                "not_supported",
+                "JSON replies are not supported here until the server's operator runs "
+                'pip install "llama_edu[json]"',
+            ) from problem
+        return LLTokenizer(
+            TokenizerWrapper(_Vocabulary(self._tokenizer, self._vocab_size)),
+            n_vocab=self._vocab_size,
+            eos_token=list(self._tokenizer.eos_token_ids),
+        )
+
+
+def _bounded(schema: Any) -> Any:
+    """The schema, with an end where it sets none."""
+    if isinstance(schema, list):
+        return [_bounded(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {
+        key: value if key in ("const", "enum", "default", "examples") else _bounded(value)
+        for key, value in schema.items()
+    }
+    kind = schema.get("type")
+    bounds = BOUNDS.get(kind, {}) if isinstance(kind, str) else {}
+    free = not {"enum", "const", "pattern", "format", "multipleOf"} & schema.keys()
+    exclusive = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
+    taken = schema.keys() | {exclusive[key] for key in exclusive.keys() & schema.keys()}
+    return {key: value for key, value in bounds.items() if free and key not in taken} | result
+
+
+class _Vocabulary:
+    """A tokenizer as llguidance wants to see one."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        without = frozenset(tokenizer.ids_without_token(vocab_size).tolist())
+        self._tokenizer = tokenizer
+        self.eos_token_id = tokenizer.eos_token_ids[0]
+        self.bos_token_id = tokenizer.bos_token_id
+        self.special_token_ids = sorted(i for i in tokenizer.special_ids if i < vocab_size)
+        self.tokens = [b"" if i in without else tokenizer.token_bytes(i) for i in range(vocab_size)]
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        return self._tokenizer.encode(text, add_special=False)

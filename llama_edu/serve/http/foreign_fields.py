@@ -1,0 +1,163 @@
+"""Fields of other servers: which of them change nothing here, and at which values.
+
+A client written for OpenAI, vLLM, llama.cpp or Ollama sends fields that this server has no use
+for, most of them at the value that changes nothing. Those pass. At any other value they would
+change the reply in a way this server cannot, and are refused in these words: *not supported here*.
+What nobody knows is taken for a misspelling, and the nearest known field is named.
+
+Sources: OpenAI API reference, "Create chat completion" and "Create completion"; vLLM documentation,
+"OpenAI-Compatible Server", extra parameters; llama.cpp, README of its server, "POST /completion";
+Ollama documentation, "API" and "Modelfile".
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+__all__ = ["HINTS", "NEUTRAL", "known_fields_of"]
+
+HINTS = frozenset(
+    # OpenAI: who asks and for what, what to store, how to cache and how soon to answer.
+    "metadata moderation prediction prompt_cache_key prompt_cache_options prompt_cache_retention "
+    "safety_identifier service_tier store user "
+    # vLLM: when, and under which name.
+    "cache_salt priority request_id "
+    # llama.cpp and Ollama: where keys and values lie, how long a model stays loaded, how fast.
+    "cache_prompt id_slot keep_alive n_cache_reuse n_keep num_batch num_ctx num_gpu num_keep "
+    "num_thread main_gpu low_vram use_mmap use_mlock numa "
+    "slot_id t_max_predict_ms t_max_prompt_ms".split()
+)
+"""Fields that change no reply, whatever they say."""
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    # OpenAI
+    "audio": (),
+    "best_of": (1,),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "modalities": (["text"], []),
+    "reasoning_effort": ("none", "minimal", "medium"),
+    "suffix": ("",),
+    "verbosity": ("medium",),
+    "web_search_options": (),
+    # vLLM
+    "allowed_token_ids": ([],),
+    "bad_words": ([],),
+    "documents": ([],),
+    "guided_choice": ([],),
+    "guided_decoding_backend": ("auto",),
+    "guided_grammar": ("",),
+    "guided_json": (),
+    "guided_regex": ("",),
+    "guided_whitespace_pattern": (),
+    "include_reasoning": (True, False),
+    "include_stop_str_in_output": (False,),
+    "kv_transfer_params": ({},),
+    "length_penalty": (1,),
+    "logits_processors": ([],),
+    "media_io_kwargs": ({},),
+    "min_tokens": (0,),
+    "mm_processor_kwargs": ({},),
+    "prompt_embeds": ([],),
+    "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True, False),
+    "stop_token_ids": ([],),
+    "structured_outputs": ({},),
+    "thinking_token_budget": (),
+    "use_beam_search": (False,),
+    "vllm_xargs": ({},),
+    # llama.cpp
+    "dry_allowed_length": (2,),
+    "dry_base": (1.75,),
+    "dry_multiplier": (0,),
+    "dry_penalty_last_n": (-1, 0),
+    "dry_sequence_breakers": (["\n", ":", '"', "*"],),
+    "dynatemp_exponent": (1,),
+    "dynatemp_range": (0,),
+    "grammar": ("",),
+    "image_data": ([],),
+    "json_schema": ({},),
+    "lora": ([],),
+    "min_keep": (0,),
+    "mirostat": (0,),
+    "mirostat_eta": (0.1,),
+    "mirostat_tau": (5,),
+    "n_indent": (0,),
+    "n_probs": (0,),
+    "penalize_nl": (False,),
+    "post_sampling_probs": (False,),
+    "reasoning_format": ("none", "auto"),
+    "reasoning_in_content": (False,),
+    "repeat_last_n": (64, -1, 0),
+    "response_fields": ([],),
+    "return_progress": (False,),
+    "return_tokens": (False,),
+    "samplers": ([],),
+    "thinking_forced_open": (False,),
+    "timings_per_token": (False,),
+    "top_n_sigma": (-1, 0),
+    "typical_p": (1,),
+    "xtc_probability": (0,),
+    "xtc_threshold": (0.1,),
+    # Ollama
+    "context": ([],),
+    "f16_kv": (True,),
+    "format": ("",),
+    "images": ([],),
+    "logits_all": (False,),
+    "options": ({},),
+    "raw": (False,),
+    "system": ("",),
+    "template": ("",),
+    "tfs_z": (1,),
+    "think": (False,),
+    "vocab_only": (False,),
+}
+"""Fields that would change the reply, and the values at which they do not. Null never does."""
+
+
+def known_fields_of(
+    fields: Iterable[str], data: Mapping[str, Any], *, foreign: bool = True
+) -> dict[str, Any]:
+    """What of a request's `data` is for us, whose own `fields` these are.
+
+    `foreign` says whether other servers' fields may be among it.
+
+    Raises a validation error for a foreign field that asks for something, and for a field that
+    nobody knows: for the first of them, which is enough.
+    """
+    own = set(fields)
+    hints, neutral = (HINTS, NEUTRAL) if foreign else (frozenset(), {})
+    kept = {}
+    for name, value in data.items():
+        if name in own:
+            kept[name] = value
+        elif name in neutral:
+            if value is not None and not any(_is_same(value, one) for one in neutral[name]):
+                raise PydanticCustomError(
+                    "not_supported", "{message}", {"field": name, "message": _refused(name, value)}
+                )
+        elif name not in hints:
+            near = difflib.get_close_matches(name, own | hints | neutral.keys(), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            message = f"expected a known field, got {name[:80]!r}{hint}"
+            raise PydanticCustomError(
+                "unknown_field", "{message}", {"field": name[:80], "message": message}
+            )
+    return kept
+
+
+def _refused(name: str, value: Any) -> str:
+    got = repr(value)
+    got = got if len(got) <= 80 else got[:79] + "…"
+    fine = " or ".join(["nothing", *map(repr, NEUTRAL[name])])
+    return f"{name} is not supported here: expected {fine}, got {got}"
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether two JSON values are the same; `true` is no number."""
+    return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)

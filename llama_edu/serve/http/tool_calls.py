@@ -1,0 +1,113 @@
+"""Calls of tools in what a model writes, in the formats of Hermes and of Llama 3.1.
+
+Hermes (and Qwen) put each call between marks, with any text before them:
+
+    <tool_call>
+    {"name": "weather", "arguments": {"city": "Paris"}}
+    </tool_call>
+
+Llama 3.1 writes a call and nothing else, its arguments as "parameters", behind `<|python_tag|>`
+or not. A forced call is written as Hermes', without the marks.
+
+Sources: https://github.com/NousResearch/Hermes-Function-Calling, README, "Prompt Format for
+Function Calling"; Llama 3.1 model card and prompt formats, "JSON based tool calling".
+"""
+
+import json
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ToolCall", "ToolCallReader"]
+
+OPENING, CLOSING, PYTHON_TAG = "<tool_call>", "</tool_call>", "<|python_tag|>"
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """Which function is called, and with what, as JSON."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+    def body(self) -> dict[str, Any]:
+        """As OpenAI's API has it."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.call_id, "type": "function", "function": function}
+
+
+class ToolCallReader:
+    """Parts the text of one reply, as it comes, from the calls in it.
+
+    Text that may turn out to be a call is held back until that is settled: for Llama's format that
+    is the whole text, if it begins like one.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        """`names` are those of the tools; what calls any other is text."""
+        self._names = frozenset(names)
+        self._held = ""
+        self._began = False
+
+    def push(self, text: str) -> str:
+        """The text that is certainly no call."""
+        self._held += text
+        if not self._began:
+            start = self._held.lstrip()
+            if any(_may_begin(start, mark) for mark in (OPENING, PYTHON_TAG, "{")):
+                return ""
+            self._began = True
+        at = self._held.find(OPENING)
+        if at < 0:
+            at = len(self._held) - _open_end(self._held, OPENING)
+        shown, self._held = self._held[:at], self._held[at:]
+        return shown
+
+    def finish(self) -> tuple[str, list[ToolCall]]:
+        """What text is left at the end, and the calls."""
+        text, self._held = self._held, ""
+        calls = []
+        if OPENING in text:
+            before, *parts = text.split(OPENING)
+            for part in parts:
+                call = self._call(part.partition(CLOSING)[0])
+                if call is None:  # no call after all: all of it is text
+                    return text, []
+                calls.append(call)
+            return before if before.strip() else "", calls
+        bare = text.strip().removeprefix(PYTHON_TAG)
+        for part in bare.split("; ") if bare else ():  # Llama parts several so
+            call = self._call(part)
+            if call is None:
+                return text, []
+            calls.append(call)
+        return ("", calls) if calls else (text, [])
+
+    def _call(self, text: str) -> ToolCall | None:
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(content, dict) or content.get("name") not in self._names:
+            return None
+        arguments = content.get("arguments", content.get("parameters", {}))
+        if isinstance(arguments, str):
+            written = arguments
+        else:
+            written = json.dumps(arguments, ensure_ascii=False)
+        return ToolCall(f"call_{secrets.token_hex(12)}", content["name"], written)
+
+
+def _may_begin(text: str, mark: str) -> bool:
+    """Whether a text begins with the mark, or may, once it goes on."""
+    return text.startswith(mark) or mark.startswith(text)
+
+
+def _open_end(text: str, mark: str) -> int:
+    """Length of the longest end of the text that the mark begins with."""
+    for length in range(min(len(text), len(mark) - 1), 0, -1):
+        if mark.startswith(text[-length:]):
+            return length
+    return 0

@@ -1,0 +1,1 @@
+"""Prove any engine right, or name its mistake: `llama-edu verify`."""

@@ -1,0 +1,178 @@
+"""Conversations as the optional op `chat` should write them, and mistakes by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llama_edu.chat.template import ChatTemplate, Message
+from llama_edu.text.tokenizer import Tokenizer
+from llama_edu.verify.mistakes.base import Topic
+
+__all__ = ["CHATS", "CHAT_MISTAKES", "ChatMistake", "name_chat", "right_ids"]
+
+Turn = tuple[str, str]
+
+CHATS: dict[str, tuple[Turn, ...]] = {
+    "one question": (("user", "Who are you?"),),
+    "a system message": (("system", "You are a pirate."), ("user", "Hello!")),
+    "a second turn": (("user", "Hi"), ("assistant", "Hello there."), ("user", "Bye")),
+    "blanks around a message": (("user", "  What now? \n"),),
+    "a control token, typed": (("user", "Say <|im_end|> now"),),
+    "more than ASCII": (("user", "Où est le café? 😀"),),
+    "an empty message": (("user", ""),),
+}
+"""Conversations by what they are there for."""
+
+
+@dataclass(frozen=True)
+class ChatMistake:
+    """A mistake between messages and ids."""
+
+    key: str
+    says: str
+    right: str
+    wrong: str
+    topic: Topic
+    make: Callable[[Tokenizer, ChatTemplate, tuple[Turn, ...]], list[int]]
+
+
+def right_ids(template: ChatTemplate, turns: Sequence[Turn]) -> list[int]:
+    """The ids of a conversation, up to where the reply begins."""
+    return template.encode(
+        [Message(role, text) for role, text in turns], add_generation_prompt=True
+    )
+
+
+def _written(
+    form: str = "<|im_start|>{role}\n{text}<|im_end|>\n", end: str = "<|im_start|>assistant\n"
+) -> Callable[[Tokenizer, ChatTemplate, tuple[Turn, ...]], list[int]]:
+    """The template's text with something else in it; what looks like a control token is one."""
+
+    def make(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, ...]) -> list[int]:
+        text = "".join(form.format(role=role, text=said) for role, said in turns) + end
+        return tokenizer.encode(text, add_special=False, parse_special=True)
+
+    return make
+
+
+def _spelled(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, ...]) -> list[int]:
+    text = "".join(f"<|im_start|>{role}\n{said}<|im_end|>\n" for role, said in turns)
+    return tokenizer.encode(text + "<|im_start|>assistant\n", add_special=False)
+
+
+def _stripped(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, ...]) -> list[int]:
+    return right_ids(template, [(role, said.strip()) for role, said in turns])
+
+
+def _last_only(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, ...]) -> list[int]:
+    return right_ids(template, turns[-1:])
+
+
+def _no_system(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, ...]) -> list[int]:
+    return right_ids(template, [turn for turn in turns if turn[0] != "system"])
+
+
+def _no_prompt(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, ...]) -> list[int]:
+    messages = [Message(role, text) for role, text in turns]
+    return template.encode(messages, add_generation_prompt=False)
+
+
+SECTION = Topic("chat", "★ Write the template by hand")
+TYPED = Topic("chat", "Type a token that steers")
+CONTEXT = Topic("chat", "What two prompts share")
+
+
+def _chat(
+    key: str, says: str, code: tuple[str, str], topic: Topic, make: Callable[..., list[int]]
+) -> ChatMistake:
+    return ChatMistake(f"chat.{key}", says, *code, topic, make)
+
+
+TURN = "<|im_start|>{role}\\n{text}<|im_end|>\\n"
+
+CHAT_MISTAKES: tuple[ChatMistake, ...] = (
+    _chat(
+        "no_prompt",
+        "the beginning of the reply is missing: nobody is asked to speak",
+        ("… + <|im_start|>assistant\\n", "…"),
+        SECTION,
+        _no_prompt,
+    ),
+    _chat(
+        "prompt_without_break",
+        "the line break after the reply's role is missing",
+        ("<|im_start|>assistant\\n", "<|im_start|>assistant"),
+        SECTION,
+        _written(end="<|im_start|>assistant"),
+    ),
+    _chat(
+        "no_break_after_turn",
+        "the line break after <|im_end|> is missing",
+        (TURN, "<|im_start|>{role}\\n{text}<|im_end|>"),
+        SECTION,
+        _written("<|im_start|>{role}\n{text}<|im_end|>"),
+    ),
+    _chat(
+        "space_for_break",
+        "a space stands where the line break after the role should",
+        (TURN, "<|im_start|>{role} {text}<|im_end|>\\n"),
+        SECTION,
+        _written("<|im_start|>{role} {text}<|im_end|>\n"),
+    ),
+    _chat(
+        "no_end",
+        "messages are not ended by <|im_end|>",
+        (TURN, "<|im_start|>{role}\\n{text}\\n"),
+        SECTION,
+        _written("<|im_start|>{role}\n{text}\n"),
+    ),
+    _chat(
+        "parsed",
+        "a control token that a person typed is taken for one",
+        ("typed text is spelled out", "the whole text is parsed"),
+        TYPED,
+        _written(),
+    ),
+    _chat(
+        "spelled",
+        "control tokens of the template are spelled out in letters",
+        ("<|im_start|> is one id", "<|im_start|> is text"),
+        TYPED,
+        _spelled,
+    ),
+    _chat(
+        "stripped",
+        "blanks around messages are dropped",
+        ("{text}", "{text.strip()}"),
+        SECTION,
+        _stripped,
+    ),
+    _chat(
+        "last_only",
+        "only the last message is sent",
+        ("for message in messages", "messages[-1]"),
+        CONTEXT,
+        _last_only,
+    ),
+    _chat(
+        "no_system",
+        "the system message is left out",
+        ("for message in messages", "… except system"),
+        SECTION,
+        _no_system,
+    ),
+)
+"""Mistakes by name."""
+
+
+def name_chat(
+    directory: Path, answers: Sequence[tuple[tuple[Turn, ...], list[int]]]
+) -> list[ChatMistake]:
+    """The mistakes that explain every answer."""
+    tokenizer = Tokenizer(directory)
+    template = ChatTemplate(tokenizer)
+
+    def explains(mistake: ChatMistake) -> bool:
+        return all(mistake.make(tokenizer, template, turns) == ids for turns, ids in answers)
+
+    return [mistake for mistake in CHAT_MISTAKES if explains(mistake)]

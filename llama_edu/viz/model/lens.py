@@ -1,0 +1,86 @@
+"""Where an answer stands among all tokens, layer by layer, if each layer were the last.
+
+The idea is the logit lens: nostalgebraist 2020, "interpreting GPT: the logit lens".
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from llama_edu.errors import InputError
+from llama_edu.viz.parts.axes import PARTS
+from llama_edu.viz.parts.figure import (
+    FAINT,
+    INK,
+    MUTED,
+    WIDTH,
+    Picture,
+    board,
+    panel,
+    picture,
+    write,
+)
+
+__all__ = ["rank_by_layer"]
+
+HEIGHT = 3.2
+ATTENTION, MLP = PARTS["attention"][0], PARTS["mlp"][0]
+
+
+@picture
+def rank_by_layer(
+    after_attention: Sequence[int], after_mlp: Sequence[int], word: str, vocab_size: int
+) -> Picture:
+    """The rank of `word` among `vocab_size` tokens after each layer's attention and its MLP.
+
+    Rank 1 is the likeliest. The axis of ranks is logarithmic, with the best on top. Raises
+    `InputError` for lists of different lengths and for ranks outside 1 … `vocab_size`.
+    """
+    both = [*after_attention, *after_mlp]
+    if len(after_attention) != len(after_mlp) or not both:
+        raise InputError(
+            f"expected a rank after attention and one after the MLP for every layer, got "
+            f"{len(after_attention)} and {len(after_mlp)}"
+        )
+    if min(both) < 1 or max(both) > vocab_size:
+        raise InputError(f"expected ranks from 1 to {vocab_size}, got {min(both)} to {max(both)}")
+    layers = np.arange(len(after_mlp), dtype=np.float64)
+    figure, ax = board(HEIGHT)
+    plot = panel(figure, 0.85, 0.35, WIDTH - 1.05, HEIGHT - 0.95)
+    ranks = np.stack([after_attention, after_mlp], axis=1).reshape(-1)
+    at = np.stack([layers, layers + 0.5], axis=1).reshape(-1)
+    plot.plot(at, ranks, color=MUTED, lw=1.0)
+    plot.plot(layers, after_attention, "o", color=ATTENTION, ms=4.5)
+    plot.plot(layers + 0.5, after_mlp, "s", color=MLP, ms=4.0)
+    plot.set_yscale("log")
+    plot.set_ylim(vocab_size, 0.7)
+    plot.set_xlim(-0.8, len(layers) + 0.3)
+    ticks = [t for t in (1, 10, 100, 1_000, 10_000) if t <= vocab_size]
+    plot.set_yticks(ticks, [f"{t:,}" for t in ticks])
+    plot.minorticks_off()
+    plot.grid(axis="y", color=FAINT, lw=0.6)
+    plot.set_xlabel("layer")
+    write(ax, 0.12, 0.18, f"rank of “{word}”", 9.5, color=MUTED)
+    for x, (name, color) in zip(
+        (2.6, 4.1), (("after attention", ATTENTION), ("after the MLP", MLP)), strict=True
+    ):
+        write(ax, x, 0.18, name, 9.5, color=color, weight="bold")
+    drops = (
+        after_attention[0],
+        *(b / a for a, b in zip(after_attention[1:], after_mlp[:-1], strict=True)),
+    )
+    jump = int(np.argmax(drops[1:])) + 1 if len(drops) > 1 else 0
+    plot.annotate(
+        f"layer {jump}",
+        (jump, after_attention[jump]),
+        (jump - 0.35 * len(layers), after_attention[jump]),
+        arrowprops={"arrowstyle": "->", "color": INK, "lw": 0.9},
+        fontsize=9.5,
+        va="center",
+    )
+    alt = (
+        f"The rank of “{word}” among {vocab_size:,} tokens over {len(layers)} layers, best on top. "
+        f"It begins at {after_attention[0]:,} and ends at {after_mlp[-1]:,}. The steepest rise by "
+        f"attention is in layer {jump}, from {after_mlp[jump - 1]:,} to {after_attention[jump]:,}."
+    )
+    return Picture(figure, alt=alt, caption=f"If each layer were the last: where “{word}” stands.")

@@ -1,0 +1,245 @@
+"""What is refused on the way in: configs, headers, JSON. Both engines must refuse the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from page_engine import ROOT, copied
+
+from llama_edu import LlamaConfig
+from llama_edu.errors import CheckpointError, ConfigError
+from llama_edu.formats.safetensors import read_header
+
+DATA = Path(__file__).parent.parent / "data"
+BASE: dict[str, Any] = {
+    "model_type": "llama", "vocab_size": 40, "hidden_size": 24, "intermediate_size": 30,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+}  # fmt: skip
+FIELDS = (
+    *BASE, "head_dim", "rope_theta", "rope_scaling", "rope_parameters", "tie_word_embeddings",
+    "attention_bias", "mlp_bias", "hidden_act", "sliding_window", "pretraining_tp", "layer_types",
+    "quantization_config", "partial_rotary_factor", "bos_token_id", "eos_token_id", "dtype",
+    "torch_dtype", "is_encoder_decoder",
+)  # fmt: skip
+
+READ = """
+import { ConfigError, CheckpointError, bytesSource, openSafetensors, parseObject, readConfig }
+  from "./llama_edu/page/src/engine.js";
+import { createInterface } from "node:readline";
+for await (const line of createInterface({ input: process.stdin })) {
+  const { config, bytes } = JSON.parse(line);
+  let answer;
+  try {
+    if (config !== undefined) answer = readConfig(parseObject(config, "config.json", ConfigError));
+    else {
+      const file = await openSafetensors(bytesSource(Uint8Array.from(bytes)));
+      answer = Object.fromEntries(file.tensors);
+    }
+  } catch (problem) {
+    answer = { error: problem.name };
+  }
+  console.log(JSON.stringify(answer));
+}
+"""
+
+
+class Reader:
+    """JavaScript's readers, behind a pipe."""
+
+    def __init__(self, node: str) -> None:
+        self.process = subprocess.Popen(
+            [node, "--input-type=module", "-e", READ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def read(self, **request: Any) -> Mapping[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer: Mapping[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+
+@pytest.fixture(scope="module")
+def reader(node: str) -> Any:
+    started = Reader(node)
+    yield started
+    for pipe in (started.process.stdin, started.process.stdout):
+        assert pipe is not None
+        pipe.close()
+    started.process.wait(timeout=60)
+
+
+def in_python(text: str) -> Mapping[str, Any]:
+    from llama_edu.formats.strict_json import parse_object
+
+    try:
+        config = LlamaConfig.from_dict(parse_object(text.encode(), "config.json", ConfigError))
+    except ConfigError:
+        return {"error": "ConfigError"}
+    read = asdict(config)
+    read["eos_token_ids"] = list(config.eos_token_ids)
+    return read
+
+
+def check_config(text: str, reader: Reader) -> None:
+    got, want = dict(reader.read(config=text)), dict(in_python(text))
+    for read in (got, want):  # it changes nothing; each language writes what is no text its own way
+        read.pop("dtype", None)
+    assert got == want, text
+
+
+quietly = settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+plain = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 70), st.sampled_from([2**53, 2**63, 10**400]),
+    st.sampled_from([0.0, 1.0, 24.0, 1e-5, 1e300, 0.5]),
+    st.sampled_from(["silu", "gelu", "mistral", "llama", "default", "linear", "llama3", "", "f16"]),
+    st.lists(st.one_of(st.integers(0, 3), st.just("full_attention"), st.just("x")), max_size=2),
+)  # fmt: skip
+rope = st.fixed_dictionaries(
+    {},
+    optional={
+        "rope_type": st.sampled_from(["default", "linear", "llama3", "yarn", None]),
+        "type": st.sampled_from(["default", "linear", "llama3"]),
+        "factor": st.sampled_from([4.0, 4, 8.0, -1, None, "4"]),
+        "low_freq_factor": st.sampled_from([1.0, 1, 4.0]),
+        "high_freq_factor": st.sampled_from([4.0, 2]),
+        "original_max_position_embeddings": st.sampled_from([64, 64.0, 0]),
+        "rope_theta": st.sampled_from([10000.0, 10000, 500000.0]),
+        "partial_rotary_factor": st.sampled_from([1.0, 1, 0.5]),
+        "full_attention": st.just({"rope_type": "default"}),
+    },
+)
+
+
+@quietly
+@given(changes=st.dictionaries(st.sampled_from(FIELDS), st.one_of(plain, rope), max_size=4))
+def test_configs_are_read_and_refused_alike(changes: dict[str, Any], reader: Reader) -> None:
+    check_config(json.dumps(BASE | changes), reader)
+
+
+@quietly
+@given(scaling=rope, parameters=st.one_of(st.none(), rope))
+def test_rope_is_read_and_refused_alike(
+    scaling: dict[str, Any], parameters: dict[str, Any] | None, reader: Reader
+) -> None:
+    check_config(
+        json.dumps(BASE | {"rope_scaling": scaling, "rope_parameters": parameters}), reader
+    )
+
+
+@quietly
+@given(cut=st.integers(0, 60), at=st.integers(0, 200), put=st.sampled_from(' "{}[],:01.e-\\unax\t'))
+@example(cut=0, at=0, put=" ")
+def test_damaged_json_is_refused_alike(cut: int, at: int, put: str, reader: Reader) -> None:
+    text = json.dumps(BASE)
+    at %= len(text)
+    check_config(text[:at] + put + text[at + cut % 3 :], reader)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"model_type": "llama", "model_type": "llama"}',
+        '{"a": NaN}', '{"a": 1e999}', '{"a": -Infinity}', '{"a": "\\ud800"}', "[1]", "1", "",
+        '{"a": ' + "[" * 2000 + "]" * 2000 + "}", '{"a": "\x01"}', '{"a": 01}', '{"a": 1} x',
+    ],
+)  # fmt: skip
+def test_json_that_no_other_reader_could_hold(text: str, reader: Reader) -> None:
+    assert reader.read(config=text) == in_python(text) == {"error": "ConfigError"}
+
+
+def check_header(data: bytes, reader: Reader) -> None:
+    try:
+        read = read_header(data).tensors
+        want: Mapping[str, Any] = {
+            info.name: {
+                "format": info.dtype,
+                "shape": list(info.shape),
+                "start": info.start,
+                "end": info.end,
+            }
+            for info in read.values()
+        }
+    except CheckpointError:
+        want = {"error": "CheckpointError"}
+    assert reader.read(bytes=list(data)) == want
+
+
+def whole_file() -> bytes:
+    return (DATA / "tiny" / "mqa-wide-f32" / "model.safetensors").read_bytes()
+
+
+def small_file(header: object, data: bytes = bytes(24)) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+A = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+B = {"dtype": "BF16", "shape": [2, 4], "data_offsets": [8, 24]}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": A, "b": B}, {"b": B, "a": A}, {"__metadata__": {"x": "y"}, "a": A, "b": B},
+        {"__metadata__": {"x": 1}, "a": A, "b": B}, {"a": A}, {"b": B}, {},
+        {"a": A | {"extra": 1}, "b": B}, {"a": A | {"dtype": "F31"}, "b": B},
+        {"a": A | {"shape": [3]}, "b": B}, {"a": A | {"shape": [2.0]}, "b": B},
+        {"a": A | {"shape": [True, 2]}, "b": B}, {"a": A | {"shape": [-2]}, "b": B},
+        {"a": A | {"data_offsets": [0, 9]}, "b": B}, {"a": A | {"data_offsets": [8, 0]}, "b": B},
+        {"a": A, "b": B | {"data_offsets": [4, 20]}}, {"a": [], "b": B},
+        {"a": A, "b": B, "c": {"dtype": "F32", "shape": [0], "data_offsets": [24, 24]}},
+        b" " + json.dumps({"a": A, "b": B}).encode(), b"{", b"", b'{"a": 1, "a": 1}',
+    ],
+)  # fmt: skip
+def test_headers_are_read_and_refused_alike(header: object, reader: Reader) -> None:
+    check_header(small_file(header), reader)
+
+
+def test_a_real_header_whole_and_cut(reader: Reader) -> None:
+    data = whole_file()
+    for end in (len(data), len(data) - 1, 200, 9, 8, 3, 0):
+        check_header(data[:end], reader)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_hidden_layers": 3}, "got none named"),
+        ({"num_hidden_layers": 1}, "expected no tensor named"),
+        ({"vocab_size": 42}, "expected shape"),
+        ({"num_hidden_layers": 10**6}, "layers, got"),
+        ({"tie_word_embeddings": False}, "not tied"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    change: dict[str, Any], words: str, tmp_path: Path, node: str
+) -> None:
+    source = DATA / "tiny" / "mqa-wide-f32"
+    copied(source, tmp_path, "model.safetensors")
+    config = json.loads((source / "config.json").read_text("utf-8")) | change
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    adapter = str(ROOT / "llama_edu" / "page" / "protocol.mjs")
+    result = subprocess.run(
+        [node, adapter, str(tmp_path)], input="", capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    assert "CheckpointError" in result.stderr
+    assert words in result.stderr

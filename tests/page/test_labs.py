@@ -1,0 +1,314 @@
+"""The labs in a browser: nothing loads unasked, one sentence for all, numbers as in NumPy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from page_engine import directory_of
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from llama_edu import Llama, Tokenizer, Trace, generate
+from llama_edu.errors import InputError
+from llama_edu.ops.rope import inverse_frequencies
+from llama_edu.page import write_page_files
+from llama_edu.page.labs import LABS, SENTENCE, lab
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Labs</title>
+<meta name="viewport" content="width=device-width"><style>body {{ margin: 0.5rem }}</style>
+<script src="llama.js" defer></script><body>{}</body></html>"""
+OTHER = "The little dog ran to"
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context(offline=True, viewport={"width": 390, "height": 800})
+    made.set_default_timeout(60_000)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def open_labs(context: BrowserContext, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """A function that opens a page with some labs, from a file; what goes wrong fails the test."""
+    write_page_files(tmp_path)
+    complaints: list[str] = []
+
+    def start(*names: str, query: str = "") -> Page:
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: complaints.append(line.text))
+        body = "".join(lab(name).html for name in names)
+        (tmp_path / "page.html").write_text(PAGE.format(body), "utf-8")
+        page.goto((tmp_path / "page.html").as_uri() + query)
+        return page
+
+    yield start
+    assert complaints == []
+
+
+def press_all(page: Page) -> None:
+    buttons = page.locator(".pl-start")
+    while count := buttons.count():
+        buttons.first.click()
+        page.wait_for_function("n => document.querySelectorAll('.pl-start').length < n", arg=count)
+
+
+def running(page: Page, name: str) -> Page:
+    """The live part of one lab, to look into."""
+    place = page.locator(f'[data-page-lab="{name}"] .pl-live')
+    place.wait_for()
+    return place  # type: ignore[return-value]
+
+
+def test_a_lab_has_a_still_in_html_and_in_text() -> None:
+    for name in LABS:
+        shown = lab(name)
+        assert "<table" in shown.html
+        assert len(repr(shown).splitlines()) >= 4
+        assert "<script" not in shown.html
+    with pytest.raises(InputError, match="expected a lab among"):
+        lab("oven")
+
+
+def test_the_drawing_says_what_the_trace_says() -> None:
+    config = Llama.from_pretrained("story").config
+    html = lab("machine", chapters="book/").html
+    book = Path(__file__).parents[2] / "book"
+    for address in re.findall(r'href="book/([^"]+)\.html"', html):
+        assert (book / f"{address}.ipynb").is_file(), address
+    assert f"{config.num_hidden_layers} layers" in html
+
+
+def test_the_script_begins_with_our_sentence() -> None:
+    source = Path(__file__).parents[2] / "llama_edu" / "page" / "src" / "labs" / "frame.js"
+    assert f'const DEFAULT = "{SENTENCE}";' in source.read_text("utf-8")
+
+
+def test_nothing_is_loaded_before_a_click(open_labs: Callable[..., Page]) -> None:
+    page = open_labs(*LABS)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1]))
+    assert page.locator("table").count() >= len(LABS)
+    assert page.evaluate("performance.getEntriesByType('resource').length") <= 1
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement.className") != "pl-start":
+        page.keyboard.press("Tab")
+    assert asked == []
+    page.keyboard.press("Enter")  # no mouse is needed
+    running(page, "machine")
+    assert "llama-story.js" in asked
+    assert page.evaluate("document.activeElement.type") == "text"
+
+
+def test_one_sentence_feeds_all_labs_and_is_kept(
+    open_labs: Callable[..., Page], context: BrowserContext
+) -> None:
+    page = open_labs("tokens", "attention", "sampler", "neighbours")
+    press_all(page)
+    boxes = page.get_by_label("Your sentence")
+    boxes.first.fill(OTHER)
+    ids = Tokenizer.from_pretrained("story").encode(OTHER)
+    tokens = running(page, "tokens")
+    page.wait_for_function("n => document.querySelectorAll('.pl-token').length === n", arg=len(ids))
+    shown = tokens.locator(".pl-id").all_inner_texts()
+    assert [int(text) for text in shown] == ids
+    for box in boxes.all():
+        assert box.input_value() == OTHER
+    rows = running(page, "attention").locator(".pl-heat th[scope=row]")
+    page.wait_for_function(
+        "n => document.querySelectorAll('.pl-heat th[scope=row]').length === n", arg=len(ids)
+    )
+    assert rows.count() == len(ids)
+    again = open_labs("tokens")
+    press_all(again)
+    assert again.get_by_label("Your sentence").input_value() == OTHER
+    linked = open_labs("tokens", query="?" + urlencode({"say": "A link says"}))
+    press_all(linked)
+    assert linked.get_by_label("Your sentence").input_value() == "A link says"
+    linked.get_by_role("button", name="Link to this sentence").click()
+    assert (
+        urlencode({"say": "A link says"}) in linked.get_by_label("Link", exact=True).input_value()
+    )
+
+
+def test_attention_shows_the_weights_of_numpy(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("attention")
+    press_all(page)
+    place = running(page, "attention")
+    page.wait_for_selector(".pl-heat")
+    model, tokenizer = Llama.from_pretrained("story"), Tokenizer.from_pretrained("story")
+    ids = tokenizer.encode(SENTENCE)
+    with Trace() as trace:
+        model.forward(ids, trace=trace)
+    want = trace["layers.1.self_attn.weights"].array.reshape(-1, len(ids), len(ids))[3]
+    shares = place.locator(".pl-heat td[style]").evaluate_all(
+        "cells => cells.map((cell) => Number(cell.style.getPropertyValue('--share')))"
+    )
+    assert np.allclose(np.array(shares).reshape(want.shape), want, atol=1e-4)
+    row = len(ids) - 3
+    place.locator(".pl-heat button").nth(row).focus()
+    best = int(np.argmax(want[row]))
+    words = place.locator(".pl-words").inner_text()
+    assert f"mixes the values of {100 * want[row, best]:.1f} %" in words
+
+
+def test_a_part_taken_out_shows_another_text_beside_the_right_one(
+    open_labs: Callable[..., Page],
+) -> None:
+    page = open_labs("attention")
+    press_all(page)
+    place = running(page, "attention")
+    model, tokenizer = Llama.from_pretrained("story"), Tokenizer.from_pretrained("story")
+    ids = list(generate(model, tokenizer.encode(SENTENCE), max_new_tokens=24))
+    right = tokenizer.decode(ids)
+    texts = place.locator(".pl-text")
+    page.wait_for_function(
+        "text => document.querySelector('.pl-text').textContent === text", arg=right
+    )
+    place.get_by_label("no RoPE").check()
+    page.wait_for_function("() => document.querySelectorAll('.pl-text')[1].textContent.length > 60")
+    page.wait_for_function("() => !document.querySelector('.pl-status:not([hidden])')")
+    assert texts.first.inner_text() != texts.nth(1).inner_text()
+    # Nobody looks ahead while the mask is on; without it, they do.
+    ahead = "() => [...document.querySelector('.pl-heat tr:nth-child(2)').cells].slice(2)"
+    assert page.evaluate(
+        f"({ahead})().every((c) => c.style.getPropertyValue('--share') === '0.0000')"
+    )
+    place.get_by_label("no mask").check()
+    page.wait_for_function(
+        f"() => ({ahead})().some((c) => c.style.getPropertyValue('--share') > 0)"
+    )
+
+
+def test_sampler_draws_the_text_that_python_draws(open_labs: Callable[..., Page]) -> None:
+    from llama_edu import Sampling
+
+    page = open_labs("sampler")
+    press_all(page)
+    place = running(page, "sampler")
+    place.get_by_role("button", name="Another seed").click()
+    model, tokenizer = Llama.from_pretrained("story"), Tokenizer.from_pretrained("story")
+    prompt = tokenizer.encode(SENTENCE)
+    for side, sampling in enumerate((Sampling(0.8, 40, 0.95), Sampling(1.5, 0, 1.0))):
+        ids = generate(model, prompt, max_new_tokens=40, sampling=sampling, seed=2)
+        want = tokenizer.decode(list(ids))
+        page.wait_for_function(
+            "([i, text]) => document.querySelectorAll('.pl-text')[i].textContent === text",
+            arg=[side, want],
+        )
+    assert place.locator(".pl-bars .pl-share").count() == 20
+
+
+def test_the_machine_walks_every_layer_and_feeds_its_token_back(
+    open_labs: Callable[..., Page],
+) -> None:
+    page = open_labs("machine")
+    press_all(page)
+    place = running(page, "machine")
+    page.wait_for_selector(".pl-strip i")
+    step = place.get_by_role("button", name="Step")
+    seen = [place.locator(".pl-head").first.inner_text()]
+    while step.get_attribute("aria-disabled") != "true":
+        step.click()
+        seen.append(place.locator(".pl-head").first.inner_text())
+        assert page.locator("svg .pl-here").count() >= 1
+    assert len(seen) == 1 + 2 * 12 + 2
+    assert seen[-1].startswith("logits, shape")
+    assert "best next token" in place.locator("p.pl-soft").inner_text()
+    place.get_by_role("button", name="Feed the new token back").click()
+    page.wait_for_selector("mark:not(:empty)")
+    assert len(page.locator("mark").inner_text()) > 1
+
+
+def test_cache_and_neighbours_agree_with_the_still(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("neighbours", "cache")
+    press_all(page)
+    page.wait_for_selector(".pl-lens td")
+    ranks = page.locator(".pl-lens tbody tr td:nth-child(2)").all_inner_texts()
+    still = [line.split()[-4] for line in repr(lab("neighbours")).splitlines()[2:]]
+    assert ranks == [r for r in still if r.isdigit()]
+    page.wait_for_function("() => document.querySelectorAll('.pl-clock')[1].textContent.length > 9")
+    rows = page.locator(".pl-steps:not(.pl-lens) tbody").first.locator("tr")
+    page.wait_for_function("() => document.querySelectorAll('.pl-clock').length === 2")
+    first = rows.first.locator("td").all_inner_texts()
+    prompt = len(Tokenizer.from_pretrained("story").encode(SENTENCE))
+    assert first[1:3] == [str(prompt), "0"]
+
+
+def test_clocks_turn_as_rope_does(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("clocks")
+    press_all(page)
+    place = running(page, "clocks")
+    page.wait_for_selector(".pl-clocks figure")
+    turns = inverse_frequencies(Llama.from_pretrained("story").config)
+    for query, key in ((12, 5), (40, 33), (3, 3)):
+        place.get_by_label("position of the query").fill(str(query))
+        place.get_by_label("position of the key").fill(str(key))
+        kept = float(np.mean(np.cos((query - key) * turns.astype(np.float64))))
+        assert f"would now be {kept:.2f} of" in place.locator("p:not([class])").inner_text()
+    ends = place.locator(".pl-hand").evaluate_all(
+        "lines => lines.map((line) => ['x2', 'y2'].map((name) => Number(line.getAttribute(name))))"
+    )
+    angles = 3 * turns.astype(np.float64)
+    assert np.allclose(ends, 26 * np.stack([np.cos(angles), -np.sin(angles)], axis=1), atol=1e-3)
+
+
+def test_a_picked_model_takes_over_and_is_remembered(open_labs: Callable[..., Page]) -> None:
+    """Files of another model, in this page and in the next, until the reader wants ours back."""
+    folder = directory_of("chat")
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+    page = open_labs("tokens")
+    press_all(page)
+    page.locator(".pl-pick summary").click()
+    page.locator(".pl-pick input").set_input_files([folder / name for name in names])
+    page.get_by_text("on your next visit too").wait_for()
+    following = open_labs("tokens")
+    press_all(following)
+    following.get_by_text("Model: model.safetensors").wait_for()
+    want = Tokenizer(folder).encode(SENTENCE)
+    following.wait_for_function(
+        "n => document.querySelectorAll('.pl-token').length === n", arg=len(want)
+    )
+    shown = following.locator(".pl-id").all_inner_texts()
+    assert [int(text) for text in shown] == want
+    following.locator(".pl-pick summary").click()
+    following.get_by_role("button", name="Back to the book's own model").click()
+    following.get_by_text("Model: story").wait_for()
+    last = open_labs("tokens")
+    press_all(last)
+    last.get_by_text("Model: story").wait_for()
+
+
+def test_files_that_are_no_model_are_an_error_that_is_shown(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("tokens")
+    press_all(page)
+    page.locator(".pl-pick summary").click()
+    page.locator(".pl-pick input").set_input_files([directory_of("chat") / "config.json"])
+    alert = page.get_by_role("alert")
+    alert.get_by_text("expected a .safetensors or .gguf file").wait_for()
+    page.get_by_label("Your sentence").fill("It still works")
+    page.wait_for_function("() => document.querySelector('.pl-soft').textContent.includes('story')")
+
+
+def test_at_390_pixels_the_page_does_not_scroll_sideways(open_labs: Callable[..., Page]) -> None:
+    page = open_labs(*LABS)
+    wide = "document.documentElement.scrollWidth"
+    assert page.evaluate(wide) <= 390
+    press_all(page)
+    page.wait_for_selector(".pl-heat")
+    page.wait_for_selector(".pl-lens td")
+    assert page.evaluate(wide) <= 390
+
+
+def test_on_paper_the_still_comes_back(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("tokens")
+    press_all(page)
+    assert not page.locator(".pl-still table").is_visible()
+    page.emulate_media(media="print")
+    assert page.locator(".pl-still table").is_visible()
+    assert not page.locator(".pl-live").is_visible()

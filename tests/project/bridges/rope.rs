@@ -1,0 +1,8 @@
+// chapter rope
+
+fn main() {
+    let sizes = whole(); // past, n_heads, dqkv
+    let (inv_freq, mut x) = (line(), line());
+    rope(&mut x, sizes[0], sizes[1], sizes[2], &inv_freq);
+    show(&x);
+}
