@@ -293,3 +293,24 @@ def test_pure_linear_equals_pytorch_rounded():
 def test_precision_named_gives_the_listed_ones():
     for name, precision in PRECISIONS.items():
         assert precision_named(name) is precision
+
+
+@pytest.mark.parametrize("stored", [np.float32, ml_dtypes.bfloat16, np.float16])
+@pytest.mark.parametrize("precision", ["bf16", "f16", "int8"])
+def test_every_operator_that_reads_storage_widens_it(precision, stored):
+    """What a mixed precision keeps narrow is computed with as float32, operator by operator."""
+    ops, exact = (operators_of("numpy", precision_named(name)) for name in (precision, "f32"))
+    rng = np.random.default_rng(5)
+    x, weight = random(rng, 4, 6), random(rng, 5, 6).astype(stored)
+    q, k = random(rng, 2, 3, 4, 6), random(rng, 2, 7, 6).astype(stored)
+    weights, v = random(rng, 2, 3, 4, 7), random(rng, 2, 7, 5).astype(stored)
+    pairs = [
+        (ops.linear(x, weight), exact.linear(x, weight.astype(np.float32))),
+        (ops.qk_scores(q, k), exact.qk_scores(q, k.astype(np.float32))),
+        (ops.score_v(weights, v), exact.score_v(weights, v.astype(np.float32))),
+    ]
+    for got, want in pairs:
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+    used = [f.__module__ for f in (ops.linear, ops.qk_scores, ops.score_v)]
+    assert set(used) == {"llama_edu.engine.backends.mixed"}

@@ -227,6 +227,32 @@ class TestSpecialTokens:
         assert 0 in ids  # without a role and not marked: a word like any other
         assert tokenizer.decode([2, *ids]) == "<|im_end|><|im_start|><|endoftext|>"
 
+    def test_control_tokens_are_the_special_ones_and_those_a_template_writes(
+        self, tmp_path: Path
+    ) -> None:
+        rules = json.loads(byte_level().to_str())
+        # <|endoftext|> stays special; the other two are not marked, as some checkpoints have it.
+        for entry in rules["added_tokens"]:
+            entry["special"] = entry["id"] == 0
+        write_json(tmp_path / "tokenizer.json", rules)
+        tokenizer = Tokenizer(tmp_path)
+        assert tokenizer.control_tokens("") == {0: "<|endoftext|>"}
+        written = "{{ '<|im_start|>' + message.role }}"
+        assert tokenizer.control_tokens(written) == {0: "<|endoftext|>", 1: "<|im_start|>"}
+        both = "<|endoftext|><|im_end|>"
+        assert tokenizer.control_tokens(both) == {0: "<|endoftext|>", 2: "<|im_end|>"}
+
+    @pytest.mark.parametrize("kind", ["BPE", None])
+    def test_a_model_with_merges_need_not_name_its_kind(
+        self, tmp_path: Path, kind: str | None
+    ) -> None:
+        rules = json.loads(byte_level().to_str())
+        del rules["model"]["type"]
+        if kind is not None:
+            rules["model"]["type"] = kind
+        write_json(tmp_path / "tokenizer.json", rules)
+        assert Tokenizer(tmp_path).encode("cat")
+
     def test_an_end_token_in_no_list_of_added_tokens(self, tmp_path: Path) -> None:
         rules = json.loads(byte_level().to_str())
         rules["added_tokens"] = []
