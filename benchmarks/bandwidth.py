@@ -11,18 +11,18 @@ import time
 
 import numpy as np
 
-from llama_edu.engine.backends.numba.gemv import AHEAD, LINE, share
+from llama_edu.engine.backends.numba.gemv import AHEAD, LINE, partition
 from llama_edu.engine.backends.numba.simd import (
     F32,
     add,
     compiled,
-    fetch,
     load,
+    prefetch,
+    reduce_sum,
     store1,
-    total,
     zero,
 )
-from llama_edu.engine.backends.numba.threads import Team, meet
+from llama_edu.engine.backends.numba.threads import Team, barrier
 
 NBYTES = 512 * 1024 * 1024
 
@@ -30,21 +30,21 @@ NBYTES = 512 * 1024 * 1024
 @compiled
 def read(start, lines, out, counter, rank, ranks):
     """Add up every float32 of this thread's share, in two streams."""
-    first, end = share(lines, rank, ranks)
+    first, end = partition(lines, rank, ranks)
     half = (end - first) // 2
     p, q = start + 256 * first, start + 256 * (first + half)
     a, b, c, d = zero(), zero(), zero(), zero()
     for _ in range(half):
         for line in range(0, 256, LINE):
-            fetch(p + AHEAD + line)
-            fetch(q + AHEAD + line)
+            prefetch(p + AHEAD + line)
+            prefetch(q + AHEAD + line)
         a, b = add(a, load(F32, p)), add(b, load(F32, p + 64))
         a, b = add(a, load(F32, p + 128)), add(b, load(F32, p + 192))
         c, d = add(c, load(F32, q)), add(d, load(F32, q + 64))
         c, d = add(c, load(F32, q + 128)), add(d, load(F32, q + 192))
         p, q = p + 256, q + 256
-    store1(F32, out + 64 * rank, total(add(add(a, b), add(c, d))))
-    meet(counter, ranks)
+    store1(F32, out + 64 * rank, reduce_sum(add(add(a, b), add(c, d))))
+    barrier(counter, ranks)
 
 
 def read_bandwidth(threads: int, passes: int = 8) -> float:

@@ -39,11 +39,15 @@ def arguments(name: str, seq: int) -> tuple[Any, ...]:
     return {
         "linear": (random(seq, HIDDEN), random(INTER, HIDDEN)),
         "rms_norm": (random(seq, HIDDEN), random(HIDDEN), 1e-5),
+        "rope_cos_sin": (random(HEAD_DIM // 2), TOTAL - seq, seq),
+        "split_query_heads": (random(seq, KV_HEADS * GROUPS * HEAD_DIM), KV_HEADS, HEAD_DIM),
+        "split_kv_heads": (random(seq, KV_HEADS * HEAD_DIM), KV_HEADS, HEAD_DIM),
         "apply_rope": (heads, np.cos(angles), np.sin(angles)),
         "qk_scores": (heads, kept),
         "apply_mask": (scores, causal_mask(seq, TOTAL - seq)),
         "softmax": (scores,),
         "score_v": (np.abs(scores) / TOTAL, kept),
+        "merge_heads": (heads,),
         "swiglu": (random(seq, INTER), random(seq, INTER)),
     }[name]
 
@@ -65,8 +69,8 @@ def test_mine(
     if function is None:
         pytest.skip("--mine names no such function")
     given = arguments(name, seq)
-    want = getattr(NUMPY, name)(*given)
-    got = function(*arguments(name, seq))
+    want = np.asarray(getattr(NUMPY, name)(*given))
+    got = np.asarray(function(*arguments(name, seq)))
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     assert got.dtype == want.dtype
     benchmark.group = f"{name}, seq {seq}"  # type: ignore[attr-defined]

@@ -249,7 +249,7 @@ async def live(server: Server, seconds: float) -> Life:
 
 
 def start(args: argparse.Namespace, port: int = 0) -> Server:
-    limits = ["--max-live", "16", "--max-waiting", "32", "--prefix-mb", "4"]
+    limits = ["--max-num-seqs", "16", "--max-queue", "32", "--prefix-mb", "4"]
     return Server(MODEL, *limits, port=port, log=args.log)
 
 

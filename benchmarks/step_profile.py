@@ -21,20 +21,28 @@ from typing import Any
 import numpy as np
 
 from llama_edu import Llama
-from llama_edu.engine.backends.numba.gemv import AHEAD, COLUMNS, DATA, LINE, ROWS, product, share
+from llama_edu.engine.backends.numba.gemv import (
+    AHEAD,
+    COLUMNS,
+    DATA,
+    LINE,
+    ROWS,
+    partition,
+    product,
+)
 from llama_edu.engine.backends.numba.layout import Plan
 from llama_edu.engine.backends.numba.simd import (
     F32,
     add,
     compiled,
-    fetch,
     itemsize,
     load,
+    prefetch,
+    reduce_sum,
     store1,
-    total,
     zero,
 )
-from llama_edu.engine.backends.numba.threads import Team, meet
+from llama_edu.engine.backends.numba.threads import Team, barrier
 
 STEPS = 6  # of one kind in a row
 
@@ -45,40 +53,40 @@ def skim(p, nbytes):
     a, b = zero(), zero()
     half = nbytes // 2 // LINE * LINE
     for at in range(0, half, LINE):
-        fetch(p + AHEAD + at)
-        fetch(p + half + AHEAD + at)
+        prefetch(p + AHEAD + at)
+        prefetch(p + half + AHEAD + at)
         a, b = add(a, load(F32, p + at)), add(b, load(F32, p + half + at))
     return add(a, b)
 
 
 @compiled
-def read(form, layers, past, cached, y, counter, rank, ranks):
+def read(weight_format, layers, past, cached, y, counter, rank, ranks):
     """Every weight once, each thread its rows, and `past` bytes at each address in `cached`."""
     sums = zero()
     for i in range(len(layers)):
         for j in range(7):
             if i < len(layers) - 1 or j == 0:
-                start, end = share(layers[i, j, ROWS], rank, ranks)
-                row = layers[i, j, COLUMNS] * itemsize(form)
+                start, end = partition(layers[i, j, ROWS], rank, ranks)
+                row = layers[i, j, COLUMNS] * itemsize(weight_format)
                 sums = add(sums, skim(layers[i, j, DATA] + start * row, (end - start) * row))
         if past > 0 and i < len(layers) - 1:
-            start, end = share(past // LINE, rank, ranks)
+            start, end = partition(past // LINE, rank, ranks)
             for head in range(cached.shape[1]):
                 sums = add(sums, skim(cached[i, head] + start * LINE, (end - start) * LINE))
-    store1(F32, y + 64 * rank, total(sums))
-    meet(counter, ranks)
+    store1(F32, y + 64 * rank, reduce_sum(sums))
+    barrier(counter, ranks)
 
 
 @compiled
-def multiply(form, layers, meeting, x, y, counter, rank, ranks):
+def multiply(weight_format, layers, meeting, x, y, counter, rank, ranks):
     """Every product of a step, on whatever vector; with a meeting after each, if wanted."""
     for i in range(len(layers)):
         for j in range(7):
             if i < len(layers) - 1 or j == 0:
-                product(form, layers[i, j], x, y, False, rank, ranks)
+                product(weight_format, layers[i, j], x, y, False, rank, ranks)
                 if meeting and j >= 2:  # q, k and v need only one
-                    meet(counter, ranks)
-    meet(counter, ranks)
+                    barrier(counter, ranks)
+    barrier(counter, ranks)
 
 
 def parts(model: Llama, threads: int, past: int) -> dict[str, Callable[[], object]]:
@@ -100,11 +108,11 @@ def parts(model: Llama, threads: int, past: int) -> dict[str, Callable[[], objec
     nbytes = past * config.head_dim * keys.itemsize
 
     def reading(nbytes: int) -> None:
-        team.run(read, plan.form, plan.layers, nbytes, cached, y.ctypes.data)
+        team.run(read, plan.weight_format, plan.layers, nbytes, cached, y.ctypes.data)
 
     def products(meeting: bool) -> None:
         addresses = x.ctypes.data, y.ctypes.data
-        team.run(multiply, plan.form, plan.layers, meeting, *addresses)
+        team.run(multiply, plan.weight_format, plan.layers, meeting, *addresses)
 
     def step() -> None:
         model.forward([2], cache)

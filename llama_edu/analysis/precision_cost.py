@@ -18,7 +18,7 @@ from llama_edu.engine.llama import Llama
 from llama_edu.engine.operators import NUMPY
 from llama_edu.errors import InputError
 from llama_edu.formats.config import LlamaConfig
-from llama_edu.formats.precision import Precision, precision_named, rounded
+from llama_edu.formats.precision import Precision, cast, precision_named
 from llama_edu.formats.quantize import quantize
 
 __all__ = ["OPERATORS", "OperatorError", "Quality", "operator_errors", "perplexity", "qualities"]
@@ -121,16 +121,16 @@ def _as_float64(value: Any) -> Any:
 
 def _as_stored(name: str, args: tuple[Any, ...], precision: Precision) -> list[Any]:
     """The arguments in the formats this precision would bring them in."""
-    kept = [rounded(arg, precision.compute) if isinstance(arg, np.ndarray) else arg for arg in args]
+    kept = [cast(arg, precision.compute) if isinstance(arg, np.ndarray) else arg for arg in args]
     if name == "linear":
         weight = args[1]
         kept[1] = (
             quantize(weight, precision.storage, precision.block)
             if precision.is_quantized
-            else rounded(weight, precision.storage)
+            else cast(weight, precision.storage)
         )
     if name in ("qk_scores", "score_v"):  # the second argument comes out of the cache
-        kept[1] = rounded(args[1], precision.cache)
+        kept[1] = cast(args[1], precision.cache)
     return kept
 
 

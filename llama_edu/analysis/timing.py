@@ -2,28 +2,23 @@
 
 import copy
 import functools
-import inspect
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
-from llama_edu.engine.backends import numpy_decode as one_token
+from llama_edu.engine.backends.numpy_decode import SmallModelDecode
 from llama_edu.engine.llama import Llama
+from llama_edu.engine.operators import Operators
 from llama_edu.errors import InputError
 
 __all__ = ["operator_seconds", "seconds_per_token"]
 
-OPERATORS = (
-    *("linear", "rms_norm", "apply_rope", "qk_scores"),
-    *("apply_mask", "softmax", "score_v", "swiglu"),
-)
 BETWEEN = "between"
+SHORTCUTS = ("fused_attention", "decode_step")
 
 Function = Callable[..., Any]
 
@@ -50,108 +45,74 @@ def operator_seconds(
 ) -> dict[str, float]:
     """Seconds spent in each part of a step while `token_ids` are decoded after a prompt.
 
-    The parts are those of the path the model takes. Where it has the NumPy step for one token,
-    they are the functions of `numpy_decode`: of a function that calls another, only what it does
-    itself; products with weights are under "products", the last of them under "head".
-    Else they are the operators of `Llama.forward`. The rest of a step, from looking up the
+    The parts are the operators that ran, by name: those of `llama_edu.engine.operators`, or for a
+    model small enough those of `llama_edu.engine.backends.numpy_decode`. Products with weights are
+    under "linear", the last of them under "head". The rest of a step, from looking up the
     embedding to Python itself, is under "between".
 
-    While it runs, no other thread should decode: it would be counted. Raises as `Llama.forward`
-    does, and `InputError` for a compiled step, which is one call and has no parts to time. Timings
-    are of this machine, now; compare only what ran side by side.
+    Nothing of the model is changed: another one around the same weights is timed. Raises as
+    `Llama.forward` does, and `InputError` for a compiled step, which is one call and has no parts
+    to time. Timings are of this machine, now; compare only what ran side by side.
     """
     clock = _Clock()
-    if model.operators.step is None:
-        watched = copy.copy(model)  # a second Llama around the same weights
-        timed = {name: clock.timed(name, getattr(model.operators, name)) for name in OPERATORS}
-        watched.operators = model.operators.replaced(**timed)
-        return _decoded(watched, clock, prompt_ids, token_ids)
-    if model.operators.step is not one_token.step:
-        raise InputError("expected a step written in NumPy, got a compiled one: it is one call")
-    with _exchanged(_parts_of_a_step(clock, model)):
-        return _decoded(model, clock, prompt_ids, token_ids)
+    watched = copy.copy(model)  # a second Llama around the same weights
+    watched.operators = _timed(model, clock)
+    cache = watched.new_cache()
+    watched.forward(prompt_ids, cache, last_only=True)
+    clock.spent.clear()  # the prompt does not count
+    start = time.perf_counter()
+    for token_id in token_ids:
+        watched.forward([token_id], cache)
+    whole = time.perf_counter() - start
+    return clock.spent | {BETWEEN: max(0.0, whole - sum(clock.spent.values()))}
 
 
 @dataclass
 class _Clock:
-    """Seconds by name. What a timed call spends in another timed call is the other's."""
+    """Seconds by name, of what was called."""
 
     spent: dict[str, float] = field(default_factory=dict)
-    _inner: list[float] = field(default_factory=list)  # of each running call, in calls below it
 
-    def timed(self, name: str, function: Function) -> Function:
-        """The function, with its own time added under a name at each call."""
-        return self.timed_by(lambda *_: name, function, [name])
-
-    def timed_by(
-        self, name_of: Callable[..., str], function: Function, names: Sequence[str]
-    ) -> Function:
-        """The same, with a name that depends on the arguments: one of `names`."""
-        self.spent.update(dict.fromkeys(names, 0.0))
+    def timed(self, name_of: Callable[..., str], function: Function) -> Function:
+        """The function, with the time of each call added under a name."""
 
         @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._inner.append(0.0)
+        def call(*args: Any) -> Any:
             start = time.perf_counter()
             try:
-                return function(*args, **kwargs)
+                return function(*args)
             finally:
                 seconds = time.perf_counter() - start
-                self.spent[name_of(*args)] += seconds - self._inner.pop()
-                if self._inner:
-                    self._inner[-1] += seconds
+                name = name_of(*args)
+                self.spent[name] = self.spent.get(name, 0.0) + seconds
 
         return call
 
 
-def _parts_of_a_step(clock: _Clock, model: Llama) -> dict[str, Any]:
-    """What `numpy_decode` looks up by name, each timed: all that is known of it here.
+def _timed(model: Llama, clock: _Clock) -> Operators:
+    """The model's operators, and those of its shortcut, each under the clock."""
+    ops, head = model.operators, model.weights.lm_head
+    shortcut = ops.decode_step
+    if shortcut is not None and not isinstance(shortcut, SmallModelDecode):
+        raise InputError("expected a step written in NumPy, got a compiled one: it is one call")
 
-    Those are its functions, but for `step`, which is the whole, and `product_for`, which only
-    chooses. Its products with weights are NumPy's `dot` and `vecdot`; they are told from products
-    of two vectors, which belong to whoever asks, by their matrix.
-    """
-    functions = {
-        name: function
-        for name, function in inspect.getmembers(one_token, inspect.isfunction)
-        if function.__module__ == one_token.__name__ and name not in ("step", "product_for")
-    }
-    head = model.weights.lm_head
+    def wrapped(parts: Operators | SmallModelDecode) -> dict[str, Function]:
+        return {
+            part.name: clock.timed(_name_of(part.name, head), getattr(parts, part.name))
+            for part in fields(parts)
+            if part.name not in SHORTCUTS
+        }
 
-    def name_of(weight: np.ndarray, *_: Any) -> str:
-        return "head" if weight is head else "products"
-
-    def product(function: Function) -> Function:
-        timed = clock.timed_by(name_of, function, ["products", "head"])
-        return lambda weight, *args: (timed if weight.ndim == 2 else function)(weight, *args)
-
-    numpy = vars(one_token)["np"]
-    timed_numpy = SimpleNamespace(**vars(numpy))
-    timed_numpy.dot, timed_numpy.vecdot = product(numpy.dot), product(numpy.vecdot)
-    timed = {name: clock.timed(name, function) for name, function in functions.items()}
-    return {**timed, "np": timed_numpy}
+    timed = ops.replaced(**wrapped(ops))
+    return (
+        timed
+        if shortcut is None
+        else replace(timed, decode_step=replace(shortcut, **wrapped(shortcut)))
+    )
 
 
-@contextmanager
-def _exchanged(names: Mapping[str, Any]) -> Iterator[None]:
-    """What `numpy_decode` finds under these names, and what it found before at the end."""
-    kept = {name: vars(one_token)[name] for name in names}
-    try:
-        vars(one_token).update(names)
-        yield
-    finally:
-        vars(one_token).update(kept)
-
-
-def _decoded(
-    model: Llama, clock: _Clock, prompt_ids: Sequence[int], token_ids: Sequence[int]
-) -> dict[str, float]:
-    """Decode, and tell what the clock saw and what it did not. The prompt does not count."""
-    cache = model.new_cache()
-    model.forward(prompt_ids, cache, last_only=True)
-    clock.spent.update(dict.fromkeys(clock.spent, 0.0))
-    start = time.perf_counter()
-    for token_id in token_ids:
-        model.forward([token_id], cache)
-    whole = time.perf_counter() - start
-    return clock.spent | {BETWEEN: max(0.0, whole - sum(clock.spent.values()))}
+def _name_of(name: str, head: object) -> Callable[..., str]:
+    """What a call of an operator is timed as; a product with the matrix of the head, as "head"."""
+    if name != "linear":
+        return lambda *_: name
+    return lambda *args: "head" if any(arg is head for arg in args) else "linear"

@@ -16,11 +16,10 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from llama_edu.chat.storage import SavedChat, read_chat, write_chat
 from llama_edu.chat.template import ChatTemplate, Message
 from llama_edu.chat.usage import Break, Ledger
+from llama_edu.engine.choose import Vocabulary, random_generator
 from llama_edu.engine.generate import generate
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.prefix_cache import PrefixCache, common_length
@@ -99,8 +98,8 @@ class ChatSession:
         self.overflow = overflow
         self._system = system
         self._prefix_cache = prefix_cache
-        self._rng = np.random.default_rng(seed)
-        self._stop_ids = frozenset((*tokenizer.eos_token_ids, *model.config.eos_token_ids))
+        self._rng = random_generator(seed)
+        self._stop_ids = Vocabulary.of(model.config, tokenizer).stop_ids
         self._turns: tuple[Turn, ...] = ()
         self._cache = model.new_cache()
         # The first `_cache.length` of these are what the cache's rows were computed from.
@@ -339,10 +338,10 @@ class ChatSession:
             self.model,
             prompt[self._cache.length :],
             max_new_tokens=self.max_new_tokens,
+            tokenizer=self.tokenizer,
             sampling=self.sampling,
             seed=self._rng,
             cache=self._cache,
-            stop_ids=self._stop_ids,
         )
 
     def _keep(self, plan: _Plan, reply: tuple[int, ...], end: End, ledger: Ledger) -> None:

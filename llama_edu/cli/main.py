@@ -234,7 +234,14 @@ def _generate(args: argparse.Namespace) -> None:
     new_tokens = args.max_new_tokens
     if new_tokens is None:
         new_tokens = max(1, min(DEFAULT_NEW_TOKENS, room))
-    new_ids = generate(model, token_ids, max_new_tokens=new_tokens, sampling=sampling, seed=seed)
+    new_ids = generate(
+        model,
+        token_ids,
+        max_new_tokens=new_tokens,
+        tokenizer=tokenizer,
+        sampling=sampling,
+        seed=seed,
+    )
     _write_text(tokenizer, len(token_ids), new_ids, seed)
 
 

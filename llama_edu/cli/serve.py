@@ -52,9 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--precision", choices=tuple(PRECISIONS), default="f32", help="default: f32")
     add("--backend", choices=BACKENDS, default="numpy", help="default: numpy")
-    add("--max-live", type=int, default=32, metavar="N", help="texts at a time (default: 32)")
-    add("--max-waiting", type=int, default=64, metavar="N", help="texts in line (default: 64)")
-    add("--max-seconds", type=float, default=300.0, metavar="S", help="per text (default: 300)")
+    add(
+        "--max-num-seqs",
+        type=int,
+        default=32,
+        metavar="N",
+        help="sequences at a time (default: 32)",
+    )
+    add(
+        "--max-queue",
+        type=int,
+        default=64,
+        metavar="N",
+        help="sequences in the queue (default: 64)",
+    )
+    add("--max-seconds", type=float, default=300.0, metavar="S", help="per request (default: 300)")
     add(
         "--prefix-mb",
         type=int,
@@ -82,8 +94,8 @@ def _run(args: argparse.Namespace) -> None:
             "internal", f'{problem}; serving needs: pip install "llama_edu[serve]"'
         ) from problem
     limits = job.Limits(
-        max_live=args.max_live,
-        max_waiting=args.max_waiting,
+        max_num_seqs=args.max_num_seqs,
+        max_queue=args.max_queue,
         max_seconds=args.max_seconds,
         prefix_nbytes=args.prefix_mb * 2**20,
     )
@@ -102,7 +114,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    names = {"max_live": 1, "max_waiting": 1, "max_seconds": 1, "prefix_mb": 1, "grace": 0}
+    names = {"max_num_seqs": 1, "max_queue": 1, "max_seconds": 1, "prefix_mb": 1, "grace": 0}
     for name, least in names.items():
         if not getattr(args, name) >= least:  # so that NaN is refused too
             given = getattr(args, name)

@@ -91,9 +91,9 @@ class KVCache:
 
         For an engine that writes the new rows, `length` on, itself.
         """
-        self.check_room(seq)
         total_seq = self.length + seq
-        if total_seq > self._keys.shape[2]:
+        if total_seq > self._keys.shape[2]:  # what is there is never more than `max_seq`
+            self.check_room(seq)
             capacity = min(self.max_seq, max(total_seq, 2 * self.length, MIN_CAPACITY))
             self._keys = self._grown(self._keys, capacity)
             self._values = self._grown(self._values, capacity)

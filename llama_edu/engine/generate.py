@@ -11,11 +11,13 @@ import numpy as np
 from jaxtyping import Float32, Integer
 
 from llama_edu.engine.cache import KVCache
+from llama_edu.engine.choose import Seed, TokenChooser, Vocabulary
 from llama_edu.engine.llama import Llama
-from llama_edu.engine.sampling import GREEDY, Sampling, sample
+from llama_edu.engine.sampling import GREEDY, Sampling
 from llama_edu.errors import ContextError, InputError
+from llama_edu.text.tokenizer import Tokenizer
 
-__all__ = ["generate", "prefill"]
+__all__ = ["decode", "generate", "prefill"]
 
 PREFILL_CHUNK = 512  # tokens per step; bounds the score matrices of a long prompt
 ROOM = 512  # new tokens that the cache has room for from the start
@@ -46,17 +48,20 @@ def generate(
     token_ids: Sequence[int] | Integer[np.ndarray, " seq"],
     *,
     max_new_tokens: int,
+    tokenizer: Tokenizer | None = None,
     sampling: Sampling = GREEDY,
-    seed: int | np.random.Generator | None = None,
+    seed: Seed = None,
     cache: KVCache | None = None,
     stop_ids: Iterable[int] | None = None,
     chunk: int = PREFILL_CHUNK,
 ) -> Iterator[int]:
     """Yield up to `max_new_tokens` ids, each as soon as it is chosen.
 
-    Ends after any of `stop_ids`, by default the model's eos ids; the id that ends it is yielded
-    too. With a cache given, `token_ids` continue what it holds, and afterwards it holds every
-    token that was fed: the prompt and all yielded ids but the last.
+    Ends after any of `stop_ids`, by default the eos ids of the model's config and of the
+    tokenizer; the id that ends it is yielded too. With a tokenizer given, ids that have no token
+    are never chosen; without one, nobody knows which those are. With a cache given, `token_ids`
+    continue what it holds, and afterwards it holds every token that was fed: the prompt and all
+    yielded ids but the last.
 
     Everything is checked at the call, before the first step: `InputError` for bad ids, a count or
     a chunk below 1 and the cache of another model, `ContextError` if prompt and new tokens do not
@@ -73,28 +78,27 @@ def generate(
             f"+ {len(ids)} prompt + {max_new_tokens} new"
         )
     model.check_room(len(ids), cache)
-    stops = frozenset(model.config.eos_token_ids if stop_ids is None else stop_ids)
-    rng = np.random.default_rng(seed)
-    return _decode(model, ids, cache, max_new_tokens, sampling, rng, stops, chunk)
+    vocabulary = Vocabulary.of(model.config, tokenizer, stop_ids)
+    chooser = TokenChooser(vocabulary, sampling, seed)
+    return decode(model, ids, cache, chooser, max_new_tokens, chunk)
 
 
-def _decode(
+def decode(
     model: Llama,
     ids: Integer[np.ndarray, " seq"],
     cache: KVCache,
+    chooser: TokenChooser,
     max_new_tokens: int,
-    sampling: Sampling,
-    rng: np.random.Generator,
-    stops: frozenset[int],
-    chunk: int,
+    chunk: int = PREFILL_CHUNK,
 ) -> Iterator[int]:
+    """The loop of `generate`, for arguments it has checked: prefill, then a token at a time."""
     # Room for all that is likely to come, so that the cache is not moved while tokens are made.
     cache.reserve(len(ids) + min(max_new_tokens, ROOM))
     logits = prefill(model, ids, cache, chunk=chunk)
     for remaining in reversed(range(max_new_tokens)):
-        token_id = sample(logits[-1], sampling, rng)
+        token_id = chooser.choose(logits[-1])
         yield token_id
-        if token_id in stops or not remaining:
+        if chooser.ends(token_id) or not remaining:
             return
         logits = model.forward([token_id], cache)
 

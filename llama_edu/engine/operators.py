@@ -1,59 +1,86 @@
 """The functions a forward pass is made of, by name, so that each can be exchanged.
 
-`Llama.forward` is written once, against these names. The defaults are the NumPy functions the
-book explains; another number format or a compiled backend brings its own set, and a reader can
-put a function of theirs in the place of any one. Nothing here computes anything.
+`llama_edu.engine.forward` is written once, against these names. The defaults are the NumPy
+functions the book explains; another number format or a compiled backend brings its own set, and a
+reader can put a function of theirs in the place of any one. Nothing here computes anything.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float32
 
-from llama_edu.engine.backends import numpy_decode as one_token
+from llama_edu.engine.step import Step
+from llama_edu.engine.weights import Weights
+from llama_edu.formats.config import LlamaConfig
 from llama_edu.ops import attention, linear, mlp, norm, rope
 
-__all__ = ["NUMPY", "Operators"]
+__all__ = ["NUMPY", "DecodeStep", "Linear", "Operators"]
 
-Array = np.ndarray
-Operator = Callable[..., Array]  # shapes and meaning: see the default each field has
+Array = np.ndarray  # shapes and meaning: see the default each field has
+Matrix = (
+    Any  # a weight as the precision keeps it: an array, or `llama_edu.formats.quantize.Quantized`
+)
+
+
+@runtime_checkable  # the tests check every annotation as the package runs
+class Linear(Protocol):
+    """A product with a weight, the bias added where there is one."""
+
+    def __call__(self, x: Array, weight: Matrix, bias: Array | None = None, /) -> Array:
+        """Rows of `x` against rows of `weight`: (seq, out_features)."""
+        ...
+
+
+@runtime_checkable
+class DecodeStep(Protocol):
+    """A whole step in one call, for steps that bring one new token of each of some sequences."""
+
+    def takes(self, weights: Weights, step: Step) -> bool:
+        """Whether it can do this step, and is the quicker way to do it."""
+        ...
+
+    def __call__(
+        self, weights: Weights, config: LlamaConfig, step: Step
+    ) -> Float32[np.ndarray, "rows vocab_size"]:
+        """What `forward` returns, up to rounding; the caches hold the new tokens."""
+        ...
 
 
 @dataclass(frozen=True)
 class Operators:
-    """What `Llama.forward` calls. The defaults compute in float32 on float32 weights.
+    """What a forward pass calls. The defaults compute in float32 on float32 weights.
 
-    `attend`, `step`, `batch` and `few` are shortcuts, absent by default. All but the last do the
-    work of several named operators at once, so they are passed over while a trace is on;
-    `replaced` drops them all.
+    `fused_attention` and `decode_step` are shortcuts, absent by default. Each does the work of
+    several named operators at once, so they are passed over while a trace is on, and `replaced`
+    drops them.
     """
 
-    linear: Operator = linear.linear
-    rms_norm: Operator = norm.rms_norm
-    apply_rope: Operator = rope.apply_rope
-    qk_scores: Operator = attention.qk_scores
-    apply_mask: Operator = attention.apply_mask
-    softmax: Operator = attention.softmax
-    score_v: Operator = attention.score_v
-    swiglu: Operator = mlp.swiglu
+    linear: Linear = linear.linear
+    rms_norm: Callable[[Array, Array, float], Array] = norm.rms_norm
+    rope_cos_sin: Callable[[Array, int, int], tuple[Array, Array]] = rope.rope_cos_sin
+    split_query_heads: Callable[[Array, int, int], Array] = attention.split_query_heads
+    split_kv_heads: Callable[[Array, int, int], Array] = attention.split_kv_heads
+    apply_rope: Callable[[Array, Array, Array], Array] = rope.apply_rope
+    qk_scores: Callable[[Array, Array], Array] = attention.qk_scores
+    apply_mask: Callable[[Array, Array], Array] = attention.apply_mask
+    softmax: Callable[[Array], Array] = attention.softmax
+    score_v: Callable[[Array, Array], Array] = attention.score_v
+    merge_heads: Callable[[Array], Array] = attention.merge_heads
+    swiglu: Callable[[Array, Array], Array] = mlp.swiglu
 
-    attend: Operator | None = None
-    """`attend(q, k, v)`: `qk_scores` to `score_v` under the causal mask, in one call."""
+    fused_attention: Callable[[Array, Array, Array], Array] | None = None
+    """`fused_attention(q, k, v)`: `qk_scores` to `score_v` under the causal mask, in one call."""
 
-    step: Operator | None = None
-    """`step(model, x, cos, sin, cache)`: every layer and the head for one new token."""
-
-    batch: Operator | None = None
-    """`batch(model, x, cos, sin, caches)`: the same for one new token of each of several texts."""
-
-    few: Operator | None = None
-    """`few(x, weight, bias)`: `linear` for the few rows of a batched step."""
+    decode_step: DecodeStep | None = None
+    """Every layer and the head in one call, where it `takes` the step."""
 
     def replaced(self, **functions: Any) -> "Operators":
         """A copy with some functions exchanged, and without shortcuts that would bypass them."""
-        return replace(self, attend=None, step=None, batch=None, few=None, **functions)
+        return replace(self, fused_attention=None, decode_step=None, **functions)
 
 
-NUMPY = Operators(step=one_token.step, few=linear.linear_few)
+NUMPY = Operators()
 """The operators the book explains."""

@@ -55,8 +55,11 @@ class Recorder(Protocol):
 
     def __call__(self, name: str, array: np.ndarray, axes: str) -> None: ...
 
-    def at(self, prefix: str) -> "Recorder":
-        """The same recorder with `prefix` and a dot before every name."""
+    def at(self, prefix: str, **sizes: int) -> "Recorder":
+        """The same recorder with `prefix` and a dot before every name.
+
+        `sizes` are those of axes that have another size below it.
+        """
         ...
 
 
@@ -66,7 +69,7 @@ class _Ignore:
     def __call__(self, name: str, array: np.ndarray, axes: str) -> None:
         pass
 
-    def at(self, prefix: str) -> "_Ignore":
+    def at(self, prefix: str, **sizes: int) -> "_Ignore":
         return self
 
 
@@ -124,8 +127,9 @@ class _StepRecorder:
     ) -> None:
         self._records, self._sizes, self._step, self._prefix = records, sizes, step, prefix
 
-    def at(self, prefix: str) -> "_StepRecorder":
-        return _StepRecorder(self._records, self._sizes, self._step, f"{self._prefix}{prefix}.")
+    def at(self, prefix: str, **sizes: int) -> "_StepRecorder":
+        known = {**self._sizes, **sizes}
+        return _StepRecorder(self._records, known, self._step, f"{self._prefix}{prefix}.")
 
     def __call__(self, name: str, array: np.ndarray, axes: str) -> None:
         full_name = self._prefix + name

@@ -12,7 +12,7 @@ from llama_edu.engine.llama import Llama
 from llama_edu.errors import ContextError
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
-from llama_edu.ops.rope import apply_rope, rotation
+from llama_edu.ops.rope import apply_rope, rope_cos_sin
 
 Array = np.ndarray
 Ids = Sequence[int]
@@ -213,7 +213,7 @@ def _rotate_at(x: Array, inv_freq: Array, starts: Sequence[int], sizes: Sequence
     rotated, first = [], 0
     for past, seq in zip(starts, sizes, strict=True):
         rows = x[:, first : first + seq]
-        rotated.append(apply_rope(rows, *rotation(inv_freq, past, seq)))
+        rotated.append(apply_rope(rows, *rope_cos_sin(inv_freq, past, seq)))
         first += seq
     return np.concatenate(rotated, axis=1)
 
@@ -227,14 +227,14 @@ def _rotate_calls(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
 
 
 def _rotate_at_once(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
-    return apply_rope(x, *rotation(inv_freq, 0, sum(sizes)))
+    return apply_rope(x, *rope_cos_sin(inv_freq, 0, sum(sizes)))
 
 
 def _rotate_restarting(x: Array, inv_freq: Array, sizes: list[int]) -> Array:
     rotated, past = [], 0
     for seq in sizes:
         rows = x[:, past : past + seq]
-        rotated.append(apply_rope(rows, *rotation(inv_freq, 0, seq)))
+        rotated.append(apply_rope(rows, *rope_cos_sin(inv_freq, 0, seq)))
         past += seq
     return np.concatenate(rotated, axis=1)
 

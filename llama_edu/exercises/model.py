@@ -15,7 +15,7 @@ from llama_edu.exercises.framework.compare import relative_gap
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
 from llama_edu.ops import attention
-from llama_edu.ops.rope import rotation
+from llama_edu.ops.rope import rope_cos_sin
 
 Fields = Mapping[str, Any]
 Shapes = dict[str, tuple[int, int]]
@@ -488,7 +488,7 @@ def _finish(  # noqa: PLR0913, options by keyword
 def _attended(model: Llama, x: np.ndarray, layer: LayerWeights, *, masked: bool) -> np.ndarray:
     ops, config = model.operators, model.config
     heads = config.num_key_value_heads, config.head_dim
-    cos, sin = rotation(model.inv_freq, 0, len(x))
+    cos, sin = rope_cos_sin(model.inv_freq, 0, len(x))
     q = attention.split_query_heads(ops.linear(x, layer.q_proj.weight), *heads)
     k = attention.split_kv_heads(ops.linear(x, layer.k_proj.weight), *heads)
     v = attention.split_kv_heads(ops.linear(x, layer.v_proj.weight), *heads)

@@ -485,47 +485,47 @@ SETTLED = Exercise(
 )
 
 
-# ★★ next_step(prompts, texts, budget) -> (prompt tokens of each prompt, texts that get a token)
+# ★★ next_step(prompts, sequences, budget) -> (tokens of each prompt, sequences that get a token)
 
 
-def _next_step(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
+def _next_step(prompts: list[int], sequences: int, budget: int) -> tuple[list[int], int]:
     fed = []
     for left in prompts:
         fed.append(min(left, budget))
         budget -= fed[-1]
-    return fed, texts
+    return fed, sequences
 
 
-def _next_step_sums(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
+def _next_step_sums(prompts: list[int], sequences: int, budget: int) -> tuple[list[int], int]:
     ends = np.minimum(np.cumsum([0, *prompts]), budget)
-    return [int(n) for n in np.diff(ends)], texts
+    return [int(n) for n in np.diff(ends)], sequences
 
 
-def _step_whole_prompts(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
-    return list(prompts), texts
+def _step_whole_prompts(prompts: list[int], sequences: int, budget: int) -> tuple[list[int], int]:
+    return list(prompts), sequences
 
 
-def _step_prompts_first(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
-    return _next_step(prompts, 0 if prompts else texts, budget)
+def _step_prompts_first(prompts: list[int], sequences: int, budget: int) -> tuple[list[int], int]:
+    return _next_step(prompts, 0 if prompts else sequences, budget)
 
 
-def _step_budget_each(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
-    return [min(left, budget) for left in prompts], texts
+def _step_budget_each(prompts: list[int], sequences: int, budget: int) -> tuple[list[int], int]:
+    return [min(left, budget) for left in prompts], sequences
 
 
-def _step_last_first(prompts: list[int], texts: int, budget: int) -> tuple[list[int], int]:
-    fed, texts = _next_step(prompts[::-1], texts, budget)
-    return fed[::-1], texts
+def _step_last_first(prompts: list[int], sequences: int, budget: int) -> tuple[list[int], int]:
+    fed, sequences = _next_step(prompts[::-1], sequences, budget)
+    return fed[::-1], sequences
 
 
 NEXT_STEP = Exercise(
     name="next_step",
     topic="serve",
     stars=2,
-    task="Repair the plan of a step: every text a token, and prompts in turn within a budget.",
+    task="Repair the plan of a step: every sequence a token, and prompts in turn within a budget.",
     section="Who goes next?",
     cases=lambda: [
-        Case("a long prompt beside two texts", ([100, 7], 2, 16)),
+        Case("a long prompt beside two sequences", ([100, 7], 2, 16)),
         Case("short prompts that fit together", ([5, 6, 9], 1, 16)),
         Case("nobody has a prompt", ([], 3, 16)),
         Case("nobody writes yet", ([40], 0, 32)),
@@ -537,9 +537,9 @@ NEXT_STEP = Exercise(
             _step_whole_prompts,
             "when a prompt is fed at once, however long: all others wait for it",
         ),
-        Mutant("prompts_first", _step_prompts_first, "when texts wait while there is a prompt"),
+        Mutant("prompts_first", _step_prompts_first, "when sequences wait while there is a prompt"),
         Mutant("budget_each", _step_budget_each, "when each prompt gets the whole budget"),
-        Mutant("last_first", _step_last_first, "when who came last goes first"),
+        Mutant("last_first", _step_last_first, "when the last in line goes first"),
     ),
 )
 
@@ -615,7 +615,7 @@ def _batched_until_longest(
 def _watched(
     answer: Callable[..., list[list[int]]], prompts: list[list[int]], counts: list[int]
 ) -> list[object]:
-    """The replies, and whether texts shared their steps."""
+    """The replies, and whether sequences shared their steps."""
     model = tiny_llama(3)
     sizes: list[int] = []
     batch = model.forward_batch
@@ -628,17 +628,19 @@ def _watched(
     model.forward_batch = watched  # type: ignore[method-assign, assignment]
     replies = [list(map(int, reply)) for reply in answer(model, prompts, counts)]
     together = len(sizes) < max(counts) + 1 and max(sizes, default=0) == len(prompts)
-    return [replies, "in shared steps" if together else "one text at a time"]
+    return [replies, "in shared steps" if together else "one sequence at a time"]
 
 
 SERVE_ALL = Exercise(
     name="serve_all",
     topic="serve",
     stars=3,
-    task="Let several texts grow in shared steps; each leaves when it has its number of tokens.",
+    task="Let several sequences grow in shared steps; each leaves with its number of tokens.",
     section="Two texts in one step",
     cases=lambda: [
-        Case("three texts of different lengths", ([[3, 1, 4], [1, 5], [9, 2, 6, 5]], [6, 2, 9])),
+        Case(
+            "three sequences of different lengths", ([[3, 1, 4], [1, 5], [9, 2, 6, 5]], [6, 2, 9])
+        ),
         Case("the first ends first", ([[2, 7], [1, 8, 2]], [2, 7])),
     ],
     correct=(_batched, _batched_queue),
@@ -647,13 +649,13 @@ SERVE_ALL = Exercise(
         Mutant(
             "one_by_one",
             _batched_one_by_one,
-            "when each text is finished before the next begins",
+            "when each sequence is finished before the next begins",
             section="Who goes next?",
         ),
         Mutant(
             "wrong_rows",
             _batched_wrong_rows,
-            "when rows are given to the first texts, not to those still growing: somebody gets "
+            "when rows are given to the first sequences, not to those still growing: somebody gets "
             "another's tokens",
             section="Common mistakes",
         ),

@@ -20,10 +20,10 @@ __all__ = [
     "DTYPES",
     "PRECISIONS",
     "Precision",
+    "cast",
     "dtype_name",
     "is_float",
     "precision_named",
-    "rounded",
     "to_float32",
 ]
 
@@ -161,7 +161,7 @@ def precision_named(name: str, cache_dtype: str | None = None) -> Precision:
     return replace(precision, cache=cache)
 
 
-def rounded(array: Float[np.ndarray, "*shape"], name: str) -> Float[np.ndarray, "*shape"]:
+def cast(array: Float[np.ndarray, "*shape"], name: str) -> Float[np.ndarray, "*shape"]:
     """The array in the format called `name`, each number to the nearest one the format has.
 
     An array of that format already comes back as it is, not copied, unless its numbers straddle

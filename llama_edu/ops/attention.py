@@ -79,19 +79,20 @@ def softmax(x: Float[np.ndarray, "*rows n"]) -> Float[np.ndarray, "*rows n"]:
     The row's largest value is subtracted first: the result is the same and nothing overflows.
     A row must hold at least one finite value.
     """
-    weights = np.subtract(x, np.max(x, axis=-1, keepdims=True))
+    # The ufuncs' own `reduce`: for one row, `np.max` and `np.sum` take longer to get there.
+    weights = np.subtract(x, np.maximum.reduce(x, axis=-1, keepdims=True))
     np.exp(weights, out=weights)
-    weights /= np.sum(weights, axis=-1, keepdims=True)
+    weights /= np.add.reduce(weights, axis=-1, keepdims=True)
     return weights
 
 
 def score_v(
-    weights: Float[np.ndarray, "n_kv_heads n_groups seq total_seq"],
+    attn_weights: Float[np.ndarray, "n_kv_heads n_groups seq total_seq"],
     v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
 ) -> Float[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
-    """Mix the rows of each group's value matrix by every query's weights."""
-    n_kv_heads, n_groups, seq, total_seq = weights.shape
-    stacked = weights.reshape(n_kv_heads, n_groups * seq, total_seq)
+    """Mix the rows of each group's value matrix by every query's attention weights."""
+    n_kv_heads, n_groups, seq, total_seq = attn_weights.shape
+    stacked = attn_weights.reshape(n_kv_heads, n_groups * seq, total_seq)
     return np.matmul(stacked, v).reshape(n_kv_heads, n_groups, seq, -1)
 
 

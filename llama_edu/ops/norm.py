@@ -16,5 +16,5 @@ def rms_norm(
     No mean is subtracted and no bias added. `eps` stands inside the root and keeps a row of zeros
     from dividing by zero. Source: Zhang and Sennrich 2019, equation 4, arXiv:1910.07467.
     """
-    mean_square = np.mean(x * x, axis=-1, keepdims=True)  # (seq, 1)
+    mean_square = np.vecdot(x, x)[:, None] / x.shape[1]  # (seq, 1)
     return weight * (x / np.sqrt(mean_square + float(eps)))

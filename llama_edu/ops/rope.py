@@ -21,7 +21,7 @@ __all__ = [
     "half_split_to_interleaved",
     "interleaved_to_half_split",
     "inverse_frequencies",
-    "rotation",
+    "rope_cos_sin",
 ]
 
 
@@ -49,7 +49,7 @@ def _scaled(turn: float, scaling: RopeScaling) -> float:
     return keep * turn + (1 - keep) * turn / scaling.factor
 
 
-def rotation(
+def rope_cos_sin(
     inv_freq: Float32[np.ndarray, " half_dim"], past: int, seq: int
 ) -> tuple[Float32[np.ndarray, "seq half_dim"], Float32[np.ndarray, "seq half_dim"]]:
     """Cosine and sine of every pair's angle at positions past … past + seq - 1."""
@@ -67,12 +67,12 @@ def apply_rope(
 
     Returns a new array of x's shape and dtype.
     """
-    half = x.shape[-1] // 2
-    first, second = x[..., :half], x[..., half:]
-    rotated = np.empty(x.shape, dtype=x.dtype)
-    np.subtract(first * cos, second * sin, out=rotated[..., :half])
-    np.add(second * cos, first * sin, out=rotated[..., half:])
-    return rotated
+    halves = x.reshape(*x.shape[:-1], 2, -1)  # (*heads, seq, 2, half_dim)
+    rotated = np.empty(halves.shape, dtype=x.dtype)
+    np.multiply(halves, cos[:, None], out=rotated)
+    rotated[..., 0, :] -= halves[..., 1, :] * sin
+    rotated[..., 1, :] += halves[..., 0, :] * sin
+    return rotated.reshape(x.shape)
 
 
 def apply_rope_interleaved(

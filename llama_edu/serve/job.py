@@ -3,38 +3,37 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from llama_edu.engine.cache import KVCache
+from llama_edu.engine.choose import TokenChooser
 from llama_edu.engine.sampling import GREEDY, Sampling
 from llama_edu.errors import LlamaEduError
 from llama_edu.serve.output import OutputText
 
 __all__ = [
     "Choice",
-    "Ended",
     "Event",
     "Failed",
+    "Finished",
     "Job",
     "Limits",
-    "Piece",
     "Request",
-    "TokenScore",
+    "TextDelta",
+    "TokenLogprob",
 ]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one model takes on at a time. A request for n choices counts as n texts."""
+    """What one model takes on at a time. A request for n choices counts as n sequences."""
 
-    max_live: int = 32
-    """Texts that grow at the same time: the rows of one batched step."""
+    max_num_seqs: int = 32
+    """Sequences that grow, or whose prompts are computed, at the same time."""
 
-    max_waiting: int = 64
-    """Texts in the queue. Beyond that, requests are refused."""
+    max_queue: int = 64
+    """Sequences in the queue. Beyond that, requests are refused."""
 
     prefill_tokens: int = 64
-    """Prompt tokens per step: how long the texts that grow are kept waiting for their next one."""
+    """Prompt tokens per step: how long whoever grows is kept waiting for the next token."""
 
     max_prompt_tokens: int = 32_768
     max_new_tokens: int = 4_096
@@ -57,29 +56,23 @@ class Request:
     max_new_tokens: int
     sampling: Sampling = GREEDY
     seed: int | None = None
+    """The first choice draws as `generate(…, seed=seed)` does; each draws for itself."""
 
     stop: tuple[str, ...] = ()
     """Texts that end a reply, and are not part of it."""
 
     n: int = 1
-    """How many choices; each draws for itself."""
+    """How many choices: sequences that grow out of the one prompt."""
 
-    top_scores: int | None = None
-    """None: no scores. A number: each token's own, and those of that many likeliest ones."""
+    top_logprobs: int | None = None
+    """None: no log-probabilities. A number: each token's, and those of that many likeliest ones."""
 
     continues: bool = True
     """Whether the text goes on from the prompt's, or is a reply of its own."""
 
-    def generator(self, choice: int) -> np.random.Generator:
-        """The random numbers of a choice. The first draws as `generate(…, seed=seed)` does."""
-        if self.seed is None:
-            return np.random.default_rng()
-        seed = self.seed % 2**64
-        return np.random.default_rng(seed if choice == 0 else [seed, choice])
-
 
 @dataclass(frozen=True)
-class TokenScore:
+class TokenLogprob:
     """Log-probability of a token in the model's own distribution, before temperature and cuts.
 
     `start` counts the characters of the text before it; `top` holds the likeliest ids, in order.
@@ -92,15 +85,15 @@ class TokenScore:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Text that may be shown, and the scores of the tokens that begin in it, if asked for."""
+class TextDelta:
+    """New text that may be shown, and log-probabilities of the tokens that begin in it."""
 
     text: str
-    scores: tuple[TokenScore, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)
-class Ended:
+class Finished:
     """The last event of a choice that came to its end: "stop" or "length"."""
 
     reason: str
@@ -113,20 +106,20 @@ class Failed:
     problem: LlamaEduError
 
 
-Event = Piece | Ended | Failed
+Event = TextDelta | Finished | Failed
 
 
 @dataclass(eq=False)
 class Choice:
-    """One text that grows out of a job's prompt. Only the scheduler changes it."""
+    """One sequence that grows out of a job's prompt. Only the scheduler changes it."""
 
     job: "Job"
     index: int
-    rng: np.random.Generator
+    chooser: TokenChooser
     output: OutputText
     cache: KVCache | None = None
     new_ids: list[int] = field(default_factory=list)
-    scores: list[TokenScore] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     """Of the tokens whose text is still held back."""
     reason: str | None = None
     """Why it ended: "stop", "length", "cancelled", or the code of a `ServeError`."""

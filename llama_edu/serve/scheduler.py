@@ -1,11 +1,13 @@
-"""Continuous batching: which tokens of which texts go through the model in the next step.
+"""Continuous batching: which tokens of which sequences go through the model in the next step.
 
-A step feeds some prompt tokens of the requests that came last, in turn, and then the newest token
-of every text that grows, all together. A text joins as soon as its prompt is computed and leaves
+A step is one pass through the weights over everything that is ready: some prompt tokens of the
+requests that came last, in turn, and the newest token of every sequence that grows. A sequence
+joins as soon as its prompt is computed, its first token chosen from that same pass, and leaves
 when it ends; nobody waits for a batch to fill or to finish. Nothing here runs by itself: `step`
 does one step, and `llama_edu.serve.worker` calls it from a thread.
 
-Source: Yu et al. 2022, Orca, section 3 (iteration-level scheduling), OSDI 22.
+Sources: Yu et al. 2022, Orca, section 3 (iteration-level scheduling), OSDI 22; Agrawal et al. 2024,
+Sarathi-Serve, section 4 (prompt chunks and decode rows in one pass), arXiv:2403.02310.
 """
 
 import math
@@ -19,12 +21,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from llama_edu.engine.cache import KVCache
+from llama_edu.engine.choose import TokenChooser, Vocabulary, random_generator
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.prefix_cache import PrefixCache
-from llama_edu.engine.sampling import sample
-from llama_edu.errors import ContextError, InputError, LlamaEduError, ServeError, TokenizerError
-from llama_edu.serve.job import Choice, Ended, Event, Failed, Job, Limits, Piece, Request
-from llama_edu.serve.logprobs import score
+from llama_edu.errors import ContextError, InputError, LlamaEduError, NumericsError, ServeError
+from llama_edu.serve.job import Choice, Event, Failed, Finished, Job, Limits, Request, TextDelta
+from llama_edu.serve.logprobs import token_logprob
 from llama_edu.serve.output import OutputText
 from llama_edu.text.tokenizer import Tokenizer
 
@@ -36,21 +38,40 @@ USUAL_SECONDS = 2.0  # that a request takes, until we know better
 
 @dataclass
 class Step:
-    """What one step did: prompt tokens fed, texts that got a token, and the news of each text."""
+    """What one step did: the tokens fed, who got a new one, and the news of each sequence."""
 
     prefilled: dict[int, int] = field(default_factory=dict)
     """Prompt tokens by the number of their job."""
     decoded: list[Choice] = field(default_factory=list)
-    """The rows of the batch, in order."""
+    """The sequences whose newest token was fed, in order."""
+    chosen: list[Choice] = field(default_factory=list)
+    """The sequences that got a new token: those, and any whose prompt came to its end."""
+    passes: int = 0
+    """Passes through the weights: one, if there was anything to feed and nothing failed."""
     events: list[tuple[Choice, Event]] = field(default_factory=list)
     ended: list[Job] = field(default_factory=list)
+
+    @property
+    def n_sequences(self) -> int:
+        """How many shared the step."""
+        return len(self.prefilled) + len(self.decoded)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What one sequence feeds in a step: a part of a job's prompt, or a choice's newest token."""
+
+    owner: Job | Choice
+    token_ids: Sequence[int]
+    cache: KVCache
 
 
 class Scheduler:
     """The requests one model is working on. `submit` and `Job.cancel` may come from any thread.
 
-    Every text gets the tokens it would get alone: it has its own cache and its own random
-    numbers, and the rows of a batched step know nothing of each other.
+    Every sequence gets the tokens it would get alone: it has its own cache and its own random
+    numbers, and the rows of a pass know nothing of each other. What fails for one of them ends
+    that one.
     """
 
     def __init__(
@@ -65,7 +86,7 @@ class Scheduler:
         self.limits = limits or Limits()
         self.clock = clock
         self.prefixes = PrefixCache(self.limits.prefix_nbytes)
-        self._stop_ids = frozenset(model.config.eos_token_ids) | set(tokenizer.eos_token_ids)
+        self._vocabulary = Vocabulary.of(model.config, tokenizer)
         self._position_nbytes = _position_nbytes(model)
         self._lock = threading.Lock()  # of these two; never held while anything is computed
         self._jobs: list[Job] = []  # all that have not ended, so that nobody is forgotten
@@ -78,12 +99,12 @@ class Scheduler:
 
     @property
     def n_waiting(self) -> int:
-        """Texts in the queue."""
+        """Sequences in the queue."""
         return sum(job.request.n for job in tuple(self._waiting))
 
     @property
-    def n_live(self) -> int:
-        """Texts that grow, or will once their prompt is computed."""
+    def n_running(self) -> int:
+        """Sequences that grow, or will once their prompt is computed."""
         return len(self._decoding) + sum(job.request.n for job in tuple(self._prefilling))
 
     @property
@@ -99,10 +120,10 @@ class Scheduler:
         self._check(request)
         with self._lock:
             waiting = self.n_waiting
-            if waiting + request.n > self.limits.max_waiting:
+            if waiting + request.n > self.limits.max_queue:
                 raise ServeError(
                     "queue_full",
-                    f"expected at most {self.limits.max_waiting} texts in the queue, "
+                    f"expected at most {self.limits.max_queue} sequences in the queue, "
                     f"got {waiting} and {request.n} more",
                 )
             self._submitted += 1
@@ -110,22 +131,25 @@ class Scheduler:
             for index in range(request.n):
                 stream = self.tokenizer.stream(continues=request.continues)
                 output = OutputText(stream, request.stop)
-                job.choices.append(Choice(job, index, request.generator(index), output))
+                rng = random_generator(request.seed, index)
+                chooser = TokenChooser(self._vocabulary, request.sampling, rng)
+                job.choices.append(Choice(job, index, chooser, output))
             self._jobs.append(job)
             self._waiting.append(job)
         return job
 
     def retry_after(self) -> int:
         """Seconds after which a refused request may find room: a guess, from 1 to 60."""
-        turns = (self.n_waiting + 1) / self.limits.max_live
+        turns = (self.n_waiting + 1) / self.limits.max_num_seqs
         return max(1, min(60, math.ceil(turns * self._seconds)))
 
     def step(self) -> Step:
         """Do one step and say what happened. Does nothing when idle."""
         self._drop()
         self._admit()
-        self._prefill()
-        self._decode()
+        chunks = [*self._prompt_chunks(), *self._newest_tokens()]
+        for chunk, logits in self._one_pass(chunks):
+            self._go_on(chunk, logits)
         return self._take_step()
 
     def fail_all(self, problem: LlamaEduError) -> Step:
@@ -145,7 +169,7 @@ class Scheduler:
         ids = self.model.checked_ids(request.token_ids)
         limits, context = self.limits, self.model.config.max_position_embeddings
         for name, value, most in (
-            ("choices", request.n, min(limits.max_live, limits.max_waiting)),
+            ("choices", request.n, min(limits.max_num_seqs, limits.max_queue)),
             ("prompt tokens", len(ids), limits.max_prompt_tokens),
             ("new tokens", request.max_new_tokens, limits.max_new_tokens),
         ):
@@ -181,7 +205,7 @@ class Scheduler:
         used = sum(self._kv_nbytes(job.request) for job in started)
         passed_over: list[Job] = []
         for job in tuple(self._waiting):
-            if self.n_live + job.request.n > self.limits.max_live:
+            if self.n_running + job.request.n > self.limits.max_num_seqs:
                 break
             if used + self._kv_nbytes(job.request) > self.limits.kv_nbytes:
                 passed_over.append(job)
@@ -204,92 +228,123 @@ class Scheduler:
             job.cache = self.model.new_cache(_longest(job.request))
         self._prefilling.append(job)
 
-    def _prefill(self) -> None:
-        """Feed prompts, each in turn, until this step's share of prompt tokens is used up."""
-        budget = self.limits.prefill_tokens
-        while budget and self._prefilling:
-            job = self._prefilling[0]
+    def _prompt_chunks(self) -> list[_Chunk]:
+        """The next tokens of each prompt in turn, until this step's share of them is used up."""
+        chunks, budget = [], self.limits.prefill_tokens
+        for job in self._prefilling:
+            if not budget:
+                break
             assert job.cache is not None
             ids = job.request.token_ids[job.cache.length :][:budget]
-            try:
-                logits = self.model.forward(ids, job.cache, last_only=True)
-                budget -= len(ids)
-                self._step.prefilled[job.number] = len(ids)
-                if job.cache.length < len(job.request.token_ids):
-                    self._prefilling.rotate(-1)  # the next one's turn
-                else:
-                    self._branch(job, logits[0])
-            except (LlamaEduError, MemoryError) as problem:
-                self._end_job(job, Failed(_as_ours(problem)))
+            budget -= len(ids)
+            chunks.append(_Chunk(job, ids, job.cache))
+        return chunks
 
-    def _branch(self, job: Job, logits: Float32[np.ndarray, " vocab_size"]) -> None:
-        """The prompt is computed: let every choice draw its first token from the same logits."""
-        assert job.cache is not None
-        self._keep(job.request.token_ids, job.cache)
-        job.first_token = self.clock()
-        for choice in job.choices:
-            choice.cache = job.cache if choice.index == 0 else job.cache.copy()
-            self._decoding.append(choice)
+    def _newest_tokens(self) -> list[_Chunk]:
+        """The token that each sequence got last."""
+        return [
+            _Chunk(choice, choice.new_ids[-1:], choice.cache)
+            for choice in self._decoding
+            if choice.cache is not None
+        ]
+
+    def _one_pass(
+        self, chunks: Sequence[_Chunk]
+    ) -> list[tuple[_Chunk, Float32[np.ndarray, " vocab_size"]]]:
+        """The logits after each chunk, all computed together.
+
+        Where that fails, each is computed alone, and only those that fail again are ended.
+        """
+        if not chunks:
+            return []
+        lengths = [chunk.cache.length for chunk in chunks]
+        self._step.passes += 1
+        try:
+            logits = self.model.forward_chunks(
+                [chunk.token_ids for chunk in chunks], [chunk.cache for chunk in chunks]
+            )
+        except (LlamaEduError, MemoryError) as problem:
+            for chunk, length in zip(chunks, lengths, strict=True):
+                chunk.cache.truncate(length)
+            if len(chunks) == 1:
+                self._fail(chunks[0].owner, problem)
+                return []
+            return [done for chunk in chunks for done in self._one_pass([chunk])]
+        return list(zip(chunks, logits, strict=True))
+
+    def _go_on(self, chunk: _Chunk, logits: Float32[np.ndarray, " vocab_size"]) -> None:
+        """A chunk was fed: choose a token after a newest token, or at the end of a prompt."""
+        if isinstance(chunk.owner, Choice):
+            self._step.decoded.append(chunk.owner)
+            self._choose(chunk.owner, logits)
+            return
+        job = chunk.owner
+        self._step.prefilled[job.number] = len(chunk.token_ids)
         self._prefilling.remove(job)
-        job.cache = None
+        if chunk.cache.length < len(job.request.token_ids):
+            self._prefilling.append(job)  # the others' turn comes first
+            return
+        try:
+            self._branch(job, chunk.cache)
+        except MemoryError as problem:
+            self._fail(job, problem)
+            return
         for choice in job.choices:
             self._choose(choice, logits)
 
-    def _decode(self) -> None:
-        """The newest token of every text, in one pass through the weights."""
-        choices = list(self._decoding)
-        if not choices:
-            return
-        caches = [choice.cache for choice in choices if choice.cache is not None]
-        try:
-            logits = self.model.forward_batch([choice.new_ids[-1] for choice in choices], caches)
-        except (LlamaEduError, MemoryError) as problem:
-            for choice in choices:
-                self._end(choice, Failed(_as_ours(problem)))
-            return
-        self._step.decoded = choices
-        for choice, row in zip(choices, logits, strict=True):
-            self._choose(choice, row)
+    def _branch(self, job: Job, cache: KVCache) -> None:
+        """The prompt is computed: every choice goes on with a cache of its own."""
+        self._keep(job.request.token_ids, cache)
+        copies = [cache.copy() for _ in job.choices[1:]]
+        job.first_token = self.clock()
+        job.cache = None
+        for choice, own in zip(job.choices, [cache, *copies], strict=True):
+            choice.cache = own
+            self._decoding.append(choice)
+
+    def _fail(self, owner: Job | Choice, problem: LlamaEduError | MemoryError) -> None:
+        """End a choice, or all of a job's."""
+        if isinstance(problem, MemoryError):
+            problem = ServeError("out_of_memory", "expected memory for one more step, got none")
+        if isinstance(owner, Choice):
+            self._end(owner, Failed(problem))
+        else:
+            self._end_job(owner, Failed(problem))
 
     def _choose(self, choice: Choice, logits: Float32[np.ndarray, " vocab_size"]) -> None:
-        """Draw a choice's next token, and tell what it means for the text."""
+        """Choose a sequence's next token, and tell what it means for the text."""
         request, output = choice.job.request, choice.output
         try:
-            token_id = self._draw(logits, choice)
-            start = output.length
-            is_end = token_id in self._stop_ids
-            text = "" if is_end else output.push(token_id)
-        except LlamaEduError as problem:
-            self._end(choice, Failed(_as_ours(problem)))
+            token_id = choice.chooser.choose(logits)
+        except NumericsError as problem:
+            self._fail(choice, problem)
             return
         choice.new_ids.append(token_id)
-        if is_end:
+        self._step.chosen.append(choice)
+        if choice.chooser.ends(token_id):
             self._tell(choice, output.finish())
-            self._end(choice, Ended("stop"))
+            self._end(choice, Finished("stop"))
             return
-        if request.top_scores is not None:
-            choice.scores.append(score(logits, token_id, start, request.top_scores))
+        start = output.length
+        text = output.push(token_id)
+        if request.top_logprobs is not None:
+            entry = token_logprob(logits, token_id, start, request.top_logprobs)
+            choice.logprobs.append(entry)
         if len(choice.new_ids) == request.max_new_tokens and not output.stopped:
             self._tell(choice, text + output.finish())
-            self._end(choice, Ended("stop" if output.stopped else "length"))
+            self._end(choice, Finished("stop" if output.stopped else "length"))
             return
         self._tell(choice, text)
         if output.stopped:
-            self._end(choice, Ended("stop"))
-
-    def _draw(self, logits: Float32[np.ndarray, " vocab_size"], choice: Choice) -> int:
-        """A choice's next id. Ids that only fill a vocabulary up to a round size are redrawn."""
-        sampling, n_tokens = choice.job.request.sampling, self.tokenizer.vocab_size
-        token_id = sample(logits, sampling, choice.rng)
-        return token_id if token_id < n_tokens else sample(logits[:n_tokens], sampling, choice.rng)
+            self._end(choice, Finished("stop"))
 
     def _tell(self, choice: Choice, text: str) -> None:
-        """Report text that is settled, with the scores of the tokens that begin in it."""
+        """Report text that is settled, with log-probabilities of the tokens that begin in it."""
         shown = choice.output.shown
-        scores = tuple(one for one in choice.scores if one.start < shown)
-        choice.scores = choice.scores[len(scores) :]
-        if text or scores:
-            self._step.events.append((choice, Piece(text, scores)))
+        logprobs = tuple(one for one in choice.logprobs if one.start < shown)
+        choice.logprobs = choice.logprobs[len(logprobs) :]
+        if text or logprobs:
+            self._step.events.append((choice, TextDelta(text, logprobs)))
 
     def _end(self, choice: Choice, event: Event | None) -> None:
         """Take a choice out, tell whoever asked, and keep what it computed for others."""
@@ -339,7 +394,7 @@ class Scheduler:
 
 
 def _longest(request: Request) -> int:
-    """Positions a text may come to."""
+    """Positions a sequence may come to."""
     return len(request.token_ids) + request.max_new_tokens
 
 
@@ -351,16 +406,10 @@ def _position_nbytes(model: Llama) -> int:
 
 
 def _reason(event: Event | None) -> str:
-    if isinstance(event, Ended):
+    if isinstance(event, Finished):
         return event.reason
     if isinstance(event, Failed):
-        return event.problem.code if isinstance(event.problem, ServeError) else "numerics"
+        if isinstance(event.problem, ServeError):
+            return event.problem.code
+        return "numerics" if isinstance(event.problem, NumericsError) else "internal"
     return "cancelled"
-
-
-def _as_ours(problem: LlamaEduError | MemoryError) -> LlamaEduError:
-    if isinstance(problem, TokenizerError):
-        return ServeError("internal", f"the model chose an id without a token: {problem}")
-    if isinstance(problem, LlamaEduError):
-        return problem
-    return ServeError("out_of_memory", "expected memory for one more step, got none")

@@ -14,7 +14,9 @@ import os
 from collections.abc import Container, Iterable, Iterator
 from typing import SupportsIndex
 
+import numpy as np
 import tokenizers
+from jaxtyping import Int
 
 from llama_edu import hub
 from llama_edu.errors import TokenizerError
@@ -67,9 +69,8 @@ class Tokenizer:
                 f"{directory}: expected a byte token for each of the 256 bytes, "
                 f"got {256 - len(self._missing)}"
             )
-        self.vocab_size = 1 + max(
-            self._plain.get_vocab(with_added_tokens=True).values(), default=-1
-        )
+        self._ids = sorted(set(self._plain.get_vocab(with_added_tokens=True).values()))
+        self.vocab_size = 1 + max(self._ids, default=-1)
         self.bos_token_id = files.bos_token_id
         self.eos_token_ids = files.eos_token_ids
         self.chat_template = files.chat_template
@@ -181,6 +182,13 @@ class Tokenizer:
             return token.replace(SPACE, " ").encode() if byte is None else bytes([byte])
         letters = [self._byte_of.get(letter) for letter in token]
         return token.encode() if None in letters else bytes(b for b in letters if b is not None)
+
+    def ids_without_token(self, vocab_size: int) -> Int[np.ndarray, " n_without_token"]:
+        """The ids below `vocab_size`, a model's number of ids, that have no token; ascending."""
+        known = self._ids[:vocab_size]
+        if len(known) == vocab_size and known[-1] == vocab_size - 1:  # no hole below
+            return np.empty(0, dtype=np.int64)
+        return np.setdiff1d(np.arange(vocab_size), known, assume_unique=True)
 
     def _visible(self, ids: Iterable[SupportsIndex], skip_special: bool) -> Iterator[bytes]:
         for token_id in ids:

@@ -60,6 +60,10 @@ def read_tokenizer_files(directory: str | os.PathLike[str]) -> TokenizerFiles:
     family = _family(rules, source)
     bos = _role_ids("bos", configs, settings, vocab)
     eos = _role_ids("eos", configs, settings, vocab)
+    # The tokenizer's own eos ends a text too: fine-tuned checkpoints give it a new one, and leave
+    # the model's config as it was.
+    named = vocab.get(_token_text(settings.get("eos_token")) or "")
+    eos = eos if named is None or named in eos else (*eos, named)
     _mark_special(rules, vocab, {*_special_names(settings)}, {*bos, *eos})
     unk_token = rules["model"].get("unk_token")
     return TokenizerFiles(

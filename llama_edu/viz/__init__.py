@@ -58,7 +58,7 @@ from llama_edu.viz.scores.arrows import query_and_keys
 from llama_edu.viz.scores.blocks import block_grid
 from llama_edu.viz.scores.heads import head_wiring
 from llama_edu.viz.scores.step_scores import step_scores
-from llama_edu.viz.serve.batching import batch_steps
+from llama_edu.viz.serve.batching import batch_rows, batch_steps
 from llama_edu.viz.tokenizer.merges import merge_tree
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "attention_row",
     "axis",
     "axis_legend",
+    "batch_rows",
     "batch_steps",
     "block_grid",
     "byte_histogram",

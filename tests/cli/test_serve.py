@@ -103,7 +103,7 @@ def test_what_cannot_be_served_is_told_in_a_line(model):
         (["no-such-model"], 1, "got 'no-such-model'"),
         ([str(model), str(model)], 1, "got two called 'tiny'"),
         (["--port", "70000"], 2, "expected a port from 0 to 65535, got 70000"),
-        (["--max-live", "0"], 2, "expected max_live of at least 1, got 0"),
+        (["--max-num-seqs", "0"], 2, "expected max_num_seqs of at least 1, got 0"),
         (["--host", "0.0.0.0", "no-such-model"], 1, "note: 0.0.0.0 can be reached"),
     ):
         result = run(*arguments)

@@ -7,8 +7,9 @@ import pytest
 from helpers import TINY, tiny_config, tiny_model, tiny_tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_files import byte_level, write_tokenizer
 
-from llama_edu import Llama, Sampling, generate
+from llama_edu import Llama, Sampling, Tokenizer, generate
 from llama_edu.engine.generate import prefill
 from llama_edu.errors import ContextError, InputError, NumericsError
 
@@ -16,6 +17,22 @@ MODEL = tiny_model()  # its config names no eos
 IDS = [3, 1, 4, 1, 5]
 HOT = Sampling(temperature=2.0)
 CONTEXT = TINY["max_position_embeddings"]
+
+
+def padded_model():
+    """A model of 410 ids for a tokenizer of 400; the other ten are often the likeliest."""
+    config = tiny_config(vocab_size=410)
+    tensors = tiny_tensors(config)
+    tensors["lm_head.weight"][400:] *= 4
+    return Llama(config, tensors)
+
+
+PADDED = padded_model()
+
+
+def plain(folder):
+    """A tokenizer that names no eos."""
+    return Tokenizer(write_tokenizer(folder / "plain", byte_level()))
 
 
 def tokens(ids=IDS, n=20, model=MODEL, **options):
@@ -69,16 +86,30 @@ def test_chunked_prefill_draws_the_same_text(chunk):
     assert tokens(sampling=HOT, seed=4, chunk=chunk) == tokens(sampling=HOT, seed=4)
 
 
-def test_prefill_runs_chunks_of_the_size_asked_for(monkeypatch):
-    sizes, forward = [], Llama.forward
+@pytest.fixture
+def sizes(monkeypatch):
+    """Tokens of each forward pass."""
+    seen, forward = [], Llama.forward
 
     def counted(self, token_ids, cache, **options):
-        sizes.append(len(token_ids))
+        seen.append(len(token_ids))
         return forward(self, token_ids, cache, **options)
 
     monkeypatch.setattr(Llama, "forward", counted)
+    return seen
+
+
+def test_prefill_runs_chunks_of_the_size_asked_for(sizes):
     prefill(MODEL, IDS, MODEL.new_cache(), chunk=2)
     assert sizes == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "prompt"), [(1, [1] * 5), (2, [2, 2, 1]), (3, [3, 2]), (5, [5]), (None, [5])]
+)
+def test_generate_runs_chunks_of_the_size_asked_for_and_then_single_tokens(sizes, chunk, prompt):
+    tokens(n=4, **({} if chunk is None else {"chunk": chunk}))
+    assert sizes == [*prompt, 1, 1, 1]
 
 
 @pytest.mark.parametrize("position", [0, 3, 11])
@@ -100,6 +131,31 @@ def test_the_eos_ids_of_the_config_end_it_unless_told_otherwise():
     assert tokens(model=model, sampling=HOT, seed=7) == every[: first + 1]
     assert tokens(model=model, sampling=HOT, seed=7, stop_ids=()) == every
     assert tokens([*config.eos_token_ids, 5], 1, model=model)  # in the prompt they end nothing
+
+
+def test_the_eos_of_the_tokenizer_ends_it_as_it_ends_a_reply_of_the_server(tmp_path):
+    every = tokens(
+        ids=[5, 6, 7], model=PADDED, sampling=HOT, seed=7, n=40, tokenizer=plain(tmp_path)
+    )
+    end = every[11]
+    vocab = byte_level().get_vocab()
+    (text,) = [text for text, i in vocab.items() if i == end]
+    knows_its_end = Tokenizer(write_tokenizer(tmp_path / "eos", byte_level(), eos_token=text))
+    assert PADDED.config.eos_token_ids == ()
+    again = tokens(ids=[5, 6, 7], model=PADDED, sampling=HOT, seed=7, n=40, tokenizer=knows_its_end)
+    assert again == every[: every.index(end) + 1]
+
+
+def test_ids_that_have_no_token_are_never_yielded(tmp_path):
+    options = {"ids": [5, 6, 7], "model": PADDED, "sampling": HOT, "seed": 7, "n": 40}
+    assert max(tokens(**options)) >= 400  # without the tokenizer nobody knows
+    assert max(tokens(**options, tokenizer=plain(tmp_path))) < 400
+    greedy_ids = tokens([5, 6, 7], 20, PADDED, tokenizer=plain(tmp_path))
+    assert max(greedy_ids) < 400
+
+
+def test_a_negative_seed_is_a_seed():
+    assert tokens(sampling=HOT, seed=-1) == tokens(sampling=HOT, seed=2**64 - 1)
 
 
 def test_a_cache_is_continued_and_holds_all_that_was_fed():

@@ -20,10 +20,10 @@ numba = pytest.importorskip("numba")
 
 from llama_edu.engine.backends.numba.engine import FEW, Engine  # noqa: E402
 from llama_edu.engine.backends.numba.layout import describe, format_of  # noqa: E402
-from llama_edu.engine.backends.numba.threads import meet  # noqa: E402
-from llama_edu.formats.precision import rounded  # noqa: E402
+from llama_edu.engine.backends.numba.threads import barrier  # noqa: E402
+from llama_edu.formats.precision import cast  # noqa: E402
 from llama_edu.formats.quantize import dequantize, quantize  # noqa: E402
-from llama_edu.ops.rope import apply_rope, rotation  # noqa: E402
+from llama_edu.ops.rope import apply_rope, rope_cos_sin  # noqa: E402
 
 PRECISIONS = ("f32", "bf16", "f16", "int8", "int8-row", "f8")
 # The largest difference allowed, as a share of the largest logit. Both sides compute in float32
@@ -171,7 +171,7 @@ def test_linear_in_every_format_equals_float64(kind, shape, rows):
         stored = quantize(weight, "F8_E4M3" if kind == "f8" else "I8", 32 if kind == "int8" else 0)
         wide = dequantize(stored)
     else:
-        stored = rounded(weight, kind.upper())
+        stored = cast(weight, kind.upper())
         wide = stored.astype(np.float32)
     want = x.astype(np.float64) @ wide.T.astype(np.float64) + bias
     got = Engine(2).linear(x, stored, bias)
@@ -211,9 +211,9 @@ def test_nothing_the_caller_passed_is_written():
 def test_attention_looks_at_no_later_position():
     rng = np.random.default_rng(1)
     q, k, v = random(rng, 2, 3, 5, 8), random(rng, 2, 9, 8), random(rng, 2, 9, 8)
-    before = Engine(2).attend(q, k, v)
+    before = Engine(2).fused_attention(q, k, v)
     k[:, 7:], v[:, 7:] = 1e3, 1e3  # positions of the last two queries
-    after = Engine(2).attend(q, k, v)
+    after = Engine(2).fused_attention(q, k, v)
     np.testing.assert_array_equal(after[:, :, :3], before[:, :, :3])
     assert np.max(np.abs(after[:, :, 3:] - before[:, :, 3:])) > 1
 
@@ -235,7 +235,7 @@ def test_a_prompt_that_attends_in_parts_gives_the_same(precision, monkeypatch):
 def test_rope_of_many_rows_is_numpys(seq, head_dim):
     rng = np.random.default_rng(seq)
     rows = random(rng, seq, 2 * 3 * head_dim)
-    turn = rotation(random(rng, head_dim // 2), 5, seq)
+    turn = rope_cos_sin(random(rng, head_dim // 2), 5, seq)
     for heads in (
         rows.reshape(seq, 2, 3, head_dim).transpose(1, 2, 0, 3),
         rows.reshape(seq, 6, head_dim).transpose(1, 0, 2),
@@ -249,7 +249,7 @@ def test_rope_of_many_rows_is_numpys(seq, head_dim):
 def test_large_scores_do_not_overflow():
     rng = np.random.default_rng(2)
     q, k, v = 1e3 * random(rng, 1, 1, 4, 16), 1e3 * random(rng, 1, 4, 16), random(rng, 1, 4, 16)
-    assert np.isfinite(Engine(1).attend(q, k, v)).all()
+    assert np.isfinite(Engine(1).fused_attention(q, k, v)).all()
 
 
 def test_a_full_cache_is_refused_and_stays_as_it_was():
@@ -377,7 +377,7 @@ def test_other_threads_run_while_a_kernel_does():
     done = []
 
     def wait():
-        meet(counter.ctypes.data, 2)
+        barrier(counter.ctypes.data, 2)
         done.append(True)
 
     threads = [threading.Thread(target=wait, daemon=True) for _ in range(2)]

@@ -11,7 +11,7 @@ from llama_edu import Llama, Trace
 from llama_edu.engine.backends import pure16 as pure
 from llama_edu.engine.backends.select import operators_of
 from llama_edu.errors import InputError, NumericsError
-from llama_edu.formats.precision import DTYPES, PRECISIONS, precision_named, rounded
+from llama_edu.formats.precision import DTYPES, PRECISIONS, cast, precision_named
 from llama_edu.formats.quantize import Quantized, dequantize, quantize, rows_as_float32
 
 CONFIG = tiny_config(attention_bias=True, mlp_bias=True)
@@ -275,7 +275,7 @@ def test_what_no_scale_can_hold_is_refused(bad):
 def test_rows_of_a_stored_table_widen_alone():
     weight = random(np.random.default_rng(0), 9, 50)
     ids = np.array([4, 0, 4], dtype=np.int64)
-    for stored in (weight, rounded(weight, "BF16"), quantize(weight, "I8", 32)):
+    for stored in (weight, cast(weight, "BF16"), quantize(weight, "I8", 32)):
         wide = dequantize(stored) if isinstance(stored, Quantized) else stored.astype(np.float32)
         np.testing.assert_array_equal(rows_as_float32(stored, ids), wide[ids])
 

@@ -6,7 +6,10 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from helpers import tiny_config, tiny_tensors
+from tiny_files import byte_level, write_tokenizer
 
+from llama_edu import Llama, Tokenizer
 from llama_edu.engine.generate import generate
 from llama_edu.errors import ContextError, InputError
 from llama_edu.exercises.framework.compare import (
@@ -21,14 +24,14 @@ from llama_edu.ops.attention import causal_mask, qk_scores
 from llama_edu.ops.linear import linear
 from llama_edu.ops.mlp import swiglu
 from llama_edu.ops.norm import rms_norm
-from llama_edu.ops.rope import rotation
+from llama_edu.ops.rope import inverse_frequencies, rope_cos_sin
 
 MODEL = tiny_llama()
 PROMPT = [3, 14, 15, 9, 26, 5]
 
 
 def operators(**functions):
-    return patch.object(MODEL, "operators", MODEL.operators.replaced(**functions))
+    return MODEL.using(operators=MODEL.operators.replaced(**functions))
 
 
 def test_without_a_change_nothing_differs():
@@ -39,6 +42,57 @@ def test_without_a_change_nothing_differs():
     assert found.changed.ids == found.right.ids == written[: len(found.right.ids)]
     assert found.gaps.shape == (len(PROMPT) + len(found.right.ids) - 1,)
     assert found.gaps.max() == 0
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2, 6])
+def test_the_whole_writing_is_what_generate_gives(chunk):
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=9, chunk=chunk)
+    written = list(generate(MODEL, PROMPT, max_new_tokens=9))
+    assert found.right == found.changed == Writing(written, "limit")
+    assert len(set(written)) > 5  # not one token again and again, fed twice or not
+
+
+def test_what_changes_the_masked_scores_alone_is_no_longer_the_same():
+    def large_but_finite(scores, mask):
+        return np.where(mask, scores, np.float32(-1e9))
+
+    found = compare(MODEL, PROMPT, operators(apply_mask=large_but_finite), max_new_tokens=5)
+    assert found.array is not None
+    assert found.array.name == "layers.0.self_attn.masked_scores"
+    assert (found.position, found.token) == (None, None)
+    assert not found.same
+
+
+def test_an_array_of_another_shape_is_told_as_such():
+    """Twice as many heads of half the size: every projection keeps its width."""
+    config = replace(MODEL.config, num_attention_heads=12, num_key_value_heads=4, head_dim=4)
+    more_heads = MODEL.using(config=config, inv_freq=inverse_frequencies(config))
+    array = compare(MODEL, PROMPT, more_heads, max_new_tokens=2).array
+    assert array is not None
+    assert array.name == "layers.0.self_attn.q_rope"
+    assert array.place == "shape (4, 3, 3, 4) instead of (2, 3, 3, 8)"
+    assert array.largest_gap == np.inf
+
+
+def test_a_text_ends_and_is_chosen_as_the_tokenizer_says(tmp_path):
+    """What `generate` does with the tokenizer: the same end, and no id that has no token."""
+    config = tiny_config(vocab_size=410)
+    tensors = tiny_tensors(config)
+    tensors["lm_head.weight"][400:] *= 4
+    model = Llama(config, tensors)
+    plain = Tokenizer(write_tokenizer(tmp_path / "plain", byte_level()))
+    written = list(generate(model, PROMPT, max_new_tokens=30, tokenizer=plain))
+    assert list(generate(model, PROMPT, max_new_tokens=30)) != written
+    found = compare(model, PROMPT, nullcontext(), max_new_tokens=30, tokenizer=plain).right
+    assert len(found.ids) > 3
+    assert found.ids == written[: len(found.ids)]
+    vocab = {token_id: text for text, token_id in byte_level().get_vocab().items()}
+    knows_its_end = Tokenizer(
+        write_tokenizer(tmp_path / "eos", byte_level(), eos_token=vocab[written[2]])
+    )
+    at = written.index(written[2]) + 1
+    found = compare(model, PROMPT, nullcontext(), max_new_tokens=30, tokenizer=knows_its_end).right
+    assert found == Writing(written[:at], "eos")
 
 
 @pytest.mark.parametrize(
@@ -75,9 +129,9 @@ def test_says_where_and_by_how_much():
 
 def test_counts_positions_from_the_start_of_the_text():
     def forgetful(inv_freq, past, seq):
-        return rotation(inv_freq, 0, seq)
+        return rope_cos_sin(inv_freq, 0, seq)
 
-    change = patch("llama_edu.engine.llama.rotation", forgetful)
+    change = operators(rope_cos_sin=forgetful)
     found = compare(MODEL, PROMPT, change, chunk=4, max_new_tokens=6)
     assert found.array is not None
     assert found.array.name == "layers.0.self_attn.q_rope"
@@ -85,7 +139,7 @@ def test_counts_positions_from_the_start_of_the_text():
     assert found.position == 4
     assert found.gaps[:4].max() < 1e-5
 
-    change = patch("llama_edu.engine.llama.rotation", forgetful)
+    change = operators(rope_cos_sin=forgetful)
     whole = compare(MODEL, PROMPT, change, chunk=len(PROMPT), max_new_tokens=6)
     assert whole.position == len(PROMPT)
     assert whole.token != 0  # the first token comes from the prefill, which is right

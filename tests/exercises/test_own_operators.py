@@ -12,7 +12,7 @@ from llama_edu.exercises.framework.tiny import tiny_llama
 from llama_edu.hub import BOOK_MODEL
 from llama_edu.ops import attention, mlp, norm
 from llama_edu.ops.linear import linear
-from llama_edu.ops.rope import apply_rope
+from llama_edu.ops.rope import apply_rope, rope_cos_sin
 
 IDS = [3, 14, 15, 9, 26, 5]
 
@@ -90,11 +90,15 @@ def test_every_operator_can_be_brought(capsys):
     mine = {
         "linear": lambda x, weight, bias=None: linear(x, weight, bias),
         "rms_norm": norm.rms_norm,
+        "rope_cos_sin": rope_cos_sin,
+        "split_query_heads": attention.split_query_heads,
+        "split_kv_heads": attention.split_kv_heads,
         "apply_rope": apply_rope,
         "qk_scores": attention.qk_scores,
         "apply_mask": attention.apply_mask,
         "softmax": attention.softmax,
         "score_v": attention.score_v,
+        "merge_heads": attention.merge_heads,
         "swiglu": mlp.swiglu,
     }
     assert tuple(mine) == NAMES
@@ -149,6 +153,23 @@ def test_the_model_comes_back_after_any_error(capsys):
             "swiglu to return float32, got float64",
         ),
         ({"softmax": lambda x: None}, "softmax to return an array, got NoneType"),
+        (
+            {"merge_heads": lambda a: attention.merge_heads(a).T},
+            r"merge_heads to return shape \(4, 48\), got \(48, 4\)",
+        ),
+        (
+            {"split_query_heads": lambda q, n, d: attention.split_query_heads(q, n, d)[0]},
+            r"split_query_heads to return shape \(2, 3, 4, 8\), got \(3, 4, 8\)",
+        ),
+        (
+            {"split_kv_heads": lambda kv, n, d: kv},
+            r"split_kv_heads to return shape \(2, 4, 8\), got \(4, 16\)",
+        ),
+        ({"rope_cos_sin": lambda f, past, seq: f}, "to return two arrays, got ndarray"),
+        (
+            {"rope_cos_sin": lambda f, past, seq: (f, f)},
+            r"rope_cos_sin to return shape \(4, 4\), got \(4,\)",
+        ),
     ],
 )
 def test_says_what_is_wrong_with_a_function(functions, message):

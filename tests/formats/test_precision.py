@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_edu.errors import InputError, NumericsError
-from llama_edu.formats.precision import DTYPES, dtype_name, is_float, rounded, to_float32
+from llama_edu.formats.precision import DTYPES, cast, dtype_name, is_float, to_float32
 
 # Sign bit, exponent bits, mantissa bits, exponent bias; and the patterns that stand for no number.
 # IEEE 754 for F16; for BF16 the upper half of a float32; for the 8-bit ones, Micikevicius et al.
@@ -169,9 +169,9 @@ KEPT = ["F32", "BF16", "F16"]
 @pytest.mark.parametrize("name", KEPT)
 def test_what_is_in_the_format_comes_back_as_it_is_unless_it_straddles_words(name):
     stored = np.arange(6, dtype=np.float32).astype(DTYPES[name])
-    assert rounded(stored, name) is stored
+    assert cast(stored, name) is stored
     raw = np.frombuffer(b"\0" + stored.tobytes(), dtype=np.uint8)[1:]
-    copied = rounded(raw.view(DTYPES[name]), name)
+    copied = cast(raw.view(DTYPES[name]), name)
     assert copied.flags.aligned
     assert copied.dtype == DTYPES[name]
     assert copied.tolist() == stored.tolist()
@@ -182,11 +182,11 @@ def test_rounding_goes_to_the_nearest_and_ties_to_even():
     x = np.array(
         [1, 1 + step / 2, 1 + step * 0.51, 1 + step * 1.5, -1 - step / 2], dtype=np.float32
     )
-    assert rounded(x, "BF16").tolist() == [1, 1, 1 + step, 1 + 2 * step, -1]
-    assert rounded(x, "BF16").dtype == DTYPES["BF16"]
+    assert cast(x, "BF16").tolist() == [1, 1, 1 + step, 1 + 2 * step, -1]
+    assert cast(x, "BF16").dtype == DTYPES["BF16"]
     step = 2.0**-10
     x = np.array([1 + step / 2, 1 + step * 1.5, 65519.0, 1e-8], dtype=np.float32)
-    assert rounded(x, "F16").tolist() == [1, 1 + 2 * step, 65504, 0]
+    assert cast(x, "F16").tolist() == [1, 1 + 2 * step, 65504, 0]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_rounding_goes_to_the_nearest_and_ties_to_even():
 def test_numbers_past_the_end_of_a_format_are_refused(value, dtype, name, message):
     array = np.array([1.0, value, 0.5], dtype=np.float64).astype(DTYPES[dtype])
     with pytest.raises(NumericsError, match=re.escape(message)):
-        rounded(array, name)
+        cast(array, name)
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -213,5 +213,5 @@ def test_the_largest_number_fits_and_infinity_stays(name, dtype):
     if {name, dtype} == {"F16", "BF16"}:
         largest = 255 * 256.0  # eight bits of float16's eleven: the largest that both have
     stored = np.array([largest, -np.inf, np.nan], dtype=np.float64).astype(DTYPES[dtype])
-    got = rounded(stored, name).astype(np.float64)
+    got = cast(stored, name).astype(np.float64)
     np.testing.assert_array_equal(got, [largest, -np.inf, np.nan])

@@ -6,7 +6,13 @@ from helpers import assert_close, operator_goldens, random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_edu.ops.linear import linear, linear_few, matmul_transb
+from llama_edu.ops.linear import (
+    BLOCK,
+    SMALL_BATCH,
+    linear,
+    linear_small_batch,
+    matmul_transb,
+)
 
 # Sums of at most 11 products of numbers near 1: a few roundings of 6e-8 each.
 TOLERANCE = 1e-6
@@ -86,13 +92,22 @@ def test_a_mismatched_width_is_refused():
         linear(random(rng, 2, 3), random(rng, 4, 5))
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7, 16])
-@pytest.mark.parametrize("width", [3, 700])
+# Around the numbers of rows and of outputs at which `linear` goes another way.
+@pytest.mark.parametrize("rows", [1, 2, 7, SMALL_BATCH, SMALL_BATCH + 1, 40])
+@pytest.mark.parametrize("outputs", [1, BLOCK - 1, BLOCK, 3 * BLOCK + 5])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_linear_few_equals_linear(rows, width, with_bias):
-    rng = np.random.default_rng(rows)
-    x, weight = random(rng, rows, width), random(rng, 95, width)
-    bias = random(rng, 95) if with_bias else None
-    got = linear_few(x, weight, bias)
-    assert_close(got, linear(x, weight, bias), 1e-5)
-    assert got.flags.c_contiguous
+def test_linear_equals_float64_for_any_number_of_rows(rows, outputs, with_bias):
+    rng = np.random.default_rng(rows + outputs)
+    x, weight = random(rng, rows, 37), random(rng, outputs, 37)
+    bias = random(rng, outputs) if with_bias else None
+    want = x.astype(np.float64) @ weight.T.astype(np.float64) + (bias if with_bias else 0)
+    for laid_out in (weight, np.asfortranarray(weight), np.repeat(weight, 2, axis=0)[::2]):
+        got = linear(x, laid_out, bias)
+        assert_close(got, want, 1e-5)
+        assert got.flags.c_contiguous
+
+
+def test_a_small_batch_is_the_same_product():
+    rng = np.random.default_rng(6)
+    x, weight = random(rng, 5, 700), random(rng, 2 * BLOCK + 9, 700)
+    assert_close(linear_small_batch(x, weight), matmul_transb(x, weight), 1e-5)

@@ -16,7 +16,7 @@ from llama_edu.ops.rope import (
     half_split_to_interleaved,
     interleaved_to_half_split,
     inverse_frequencies,
-    rotation,
+    rope_cos_sin,
 )
 
 TOLERANCE = 1e-6
@@ -49,7 +49,7 @@ def rope_loop(x, inv_freq, past, interleaved):
 def test_both_layouts_equal_the_loop(heads, seq, half, past, seed):
     x = random(np.random.default_rng(seed), heads, seq, 2 * half)
     inv_freq = inverse_frequencies(tiny_config(head_dim=2 * half))
-    cos, sin = rotation(inv_freq, past, seq)
+    cos, sin = rope_cos_sin(inv_freq, past, seq)
     for apply, interleaved in ((apply_rope, False), (apply_rope_interleaved, True)):
         want = rope_loop(x, inv_freq, past, interleaved)
         # Angles reach 24; their float32 rounding, half an ulp of 24, passes into the result.
@@ -75,14 +75,14 @@ def test_frequencies_equal_the_reference(name, theta, scaling):
 
 def test_half_split_equals_the_reference():
     golden = operator_goldens("rope")
-    cos, sin = rotation(golden["inv_freq"], PAST, golden["q"].shape[1])
+    cos, sin = rope_cos_sin(golden["inv_freq"], PAST, golden["q"].shape[1])
     assert_close(apply_rope(golden["q"], cos, sin), golden["q_half_split"], TOLERANCE)
     assert_close(apply_rope(golden["k"], cos, sin), golden["k_half_split"], TOLERANCE)
 
 
 def test_interleaved_equals_the_complex_numbers_of_the_reference():
     golden = operator_goldens("rope")
-    cos, sin = rotation(golden["inv_freq"], PAST, golden["q"].shape[1])
+    cos, sin = rope_cos_sin(golden["inv_freq"], PAST, golden["q"].shape[1])
     assert_close(apply_rope_interleaved(golden["q"], cos, sin), golden["q_interleaved"], TOLERANCE)
     assert_close(apply_rope_interleaved(golden["k"], cos, sin), golden["k_interleaved"], TOLERANCE)
 
@@ -100,8 +100,8 @@ def test_scores_depend_on_the_distance_alone(distance, start, shift, scaling, se
     inv_freq = inverse_frequencies(tiny_config(head_dim=8, rope_scaling=scaling))
 
     def score(key_position):
-        at_query = rotation(inv_freq, key_position + distance, 1)
-        at_key = rotation(inv_freq, key_position, 1)
+        at_query = rope_cos_sin(inv_freq, key_position + distance, 1)
+        at_key = rope_cos_sin(inv_freq, key_position, 1)
         return float(np.sum(apply_rope(q, *at_query) * apply_rope(k, *at_key)))
 
     length = float(np.linalg.norm(q) * np.linalg.norm(k))
@@ -111,7 +111,7 @@ def test_scores_depend_on_the_distance_alone(distance, start, shift, scaling, se
 def test_scores_do_depend_on_the_distance():
     q = np.ones((1, 1, 8), dtype=np.float32)
     inv_freq = inverse_frequencies(tiny_config(head_dim=8))
-    at_0, at_9 = rotation(inv_freq, 0, 1), rotation(inv_freq, 9, 1)
+    at_0, at_9 = rope_cos_sin(inv_freq, 0, 1), rope_cos_sin(inv_freq, 9, 1)
     same = float(np.sum(apply_rope(q, *at_9) * apply_rope(q, *at_9)))
     apart = float(np.sum(apply_rope(q, *at_9) * apply_rope(q, *at_0)))
     assert abs(same - apart) > 1
@@ -123,7 +123,7 @@ def test_permuting_the_weight_rows_maps_one_layout_onto_the_other(n_heads, half,
     rng = np.random.default_rng(seed)
     x, weight = random(rng, seq, hidden), random(rng, n_heads * head_dim, hidden)
     k_weight = random(rng, n_heads * head_dim, hidden)
-    turn = rotation(inverse_frequencies(tiny_config(head_dim=head_dim)), 2, seq)
+    turn = rope_cos_sin(inverse_frequencies(tiny_config(head_dim=head_dim)), 2, seq)
 
     def heads(w):
         return (x @ w.T).reshape(seq, n_heads, head_dim).transpose(1, 0, 2)
@@ -141,7 +141,7 @@ def test_permuting_the_weight_rows_maps_one_layout_onto_the_other(n_heads, half,
 
 def test_reading_one_layout_as_the_other_gives_other_scores():
     golden = operator_goldens("rope")
-    cos, sin = rotation(golden["inv_freq"], PAST, golden["q"].shape[1])
+    cos, sin = rope_cos_sin(golden["inv_freq"], PAST, golden["q"].shape[1])
     half_split, pairs = (f(golden["q"], cos, sin) for f in (apply_rope, apply_rope_interleaved))
     assert np.max(np.abs(half_split - pairs)) > 0.5
 
@@ -166,7 +166,7 @@ def test_the_permutation_by_hand():
 @given(past=st.integers(0, 50), seed=st.integers(0, 99))
 def test_a_rotation_keeps_lengths(past, seed):
     x = random(np.random.default_rng(seed), 2, 3, 6)
-    turn = rotation(inverse_frequencies(tiny_config(head_dim=6)), past, 3)
+    turn = rope_cos_sin(inverse_frequencies(tiny_config(head_dim=6)), past, 3)
     for apply in (apply_rope, apply_rope_interleaved):
         lengths = np.linalg.norm(apply(x, *turn), axis=-1)
         np.testing.assert_allclose(lengths, np.linalg.norm(x, axis=-1), rtol=1e-5)
@@ -174,13 +174,13 @@ def test_a_rotation_keeps_lengths(past, seed):
 
 def test_position_0_turns_nothing():
     x = random(np.random.default_rng(0), 2, 1, 6)
-    turn = rotation(inverse_frequencies(tiny_config(head_dim=6)), 0, 1)
+    turn = rope_cos_sin(inverse_frequencies(tiny_config(head_dim=6)), 0, 1)
     np.testing.assert_array_equal(apply_rope(x, *turn), x)
 
 
 def test_a_rotation_with_a_past_is_a_slice_of_the_whole():
     inv_freq = inverse_frequencies(tiny_config())
-    whole, part = rotation(inv_freq, 0, 20), rotation(inv_freq, 13, 7)
+    whole, part = rope_cos_sin(inv_freq, 0, 20), rope_cos_sin(inv_freq, 13, 7)
     for all_rows, rows in zip(whole, part, strict=True):
         np.testing.assert_array_equal(rows, all_rows[13:])
 
@@ -188,7 +188,7 @@ def test_a_rotation_with_a_past_is_a_slice_of_the_whole():
 def test_linear_scaling_makes_4_positions_count_as_one():
     plain = inverse_frequencies(tiny_config())
     scaled = inverse_frequencies(tiny_config(rope_scaling=RopeScaling("linear", 4.0)))
-    np.testing.assert_allclose(rotation(scaled, 40, 1), rotation(plain, 10, 1), rtol=1e-5)
+    np.testing.assert_allclose(rope_cos_sin(scaled, 40, 1), rope_cos_sin(plain, 10, 1), rtol=1e-5)
 
 
 def test_llama3_scaling_keeps_fast_pairs_slows_slow_ones_and_blends_between():
@@ -209,5 +209,5 @@ def test_llama3_scaling_keeps_fast_pairs_slows_slow_ones_and_blends_between():
 def test_nothing_is_written():
     x = random(np.random.default_rng(0), 2, 3, 6)
     x.flags.writeable = False
-    turn = rotation(inverse_frequencies(tiny_config(head_dim=6)), 1, 3)
+    turn = rope_cos_sin(inverse_frequencies(tiny_config(head_dim=6)), 1, 3)
     assert apply_rope(x, *turn).dtype == apply_rope_interleaved(x, *turn).dtype == np.float32

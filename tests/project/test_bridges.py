@@ -28,7 +28,7 @@ from llama_edu.ops import attention
 from llama_edu.ops.linear import matmul_transb
 from llama_edu.ops.mlp import swiglu
 from llama_edu.ops.norm import rms_norm
-from llama_edu.ops.rope import apply_rope, inverse_frequencies, rotation
+from llama_edu.ops.rope import apply_rope, inverse_frequencies, rope_cos_sin
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 AROUND = Path(__file__).parent / "bridges"
@@ -196,7 +196,7 @@ def test_rope_rotates(run: Run) -> None:
     x = random(np.random.default_rng(5), SEQ, N_KV_HEADS * HEAD_DIM)
     (got,) = run("rope.rs", [PAST, N_KV_HEADS, HEAD_DIM], inv_freq, x)
     heads = attention.split_kv_heads(x, N_KV_HEADS, HEAD_DIM)
-    want = apply_rope(heads, *rotation(inv_freq, PAST, SEQ))
+    want = apply_rope(heads, *rope_cos_sin(inv_freq, PAST, SEQ))
     same(got, want.transpose(1, 0, 2))
 
 

@@ -16,7 +16,7 @@ from llama_edu.serve.http.server import running
 from llama_edu.serve.job import Limits
 
 PATIENCE_S = 120.0  # a loaded machine is slow, not wrong
-LIMITS = Limits(max_live=8, max_waiting=8, max_new_tokens=200, prefill_tokens=32)
+LIMITS = Limits(max_num_seqs=8, max_queue=8, max_new_tokens=200, prefill_tokens=32)
 POLICY = Policy(max_body_nbytes=20_000, body_seconds=PATIENCE_S)
 
 

@@ -13,8 +13,8 @@ from llama_edu import Llama, Sampling, generate
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.prefix_cache import PrefixCache
 from llama_edu.engine.sampling import GREEDY
-from llama_edu.errors import ContextError, InputError, NumericsError, ServeError, TokenizerError
-from llama_edu.serve.job import Ended, Failed, Limits, Piece, Request
+from llama_edu.errors import ContextError, InputError, NumericsError, ServeError
+from llama_edu.serve.job import Failed, Finished, Limits, Request, TextDelta
 from llama_edu.serve.scheduler import PATIENCE, Scheduler
 
 MODEL, TOKENIZER = tiny()
@@ -49,12 +49,12 @@ def run(one, most=500):
 
 
 def text_of(events):
-    return "".join(event.text for event in events if isinstance(event, Piece))
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 def alone(asked):
     """What `generate` gives for a request's first choice."""
-    options = {"sampling": asked.sampling, "seed": asked.seed}
+    options = {"tokenizer": TOKENIZER, "sampling": asked.sampling, "seed": asked.seed}
     return list(generate(MODEL, asked.token_ids, max_new_tokens=asked.max_new_tokens, **options))
 
 
@@ -79,7 +79,7 @@ def test_everyone_gets_the_tokens_they_would_get_alone(asked, prefill):
         ids = alone(job.request)
         assert job.choices[0].new_ids == ids
         stopped = ids[-1] == EOS
-        assert news[job.number, 0][-1] == Ended("stop" if stopped else "length")
+        assert news[job.number, 0][-1] == Finished("stop" if stopped else "length")
         text = TOKENIZER.stream(continues=True)
         shown = ids[:-1] if stopped else ids
         assert text_of(news[job.number, 0]) == "".join(map(text.push, shown)) + text.finish()
@@ -159,7 +159,7 @@ def test_a_stop_sequence_ends_the_text_before_it():
     cut = whole[len(whole) // 2 :][:2]
     events = run_events(request(new=20, stop=(cut, "never there")))
     assert text_of(events) == whole[: whole.index(cut)]
-    assert events[-1] == Ended("stop")
+    assert events[-1] == Finished("stop")
 
 
 def run_events(asked):
@@ -172,20 +172,20 @@ def run_text(asked):
     return text_of(run_events(asked))
 
 
-def test_scores_are_the_models_own_log_probabilities():
-    asked = request(new=8, sampling=HOT, seed=3, top_scores=4)
+def test_logprobs_are_the_models_own_log_probabilities():
+    asked = request(new=8, sampling=HOT, seed=3, top_logprobs=4)
     events = run_events(asked)
-    scores = [one for event in events if isinstance(event, Piece) for one in event.scores]
+    entries = [one for event in events if isinstance(event, TextDelta) for one in event.logprobs]
     ids = alone(asked)
-    assert [one.token_id for one in scores] == ids
+    assert [one.token_id for one in entries] == ids
     logits = MODEL.forward([*asked.token_ids, *ids])[len(asked.token_ids) - 1 : -1]
-    for one, row in zip(scores, logits.astype(np.float64), strict=True):
+    for one, row in zip(entries, logits.astype(np.float64), strict=True):
         logprobs = row - np.log(np.sum(np.exp(row - row.max()))) - row.max()
         assert one.logprob == pytest.approx(logprobs[one.token_id], abs=1e-4)
         assert [i for i, _ in one.top] == np.argsort(-logprobs)[:4].tolist()
         assert one.top[0][1] == pytest.approx(logprobs.max(), abs=1e-4)
     for event in events[:-1]:
-        assert all(one.start < len(text_of(events)) for one in event.scores)
+        assert all(one.start < len(text_of(events)) for one in event.logprobs)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
@@ -215,17 +215,19 @@ def test_what_a_cancelled_job_computed_helps_the_next():
 
 
 def test_a_full_queue_refuses_and_names_the_room():
-    one = scheduler(max_live=2, max_waiting=3)
+    one = scheduler(max_num_seqs=2, max_queue=3)
     for _ in range(2):
         one.submit(request(new=50))
     one.step()
     for _ in range(3):
         one.submit(request())
-    with pytest.raises(ServeError, match="at most 3 texts in the queue, got 3 and 1 more") as seen:
+    with pytest.raises(
+        ServeError, match="at most 3 sequences in the queue, got 3 and 1 more"
+    ) as seen:
         one.submit(request())
     assert seen.value.code == "queue_full"
     assert 1 <= one.retry_after() <= 60
-    assert (one.n_live, one.n_waiting) == (2, 3)
+    assert (one.n_running, one.n_waiting) == (2, 3)
     run(one)
 
 
@@ -257,7 +259,7 @@ def test_nobody_is_overtaken_for_ever():
 
 
 def test_time_is_limited_in_the_queue_and_out_of_it():
-    one = scheduler(max_live=1, max_seconds=10.0)
+    one = scheduler(max_num_seqs=1, max_seconds=10.0)
     growing, waiting = one.submit(request(new=50)), one.submit(request())
     one.step()
     one.clock.now = 10.5
@@ -268,53 +270,212 @@ def test_time_is_limited_in_the_queue_and_out_of_it():
     assert one.is_idle
 
 
-def test_one_texts_broken_numbers_are_its_own_problem(monkeypatch):
-    forward_batch = Llama.forward_batch
+def counted_passes(monkeypatch):
+    """How many chunks, and of which lengths, each pass of the model was over."""
+    passes, forward_chunks = [], Llama.forward_chunks
 
-    def broken(self, token_ids, caches):
-        logits = forward_batch(self, token_ids, caches)
-        logits[0] = np.nan
+    def counted(self, chunks, caches):
+        passes.append([len(chunk) for chunk in chunks])
+        return forward_chunks(self, chunks, caches)
+
+    monkeypatch.setattr(Llama, "forward_chunks", counted)
+    return passes
+
+
+def test_prompts_and_new_tokens_share_one_pass(monkeypatch):
+    passes = counted_passes(monkeypatch)
+    one = scheduler(prefill_tokens=10)
+    growing = one.submit(request(n_prompt=4, new=9, start=200))
+    steps = [one.step()]
+    jobs = [one.submit(request(n_prompt=n, new=3, start=100 + 10 * n)) for n in (3, 20, 2)]
+    while not one.is_idle:
+        steps.append(one.step())
+    # 3 of the first prompt, 7 of the second, and the token that grows; then 2 of the third, whose
+    # turn it is, 8 of the second, the last of one prompt beside the sequences, and so on.
+    assert passes == [
+        [4],
+        [3, 7, 1],
+        [2, 8, 1, 1],
+        [5, 1, 1, 1],
+        [1, 1, 1],
+        [1, 1],
+        [1],
+        [1],
+        [1],
+    ]
+    assert [step.passes for step in steps] == [1] * len(passes)
+    assert [step.n_sequences for step in steps] == [len(chunks) for chunks in passes]
+    for job in (growing, *jobs):
+        assert job.choices[0].new_ids == alone(job.request)
+
+
+def test_fewer_passes_than_tokens_in_the_example_of_the_book(monkeypatch):
+    """Chapter 14: 26 tokens took 18 passes when prompts and sequences went separately."""
+    passes = counted_passes(monkeypatch)
+    one = scheduler(prefill_tokens=16)
+    jobs = [
+        one.submit(request(n_prompt=n, new=new, start=20 + n))
+        for n, new in ((5, 12), (52, 8), (8, 6))
+    ]
+    steps = 0
+    while not one.is_idle:
+        one.step()
+        steps += 1
+    assert [job.n_generated for job in jobs] == [12, 8, 6]
+    assert len(passes) == steps == 12
+    assert sum(map(len, passes)) == 5 + 2 + 11 + 7 + 5  # rows: those of the 18 passes, and no more
+
+
+def test_the_first_token_comes_with_the_pass_that_ends_the_prompt():
+    one = scheduler(prefill_tokens=5)
+    job = one.submit(request(n_prompt=10, new=3))
+    counts, chosen = [], []
+    while not one.is_idle:
+        chosen.append(one.step().chosen)
+        counts.append(job.n_generated)
+    assert counts == [0, 1, 2, 3]
+    assert chosen == [[], job.choices, job.choices, job.choices]
+
+
+def test_an_idle_step_is_no_pass(monkeypatch):
+    passes = counted_passes(monkeypatch)
+    one = scheduler()
+    step = one.step()
+    assert (step.passes, step.n_sequences, passes) == (0, 0, [])
+
+
+@pytest.mark.parametrize("sick", [0, 1, 2], ids=["a prompt", "a sequence", "another"])
+def test_broken_numbers_are_the_problem_of_those_who_have_them(monkeypatch, sick):
+    forward_chunks = Llama.forward_chunks
+
+    def broken(self, chunks, caches):
+        logits = forward_chunks(self, chunks, caches)
+        logits[sick] = np.nan
         return logits
 
     one = scheduler()
-    job, other = one.submit(request()), one.submit(request(start=200))
+    growing = [one.submit(request()), one.submit(request(start=200))]
     one.step()
+    jobs = [one.submit(request(start=100)), *growing]  # a step feeds prompts first
     with monkeypatch.context() as patched:
-        patched.setattr(Llama, "forward_batch", broken)
-        events = one.step().events
-    assert [type(event.problem) for choice, event in events if choice.job is job] == [NumericsError]
+        patched.setattr(Llama, "forward_chunks", broken)
+        step = one.step()
+    assert step.passes == 1
+    failed = [(choice.job, event) for choice, event in step.events if isinstance(event, Failed)]
+    assert [(job, type(event.problem)) for job, event in failed] == [(jobs[sick], NumericsError)]
+    assert jobs[sick].choices[0].reason == "numerics"
     run(one)
-    assert other.choices[0].new_ids == alone(other.request)
+    for job in jobs:
+        if job is not jobs[sick]:
+            assert job.choices[0].new_ids == alone(job.request)
 
 
-def test_an_id_without_a_token_is_drawn_again():
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (NumericsError("expected finite numbers, got ∞"), "numerics"),
+        (ServeError("time_limit", "expected more time, got none"), "time_limit"),
+        (InputError("expected ids, got none"), "internal"),
+    ],
+)
+@pytest.mark.parametrize("sick", ["prompt", "sequence"])
+def test_a_pass_that_fails_is_made_again_one_by_one(monkeypatch, problem, reason, sick):
+    """Whatever one of them cannot do, the others can: they lose time, and no token."""
+    one = scheduler()
+    growing = one.submit(request()), one.submit(request(start=200))
+    one.step()
+    prompts = one.submit(request(start=100)), one.submit(request(start=50))
+    job = prompts[0] if sick == "prompt" else growing[0]
+    cache = job.choices[0].cache
+    forward_chunks = Llama.forward_chunks
+
+    def failing(self, chunks, caches):
+        logits = forward_chunks(self, chunks, caches)  # it fails when all caches have grown
+        mine = job.cache or cache
+        if any(fed is mine for fed in caches):
+            raise problem
+        return logits
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Llama, "forward_chunks", failing)
+        step = one.step()
+    assert step.passes == 1 + 4
+    ended = [choice for choice, event in step.events if isinstance(event, Failed)]
+    assert ended == job.choices
+    assert job.choices[0].reason == reason
+    assert job in step.ended
+    run(one)
+    for other in {*growing, *prompts} - {job}:
+        assert other.choices[0].new_ids == alone(other.request)
+        assert other.choices[0].reason == "length"
+
+
+def test_a_pass_too_large_for_memory_is_made_in_parts(monkeypatch):
+    forward_chunks = Llama.forward_chunks
+
+    def small_only(self, chunks, caches):
+        if len(chunks) > 1:
+            raise MemoryError
+        return forward_chunks(self, chunks, caches)
+
+    monkeypatch.setattr(Llama, "forward_chunks", small_only)
+    one = scheduler()
+    jobs = [one.submit(request(start=start, n_prompt=40)) for start in (10, 100, 200)]
+    run(one)
+    for job in jobs:
+        assert job.choices[0].new_ids == alone(job.request)
+
+
+def test_two_jobs_may_fill_the_room_exactly():
+    position = 2 * 2 * 2 * 8 * 4  # keys and values of 2 layers, 2 KV heads, 8 numbers of 4 bytes
+    half = {"n_prompt": 40, "new": 10}
+    for limits, started in (
+        ({"kv_nbytes": 100 * position}, [True, True]),
+        ({"kv_nbytes": 100 * position - 1}, [True, False]),
+        ({"max_num_seqs": 4}, [True, True]),
+        ({"max_num_seqs": 3}, [True, False]),
+        ({"max_queue": 4}, [True, True]),
+    ):
+        one = scheduler(**limits)
+        jobs = [one.submit(request(**half)) for _ in range(2)]
+        if "kv_nbytes" not in limits:
+            one = scheduler(**limits)
+            jobs = [one.submit(request(**half, n=2)) for _ in range(2)]
+        one.step()
+        assert [job.started is not None for job in jobs] == started, limits
+        run(one)
+    one = scheduler(max_queue=3)
+    one.submit(request(n=2))
+    with pytest.raises(ServeError, match="at most 3 sequences in the queue, got 2 and 2 more"):
+        one.submit(request(n=2))
+
+
+def test_one_request_may_fill_all_the_room_there_is():
+    position = 2 * 2 * 2 * 8 * 4
+    one = scheduler(kv_nbytes=107 * position)
+    job = one.submit(request(n_prompt=100, new=7))
+    run(one)
+    assert job.n_generated == 7
+    one = scheduler()
+    job = one.submit(request(n_prompt=200, new=CONTEXT - 200))
+    run(one)
+    assert job.n_generated == CONTEXT - 200
+
+
+def test_an_id_without_a_token_is_never_chosen():
     config = tiny_config(**SIZES | {"vocab_size": 410})  # ten ids more than the tokenizer has
     one = Scheduler(Llama(config, tiny_tensors(config)), TOKENIZER, clock=Clock())
     asked = request(new=40, sampling=HOT, seed=0)
     one.model.weights.lm_head[405] *= 5  # often the likeliest
     job = one.submit(asked)
     run(one)
-    drawn = list(generate(one.model, asked.token_ids, max_new_tokens=40, sampling=HOT, seed=0))
-    ids = job.choices[0].new_ids
-    assert 405 in drawn
-    assert ids[: drawn.index(405)] == drawn[: drawn.index(405)]
-    assert len(ids) == 40
-    assert max(ids) < 400
-
-
-def test_a_hole_in_the_vocabulary_is_its_texts_own_problem(monkeypatch):
-    one = scheduler()
-    job, other = one.submit(request()), one.submit(request(start=200))
-    one.step()
-
-    def hole(token_id):
-        raise TokenizerError("expected a token, got a hole")
-
-    monkeypatch.setattr(job.choices[0].output, "push", hole)
-    events = [event for choice, event in one.step().events if choice.job is job]
-    assert [event.problem.code for event in events] == ["internal"]
-    run(one)
-    assert other.choices[0].new_ids == alone(other.request)
+    options = {"max_new_tokens": 40, "sampling": HOT, "seed": 0}
+    assert 405 in generate(one.model, asked.token_ids, **options)
+    drawn = list(generate(one.model, asked.token_ids, tokenizer=TOKENIZER, **options))
+    assert job.choices[0].new_ids == drawn
+    assert len(drawn) == 40
+    assert max(drawn) < 400
 
 
 def test_a_step_without_memory_fails_those_in_it_and_serves_the_next(monkeypatch):
@@ -323,8 +484,7 @@ def test_a_step_without_memory_fails_those_in_it_and_serves_the_next(monkeypatch
     one.step()
     waiting = one.submit(request(start=100))
     with monkeypatch.context() as patched:
-        patched.setattr(Llama, "forward_batch", full)
-        patched.setattr(Llama, "forward", full)
+        patched.setattr(Llama, "forward_chunks", full)
         events = {choice.job: event for choice, event in one.step().events}
     assert [events[job].problem.code for job in (*jobs, waiting)] == ["out_of_memory"] * 3
     assert one.is_idle
@@ -344,18 +504,19 @@ def full(*_, **__):
 PROBLEM = ServeError("internal", "expected no fault, got one")
 
 
-def test_after_a_fault_in_a_prompt_every_job_is_ended(monkeypatch):
-    one = scheduler(max_live=2)
+def test_after_a_fault_in_a_pass_every_job_is_ended(monkeypatch):
+    one = scheduler(max_num_seqs=2)
     growing = one.submit(request(new=9))
     one.step()
     jobs = [growing, one.submit(request(start=50)), one.submit(request(start=90))]
-    monkeypatch.setattr(Llama, "forward", bug)
+    monkeypatch.setattr(Llama, "forward_chunks", bug)
     with pytest.raises(RuntimeError, match="a bug"):
         one.step()
     step = one.fail_all(PROBLEM)
     assert {choice.job: event for choice, event in step.events} == dict.fromkeys(
         jobs, Failed(PROBLEM)
     )
+    assert [choice.reason for job in jobs for choice in job.choices] == ["internal"] * 3
     assert len(step.ended) == 3
     assert one.is_idle
 
@@ -363,11 +524,11 @@ def test_after_a_fault_in_a_prompt_every_job_is_ended(monkeypatch):
 def test_what_ended_in_a_step_before_its_fault_is_told(monkeypatch):
     one = scheduler()
     done, growing = one.submit(request(new=1)), one.submit(request(new=9, start=50))
-    monkeypatch.setattr(Llama, "forward_batch", bug)
+    monkeypatch.setattr(growing.choices[0].output, "push", bug)
     with pytest.raises(RuntimeError, match="a bug"):
         one.step()
     last = {choice.job: event for choice, event in one.fail_all(PROBLEM).events}
-    assert last == {done: Ended("length"), growing: Failed(PROBLEM)}
+    assert last == {done: Finished("length"), growing: Failed(PROBLEM)}
     assert one.fail_all(PROBLEM).events == []
 
 
@@ -380,7 +541,7 @@ def test_a_prefix_cache_without_memory_costs_nobody_the_text(monkeypatch, method
         patched.setattr(PrefixCache, method, full)
         second = one.submit(request(n_prompt=30, new=9))
         news = run(one)
-    assert news[second.number, 0][-1] == Ended("length")
+    assert news[second.number, 0][-1] == Finished("length")
     assert second.choices[0].new_ids == alone(second.request)
     assert second.reused == (29 if method == "store" else 0)
     assert first.ended is not None
@@ -436,7 +597,7 @@ def test_choices_without_memory_of_their_own_end_as_one_job(monkeypatch):
     ],
 )
 def test_what_cannot_be_done_is_refused_at_the_door(changes, error, message):
-    one = scheduler(max_live=8, max_prompt_tokens=200, max_new_tokens=100)
+    one = scheduler(max_num_seqs=8, max_prompt_tokens=200, max_new_tokens=100)
     with pytest.raises(error, match=message):
         one.submit(dataclasses.replace(request(), **changes))
     assert one.is_idle

@@ -7,8 +7,9 @@ import time
 import pytest
 from tiny_served import tiny
 
+from llama_edu import Llama
 from llama_edu.errors import ServeError
-from llama_edu.serve.job import Ended, Failed, Limits, Request
+from llama_edu.serve.job import Failed, Finished, Limits, Request
 from llama_edu.serve.scheduler import Scheduler
 from llama_edu.serve.worker import Worker
 
@@ -54,7 +55,7 @@ class Office:
     def last_event(self, job):
         def last():
             mine = [event for choice, event in self.events if choice.job is job]
-            return mine[-1] if mine and isinstance(mine[-1], Ended | Failed) else None
+            return mine[-1] if mine and isinstance(mine[-1], Finished | Failed) else None
 
         with self.news:
             assert self.news.wait_for(last, PATIENCE_S), "no last event came"
@@ -78,7 +79,7 @@ def request(new=5):
 
 def test_jobs_are_done_without_anyone_stepping(office):
     jobs = [office.worker.submit(request()) for _ in range(3)]
-    assert [type(office.last_event(job)) for job in jobs] == [Ended] * 3
+    assert [type(office.last_event(job)) for job in jobs] == [Finished] * 3
     assert [job.n_generated for job in jobs] == [5, 5, 5]
 
 
@@ -88,7 +89,7 @@ def test_a_cancelled_job_ends_and_the_next_is_served(office):
     office.wait_until_it_stands()
     office.worker.cancel(job)
     office.go_on()
-    assert office.last_event(office.worker.submit(request())) == Ended("length")
+    assert office.last_event(office.worker.submit(request())) == Finished("length")
     assert job.ended is not None
     assert 0 < job.n_generated < 200
 
@@ -99,7 +100,7 @@ def test_stopping_finishes_what_runs_and_takes_nothing_new(office):
     with pytest.raises(ServeError, match="one that stops") as seen:
         office.worker.submit(request())
     assert seen.value.code == "shutting_down"
-    assert office.last_event(job) == Ended("length")
+    assert office.last_event(job) == Finished("length")
     office.worker.join()
 
 
@@ -116,15 +117,15 @@ def test_stopping_ends_what_does_not_finish_in_time(office):
 
 
 def test_a_fault_of_ours_ends_the_jobs_and_not_the_worker(office, monkeypatch):
-    def fault():
+    def fault(*_, **__):
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr(office.scheduler, "_decode", fault)
+        patched.setattr(Llama, "forward_chunks", fault)
         last = office.last_event(office.worker.submit(request()))
     assert getattr(last.problem, "code", "") == "internal"
     assert [str(problem) for problem in office.complaints] == ["a bug"]
-    assert office.last_event(office.worker.submit(request())) == Ended("length")
+    assert office.last_event(office.worker.submit(request())) == Finished("length")
 
 
 def test_an_idle_worker_sleeps(office):

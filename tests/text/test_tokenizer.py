@@ -255,13 +255,13 @@ class TestSpecialTokens:
 
 
 class TestRoles:
-    def test_generation_config_wins(self, tmp_path: Path) -> None:
+    def test_generation_config_wins_and_the_named_eos_ends_a_text_too(self, tmp_path: Path) -> None:
         write_tokenizer(tmp_path, byte_level(), bos_token="<|endoftext|>", eos_token="<|im_end|>")
         tokenizer = Tokenizer(tmp_path)
         assert (tokenizer.bos_token_id, tokenizer.eos_token_ids) == (0, (2,))
         write_json(tmp_path / "config.json", {"bos_token_id": 1, "eos_token_id": 1})
         tokenizer = Tokenizer(tmp_path)
-        assert (tokenizer.bos_token_id, tokenizer.eos_token_ids) == (1, (1,))
+        assert (tokenizer.bos_token_id, tokenizer.eos_token_ids) == (1, (1, 2))
         write_json(tmp_path / "generation_config.json", {"eos_token_id": [2, 0]})
         tokenizer = Tokenizer(tmp_path)
         assert (tokenizer.bos_token_id, tokenizer.eos_token_ids) == (1, (2, 0))

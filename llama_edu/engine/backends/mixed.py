@@ -13,6 +13,7 @@ from llama_edu.engine.operators import NUMPY, Operators
 from llama_edu.formats.precision import to_float32
 from llama_edu.formats.quantize import Quantized, rows_as_float32
 from llama_edu.ops import attention
+from llama_edu.ops import linear as float32
 
 __all__ = ["MIXED", "linear", "qk_scores", "score_v"]
 
@@ -30,7 +31,7 @@ def linear(
     y = np.empty((len(x), out_features), dtype=np.float32)
     for start in range(0, out_features, step):
         rows = slice(start, start + step)
-        np.matmul(x, rows_as_float32(weight, rows).T, out=y[:, rows])
+        y[:, rows] = float32.linear(x, rows_as_float32(weight, rows))
     if bias is not None:
         y += bias
     return y
@@ -45,11 +46,11 @@ def qk_scores(
 
 
 def score_v(
-    weights: Float32[np.ndarray, "n_kv_heads n_groups seq total_seq"],
+    attn_weights: Float32[np.ndarray, "n_kv_heads n_groups seq total_seq"],
     v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
 ) -> Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
     """`attention.score_v` for values kept in any format."""
-    return attention.score_v(weights, to_float32(v))
+    return attention.score_v(attn_weights, to_float32(v))
 
 
 MIXED: Operators = NUMPY.replaced(linear=linear, qk_scores=qk_scores, score_v=score_v)

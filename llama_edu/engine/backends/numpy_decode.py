@@ -1,75 +1,29 @@
-"""One new token through the whole model: what `Llama.forward` does, for one row and sooner.
+"""One new token through a model that fits into the processor's cache, in NumPy, and sooner.
 
-The operators are those of `forward`, in the same order, with the same numbers up to rounding. A
-row is a plain vector here, which spares NumPy much of the work around the arithmetic: a small
-model spends most of its time there. A large one spends it reading weights, each once per token.
+The operators are those of `llama_edu.engine.forward`, in the same order, with the same numbers up
+to rounding. A row is a plain vector here, and what reads the same vector is one product, which
+spares NumPy much of the work around the arithmetic: a small model spends most of its time there. A
+large one spends it reading weights, each once per token, and gains next to nothing.
 """
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from llama_edu.engine.cache import KVCache
-from llama_edu.engine.weights import LayerWeights, Projection
+from llama_edu.engine.step import Step
+from llama_edu.engine.weights import LayerWeights, Projection, Weights
+from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.quantize import rows_as_float32
 
-if TYPE_CHECKING:
-    from llama_edu.engine.llama import Llama
-
-__all__ = ["step"]
+__all__ = ["SmallModelDecode"]
 
 STAYS_NBYTES = 8 * 1024 * 1024  # weights that are still in the processor's cache a token later
 
-Product = Callable[..., np.ndarray]  # product(weight, x, out): W x
-
-
-def step(
-    model: "Llama",
-    x: Float32[np.ndarray, "1 hidden_size"],
-    cos: Float32[np.ndarray, "1 half_dim"],
-    sin: Float32[np.ndarray, "1 half_dim"],
-    cache: KVCache,
-) -> Float32[np.ndarray, "1 vocab_size"]:
-    """Logits after one more token, which is added to the cache. Weights and cache in float32.
-
-    `x` is the token's embedding, `cos` and `sin` are the rotation at its position. Raises
-    `ContextError` if the cache is full; whatever is raised, the cache holds what it held.
-    """
-    weights, eps = model.weights, model.config.rms_norm_eps
-    product = product_for(weights.nbytes)
-    joined = weights.joined if product is np.dot else None
-    turn = cos, np.concatenate([-sin, sin])
-    keys, values = cache.reserve(1)  # (n_layers, n_kv_heads, capacity, head_dim)
-    past, total_seq = cache.length, cache.length + 1
-    row = x[0]
-    # In SwiGLU: for very negative x, e⁻ˣ is infinite and x / ∞ is the right answer: 0.
-    with np.errstate(over="ignore"):
-        for i, layer in enumerate(weights.layers):
-            attn_in, mlp_in = joined[i] if joined else (None, None)
-            normed = rms_norm(row, layer.input_layernorm, eps)
-            q, k, v = qkv(normed, layer, attn_in, turn, keys.shape[1], product)
-            keys[i, :, past], values[i, :, past] = k, v
-            mixed = attend(q, keys[i, :, :total_seq], values[i, :, :total_seq])
-            row = row + project(mixed, layer.o_proj, product)
-            normed = rms_norm(row, layer.post_attention_layernorm, eps)
-            gate_up = project_all(normed, (layer.gate_proj, layer.up_proj), mlp_in, product)
-            width = len(gate_up) // 2
-            gated = swiglu(gate_up[:width], gate_up[width:])
-            row = row + project(gated, layer.down_proj, product)
-    cache.advance(1)
-    return product(weights.lm_head, rms_norm(row, weights.norm, eps))[None]
-
-
-def product_for(nbytes: int) -> Product:
-    """The faster way to compute W x, for a model of that many bytes of weights.
-
-    `np.dot` takes several rows of W at a time: less to do, but memory is
-    read here and there. `np.vecdot` takes one row after another, as they
-    lie: twice as fast where W comes from memory.
-    """
-    return np.dot if nbytes <= STAYS_NBYTES else np.vecdot
+Array = np.ndarray
 
 
 def rms_norm(
@@ -79,71 +33,19 @@ def rms_norm(
     return gain * (x / math.sqrt(np.dot(x, x) / len(x) + eps))
 
 
-def project(
-    x: Float32[np.ndarray, " in_features"],
-    projection: Projection,
-    product: Product,
-    out: Float32[np.ndarray, " out_features"] | None = None,
-) -> Float32[np.ndarray, " out_features"]:
-    """W x + b, into `out` if given."""
-    y = product(projection.weight, x, out)
-    if projection.bias is not None:
-        y += projection.bias
-    return y
+def apply_rope(
+    heads: Float32[np.ndarray, "heads 2 half_dim"],
+    cos: Float32[np.ndarray, "1 half_dim"],
+    signed_sin: Float32[np.ndarray, "2 half_dim"],
+) -> Float32[np.ndarray, " width"]:
+    """Every head's two halves rotated, in one go.
 
-
-def project_all(
-    x: Float32[np.ndarray, " in_features"],
-    projections: tuple[Projection, ...],
-    joined: Projection | None,
-    product: Product,
-) -> Float32[np.ndarray, " out_features"]:
-    """The same row through several projections, one result behind the other.
-
-    In one product if they are `joined`, else each where it lies: joining a large model would take
-    its memory a second time, and gain nothing.
+    `signed_sin` is the sine with its sign in front of each half: the first half loses
+    second · sin, the second gains first · sin.
     """
-    if joined is not None:
-        return project(x, joined, product)
-    y = np.empty_like(x, shape=sum(len(p.weight) for p in projections))
-    start = 0
-    for p in projections:
-        end = start + len(p.weight)
-        project(x, p, product, y[start:end])
-        start = end
-    return y
-
-
-def qkv(
-    x: Float32[np.ndarray, " hidden_size"],
-    layer: LayerWeights,
-    joined: Projection | None,
-    turn: tuple[Float32[np.ndarray, "1 half_dim"], Float32[np.ndarray, "2 half_dim"]],
-    n_kv_heads: int,
-    product: Product,
-) -> tuple[
-    Float32[np.ndarray, "n_kv_heads n_groups head_dim"],
-    Float32[np.ndarray, "n_kv_heads head_dim"],
-    Float32[np.ndarray, "n_kv_heads head_dim"],
-]:
-    """Query, key and value, by heads; the first two rotated, all their heads in one go.
-
-    `turn` is the cosine, and the sine with its sign in front of each half of a head: the first
-    half loses second · sin, the second gains first · sin.
-    """
-    cos, sines = turn
-    y = project_all(x, (layer.q_proj, layer.k_proj, layer.v_proj), joined, product)
-    q_width, kv_width = len(layer.q_proj.weight), len(layer.k_proj.weight)
-    halves = y[: q_width + kv_width].reshape(-1, 2, cos.shape[1])  # (n_heads + n_kv_heads, …)
-    rotated = halves * cos
-    rotated += halves[:, ::-1] * sines
-    rotated = rotated.reshape(-1)
-    head_dim = kv_width // n_kv_heads
-    return (
-        rotated[:q_width].reshape(n_kv_heads, -1, head_dim),
-        rotated[q_width:].reshape(n_kv_heads, head_dim),
-        y[q_width + kv_width :].reshape(n_kv_heads, head_dim),
-    )
+    rotated = heads * cos
+    rotated += heads[:, ::-1] * signed_sin
+    return rotated.reshape(-1)
 
 
 def attend(
@@ -170,3 +72,74 @@ def swiglu(
 ) -> Float32[np.ndarray, " intermediate_size"]:
     """gate / (1 + e⁻ᵍᵃᵗᵉ) · up."""
     return gate / (1.0 + np.exp(-gate)) * up
+
+
+@dataclass(frozen=True)
+class SmallModelDecode:
+    """The shortcut. Its fields are what it is made of, so that each can be exchanged, or timed."""
+
+    linear: Callable[[Any, Array], Array] = np.dot
+    """`linear(weight, x)`: W x, for a weight that is a plain array. What is near is best read in
+    blocks of rows, as BLAS does."""
+    rms_norm: Callable[[Array, Array, float], Array] = rms_norm
+    apply_rope: Callable[[Array, Array, Array], Array] = apply_rope
+    attend: Callable[[Array, Array, Array], Array] = attend
+    swiglu: Callable[[Array, Array], Array] = swiglu
+
+    def takes(self, weights: Weights, step: Step) -> bool:
+        """One new token, on weights and a cache of float32, of a small model."""
+        return (
+            len(step.token_ids) == 1
+            and step.is_decode
+            and step.kv_format == "F32"
+            and weights.nbytes <= STAYS_NBYTES
+        )
+
+    def __call__(
+        self, weights: Weights, config: LlamaConfig, step: Step
+    ) -> Float32[np.ndarray, "1 vocab_size"]:
+        """Logits after the one new token, which is added to its cache."""
+        eps = config.rms_norm_eps
+        (span,) = step.spans
+        assert span.cache is not None  # `takes` has seen it
+        keys, values = span.cache.reserve(1)  # (n_layers, n_kv_heads, capacity, head_dim)
+        past, total_seq = span.past, span.total_seq
+        signed_sin = np.concatenate([-step.sin, step.sin])
+        x = rows_as_float32(weights.embed_tokens, step.token_ids)[0]
+        # In SwiGLU: for very negative x, e⁻ˣ is infinite and x / ∞ is the right answer: 0.
+        with np.errstate(over="ignore"):
+            for i, layer in enumerate(weights.layers):
+                normed = self.rms_norm(x, layer.input_layernorm, eps)
+                q, k, v = self._qkv(normed, layer, step.cos, signed_sin)
+                keys[i, :, past], values[i, :, past] = k, v
+                merged = self.attend(q, keys[i, :, :total_seq], values[i, :, :total_seq])
+                x = x + self._project(merged, layer.o_proj)
+                normed = self.rms_norm(x, layer.post_attention_layernorm, eps)
+                gate_up = self._project(normed, layer.gate_up_proj)
+                width = len(gate_up) // 2
+                gated = self.swiglu(gate_up[:width], gate_up[width:])
+                x = x + self._project(gated, layer.down_proj)
+        step.advance()
+        return self.linear(weights.lm_head, self.rms_norm(x, weights.norm, eps))[None]
+
+    def _project(self, x: Array, projection: Projection) -> Array:
+        y = self.linear(projection.weight, x)
+        if projection.bias is not None:
+            y += projection.bias
+        return y
+
+    def _qkv(
+        self, x: Array, layer: LayerWeights, cos: Array, signed_sin: Array
+    ) -> tuple[Array, Array, Array]:
+        """Query, key and value, by heads; the first two rotated."""
+        y = self._project(x, layer.qkv_proj)
+        q_width, kv_width = len(layer.q_proj.weight), len(layer.k_proj.weight)
+        half = cos.shape[1]
+        halves = y[: q_width + kv_width].reshape(-1, 2, half)  # (n_heads + n_kv_heads, 2, half)
+        rotated = self.apply_rope(halves, cos, signed_sin)
+        n_kv_heads = kv_width // (2 * half)
+        return (
+            rotated[:q_width].reshape(n_kv_heads, -1, 2 * half),
+            rotated[q_width:].reshape(n_kv_heads, 2 * half),
+            y[q_width + kv_width :].reshape(n_kv_heads, 2 * half),
+        )

@@ -15,11 +15,9 @@ from jaxtyping import Float
 
 from llama_edu.engine.operators import Operators
 from llama_edu.formats.precision import to_float32
-from llama_edu.ops import attention, rope
+from llama_edu.ops import attention
 
 __all__ = ["PURE", "linear", "qk_scores", "rms_norm", "score_v", "softmax", "swiglu"]
-
-apply_mask, apply_rope = attention.apply_mask, rope.apply_rope  # generic code as it stands
 
 
 def linear(
@@ -63,11 +61,11 @@ def softmax(x: Float[np.ndarray, "*rows n"]) -> Float[np.ndarray, "*rows n"]:
 
 
 def score_v(
-    weights: Float[np.ndarray, "n_kv_heads n_groups seq total_seq"],
+    attn_weights: Float[np.ndarray, "n_kv_heads n_groups seq total_seq"],
     v: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
 ) -> Float[np.ndarray, "n_kv_heads n_groups seq head_dim"]:
     """The float32 mix of the values, rounded once."""
-    return attention.score_v(to_float32(weights), to_float32(v)).astype(weights.dtype)
+    return attention.score_v(to_float32(attn_weights), to_float32(v)).astype(attn_weights.dtype)
 
 
 def swiglu(
@@ -81,5 +79,12 @@ def swiglu(
     return activated * up
 
 
-PURE = Operators(linear, rms_norm, apply_rope, qk_scores, apply_mask, softmax, score_v, swiglu)
+PURE = Operators(
+    linear=linear,
+    rms_norm=rms_norm,
+    qk_scores=qk_scores,
+    softmax=softmax,
+    score_v=score_v,
+    swiglu=swiglu,
+)
 """Operators that take and give 16-bit arrays."""

@@ -1,6 +1,9 @@
 """Which functions compute: the choice of a backend and a precision, made once per model."""
 
+from dataclasses import replace
+
 from llama_edu.engine.backends.mixed import MIXED
+from llama_edu.engine.backends.numpy_decode import SmallModelDecode
 from llama_edu.engine.backends.pure16 import PURE
 from llama_edu.engine.operators import NUMPY, Operators
 from llama_edu.errors import InputError
@@ -29,4 +32,6 @@ def operators_of(backend: str, precision: Precision) -> Operators:
         return kernels.operators()
     if precision.is_pure:
         return PURE
-    return NUMPY if (precision.storage, precision.cache) == ("F32", "F32") else MIXED
+    if (precision.storage, precision.cache) == ("F32", "F32"):
+        return replace(NUMPY, decode_step=SmallModelDecode())
+    return MIXED

@@ -17,10 +17,13 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from llama_edu.engine.cache import KVCache
+from llama_edu.engine.choose import TokenChooser, Vocabulary
 from llama_edu.engine.generate import prefill
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.trace import Record, Trace
 from llama_edu.errors import InputError
+from llama_edu.text.tokenizer import Tokenizer
 
 __all__ = ["ArrayGap", "Comparison", "Writing", "compare", "relative_gap", "steadiest"]
 
@@ -107,25 +110,32 @@ def compare(
     *,
     max_new_tokens: int = 40,
     chunk: int | None = None,
+    tokenizer: Tokenizer | None = None,
+    earlier_ids: Sequence[int] = (),
 ) -> Comparison:
     """Run `model` on a prompt as it is, and once more inside `with change:`.
 
+    With the model's `tokenizer`, tokens are chosen among its own, and a text ends where it says.
+
     The prompt is fed `chunk` tokens at a time, by default in two pieces: the second one brings
-    several tokens to a past, which is where many an engine fails. Raises `InputError` for a count
-    below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed model
-    raises.
+    several tokens to a past, which is where many an engine fails. The changed model's cache holds
+    `earlier_ids` already, as one does that was used and not emptied. Raises `InputError` for a
+    count below 1, as `Llama.forward` does for a bad or too long prompt, and whatever the changed
+    model raises.
     """
     if max_new_tokens < 1:
         raise InputError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
     prompt = model.checked_ids(token_ids).tolist()
     model.check_room(len(prompt) + max_new_tokens, None)
     chunk = -(-len(prompt) // 2) if chunk is None else chunk
-    right = _written(model, prompt, max_new_tokens, chunk)
+    chooser = TokenChooser(Vocabulary.of(model.config, tokenizer))
+    right = _written(model, prompt, model.new_cache(), chooser, max_new_tokens, chunk)
     calls = _calls(prompt, right.ids, chunk)
     right_trace, right_logits = _traced(model, calls)
     with change:
-        trace, logits = _traced(model, calls)
-        writing = _written(model, prompt, max_new_tokens, chunk)
+        trace, logits = _traced(model, calls, earlier_ids)
+        cache = _cache(model, earlier_ids)
+        writing = _written(model, prompt, cache, chooser, max_new_tokens, chunk)
     with np.errstate(invalid="ignore"):  # ∞ on both sides: their gap is not a number
         gaps = np.abs(right_logits - logits).max(axis=-1)
     scales = np.abs(right_logits).max(axis=-1)
@@ -133,13 +143,20 @@ def compare(
     return Comparison(prompt, right, writing, array, gaps, scales)
 
 
-def steadiest(model: Llama, prompts: Sequence[Sequence[int]], max_new_tokens: int = 40) -> int:
+def steadiest(
+    model: Llama,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int = 40,
+    tokenizer: Tokenizer | None = None,
+) -> int:
     """Which of the prompts the model continues furthest without a near tie; the first of equals.
 
     A text to compare by should not hang on a choice that was all but a toss-up.
     """
+    chooser = TokenChooser(Vocabulary.of(model.config, tokenizer))
     lengths = [
-        len(_written(model, list(prompt), max_new_tokens, len(prompt)).ids) for prompt in prompts
+        len(_written(model, ids, model.new_cache(), chooser, max_new_tokens, len(ids)).ids)
+        for ids in map(list, prompts)
     ]
     return int(np.argmax(lengths))
 
@@ -164,26 +181,39 @@ def _calls(prompt: list[int], new_ids: list[int], chunk: int) -> list[list[int]]
 
 
 def _traced(
-    model: Llama, calls: list[list[int]]
+    model: Llama, calls: list[list[int]], earlier_ids: Sequence[int] = ()
 ) -> tuple[Trace, Float[np.ndarray, "positions vocab_size"]]:
-    cache = model.new_cache()
+    cache = _cache(model, earlier_ids)
     with Trace() as trace:
         rows = [model.forward(ids, cache, trace=trace) for ids in calls]
     return trace, np.concatenate(rows)
 
 
-def _written(model: Llama, prompt: list[int], max_new_tokens: int, chunk: int) -> Writing:
+def _cache(model: Llama, earlier_ids: Sequence[int]) -> KVCache:
     cache = model.new_cache()
+    if len(earlier_ids):
+        model.forward(earlier_ids, cache)
+    return cache
+
+
+def _written(
+    model: Llama,
+    prompt: list[int],
+    cache: KVCache,
+    chooser: TokenChooser,
+    max_new_tokens: int,
+    chunk: int,
+) -> Writing:
     ids: list[int] = []
     logits = prefill(model, prompt, cache, chunk=chunk)[-1]
     while True:
         if not np.isfinite(logits).all():
             return Writing(ids, "broken")
-        second, best = np.partition(logits, -2)[-2:]
+        second, best = np.partition(chooser.vocabulary.masked(logits), -2)[-2:]
         if best - second < NEAR_TIE:
             return Writing(ids, "tie")
-        ids.append(int(np.argmax(logits)))
-        if ids[-1] in model.config.eos_token_ids:
+        ids.append(chooser.choose(logits))
+        if chooser.ends(ids[-1]):
             return Writing(ids, "eos")
         if len(ids) == max_new_tokens:
             return Writing(ids, "limit")

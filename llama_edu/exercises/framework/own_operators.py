@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields
 from itertools import groupby
 from textwrap import TextWrapper
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
@@ -48,9 +47,14 @@ ENDINGS = {"tie": " … (a near tie)", "broken": " … (logits that are no numbe
 # Most operators return what has the shape of their first argument.
 _SHAPES: dict[str, Callable[..., tuple[int, ...]]] = {
     "linear": lambda x, weight, bias=None: (len(x), weight.shape[0]),
+    "rope_cos_sin": lambda inv_freq, past, seq: (seq, len(inv_freq)),
+    "split_query_heads": lambda q, n, head_dim: (n, q.shape[1] // (n * head_dim), len(q), head_dim),
+    "split_kv_heads": lambda kv, n_kv_heads, head_dim: (n_kv_heads, len(kv), head_dim),
     "qk_scores": lambda q, k: (*q.shape[:-1], k.shape[1]),
-    "score_v": lambda weights, v: (*weights.shape[:-1], v.shape[2]),
+    "score_v": lambda attn_weights, v: (*attn_weights.shape[:-1], v.shape[2]),
+    "merge_heads": lambda attn_v: (attn_v.shape[2], attn_v[:, :, 0].size),
 }
+_PAIRS = ("rope_cos_sin",)  # return two arrays of that shape
 
 
 @contextmanager
@@ -80,7 +84,9 @@ def use_operators(
         model = Llama.from_pretrained(model)
     change = _changed(model, functions)
     prompt_ids = _prompt_ids(prompt, tokenizer) if prompt is not None else _own(model, tokenizer)
-    comparison = compare(model, prompt_ids, change(), max_new_tokens=max_new_tokens)
+    comparison = compare(
+        model, prompt_ids, change(), max_new_tokens=max_new_tokens, tokenizer=tokenizer
+    )
     run = Run(model, tokenizer, tuple(functions), comparison)
     print(run)
     with change():
@@ -105,7 +111,8 @@ class Run:
         Within the block the words are those of your functions.
         """
         ids = _prompt_ids(prompt, self.tokenizer)
-        return self._text([*ids, *generate(self.model, ids, max_new_tokens=max_new_tokens)])
+        new_ids = generate(self.model, ids, max_new_tokens=max_new_tokens, tokenizer=self.tokenizer)
+        return self._text([*ids, *new_ids])
 
     def __repr__(self) -> str:
         return "\n".join(self._lines())
@@ -162,25 +169,34 @@ def _changed(
             raise InputError(f"expected a function as {name}, got {type(function).__name__}")
     guarded = {name: _guarded(name, function) for name, function in functions.items()}
     operators = model.operators.replaced(**guarded)
-    return lambda: patch.object(model, "operators", operators)
+    return lambda: model.using(operators=operators)
 
 
-def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., np.ndarray]:
-    """`function`, held to what an operator promises: a new array of the right shape and dtype."""
+def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, held to what an operator promises: arrays of the right shape and dtype."""
     shape_of: Callable[..., tuple[int, ...]] = _SHAPES.get(name, _like_the_first)
 
-    def checked(*args: Any) -> np.ndarray:
+    def checked(*args: Any) -> Any:
         got = function(*map(_read_only, args))
-        shape, dtype = shape_of(*args), args[0].dtype
-        if not isinstance(got, np.ndarray):
-            raise InputError(f"expected {name} to return an array, got {type(got).__name__}")
-        if got.shape != shape:
-            raise InputError(f"expected {name} to return shape {shape}, got {got.shape}")
-        if got.dtype != dtype:
-            raise InputError(f"expected {name} to return {dtype}, got {got.dtype}")
+        if name not in _PAIRS:
+            _check(name, got, shape_of(*args), args[0].dtype)
+        elif not isinstance(got, tuple) or len(got) != 2:
+            raise InputError(f"expected {name} to return two arrays, got {type(got).__name__}")
+        else:
+            for part in got:
+                _check(name, part, shape_of(*args), args[0].dtype)
         return got
 
     return checked
+
+
+def _check(name: str, got: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if not isinstance(got, np.ndarray):
+        raise InputError(f"expected {name} to return an array, got {type(got).__name__}")
+    if got.shape != shape:
+        raise InputError(f"expected {name} to return shape {shape}, got {got.shape}")
+    if got.dtype != dtype:
+        raise InputError(f"expected {name} to return {dtype}, got {got.dtype}")
 
 
 def _like_the_first(first: np.ndarray, *others: Any) -> tuple[int, ...]:
@@ -208,7 +224,7 @@ def _own(model: Llama, tokenizer: Tokenizer | None) -> list[int]:
     if tokenizer is None:
         return list(range(8))
     prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
-    return prompts[steadiest(model, prompts)]
+    return prompts[steadiest(model, prompts, tokenizer=tokenizer)]
 
 
 def _listed(names: tuple[str, ...]) -> str:

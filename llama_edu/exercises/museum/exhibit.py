@@ -61,10 +61,12 @@ class Label:
 class Exhibit(Label):
     """A mistake inside the model. `install` puts it there, for the length of a `with` block.
 
+    `earlier_ids` are those of a text that was there before, and whose rows were left in the cache.
     `harmless` says why nothing differs on the model of the museum, where nothing does.
     """
 
     install: Install
+    earlier_ids: Sequence[int] = ()
     harmless: str = ""
 
 
@@ -156,11 +158,18 @@ def tour(
 ) -> dict[str, Finding]:
     """Measure every exhibit on one prompt: the one whose right continuation is clearest."""
     prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
-    prompt = prompts[steadiest(model, prompts, max_new_tokens)]
+    prompt = prompts[steadiest(model, prompts, max_new_tokens, tokenizer)]
     findings = {}
     for name, exhibit in exhibits.items():
         change = exhibit.install(model, exhibit.mistake)
-        found = compare(model, prompt, change, max_new_tokens=max_new_tokens)
+        found = compare(
+            model,
+            prompt,
+            change,
+            max_new_tokens=max_new_tokens,
+            tokenizer=tokenizer,
+            earlier_ids=exhibit.earlier_ids,
+        )
         findings[name] = Finding(exhibit, found, tokenizer)
     return findings
 

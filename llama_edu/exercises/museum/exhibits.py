@@ -5,14 +5,12 @@ what the museum shows.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
-from llama_edu.engine.cache import KVCache
 from llama_edu.engine.llama import Llama
 from llama_edu.exercises import (
     generate as generate_exercises,
@@ -43,15 +41,16 @@ from llama_edu.exercises import (
 )
 from llama_edu.exercises.framework.exercise import Exercise
 from llama_edu.exercises.museum.exhibit import Exhibit, Function, Install, TextExhibit
+from llama_edu.ops.attention import score_v
 from llama_edu.ops.linear import linear
 from llama_edu.ops.norm import rms_norm
-from llama_edu.ops.rope import apply_rope
+from llama_edu.ops.rope import apply_rope, rope_cos_sin
 from llama_edu.text.tokenizer import Tokenizer
 
 __all__ = ["EXHIBITS", "TEXT_EXHIBITS"]
 
 Change = AbstractContextManager[object]
-EARLIER = list(range(5, 25))  # the ids of a text that was there before
+EARLIER = range(5, 25)  # the ids of a text that was there before
 
 
 def _known(exercise: Exercise, name: str) -> Function:
@@ -66,14 +65,9 @@ def _operator(name: str) -> Install:
     """In the place of one operator, with its arguments."""
 
     def install(model: Llama, mistake: Function) -> Change:
-        return patch.object(model, "operators", model.operators.replaced(**{name: mistake}))
+        return model.using(operators=model.operators.replaced(**{name: mistake}))
 
     return install
-
-
-def _function_of_attention(name: str) -> Install:
-    """In the place of a function of `llama_edu.ops.attention`, with its arguments."""
-    return lambda model, mistake: patch(f"llama_edu.ops.attention.{name}", mistake)
 
 
 def _size_of_a_row(model: Llama, mistake: Function) -> Change:
@@ -81,11 +75,11 @@ def _size_of_a_row(model: Llama, mistake: Function) -> Change:
 
 
 def _angles(model: Llama, mistake: Function) -> Change:
-    def rotation(inv_freq: np.ndarray, past: int, seq: int) -> tuple[np.ndarray, np.ndarray]:
+    def cos_sin(inv_freq: np.ndarray, past: int, seq: int) -> tuple[np.ndarray, np.ndarray]:
         angles = mistake(model.config.head_dim, model.config.rope_theta, past, seq)
         return np.cos(angles), np.sin(angles)
 
-    return patch("llama_edu.engine.llama.rotation", rotation)
+    return _operator("rope_cos_sin")(model, cos_sin)
 
 
 def _mask(model: Llama, mistake: Function) -> Change:
@@ -106,23 +100,26 @@ def _square_products(model: Llama, mistake: Function) -> Change:
 
 
 def _turned_values(model: Llama, mistake: Function) -> Change:
-    heads = model._qkv
+    """Values stand at the positions from 0 on, one after the other."""
 
-    def qkv(x: Any, layer: Any, cos: Any, sin: Any, record: Any) -> Any:
-        q, k, v = heads(x, layer, cos, sin, record)
-        return q, k, apply_rope(v, cos, sin)
+    def mixed(attn_weights: np.ndarray, v: np.ndarray) -> np.ndarray:
+        angles = rope_cos_sin(model.inv_freq, 0, v.shape[1])
+        return score_v(attn_weights, apply_rope(v, *angles))
 
-    return patch.object(model, "_qkv", qkv)
+    return _operator("score_v")(model, mixed)
 
 
 def _normed_stream(model: Llama, mistake: Function) -> Change:
-    attention = model._attention
+    """A norm that writes where it reads: the stream is normed, and the sum is made with that."""
+    gains = [layer.input_layernorm for layer in model.weights.layers]
 
-    def attended(x: Any, index: int, layer: Any, *rest: Any) -> Any:
-        normed = rms_norm(x, layer.input_layernorm, model.config.rms_norm_eps)
-        return attention(x, index, layer, *rest) + (normed - x)
+    def normed(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
+        y = rms_norm(x, weight, eps)
+        if any(weight is gain for gain in gains):
+            x[...] = y
+        return y
 
-    return patch.object(model, "_attention", attended)
+    return _operator("rms_norm")(model, normed)
 
 
 def _no_last_norm(model: Llama, mistake: Function) -> Change:
@@ -135,18 +132,12 @@ def _no_last_norm(model: Llama, mistake: Function) -> Change:
 def _head(model: Llama, mistake: Function) -> Change:
     table = model.weights.embed_tokens
     _, lm_head = mistake({"model.embed_tokens.weight": table}, True)
-    return patch.object(model, "weights", replace(model.weights, lm_head=lm_head))
+    return model.using(weights=replace(model.weights, lm_head=lm_head))
 
 
-def _cache_in_use(model: Llama, mistake: Function) -> Change:
-    fresh = model.new_cache
-
-    def used(max_seq: int | None = None) -> KVCache:
-        cache = fresh(max_seq)
-        model.forward(EARLIER, cache)
-        return cache  # and nobody truncates it
-
-    return patch.object(model, "new_cache", used)
+def _nothing(model: Llama, mistake: Function) -> Change:
+    """The model is right: the mistake is made around it."""
+    return nullcontext()
 
 
 def _gelu_gated(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
@@ -160,7 +151,7 @@ def _exhibit(
     link: str,
     known: tuple[Exercise, str | Callable[..., Any]],
     install: Install,
-    **options: str,
+    **options: Any,
 ) -> Exhibit:
     exercise, mistake = known
     function = _known(exercise, mistake) if isinstance(mistake, str) else mistake
@@ -282,7 +273,7 @@ EXHIBITS: dict[str, Exhibit] = {
         ("q.reshape(seq, heads, d).transpose(1, 0, 2)", "q.reshape(heads, seq, d)"),
         "hyunwoongko/transformer/issues/15",
         (scores_exercises.SPLIT_QUERIES, "reshape_as_transpose"),
-        _function_of_attention("split_query_heads"),
+        _operator("split_query_heads"),
     ),
     "unscaled": _exhibit(
         "no scale",
@@ -324,7 +315,7 @@ EXHIBITS: dict[str, Exhibit] = {
         ("mixed.transpose(1, 0, 2).reshape(seq, -1)", "mixed.reshape(seq, -1)"),
         "jsbaan/transformer-from-scratch/pull/6",
         (score_v_exercises.MERGE, "reshaped"),
-        _function_of_attention("merge_heads"),
+        _operator("merge_heads"),
     ),
     "no_last_norm": _exhibit(
         "no norm before the head",
@@ -345,7 +336,8 @@ EXHIBITS: dict[str, Exhibit] = {
         ("cache.truncate(shared)", "pass  # the old rows stay"),
         "quantumaikr/quant.cpp/pull/52",
         (generate_exercises.REUSE_PREFIX, "stale_rows"),
-        _cache_in_use,
+        _nothing,
+        earlier_ids=EARLIER,
     ),
 }
 """Mistakes inside the model, in the order of the chapters, by name."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
@@ -22,7 +21,7 @@ def planted(model: Llama, letter: str) -> AbstractContextManager[object]:
 
     Raises `KeyError` for a letter that is not in `PLANTED`. The model needs two layers or more.
     """
-    return patch.object(model, "weights", PLANTED[letter](model.weights))
+    return model.using(weights=PLANTED[letter](model.weights))
 
 
 def _with_layer(weights: Weights, index: int, **parts: Any) -> Weights:

@@ -13,14 +13,14 @@ from starlette.requests import ClientDisconnect, Request
 
 from llama_edu.errors import LlamaEduError
 from llama_edu.serve.http.api_errors import ApiError, as_api_error
-from llama_edu.serve.job import Choice, Ended, Event, Failed, Job, Piece
+from llama_edu.serve.job import Choice, Event, Failed, Finished, Job, TextDelta
 from llama_edu.serve.job import Request as TextRequest
 from llama_edu.serve.scheduler import Step
 from llama_edu.serve.worker import Worker
 
 __all__ = ["Call", "News", "Post"]
 
-News = list[tuple[int, Piece | Ended]]
+News = list[tuple[int, TextDelta | Finished]]
 """What is new of which choice of a reply."""
 
 Box = asyncio.Queue[tuple[Choice, Event] | None]
@@ -97,7 +97,7 @@ class Call:
             while not self._box.empty():  # a slow reader gets what has gathered in one piece
                 items.append(self._box.get_nowait())
             news = [self._read(item) for item in items]
-            growing -= sum(isinstance(event, Ended) for _, event in news)
+            growing -= sum(isinstance(event, Finished) for _, event in news)
             yield news
 
     def summary(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Call:
             "reasons": [choice.reason for job in self.jobs for choice in job.choices],
         }
 
-    def _read(self, item: tuple[Choice, Event] | None) -> tuple[int, Piece | Ended]:
+    def _read(self, item: tuple[Choice, Event] | None) -> tuple[int, TextDelta | Finished]:
         if item is None:
             raise ClientDisconnect
         choice, event = item

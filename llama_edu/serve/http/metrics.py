@@ -38,7 +38,7 @@ class Metrics:
         self._tokens = counter("tokens", "Tokens of jobs that ended.", "model", "kind")
         self._ends = counter("choices", "Choices that ended.", "model", "reason")
         self._step = histogram("step_seconds", "One step of the model.", STEP_SECONDS)
-        self._rows = histogram("batch_rows", "Texts in a batched step.", ROWS)
+        self._rows = histogram("batch_rows", "Sequences in a step.", ROWS)
         self._queued = histogram("queued_seconds", "From arrival to the first step.", SECONDS)
         self._first = histogram("first_token_seconds", "From arrival to the first token.", SECONDS)
         self._whole = histogram("job_seconds", "From arrival to the last token.", SECONDS)
@@ -50,8 +50,8 @@ class Metrics:
     def observe_step(self, model: str, step: Step, seconds: float) -> None:
         """A step, and the jobs that ended in it."""
         self._step.labels(model).observe(seconds)
-        if step.decoded:
-            self._rows.labels(model).observe(len(step.decoded))
+        if step.n_sequences:
+            self._rows.labels(model).observe(step.n_sequences)
         for job in step.ended:
             computed = len(job.request.token_ids) - job.reused if job.first_token else 0
             for kind, count in (
@@ -83,15 +83,17 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         gauges = {
-            "live": GaugeMetricFamily("llama_edu_live", "Texts that grow.", labels=["model"]),
-            "waiting": GaugeMetricFamily("llama_edu_waiting", "Texts queued.", labels=["model"]),
+            "live": GaugeMetricFamily("llama_edu_live", "Sequences that grow.", labels=["model"]),
+            "waiting": GaugeMetricFamily(
+                "llama_edu_waiting", "Sequences queued.", labels=["model"]
+            ),
             "prefix": GaugeMetricFamily(
                 "llama_edu_prefix_bytes", "Keys and values kept.", labels=["model"]
             ),
         }
         for name, served in self._models.items():
             scheduler = served.scheduler
-            gauges["live"].add_metric([name], scheduler.n_live)
+            gauges["live"].add_metric([name], scheduler.n_running)
             gauges["waiting"].add_metric([name], scheduler.n_waiting)
             gauges["prefix"].add_metric([name], scheduler.prefixes.nbytes)
         yield from gauges.values()

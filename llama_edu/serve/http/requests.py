@@ -172,7 +172,7 @@ class ChatRequest(SharedFields):
         return self.max_completion_tokens or self.max_tokens or max(room, 1)
 
     @property
-    def top_scores(self) -> int | None:
+    def wanted_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
@@ -186,7 +186,7 @@ class CompletionRequest(SharedFields):
         | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
     ) = Field(description="A text, or its token ids, or a list of either.")
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
-        None, description="Scores of each token, and of that many of the likeliest."
+        None, description="Log-probabilities of each token, and of that many of the likeliest."
     )
     echo: Literal[False] | None = None
     best_of: One | None = None
@@ -197,7 +197,7 @@ class CompletionRequest(SharedFields):
         return self.max_tokens or min(DEFAULT_COMPLETION_TOKENS, max(room, 1))
 
     @property
-    def top_scores(self) -> int | None:
+    def wanted_logprobs(self) -> int | None:
         return self.logprobs
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llama_edu.errors import TokenizerError
-from llama_edu.serve.job import Job, Piece, TokenScore
+from llama_edu.serve.job import Job, TextDelta, TokenLogprob
 from llama_edu.text.tokenizer import Tokenizer
 
 __all__ = ["ChatReply", "CompletionReply", "Reply", "usage"]
@@ -68,23 +68,23 @@ class ChatReply(_Common):
     def opening(self, index: int) -> dict[str, Any] | None:
         return self._delta(index, {"role": "assistant", "content": ""})
 
-    def chunk(self, index: int, piece: Piece) -> dict[str, Any]:
-        return self._delta(index, {"content": piece.text}, self._logprobs(piece.scores))
+    def chunk(self, index: int, delta: TextDelta) -> dict[str, Any]:
+        return self._delta(index, {"content": delta.text}, self._logprobs(delta.logprobs))
 
     def closing(self, index: int, reason: str) -> dict[str, Any]:
         return self._delta(index, {}, reason=reason)
 
     def whole(
-        self, texts: Sequence[Piece], reasons: Sequence[str], jobs: Sequence[Job]
+        self, texts: Sequence[TextDelta], reasons: Sequence[str], jobs: Sequence[Job]
     ) -> dict[str, Any]:
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": piece.text, "refusal": None},
-                "logprobs": self._logprobs(piece.scores),
+                "message": {"role": "assistant", "content": delta.text, "refusal": None},
+                "logprobs": self._logprobs(delta.logprobs),
                 "finish_reason": reason,
             }
-            for index, (piece, reason) in enumerate(zip(texts, reasons, strict=True))
+            for index, (delta, reason) in enumerate(zip(texts, reasons, strict=True))
         ]
         return self._whole(choices, jobs)
 
@@ -94,13 +94,13 @@ class ChatReply(_Common):
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return self._chunk([choice])
 
-    def _logprobs(self, scores: Sequence[TokenScore]) -> dict[str, Any] | None:
-        if not scores:
+    def _logprobs(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        if not logprobs:
             return None
         content = [
             self._entry(one.token_id, one.logprob)
             | {"top_logprobs": [self._entry(*entry) for entry in one.top]}
-            for one in scores
+            for one in logprobs
         ]
         return {"content": content, "refusal": None}
 
@@ -118,36 +118,36 @@ class CompletionReply(_Common):
     def opening(self, index: int) -> dict[str, Any] | None:
         return None
 
-    def chunk(self, index: int, piece: Piece) -> dict[str, Any]:
-        return self._chunk([self._choice(index, piece, None)])
+    def chunk(self, index: int, delta: TextDelta) -> dict[str, Any]:
+        return self._chunk([self._choice(index, delta, None)])
 
     def closing(self, index: int, reason: str) -> dict[str, Any]:
-        return self._chunk([self._choice(index, Piece(""), reason)])
+        return self._chunk([self._choice(index, TextDelta(""), reason)])
 
     def whole(
-        self, texts: Sequence[Piece], reasons: Sequence[str], jobs: Sequence[Job]
+        self, texts: Sequence[TextDelta], reasons: Sequence[str], jobs: Sequence[Job]
     ) -> dict[str, Any]:
         pairs = zip(texts, reasons, strict=True)
-        choices = [self._choice(i, piece, reason) for i, (piece, reason) in enumerate(pairs)]
+        choices = [self._choice(i, delta, reason) for i, (delta, reason) in enumerate(pairs)]
         return self._whole(choices, jobs)
 
-    def _choice(self, index: int, piece: Piece, reason: str | None) -> dict[str, Any]:
-        logprobs = self._logprobs(piece.scores)
-        return {"index": index, "text": piece.text, "logprobs": logprobs, "finish_reason": reason}
+    def _choice(self, index: int, delta: TextDelta, reason: str | None) -> dict[str, Any]:
+        logprobs = self._logprobs(delta.logprobs)
+        return {"index": index, "text": delta.text, "logprobs": logprobs, "finish_reason": reason}
 
-    def _logprobs(self, scores: Sequence[TokenScore]) -> dict[str, Any] | None:
-        if not scores:
+    def _logprobs(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        if not logprobs:
             return None
         return {
-            "tokens": [self._token(one.token_id) for one in scores],
-            "token_logprobs": [one.logprob for one in scores],
-            "top_logprobs": [self._likeliest(one) for one in scores],
-            "text_offset": [one.start for one in scores],
+            "tokens": [self._token(one.token_id) for one in logprobs],
+            "token_logprobs": [one.logprob for one in logprobs],
+            "top_logprobs": [self._likeliest(one) for one in logprobs],
+            "text_offset": [one.start for one in logprobs],
         }
 
-    def _likeliest(self, score: TokenScore) -> dict[str, float]:
+    def _likeliest(self, one: TokenLogprob) -> dict[str, float]:
         found: dict[str, float] = {}
-        for token_id, logprob in score.top:
+        for token_id, logprob in one.top:
             # Halves of characters look alike in text; the likelier one keeps the name.
             found.setdefault(self._token(token_id), logprob)
         return found

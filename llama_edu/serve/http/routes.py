@@ -16,7 +16,7 @@ from llama_edu.serve.http.requests import ChatRequest, CompletionRequest
 from llama_edu.serve.http.responses import ChatReply, CompletionReply, Reply
 from llama_edu.serve.http.served import ServedModel, Serving
 from llama_edu.serve.http.sse import DONE, EventStream, frame
-from llama_edu.serve.job import Ended, Piece
+from llama_edu.serve.job import Finished, TextDelta
 from llama_edu.serve.job import Request as TextRequest
 
 __all__ = ["router"]
@@ -123,7 +123,7 @@ def _text_request(
         seed=body.seed,
         stop=body.stops,
         n=body.n or 1,
-        top_scores=body.top_scores,
+        top_logprobs=body.wanted_logprobs,
         continues=continues,
     )
 
@@ -158,17 +158,20 @@ async def _answer(
 
 async def _whole(call: Call, reply: Reply) -> JSONResponse:
     count = sum(len(job.choices) for job in call.jobs)
-    pieces: list[list[Piece]] = [[] for _ in range(count)]
+    deltas: list[list[TextDelta]] = [[] for _ in range(count)]
     reasons = [""] * count
     async for news in call.news():
         for index, event in news:
-            if isinstance(event, Ended):
+            if isinstance(event, Finished):
                 reasons[index] = event.reason
             else:
-                pieces[index].append(event)
+                deltas[index].append(event)
     texts = [
-        Piece("".join(one.text for one in some), tuple(s for one in some for s in one.scores))
-        for some in pieces
+        TextDelta(
+            "".join(one.text for one in some),
+            tuple(entry for one in some for entry in one.logprobs),
+        )
+        for some in deltas
     ]
     return JSONResponse(reply.whole(texts, reasons, call.jobs))
 
@@ -195,7 +198,7 @@ def _frames_of(news: News, reply: Reply, opened: set[int]) -> list[bytes]:
         if index not in opened:
             opened.add(index)
             chunks.append(reply.opening(index))
-        if isinstance(event, Ended):
+        if isinstance(event, Finished):
             chunks.append(reply.closing(index, event.reason))
         else:
             chunks.append(reply.chunk(index, event))

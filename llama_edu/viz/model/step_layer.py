@@ -1,14 +1,13 @@
-"""A walk through one whole decoder layer: the lines of `llama_edu/engine/llama.py`, as they run."""
+"""A walk through one decoder layer: the lines of `llama_edu/engine/forward.py`, as they run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from inspect import isfunction
+from typing import Any
 
 import numpy as np
 
-from llama_edu.engine.llama import Llama
+from llama_edu.engine.forward import attend, attention_block, forward, mlp_block
 from llama_edu.engine.trace import Record, Trace
-from llama_edu.errors import InputError
 from llama_edu.viz.parts.html import Html
 from llama_edu.viz.parts.listing import Listing
 from llama_edu.viz.parts.recorded import NARROW, Pass, recorded_pass
@@ -17,13 +16,16 @@ from llama_edu.viz.parts.stepper import Link, Matrix, Operand, Side, Step, quote
 __all__ = ["step_layer"]
 
 WIDE = 5  # numbers of a row in view
+Function = Callable[..., Any]
+
 AROUND = 4  # lines shown before the first and after the last line that runs
 
-# Each step: its title, the line of `Llama` that runs, what goes in and what comes out by recorded
-# name ("x" is the stream as it enters), and what is said, with the facts of `_facts` filled in.
+# Each step: its title, the function and its line, what goes in and what comes out by recorded name
+# ("x" is the stream as it enters), and what is said, with the facts of `_facts` filled in.
 _ATTENTION = (
     (
         "normalise",
+        attention_block,
         "layer.input_layernorm",
         ("x",),
         ("input_layernorm",),
@@ -32,7 +34,8 @@ _ATTENTION = (
     ),
     (
         "project to q, k and v",
-        "q, k, v = (self._project(",
+        attention_block,
+        "layer.q_proj.weight",
         ("input_layernorm",),
         ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
         "Three products with weights: {n_heads} query heads, but only {n_kv_heads} key and value "
@@ -40,6 +43,7 @@ _ATTENTION = (
     ),
     (
         "turn q by position",
+        attention_block,
         "q = ops.apply_rope(",
         ("self_attn.q_proj",),
         ("self_attn.q_rope",),
@@ -48,13 +52,15 @@ _ATTENTION = (
     ),
     (
         "append to the cache",
-        "cache.append(",
+        attention_block,
+        "span.with_past(",
         ("self_attn.k_rope",),
         ("self_attn.keys", "self_attn.values"),
         "The new keys and values go behind those of the past, and all of them come back.",
     ),
     (
         "score",
+        attend,
         "ops.qk_scores(",
         ("self_attn.q_rope", "self_attn.keys"),
         ("self_attn.scores",),
@@ -63,6 +69,7 @@ _ATTENTION = (
     ),
     (
         "hide the future",
+        attend,
         "ops.apply_mask(",
         ("self_attn.scores",),
         ("self_attn.masked_scores",),
@@ -70,6 +77,7 @@ _ATTENTION = (
     ),
     (
         "softmax",
+        attend,
         "ops.softmax(",
         ("self_attn.masked_scores",),
         ("self_attn.weights",),
@@ -78,6 +86,7 @@ _ATTENTION = (
     ),
     (
         "mix the values",
+        attend,
         "ops.score_v(",
         ("self_attn.weights", "self_attn.values"),
         ("self_attn.attn_v",),
@@ -86,21 +95,24 @@ _ATTENTION = (
     ),
     (
         "lay the heads side by side",
-        "merge_heads(self._mix(",
+        attend,
+        "ops.merge_heads(attn_v)",
         ("self_attn.attn_v",),
         ("self_attn.merged",),
         "One row per token again, {n_heads} × {head_dim} numbers wide.",
     ),
     (
         "project back",
-        "_project(merged, layer.o_proj)",
+        attention_block,
+        "layer.o_proj.weight",
         ("self_attn.merged",),
         ("self_attn.o_proj",),
         "One product lets the heads work together and brings the row to the width of the stream.",
     ),
     (
         "add to the stream",
-        "x + self._attention(",
+        forward,
+        "x + attention_block(",
         ("x", "self_attn.o_proj"),
         ("attn_residual",),
         "Attention's result is added to what came in. For {last} the change is "
@@ -110,6 +122,7 @@ _ATTENTION = (
 _MLP = (
     (
         "normalise again",
+        mlp_block,
         "layer.post_attention_layernorm",
         ("attn_residual",),
         ("post_attention_layernorm",),
@@ -117,14 +130,16 @@ _MLP = (
     ),
     (
         "project to gate and up",
-        "gate, up = ",
+        mlp_block,
+        "layer.gate_proj.weight",
         ("post_attention_layernorm",),
         ("mlp.gate_proj", "mlp.up_proj"),
         "Two products to the wider {intermediate}. From here to the end every token is alone.",
     ),
     (
         "open the gate",
-        "operators.swiglu(",
+        mlp_block,
+        "ops.swiglu(",
         ("mlp.gate_proj", "mlp.up_proj"),
         ("mlp.gated",),
         "silu(gate) · up, number by number: a strongly negative gate lets nothing pass. "
@@ -132,14 +147,16 @@ _MLP = (
     ),
     (
         "project down",
-        "layer.down_proj",
+        mlp_block,
+        "layer.down_proj.weight",
         ("mlp.gated",),
         ("mlp.down_proj",),
         "Back to the width of the stream.",
     ),
     (
         "add to the stream",
-        "x + self._mlp(x, layer, here)",
+        forward,
+        "x + mlp_block(",
         ("attn_residual", "mlp.down_proj"),
         ("mlp_residual",),
         "The second sum, and the layer is done. For {last} the change is {mlp_step:.0f} % as long "
@@ -164,20 +181,20 @@ def step_layer(
     }
     told = [spec for spec in (*_ATTENTION, *_MLP) if not skipped.get(spec[0], False)]
     facts = _facts(seen)
-    listings = _listings([spec[1] for spec in told])
+    listings = _listings(told)
     steps = [
         Step(
             title,
             say.format(**facts),
-            listings[code],
+            listings[function],
             code,
             [_operand(seen, name) for name in takes],
             [_operand(seen, name) for name in gives],
             *_shown(takes, gives),
         )
-        for title, code, takes, gives, say in told
+        for title, function, code, takes, gives, say in told
     ]
-    names = dict.fromkeys(name for spec in told for name in (*spec[2], *spec[3]))
+    names = dict.fromkeys(name for spec in told for name in (*spec[3], *spec[4]))
     matrices = {name: _matrix(seen, name) for name in names}
     keys = matrices["self_attn.keys"]
     matrices["kᵀ"] = replace(
@@ -186,18 +203,17 @@ def step_layer(
     return stepper(f"Layer {layer}, from x to x", steps, matrices)
 
 
-def _listings(codes: Sequence[str]) -> dict[str, Listing]:
-    """For each line, the method of `Llama` it stands in, cut down to what is near such lines."""
-    methods = [Listing.of(method) for method in vars(Llama).values() if isfunction(method)]
-    homes = {code: [m for m in methods if m.holds(code)] for code in codes}
-    astray = [code for code, found in homes.items() if len(found) != 1]
-    if astray:
-        raise InputError(f"expected one method of Llama with {astray[0]!r}, got another number")
-    cut: dict[Listing, Listing] = {}
-    for method in {found[0]: None for found in homes.values()}:
-        lines = [method.find(code) for code in codes if homes[code][0] is method]
-        cut[method] = method.between(min(lines) - AROUND, max(lines) + AROUND)
-    return {code: cut[found[0]] for code, found in homes.items()}
+def _listings(told: Sequence[tuple[Any, ...]]) -> dict[Function, Listing]:
+    """Each function, cut down to what is near the lines that are told of."""
+    codes: dict[Function, list[str]] = {}
+    for _, function, code, *_ in told:
+        codes.setdefault(function, []).append(code)
+    cut = {}
+    for function, some in codes.items():
+        whole = Listing.of(function)
+        lines = [whole.find(code) for code in some]
+        cut[function] = whole.between(min(lines) - AROUND, max(lines) + AROUND)
+    return cut
 
 
 def _shown(takes: Sequence[str], gives: Sequence[str]) -> tuple[list[str], str]:
@@ -254,10 +270,10 @@ def _links(name: str) -> list[Link]:
             Link("self_attn.masked_scores", "row", "row"),
             Link("self_attn.values", "", "shares"),
         ]
-    spec = next((s for s in (*_ATTENTION, *_MLP) if name in s[3]), None)
+    spec = next((s for s in (*_ATTENTION, *_MLP) if name in s[4]), None)
     same = ("attn_residual", "mlp_residual", "mlp.gated", "self_attn.masked_scores")
     part = "cell" if name in same else "row"
-    return [Link(taken, part, "row") for taken in (spec[2] if spec else ())]
+    return [Link(taken, part, "row") for taken in (spec[3] if spec else ())]
 
 
 def _facts(seen: Pass) -> dict[str, object]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from llama_edu.errors import InputError
-from llama_edu.formats.precision import rounded
+from llama_edu.formats.precision import cast
 from llama_edu.viz.bytes.bits import FORMATS
 from llama_edu.viz.parts.figure import Number
 from llama_edu.viz.parts.html import Html
@@ -28,7 +28,7 @@ def step_sum(
 
     A step shows what each sum was, the exact result of the addition, what is kept of it, and, for
     the last of the `formats`, the two neighbours the result lies between and the bits that stay.
-    The rounding is `llama_edu.formats.precision.rounded`. `start` and the terms are taken as the
+    The rounding is `llama_edu.formats.precision.cast`. `start` and the terms are taken as the
     nearest numbers that the last format has. Raises `InputError` for a format without bits to
     show, for none or more than 12 terms, and for numbers that are not finite; `NumericsError`
     where a sum leaves a format's range.
@@ -41,7 +41,7 @@ def step_sum(
     numbers = np.array([start, *terms], dtype=np.float64)
     if not np.isfinite(numbers).all():
         raise InputError(f"expected finite numbers, got {numbers[~np.isfinite(numbers)][0]}")
-    first, *rest = rounded(numbers, STORED[names[-1]]).astype(np.float64).tolist()
+    first, *rest = cast(numbers, STORED[names[-1]]).astype(np.float64).tolist()
     sums = dict.fromkeys(names, first)
     steps: list[Step] = []
     matrices: dict[str, Matrix] = {}
@@ -60,7 +60,7 @@ def _added(
     last = names[-1]
     exact = {name: total + term for name, total in sums.items()}
     runs = {
-        name: watch(rounded, np.array([value], dtype=np.float64), STORED[name])
+        name: watch(cast, np.array([value], dtype=np.float64), STORED[name])
         for name, value in exact.items()
     }
     after = {name: float(run.result[0]) for name, run in runs.items()}

@@ -1,11 +1,15 @@
-"""Continuous batching, drawn step by step: who is fed, who grows, who waits."""
+"""Continuous batching: who is fed and who grows in every step, and the rows of one of them."""
 
 from collections.abc import Mapping, Sequence, Set
 
+import numpy as np
+from jaxtyping import Float32
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 
+from llama_edu.engine.trace import Trace
 from llama_edu.errors import InputError
-from llama_edu.viz.parts.axes import axis
+from llama_edu.viz.parts.axes import WEIGHTS_MAP, axis
 from llama_edu.viz.parts.figure import (
     FAINT,
     INK,
@@ -19,28 +23,29 @@ from llama_edu.viz.parts.figure import (
     write,
 )
 
-__all__ = ["batch_steps"]
+__all__ = ["batch_rows", "batch_steps"]
 
 MOST_STEPS = 40
 
 
 @picture
 def batch_steps(
-    names: Sequence[str], prefilled: Sequence[Mapping[str, int]], decoded: Sequence[Set[str]]
+    names: Sequence[str], prefilled: Sequence[Mapping[str, int]], chosen: Sequence[Set[str]]
 ) -> Picture:
     """Requests as rows, steps as columns.
 
-    `prefilled[i]` has the prompt tokens fed to each request in step i, `decoded[i]` who got a
-    token from that step's batch. Raises `InputError` for names that are not listed, for unequal
-    numbers of steps, and for more than 40 of them.
+    `prefilled[i]` has the prompt tokens fed for each request in step i, `chosen[i]` who got a new
+    token in it: whoever fed the last one, and whoever's prompt came to its end. Raises
+    `InputError` for names that are not listed, for unequal numbers of steps, and for more than 40
+    of them.
     """
     steps = len(prefilled)
-    if steps != len(decoded) or not 0 < steps <= MOST_STEPS or not names:
+    if steps != len(chosen) or not 0 < steps <= MOST_STEPS or not names:
         raise InputError(
             f"expected names and 1 to {MOST_STEPS} steps in both lists, got {len(names)} names, "
-            f"{steps} and {len(decoded)} steps"
+            f"{steps} and {len(chosen)} steps"
         )
-    strangers = {n for step in (*prefilled, *decoded) for n in step} - set(names)
+    strangers = {n for step in (*prefilled, *chosen) for n in step} - set(names)
     if strangers:
         raise InputError(f"expected requests of {', '.join(names)}, got {min(strangers)!r}")
     figure, ax = board(0.95 + 0.36 * len(names))
@@ -51,12 +56,13 @@ def batch_steps(
         y = 0.5 + 0.36 * row
         write(ax, left - 0.08, y + 0.13, name, 10, ha="right")
         for i in range(steps):
-            _cell(ax, left + i * cell, y, cell, prefilled[i].get(name, 0), name in decoded[i])
+            _cell(ax, left + i * cell, y, cell, prefilled[i].get(name, 0), name in chosen[i])
     write(ax, left, 0.72 + 0.36 * len(names), "steps →", 9, color=MUTED)
     return Picture(
         figure,
-        alt=_alt(names, prefilled, decoded),
-        caption="One column a step. Texts that grow share it; prompts are fed in pieces beside.",
+        alt=_alt(names, prefilled, chosen),
+        caption="One column is one step, and one pass through the weights: the prompt tokens and "
+        "the newest tokens in it are its rows. A prompt that ends gives a token at once.",
     )
 
 
@@ -67,32 +73,122 @@ def _key(ax: Axes, left: float) -> None:
     write(ax, left + 2.02, 0.22, "a new token", 9)
 
 
-def _cell(ax: Axes, x: float, y: float, width: float, fed: int, grew: bool) -> None:
+def _cell(ax: Axes, x: float, y: float, width: float, fed: int, chosen: bool) -> None:
+    """What a request fed and got in one step; at the end of a prompt, both."""
+    box(ax, x, y, width, 0.26, PAPER, edgecolor=FAINT, linewidth=0.8)
+    token = 0.25 * width if fed else width
     if fed:
-        face, style = axis("seq").color, {"hatch": "///", "edgecolor": PAPER}
-    elif grew:
-        face, style = axis("vocab_size").color, {"edgecolor": PAPER}
-    else:
-        face, style = PAPER, {"edgecolor": FAINT}
-    box(ax, x, y, width, 0.26, face, linewidth=0.8, **style)
-    if fed and width > 0.24:
-        frame = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
-        write(ax, x + width / 2, y + 0.13, str(fed), 8.5, ha="center", color=INK, bbox=frame)
+        blue = axis("seq").color
+        prompt = width - (token if chosen else 0.0)
+        box(ax, x, y, prompt, 0.26, blue, linewidth=0.8, hatch="///", edgecolor=PAPER)
+        if prompt > 0.24:
+            frame = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
+            write(ax, x + prompt / 2, y + 0.13, str(fed), 8.5, ha="center", color=INK, bbox=frame)
+    if chosen:
+        green = axis("vocab_size").color
+        box(ax, x + width - token, y, token, 0.26, green, linewidth=0.8, edgecolor=PAPER)
 
 
 def _alt(
-    names: Sequence[str], prefilled: Sequence[Mapping[str, int]], decoded: Sequence[Set[str]]
+    names: Sequence[str], prefilled: Sequence[Mapping[str, int]], chosen: Sequence[Set[str]]
 ) -> str:
     said = []
     for name in names:
         fed = [step[name] for step in prefilled if step.get(name)]
-        grew = [i for i, step in enumerate(decoded) if name in step]
+        got = [i for i, step in enumerate(chosen) if name in step]
         text = f"{name}: prompt in {len(fed)} step{'s' * (len(fed) != 1)} of {fed} tokens"
-        if grew:
-            text += f", {len(grew)} shared steps, from step {grew[0] + 1} to step {grew[-1] + 1}"
+        if got:
+            text += f", {len(got)} new tokens, from step {got[0] + 1} to step {got[-1] + 1}"
         said.append(text)
-    most = max(map(len, decoded))
+    tokens = sum(map(len, chosen))
+    most = max(len({*fed, *got}) for fed, got in zip(prefilled, chosen, strict=True))
     return (
-        f"{len(names)} requests over {len(decoded)} steps; at most {most} texts share a step. "
-        f"{'; '.join(said)}."
+        f"{len(names)} requests in {len(chosen)} steps, each one pass through the weights; "
+        f"{tokens} new tokens; at most {most} requests share a step. {'; '.join(said)}."
+    )
+
+
+@picture
+def batch_rows(trace: Trace, names: Sequence[str], layer: int = 0) -> Picture:
+    """Who looks at whom in one step of several sequences: a row for each token that is fed.
+
+    `trace` holds a pass of `Llama.forward_chunks` or `forward_batch` over at least two sequences,
+    the newest if there are several, and `names` are theirs, in order. Columns are the positions
+    each sequence can look at, its past and its new ones. Each square is an attention weight, the
+    largest of all query heads; between two sequences there is none, since nothing is computed.
+    Raises `InputError` for another number of names, for a layer that is not there, and for a trace
+    of one sequence alone.
+    """
+    blocks = _blocks(trace, names, layer)
+    rows = sum(block.shape[0] for block in blocks)
+    columns = sum(block.shape[1] for block in blocks)
+    left, top = 0.35 + 0.09 * (6 + max(map(len, names))), 0.78
+    size = min((WIDTH - left - 0.15) / (columns + 0.5 * len(blocks)), 0.2)
+    gap = 0.5 * size
+    figure, ax = board(top + rows * size + gap * len(blocks) + 0.1)
+    box(ax, left, 0.1, 0.2, 0.2, to_hex(WEIGHTS_MAP(0.7)))
+    write(ax, left + 0.27, 0.2, "looks there, the darker the more", 9)
+    for at, name, words in ((2.5, "past", "cached"), (3.3, "seq", "new")):
+        box(ax, left + at, 0.165, 0.2, 0.07, axis(name).color, linewidth=0.0)
+        write(ax, left + at + 0.25, 0.2, words, 9)
+    x, y = left, top
+    for name, block in zip(names, blocks, strict=True):
+        seq, total_seq = block.shape
+        words = f"{name}: {seq} row{'s' * (seq != 1)}"
+        write(ax, left - 0.1, y + seq * size / 2, words, 9, ha="right")
+        write(ax, x + total_seq * size / 2, top - 0.24, name, 9, ha="center")
+        _bars(ax, x, top - 0.13, (total_seq - seq) * size, seq * size)
+        _squares(ax, x, y, size, block)
+        x, y = x + total_seq * size + gap, y + seq * size + gap
+    return Picture(figure, alt=_alt_of_rows(names, blocks), caption=_caption_of_rows(rows))
+
+
+def _bars(ax: Axes, x: float, y: float, past: float, new: float) -> None:
+    """How much of a sequence's width is in the cache, and how much of it is new."""
+    if past:
+        box(ax, x, y, past, 0.07, axis("past").color, linewidth=0.0)
+    box(ax, x + past, y, new, 0.07, axis("seq").color, linewidth=0.0)
+
+
+def _squares(
+    ax: Axes, x: float, y: float, size: float, block: Float32[np.ndarray, "seq total_seq"]
+) -> None:
+    """A square for each weight that is not masked."""
+    seq, total_seq = block.shape
+    for i, row in enumerate(block):
+        for j, weight in enumerate(row[: total_seq - seq + i + 1]):
+            color = to_hex(WEIGHTS_MAP(float(weight)))
+            box(ax, x + j * size, y + i * size, size, size, color, linewidth=0.4)
+
+
+def _blocks(
+    trace: Trace, names: Sequence[str], layer: int
+) -> list[Float32[np.ndarray, "seq total_seq"]]:
+    """Each sequence's attention weights in the newest pass, the largest over the heads."""
+    step = trace.steps[-1] if trace.steps else {}
+    prefix = f"layers.{layer}.self_attn.spans."
+    found = [step[name] for name in step if name.startswith(prefix) and name.endswith(".weights")]
+    if not found or len(found) != len(names):
+        raise InputError(
+            f"expected a traced pass of {len(names)} sequences, at least two, with a layer "
+            f"{layer}, got {len(found)} sequences there"
+        )
+    return [record.array.max(axis=(0, 1)).astype(np.float32) for record in found]
+
+
+def _caption_of_rows(rows: int) -> str:
+    return (
+        f"{rows} rows go through every product together; only attention keeps the sequences apart."
+    )
+
+
+def _alt_of_rows(names: Sequence[str], blocks: Sequence[np.ndarray]) -> str:
+    said = [
+        f"{name}: {seq} row{'s' * (seq != 1)} over {total - seq} cached and {seq} new positions"
+        for name, (seq, total) in zip(names, (block.shape for block in blocks), strict=True)
+    ]
+    rows = sum(block.shape[0] for block in blocks)
+    return (
+        f"One step of {rows} rows. {'; '.join(said)}. Every row looks at its own sequence alone, "
+        "and at nothing behind it."
     )

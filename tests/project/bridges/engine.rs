@@ -145,9 +145,13 @@ impl Llama {
         KvCache { keys: old.clone(), values: old, len: 0 }
     }
 
-    fn forward_batch(&self, ids: &[u32], caches: Vec<&mut KvCache>) -> Tensor {
-        let rows = ids.iter().zip(caches).flat_map(|(&id, cache)| self.forward(&[id], cache));
-        Tensor { shape: vec![ids.len(), self.embed_tokens.shape[0]], data: rows.collect() }
+    /// Logits after the last token of each chunk; zeros after none.
+    fn forward_chunks(&self, chunks: &[Vec<u32>], caches: Vec<&mut KvCache>) -> Tensor {
+        let vocab_size = self.embed_tokens.shape[0];
+        let rows = chunks.iter().zip(caches).flat_map(|(ids, cache)| {
+            if ids.is_empty() { vec![0.0; vocab_size] } else { self.forward(ids, cache) }
+        });
+        Tensor { shape: vec![chunks.len(), vocab_size], data: rows.collect() }
     }
 }
 
@@ -182,17 +186,18 @@ struct Job {
 }
 
 impl Job {
-    fn new(model: &Model, mut prompt: Vec<u32>, left: usize, tokens: Sender<Vec<u32>>) -> Job {
-        let newest = prompt.pop().unwrap(); // its row is the first shared one
+    fn new(model: &Model, prompt: Vec<u32>, left: usize, tokens: Sender<Vec<u32>>) -> Job {
         let (cache, eos) = (model.new_cache(), model.eos);
-        Job { prompt, newest, cache, piece: vec![], left, eos, ended: false, tokens }
+        Job { prompt, newest: 0, cache, piece: vec![], left, eos, ended: false, tokens }
     }
-    fn prefill(&mut self, model: &Model, budget: usize) -> usize {
-        let part: Vec<u32> = self.prompt.drain(..budget.min(self.prompt.len())).collect();
-        model.forward(&part, &mut self.cache);
-        part.len()
+    fn next_chunk(&mut self, budget: &mut usize) -> Vec<u32> {
+        if self.prompt.is_empty() && self.cache.len > 0 { return vec![self.newest]; }
+        let part: Vec<u32> = self.prompt.drain(..(*budget).min(self.prompt.len())).collect();
+        *budget -= part.len();
+        part
     }
     fn choose(&mut self, logits: &[f32]) {
+        if !self.prompt.is_empty() { return; }
         self.newest = argmax(logits);
         self.piece.push(self.newest);
         self.left -= 1;
@@ -201,12 +206,8 @@ impl Job {
     fn take_piece(&mut self) -> Vec<u32> { std::mem::take(&mut self.piece) }
 }
 
-fn growing(live: &mut [Job]) -> impl Iterator<Item = &mut Job> {
-    live.iter_mut().filter(|job| job.prompt.is_empty())
-}
-
-fn newest(live: &mut [Job]) -> (Vec<u32>, Vec<&mut KvCache>) {
-    growing(live).map(|job| (job.newest, &mut job.cache)).unzip()
+fn caches(live: &mut [Job]) -> Vec<&mut KvCache> {
+    live.iter_mut().map(|job| &mut job.cache).collect()
 }
 
 // chapter serve

@@ -339,7 +339,9 @@ def test_a_full_queue_says_when_to_come_back(site, monkeypatch):
             patched.setattr(site.tiny.scheduler, "_admit", lambda: None)
             waiting = [pool.submit(ask, number) for number in range(8)]
             wait_until(lambda: site.tiny.scheduler.n_waiting == 8)
-            with pytest.raises(openai.RateLimitError, match="at most 8 texts in the queue") as seen:
+            with pytest.raises(
+                openai.RateLimitError, match="at most 8 sequences in the queue"
+            ) as seen:
                 ask(8)
         assert 1 <= int(seen.value.response.headers["retry-after"]) <= 60
         assert seen.value.code == "queue_full"

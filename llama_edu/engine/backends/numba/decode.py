@@ -1,119 +1,148 @@
-"""One whole decode step in one kernel: a token's embedding in, its logits out.
+"""One whole decode step in one kernel: the embeddings of new tokens in, their logits out.
 
-The same operators in the same order as `Llama.forward`, for one row. Every thread runs all of it
-on its share of each product's rows and of each head's positions, and computes for itself what is
-too small to share. Where one thread needs what another has written, they meet first.
+One new token of each of some sequences, each weight read once for all of them; the same operators
+in the same order as `llama_edu.engine.forward`. Every thread runs all of it on its part of each
+product's rows and of each sequence's positions, and computes for itself what is too small to be
+worth waiting for. Where one thread needs what another has written, there is a barrier.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
-from llama_edu.engine.backends.numba.gemv import COLUMNS, product, share
+from llama_edu.engine.backends.numba.gemv import COLUMNS, partition, product, product_of_rows
 from llama_edu.engine.backends.numba.gemv import ROWS as ROW_COUNT
 from llama_edu.engine.backends.numba.primitives import (
-    attend_share,
+    attend_part,
     copy,
-    merge_shares,
+    merge_parts,
     rms_norm,
-    rotate,
+    rope,
+    rope_queries,
     silu_times,
-    turned_queries,
 )
 from llama_edu.engine.backends.numba.simd import compiled, itemsize
-from llama_edu.engine.backends.numba.threads import meet
+from llama_edu.engine.backends.numba.threads import barrier
 
-__all__ = ["DESK", "decode"]
+__all__ = ["SEQUENCE", "WORKSPACE", "decode"]
 
 # The matrices of a layer, in the order of `layers`.
 Q, K, V, OUT, GATE, UP, DOWN = range(7)
 
-# What `desk` holds: sizes, and the addresses of everything that changes from step to step.
-DESK = (
-    *("n_heads", "n_kv_heads", "head_dim", "past", "cos", "sin", "logits"),
-    # The cache: where layer 0 begins, and bytes from one layer and one head to the next.
-    *("keys", "values", "layer_stride", "head_stride"),
-    # Workspace that all threads see.
-    *("x", "q", "k", "v", "gate", "up", "shares", "share_stride"),
-    # Workspace of the first thread, and bytes to the next one's.
-    *("normed", "turned", "merged", "scores", "private_stride"),
+# What `workspace` holds: sizes, and addresses of matrices with one row per sequence.
+WORKSPACE = (
+    *("n_heads", "n_kv_heads", "head_dim", "logits"),
+    # Seen by all threads. `parts`: what each thread made of its positions, a line per head.
+    *("x", "q", "k", "v", "gate", "up", "parts", "part_stride"),
+    # Of the first thread, and bytes to the next one's.
+    *("normed", "merged", "rotated", "scores", "private_stride"),
 )
-N_HEADS, N_KV_HEADS, HEAD_DIM, PAST, COS, SIN, LOGITS = range(7)
-KEYS, VALUES, LAYER_STRIDE, HEAD_STRIDE = range(7, 11)
-X, Q_AT, K_AT, V_AT, GATE_AT, UP_AT, SHARES, SHARE_STRIDE = range(11, 19)
-NORMED, TURNED, MERGED, SCORES, PRIVATE_STRIDE = range(19, 24)
+N_HEADS, N_KV_HEADS, HEAD_DIM, LOGITS = range(4)
+X, Q_AT, K_AT, V_AT, GATE_AT, UP_AT, PARTS, PART_STRIDE = range(4, 12)
+NORMED, MERGED, ROTATED, SCORES, PRIVATE_STRIDE = range(12, 17)
+
+# What `sequences` holds for each: its past, its cosines and sines, and its cache: where layer 0
+# begins, and bytes from one layer and one head to the next.
+SEQUENCE = ("past", "cos", "sin", "keys", "values", "layer_stride", "head_stride")
+PAST, COS, SIN, KEYS, VALUES, LAYER_STRIDE, HEAD_STRIDE = range(7)
 
 
 @compiled
-def decode(form, kept, layers, norms, eps, desk, counter, rank, ranks):
-    """Run one token through every layer and the head.
+def decode(
+    weight_format, cache_format, layers, norms, eps, workspace, sequences, counter, rank, ranks
+):
+    """Run one token of each sequence through every layer and the head.
 
-    `form` and `kept` are the formats of weights and cache. `layers` (n_layers + 1, 7, 5) describes
-    the matrices, the head being the first one after the last layer; `norms` holds the addresses of
-    two gains per layer and of the last one. `desk` is explained at `DESK`.
+    `layers` (n_layers + 1, 7, 5) describes the matrices, the head being the first one after the
+    last layer; `norms` holds the addresses of two gains per layer and of the last one. `workspace`
+    and `sequences` (count, 7) are explained at `WORKSPACE` and `SEQUENCE`.
     """
-    normed = desk[NORMED] + rank * desk[PRIVATE_STRIDE]
+    count, own = len(sequences), rank * workspace[PRIVATE_STRIDE]
+    x, normed, merged = workspace[X], workspace[NORMED] + own, workspace[MERGED] + own
+    gate, heads_nbytes = workspace[GATE_AT], workspace[N_HEADS] * workspace[PART_STRIDE]
     n_layers = len(layers) - 1
     for i in range(n_layers):
         layer = layers[i]
-        rms_norm(desk[X], norms[2 * i], eps, layer[Q, COLUMNS], normed)
-        product(form, layer[Q], normed, desk[Q_AT], False, rank, ranks)
-        product(form, layer[K], normed, desk[K_AT], False, rank, ranks)
-        product(form, layer[V], normed, desk[V_AT], False, rank, ranks)
-        meet(counter, ranks)
-        _attend(kept, i, desk, rank, ranks)
-        meet(counter, ranks)
-        merged = _merge(desk, rank, ranks)
-        product(form, layer[OUT], merged, desk[X], True, rank, ranks)
-        meet(counter, ranks)
-        rms_norm(desk[X], norms[2 * i + 1], eps, layer[GATE, COLUMNS], normed)
-        product(form, layer[GATE], normed, desk[GATE_AT], False, rank, ranks)
-        product(form, layer[UP], normed, desk[UP_AT], False, rank, ranks)
-        _gate(layer[UP, ROW_COUNT], desk, rank, ranks)
-        meet(counter, ranks)
-        product(form, layer[DOWN], desk[GATE_AT], desk[X], True, rank, ranks)
-        meet(counter, ranks)
+        _norms(x, norms[2 * i], eps, layer[Q, COLUMNS], count, normed)
+        _products(weight_format, layer[Q], normed, workspace[Q_AT], count, False, rank, ranks)
+        _products(weight_format, layer[K], normed, workspace[K_AT], count, False, rank, ranks)
+        _products(weight_format, layer[V], normed, workspace[V_AT], count, False, rank, ranks)
+        barrier(counter, ranks)
+        for n in range(count):
+            part = workspace[PARTS] + (rank * count + n) * heads_nbytes
+            _attend(cache_format, i, n, workspace, sequences[n], part, rank, ranks)
+        barrier(counter, ranks)
+        _merge(workspace, count, merged, ranks)
+        _products(weight_format, layer[OUT], merged, x, count, True, rank, ranks)
+        barrier(counter, ranks)
+        _norms(x, norms[2 * i + 1], eps, layer[GATE, COLUMNS], count, normed)
+        _products(weight_format, layer[GATE], normed, gate, count, False, rank, ranks)
+        _products(weight_format, layer[UP], normed, workspace[UP_AT], count, False, rank, ranks)
+        _gate(layer[UP, ROW_COUNT], workspace, count, rank, ranks)
+        barrier(counter, ranks)
+        _products(weight_format, layer[DOWN], gate, x, count, True, rank, ranks)
+        barrier(counter, ranks)
     head = layers[n_layers, 0]
-    rms_norm(desk[X], norms[2 * n_layers], eps, head[COLUMNS], normed)
-    product(form, head, normed, desk[LOGITS], False, rank, ranks)
-    meet(counter, ranks)
+    _norms(x, norms[2 * n_layers], eps, head[COLUMNS], count, normed)
+    _products(weight_format, head, normed, workspace[LOGITS], count, False, rank, ranks)
+    barrier(counter, ranks)
 
 
 @compiled
-def _gate(count, desk, rank, ranks):
-    """SwiGLU on the rows whose products this thread has just made."""
-    start, end = share(count, rank, ranks)
-    at = desk[GATE_AT] + 4 * start
-    silu_times(at, desk[UP_AT] + 4 * start, end - start, at)
+def _products(weight_format, matrix, x, y, count, plus, rank, ranks):
+    """y = W x + b for every row of x, or y += W x + b if `plus`; this thread's rows of W."""
+    if count == 1:
+        product(weight_format, matrix, x, y, plus, rank, ranks)
+    else:
+        product_of_rows(weight_format, matrix, x, y, count, plus, rank, ranks)
 
 
 @compiled
-def _attend(kept, layer, desk, rank, ranks):
-    """RoPE, the new row of the cache, and every head over this thread's share of the positions."""
-    head_dim, size = desk[HEAD_DIM], itemsize(kept)
-    turned = desk[TURNED] + rank * desk[PRIVATE_STRIDE]
-    scores = desk[SCORES] + rank * desk[PRIVATE_STRIDE]
-    start, end = share(desk[PAST] + 1, rank, ranks)
-    n_groups = desk[N_HEADS] // desk[N_KV_HEADS]
-    for group in range(desk[N_KV_HEADS]):
-        place = layer * desk[LAYER_STRIDE] + group * desk[HEAD_STRIDE]
-        keys, values = desk[KEYS] + place, desk[VALUES] + place
-        if rank == ranks - 1:  # the last share ends with the new position
-            row, new = desk[PAST] * head_dim * size, 4 * group * head_dim
-            rotate(kept, desk[K_AT] + new, desk[COS], desk[SIN], head_dim, keys + row)
-            copy(kept, desk[V_AT] + new, head_dim, values + row)
+def _norms(x, gain, eps, width, count, normed):
+    """RMSNorm of every row: sooner done by every thread than waited for."""
+    for row in range(0, 4 * count * width, 4 * width):
+        rms_norm(x + row, gain, eps, width, normed + row)
+
+
+@compiled
+def _gate(width, workspace, count, rank, ranks):
+    """SwiGLU on the features whose products this thread has just made."""
+    start, end = partition(width, rank, ranks)
+    for n in range(count):
+        at = 4 * (n * width + start)
+        gate = workspace[GATE_AT] + at
+        silu_times(gate, workspace[UP_AT] + at, end - start, gate)
+
+
+@compiled
+def _attend(cache_format, layer, n, workspace, sequence, part, rank, ranks):
+    """RoPE, a new row in the cache, and every head over this thread's part of the positions.
+
+    What comes of them goes to address `part`, a line per head.
+    """
+    head_dim, n_kv_heads, size = workspace[HEAD_DIM], workspace[N_KV_HEADS], itemsize(cache_format)
+    n_groups, part_stride = workspace[N_HEADS] // n_kv_heads, workspace[PART_STRIDE]
+    rotated = workspace[ROTATED] + rank * workspace[PRIVATE_STRIDE]
+    scores = workspace[SCORES] + rank * workspace[PRIVATE_STRIDE]
+    past, cos, sin = sequence[PAST], sequence[COS], sequence[SIN]
+    start, end = partition(past + 1, rank, ranks)
+    for group in range(n_kv_heads):
+        place = layer * sequence[LAYER_STRIDE] + group * sequence[HEAD_STRIDE]
+        keys, values = sequence[KEYS] + place, sequence[VALUES] + place
+        if rank == ranks - 1:  # the last part ends with the new position
+            row, new = past * head_dim * size, 4 * (n * n_kv_heads + group) * head_dim
+            rope(cache_format, workspace[K_AT] + new, cos, sin, head_dim, keys + row)
+            copy(cache_format, workspace[V_AT] + new, head_dim, values + row)
         first = group * n_groups
-        q = desk[Q_AT] + 4 * first * head_dim
-        turned_queries(q, desk[COS], desk[SIN], head_dim, n_groups, turned)
+        q = workspace[Q_AT] + 4 * (n * workspace[N_HEADS] + first) * head_dim
+        rope_queries(q, cos, sin, head_dim, n_groups, rotated)
         keys, values = keys + start * head_dim * size, values + start * head_dim * size
-        out = desk[SHARES] + (rank * desk[N_HEADS] + first) * desk[SHARE_STRIDE]
-        sizes = end - start, head_dim, n_groups
-        attend_share(kept, turned, keys, values, *sizes, scores, out, desk[SHARE_STRIDE])
+        sizes, out = (end - start, head_dim, n_groups), part + first * part_stride
+        attend_part(cache_format, rotated, keys, values, *sizes, scores, out, part_stride)
 
 
 @compiled
-def _merge(desk, rank, ranks):
-    """All heads of all shares, side by side; returns where."""
-    merged = desk[MERGED] + rank * desk[PRIVATE_STRIDE]
-    stride = desk[N_HEADS] * desk[SHARE_STRIDE]
-    for head in range(desk[N_HEADS]):
-        shares = desk[SHARES] + head * desk[SHARE_STRIDE]
-        merge_shares(shares, stride, ranks, desk[HEAD_DIM], merged + 4 * head * desk[HEAD_DIM])
-    return merged
+def _merge(workspace, count, merged, ranks):
+    """All heads of all sequences, side by side, from every thread's part."""
+    head_dim, heads = workspace[HEAD_DIM], count * workspace[N_HEADS]
+    stride = heads * workspace[PART_STRIDE]
+    for head in range(heads):
+        parts = workspace[PARTS] + head * workspace[PART_STRIDE]
+        merge_parts(parts, stride, ranks, head_dim, merged + 4 * head * head_dim)

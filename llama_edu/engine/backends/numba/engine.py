@@ -7,29 +7,27 @@ They take and return what the NumPy operators do, with weights and cache in any 
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from llama_edu.engine.backends.mixed import MIXED
 from llama_edu.engine.backends.numba import prefill
-from llama_edu.engine.backends.numba.batch import TEXT, decode_batch
-from llama_edu.engine.backends.numba.decode import decode
-from llama_edu.engine.backends.numba.layout import BatchDesk, Desk, Plan, describe, format_of
+from llama_edu.engine.backends.numba.decode import SEQUENCE, decode
+from llama_edu.engine.backends.numba.layout import Plan, Workspace, describe, format_of
 from llama_edu.engine.backends.numba.threads import Team
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.operators import Operators
+from llama_edu.engine.step import Step
+from llama_edu.engine.weights import Weights
 from llama_edu.errors import NumericsError
+from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import LARGEST, to_float32
-from llama_edu.formats.quantize import Quantized
+from llama_edu.formats.quantize import Quantized, rows_as_float32
 from llama_edu.ops import linear as blas
 from llama_edu.ops import rope
-
-if TYPE_CHECKING:
-    from llama_edu.engine.llama import Llama
 
 __all__ = ["Engine"]
 
@@ -56,105 +54,48 @@ class Engine:
             rms_norm=self.rms_norm,
             apply_rope=self.apply_rope,
             swiglu=self.swiglu,
-            attend=self.attend,
-            step=self.step,
-            batch=self.batch,
+            fused_attention=self.fused_attention,
+            decode_step=self,
         )
 
-    def step(
-        self,
-        model: "Llama",
-        x: Float32[np.ndarray, "1 hidden_size"],
-        cos: Float32[np.ndarray, "1 half_dim"],
-        sin: Float32[np.ndarray, "1 half_dim"],
-        cache: KVCache,
-    ) -> Float32[np.ndarray, "1 vocab_size"]:
-        """Logits after one more token, which is added to the cache."""
-        plan, threads, config = *self._known(model), model.config
-        keys, values = cache.reserve(1)
-        desk = Desk(config, threads, cache.length + 1)
-        logits = np.empty((1, config.vocab_size), dtype=np.float32)
-        numbers = desk.numbers(
-            past=cache.length,
-            cos=cos.ctypes.data,
-            sin=sin.ctypes.data,
-            logits=logits.ctypes.data,
-            keys=keys.ctypes.data,
-            values=values.ctypes.data,
-            layer_stride=keys.strides[0],
-            head_stride=keys.strides[1],
-            x=x.ctypes.data,
-        )
+    def takes(self, weights: Weights, step: Step) -> bool:
+        """One new token of each of some sequences whose caches have the same format."""
+        caches = [span.cache for span in step.spans if span.cache is not None]
+        return step.is_decode and len({cache.dtype for cache in caches}) == 1
+
+    def __call__(
+        self, weights: Weights, config: LlamaConfig, step: Step
+    ) -> Float32[np.ndarray, "rows vocab_size"]:
+        """Logits after one more token of each sequence, which are added to their caches."""
+        plan, threads = self._known(weights)
+        x = rows_as_float32(weights.embed_tokens, step.token_ids)
+        caches = [span.cache for span in step.spans if span.cache is not None]
+        rows = zip(step.cos, step.sin, caches, strict=True)
+        sequences = np.array([_sequence(*row) for row in rows], dtype=np.int64)
+        longest = max(span.total_seq for span in step.spans)
+        workspace = Workspace(config, threads, len(caches), longest)
+        logits = np.empty((len(caches), config.vocab_size), dtype=np.float32)
         arguments = (
-            plan.form,
-            format_of(keys),
-            plan.layers,
-            plan.norms,
-            config.rms_norm_eps,
-            numbers,
-        )
-        with self._announced("decode"):
-            self.team.run(decode, *arguments, threads=threads)
-        _check_new(cache, keys, values)
-        cache.advance(1)
-        return logits
-
-    def batch(
-        self,
-        model: "Llama",
-        x: Float32[np.ndarray, "texts hidden_size"],
-        cos: Float32[np.ndarray, "texts half_dim"],
-        sin: Float32[np.ndarray, "texts half_dim"],
-        caches: Sequence[KVCache],
-    ) -> Float32[np.ndarray, "texts vocab_size"]:
-        """Logits after one more token of each of several texts, each added to its own cache.
-
-        All caches keep their numbers in the same format.
-        """
-        plan, threads = self._known(model)
-        texts = np.array(
-            [self._text(*rows) for rows in zip(cos, sin, caches, strict=True)], dtype=np.int64
-        )
-        longest = max(cache.length for cache in caches) + 1
-        desk = BatchDesk(model.config, threads, len(caches), longest)
-        logits = np.empty((len(caches), model.config.vocab_size), dtype=np.float32)
-        arguments = (
-            plan.form,
+            plan.weight_format,
             format_of(caches[0].keys(0)),
             plan.layers,
             plan.norms,
-            model.config.rms_norm_eps,
-            desk.numbers(logits=logits.ctypes.data, x=x.ctypes.data),
-            texts,
+            config.rms_norm_eps,
+            workspace.numbers(logits=logits.ctypes.data, x=x.ctypes.data),
+            sequences,
         )
-        with self._announced("batch"):
-            self.team.run(decode_batch, *arguments, threads=threads)
+        with self._announced("decode"):
+            self.team.run(decode, *arguments, threads=threads)
         for cache in caches:
-            _check_new(cache, *cache.reserve(1))
-        for cache in caches:
-            cache.advance(1)
+            _check_new(cache)
+        step.advance()
         return logits
 
-    @staticmethod
-    def _text(cos: np.ndarray, sin: np.ndarray, cache: KVCache) -> list[int]:
-        """One text as the kernel sees it, with room in its cache for the new token."""
-        keys, values = cache.reserve(1)
-        known = {
-            "past": cache.length,
-            "cos": cos.ctypes.data,
-            "sin": sin.ctypes.data,
-            "keys": keys.ctypes.data,
-            "values": values.ctypes.data,
-            "layer_stride": keys.strides[0],
-            "head_stride": keys.strides[1],
-        }
-        return [known[name] for name in TEXT]
-
-    def _known(self, model: "Llama") -> tuple[Plan, int]:
-        """Where the model's weights are, and how many threads are best for so many of them."""
-        if self._plan is None or self._plan.weights is not model.weights:
-            self._plan = Plan(model.weights)
-        return self._plan, 1 if model.weights.nbytes < SMALL_NBYTES else self.team.threads
+    def _known(self, weights: Weights) -> tuple[Plan, int]:
+        """Where the weights are, and how many threads are best for so many of them."""
+        if self._plan is None or self._plan.weights is not weights:
+            self._plan = Plan(weights)
+        return self._plan, 1 if weights.nbytes < SMALL_NBYTES else self.team.threads
 
     def linear(
         self,
@@ -216,7 +157,7 @@ class Engine:
         cos, sin = np.ascontiguousarray(cos), np.ascontiguousarray(sin)
         arguments = (heads.ctypes.data, *heads.shape, heads.strides[:2], cos.ctypes.data)
         with self._announced("apply_rope"):
-            self.team.run(prefill.turn_rows, *arguments, sin.ctypes.data, y.ctypes.data)
+            self.team.run(prefill.rope_rows, *arguments, sin.ctypes.data, y.ctypes.data)
         return y
 
     def swiglu(
@@ -233,7 +174,7 @@ class Engine:
             )
         return y
 
-    def attend(
+    def fused_attention(
         self,
         q: Float32[np.ndarray, "n_kv_heads n_groups seq head_dim"],
         k: Float[np.ndarray, "n_kv_heads total_seq head_dim"],
@@ -286,9 +227,25 @@ class Engine:
         self._ready.add(name)
 
 
-def _check_new(cache: KVCache, keys: np.ndarray, values: np.ndarray) -> None:
-    """Refuse a new row that did not fit into the cache's format, as `rounded` does."""
-    if keys.dtype == np.float16:  # the only one that ends before what a model computes
+def _sequence(cos: np.ndarray, sin: np.ndarray, cache: KVCache) -> list[int]:
+    """One sequence as the kernel sees it, with room in its cache for the new token."""
+    keys, values = cache.reserve(1)
+    known = {
+        "past": cache.length,
+        "cos": cos.ctypes.data,
+        "sin": sin.ctypes.data,
+        "keys": keys.ctypes.data,
+        "values": values.ctypes.data,
+        "layer_stride": keys.strides[0],
+        "head_stride": keys.strides[1],
+    }
+    return [known[name] for name in SEQUENCE]
+
+
+def _check_new(cache: KVCache) -> None:
+    """Refuse a new row that did not fit into the cache's format, as `cast` does."""
+    if cache.dtype == np.float16:  # the only one that ends before what a model computes
+        keys, values = cache.reserve(1)
         rows = keys[:, :, cache.length], values[:, :, cache.length]
         if any(np.isinf(row).any() for row in rows):
             raise NumericsError(

@@ -5,17 +5,15 @@ lies in memory row after row: weights mapped from a file are read where the syst
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
-from typing import Any
-
 import numpy as np
 
-from llama_edu.engine.backends.numba import batch, decode
+from llama_edu.engine.backends.numba import decode
 from llama_edu.engine.backends.numba import simd as vectors
 from llama_edu.engine.weights import LayerWeights, Weights
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.quantize import Quantized
 
-__all__ = ["BatchDesk", "Desk", "Plan", "describe", "format_of"]
+__all__ = ["Plan", "Workspace", "describe", "format_of"]
 
 LINE = 64  # bytes the processor moves at a time; no two threads should write into one
 FORMATS = {
@@ -59,7 +57,7 @@ class Plan:
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
-        self.form = format_of(weights.lm_head)
+        self.weight_format = format_of(weights.lm_head)
         self.keep: list[np.ndarray] = []
         rows = [self._layer(layer) for layer in weights.layers]
         head = describe(weights.lm_head, None, self.keep)
@@ -81,91 +79,46 @@ class Plan:
         return [describe(part.weight, part.bias, self.keep) for part in projections]
 
 
-class _Workspace:
-    """Memory for named vectors of float32, each at the start of a line; some once per thread."""
+class Workspace:
+    """Memory for what one decode step computes on the way, and the numbers that say where it is.
 
-    names: tuple[str, ...]
+    Named matrices of float32, one row per sequence, each at the start of a line; some once per
+    thread.
+    """
 
-    def __init__(self, shared: dict[str, int], private: dict[str, int], threads: int) -> None:
+    def __init__(self, config: LlamaConfig, threads: int, count: int, total_seq: int) -> None:
+        n_heads, n_kv_heads = config.num_attention_heads, config.num_key_value_heads
+        head_dim, part = config.head_dim, _in_lines(config.head_dim + 2)
+        shared = {
+            "q": count * n_heads * head_dim,
+            "k": count * n_kv_heads * head_dim,
+            "v": count * n_kv_heads * head_dim,
+            "gate": count * config.intermediate_size,
+            "up": count * config.intermediate_size,
+            "parts": threads * count * n_heads * part // 4,
+        }
+        private = {
+            "normed": count * config.hidden_size,
+            "merged": count * n_heads * head_dim,
+            # Of the heads of one KV group.
+            "rotated": n_heads // n_kv_heads * head_dim,
+            "scores": n_heads // n_kv_heads * total_seq,
+        }
         private_nbytes = sum(map(_in_lines, private.values()))
         nbytes = sum(map(_in_lines, shared.values())) + threads * private_nbytes
         self._memory = np.empty(nbytes + LINE, dtype=np.uint8)
         start = self._memory.ctypes.data
         start += -start % LINE
-        self.at: dict[str, int] = {"private_stride": private_nbytes}
-        for name, count in (shared | private).items():
-            self.at[name] = start
-            start += _in_lines(count)
-
-    def heads(self, config: LlamaConfig) -> None:
-        """Note the sizes of attention beside the addresses."""
-        self.at["n_heads"], self.at["head_dim"] = config.num_attention_heads, config.head_dim
-        self.at["n_kv_heads"] = config.num_key_value_heads
+        self._at = {"part_stride": part, "private_stride": private_nbytes}
+        self._at |= {"n_heads": n_heads, "n_kv_heads": n_kv_heads, "head_dim": head_dim}
+        for name, size in (shared | private).items():
+            self._at[name] = start
+            start += _in_lines(size)
 
     def numbers(self, **addresses: int) -> np.ndarray:
-        """What a kernel calls the desk, with the addresses that only a step knows."""
-        known: dict[str, Any] = self.at | addresses
-        return np.array([known[name] for name in self.names], dtype=np.int64)
-
-
-class Desk(_Workspace):
-    """The workspace of one decode step, and the numbers that say where everything is."""
-
-    names = decode.DESK
-
-    def __init__(self, config: LlamaConfig, threads: int, total_seq: int) -> None:
-        heads, head_dim = config.num_attention_heads, config.head_dim
-        kv_width = config.num_key_value_heads * head_dim
-        shared = {
-            "x": config.hidden_size,
-            "q": heads * head_dim,
-            "k": kv_width,
-            "v": kv_width,
-            "gate": config.intermediate_size,
-            "up": config.intermediate_size,
-            "shares": threads * heads * _in_lines(head_dim + 2) // 4,
-        }
-        private = {
-            "normed": config.hidden_size,
-            "merged": heads * head_dim,
-            **_for_a_group(config, total_seq),
-        }
-        super().__init__(shared, private, threads)
-        self.heads(config)
-        self.at["share_stride"] = _in_lines(head_dim + 2)
-
-
-class BatchDesk(_Workspace):
-    """The same for a step of several texts."""
-
-    names = batch.DESK
-
-    def __init__(self, config: LlamaConfig, threads: int, texts: int, total_seq: int) -> None:
-        width = config.num_attention_heads * config.head_dim
-        kv_width = config.num_key_value_heads * config.head_dim
-        shared = {
-            "normed": texts * config.hidden_size,
-            "q": texts * width,
-            "k": texts * kv_width,
-            "v": texts * kv_width,
-            "merged": texts * width,
-            "gate": texts * config.intermediate_size,
-            "up": texts * config.intermediate_size,
-        }
-        n_groups = config.num_attention_heads // config.num_key_value_heads
-        private = _for_a_group(config, total_seq)
-        private["shares"] = n_groups * (config.head_dim + 2)
-        super().__init__(shared, private, threads)
-        self.heads(config)
-
-
-def _for_a_group(config: LlamaConfig, total_seq: int) -> dict[str, int]:
-    """What a thread needs to attend with the heads of one KV group."""
-    n_groups = config.num_attention_heads // config.num_key_value_heads
-    return {
-        "turned": n_groups * config.head_dim,
-        "scores": n_groups * total_seq,
-    }
+        """What the kernel calls its workspace, with the addresses that only a step knows."""
+        known = self._at | addresses
+        return np.array([known[name] for name in decode.WORKSPACE], dtype=np.int64)
 
 
 def _in_lines(count: int) -> int:

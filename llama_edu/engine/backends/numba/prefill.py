@@ -8,8 +8,8 @@ in one pass on all of them: RMSNorm, RoPE, SwiGLU, and the softmax under the cau
 
 import numpy as np
 
-from llama_edu.engine.backends.numba.gemv import COLUMNS, DATA, SCALES, product, share
-from llama_edu.engine.backends.numba.primitives import rms_norm, rotate, scaled, silu_times, softmax
+from llama_edu.engine.backends.numba.gemv import COLUMNS, DATA, SCALES, partition, product
+from llama_edu.engine.backends.numba.primitives import rms_norm, rope, scaled, silu_times, softmax
 from llama_edu.engine.backends.numba.simd import (
     F16,
     F32,
@@ -23,15 +23,15 @@ from llama_edu.engine.backends.numba.simd import (
     store,
     store1,
 )
-from llama_edu.engine.backends.numba.threads import meet
+from llama_edu.engine.backends.numba.threads import barrier
 
 __all__ = [
     "causal_weights",
     "merge_rows",
     "norm_rows",
     "product_of_row",
+    "rope_rows",
     "swiglu",
-    "turn_rows",
     "widen",
 ]
 
@@ -39,42 +39,42 @@ BLOCK = 32
 
 
 @compiled
-def product_of_row(form, matrix, x, y, counter, rank, ranks):
+def product_of_row(weight_format, matrix, x, y, counter, rank, ranks):
     """y = W x + b, shared by rows."""
-    product(form, matrix, x, y, False, rank, ranks)
-    meet(counter, ranks)
+    product(weight_format, matrix, x, y, False, rank, ranks)
+    barrier(counter, ranks)
 
 
 @compiled
 def norm_rows(x, weight, eps, rows, columns, y, counter, rank, ranks):
     """RMSNorm of every row."""
-    start, end = share(rows, rank, ranks)
+    start, end = partition(rows, rank, ranks)
     for row in range(start, end):
         rms_norm(x + 4 * row * columns, weight, eps, columns, y + 4 * row * columns)
-    meet(counter, ranks)
+    barrier(counter, ranks)
 
 
 @compiled
 def swiglu(gate, up, count, y, counter, rank, ranks):
     """y = silu(gate) · up, number by number."""
-    start, end = share(count, rank, ranks)
+    start, end = partition(count, rank, ranks)
     silu_times(gate + 4 * start, up + 4 * start, end - start, y + 4 * start)
-    meet(counter, ranks)
+    barrier(counter, ranks)
 
 
 @compiled
-def turn_rows(x, heads, seq, head_dim, strides, cos, sin, y, counter, rank, ranks):
+def rope_rows(x, heads, seq, head_dim, strides, cos, sin, y, counter, rank, ranks):
     """RoPE of every row of every head, written in the order (heads, seq, head_dim).
 
     `strides` are the bytes from one head of `x` to the next, and from one row to the next.
     """
-    start, end = share(seq, rank, ranks)
+    start, end = partition(seq, rank, ranks)
     angles, width = 4 * (head_dim // 2), 4 * head_dim
     for head in range(heads):
         for row in range(start, end):
             p, out = x + head * strides[0] + row * strides[1], y + (head * seq + row) * width
-            rotate(F32, p, cos + row * angles, sin + row * angles, head_dim, out)
-    meet(counter, ranks)
+            rope(F32, p, cos + row * angles, sin + row * angles, head_dim, out)
+    barrier(counter, ranks)
 
 
 @compiled
@@ -91,48 +91,48 @@ def causal_weights(scores, rows, seq, past, shares, counter, rank, ranks):
         store1(F32, shares + 4 * row, np.float32(1) / weight)
         for i in range(4 * seen, 4 * total_seq, 4):
             store1(F32, p + i, np.float32(0))
-    meet(counter, ranks)
+    barrier(counter, ranks)
 
 
 @compiled
 def merge_rows(mixed, shares, heads, seq, head_dim, y, counter, rank, ranks):
     """Rows (heads, seq, head_dim), each times its share, laid out as (seq, heads, head_dim)."""
-    start, end = share(seq, rank, ranks)
+    start, end = partition(seq, rank, ranks)
     width = 4 * head_dim
     for row in range(start, end):
         for head in range(heads):
             at = head * seq + row
             factor = load1(F32, shares + 4 * at)
             scaled(mixed + at * width, head_dim, factor, y + (row * heads + head) * width)
-    meet(counter, ranks)
+    barrier(counter, ranks)
 
 
 @compiled
-def widen(form, matrix, first, count, y, counter, rank, ranks):
+def widen(weight_format, matrix, first, count, y, counter, rank, ranks):
     """Rows first … first + count - 1 of a matrix as float32, scales applied."""
-    start, end = share(count, rank, ranks)
-    columns, size = matrix[COLUMNS], itemsize(form)
+    start, end = partition(count, rank, ranks)
+    columns, size = matrix[COLUMNS], itemsize(weight_format)
     for row in range(start, end):
         p, out = matrix[DATA] + (first + row) * columns * size, y + 4 * row * columns
-        if in_blocks(form):
+        if in_blocks(weight_format):
             blocks = (columns + BLOCK - 1) // BLOCK
             for b in range(blocks):
                 scale = load1(F16, matrix[SCALES] + 2 * ((first + row) * blocks + b))
                 n = min(BLOCK, columns - b * BLOCK)
-                _widen_row(form, p + b * BLOCK, n, scale, out + 4 * b * BLOCK)
+                _widen_row(weight_format, p + b * BLOCK, n, scale, out + 4 * b * BLOCK)
         else:
             scale = np.float32(1)
             if matrix[SCALES] != 0:
                 scale = load1(F32, matrix[SCALES] + 4 * (first + row))
-            _widen_row(form, p, columns, scale, out)
-    meet(counter, ranks)
+            _widen_row(weight_format, p, columns, scale, out)
+    barrier(counter, ranks)
 
 
 @compiled
-def _widen_row(form, p, n, scale, out):
-    size, scales = itemsize(form), splat(scale)
+def _widen_row(weight_format, p, n, scale, out):
+    size, scales = itemsize(weight_format), splat(scale)
     for _ in range(n // 16):
-        store(out, mul(load(form, p), scales))
+        store(out, mul(load(weight_format, p), scales))
         p, out = p + 16 * size, out + 64
     for i in range(n % 16):
-        store1(F32, out + 4 * i, load1(form, p + i * size) * scale)
+        store1(F32, out + 4 * i, load1(weight_format, p + i * size) * scale)

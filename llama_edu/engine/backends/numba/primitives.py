@@ -18,50 +18,50 @@ from llama_edu.engine.backends.numba.simd import (
     exp,
     fma,
     itemsize,
-    largest,
     load,
     load1,
     maximum,
     mul,
+    reduce_max,
+    reduce_sum,
     splat,
     store,
     store1,
-    store_totals,
-    total,
+    store_sums,
     zero,
 )
 
 __all__ = [
-    "attend_share",
+    "attend_part",
     "copy",
     "dot",
-    "merge_shares",
+    "merge_parts",
     "rms_norm",
-    "rotate",
+    "rope",
+    "rope_queries",
     "scaled",
     "silu_times",
     "softmax",
-    "turned_queries",
 ]
 
 NOTHING = np.float32(-3e38)  # the largest of no scores at all
 
 
 @compiled
-def dot(form, p, x, n):
+def dot(number_format, p, x, n):
     """Σ p·x over n numbers, `p` stored in any format without scales."""
-    size = itemsize(form)
+    size = itemsize(number_format)
     a, b = zero(), zero()
     for _ in range(n // 32):
-        a = fma(load(form, p), load(F32, x), a)
-        b = fma(load(form, p + 16 * size), load(F32, x + 64), b)
+        a = fma(load(number_format, p), load(F32, x), a)
+        b = fma(load(number_format, p + 16 * size), load(F32, x + 64), b)
         p, x = p + 32 * size, x + 128
     for _ in range(n % 32 // 16):
-        a = fma(load(form, p), load(F32, x), a)
+        a = fma(load(number_format, p), load(F32, x), a)
         p, x = p + 16 * size, x + 64
-    y = total(add(a, b))
+    y = reduce_sum(add(a, b))
     for i in range(n % 16):
-        y += load1(form, p + i * size) * load1(F32, x + 4 * i)
+        y += load1(number_format, p + i * size) * load1(F32, x + 4 * i)
     return y
 
 
@@ -79,10 +79,10 @@ def rms_norm(x, weight, eps, n, y):
 
 
 @compiled
-def copy(form, x, n, y):
+def copy(number_format, x, n, y):
     """Write n float32 in a format."""
     for j in range(n):
-        store1(form, y + j * itemsize(form), load1(F32, x + 4 * j))
+        store1(number_format, y + j * itemsize(number_format), load1(F32, x + 4 * j))
 
 
 @compiled
@@ -96,9 +96,9 @@ def scaled(x, n, factor, y):
 
 
 @compiled
-def rotate(form, x, cos, sin, head_dim, y):
-    """Turn one head's pairs (j, j + head_dim/2), and write them in a format."""
-    half, size, minus = head_dim // 2, itemsize(form), splat(-1.0)
+def rope(number_format, x, cos, sin, head_dim, y):
+    """Rotate one head's pairs (j, j + head_dim/2), and write them in a format."""
+    half, size, minus = head_dim // 2, itemsize(number_format), splat(-1.0)
     wide = half // 16 * 16 if size == 4 else 0
     for j in range(0, wide, 16):
         first, second = load(F32, x + 4 * j), load(F32, x + 4 * (j + half))
@@ -108,15 +108,15 @@ def rotate(form, x, cos, sin, head_dim, y):
     for j in range(wide, half):
         first, second = load1(F32, x + 4 * j), load1(F32, x + 4 * (j + half))
         c, s = load1(F32, cos + 4 * j), load1(F32, sin + 4 * j)
-        store1(form, y + j * size, first * c - second * s)
-        store1(form, y + (j + half) * size, second * c + first * s)
+        store1(number_format, y + j * size, first * c - second * s)
+        store1(number_format, y + (j + half) * size, second * c + first * s)
 
 
 @compiled
-def turned_queries(q, cos, sin, head_dim, heads, y):
-    """Turn the query heads of a group, and scale them by 1/√head_dim, as scores want them."""
+def rope_queries(q, cos, sin, head_dim, heads, y):
+    """Rotate the query heads of a group, and scale them by 1/√head_dim, as scores want them."""
     for at in range(0, 4 * heads * head_dim, 4 * head_dim):
-        rotate(F32, q + at, cos, sin, head_dim, y + at)
+        rope(F32, q + at, cos, sin, head_dim, y + at)
     scaled(y, heads * head_dim, head_dim**-0.5, y)
 
 
@@ -127,7 +127,7 @@ def softmax(x, n):
     top = splat(load1(F32, x))
     for i in range(0, 4 * whole, 64):
         top = maximum(top, load(F32, x + i))
-    peak = largest(top)
+    peak = reduce_max(top)
     for i in range(4 * whole, 4 * n, 4):
         peak = max(peak, load1(F32, x + i))
     less, sums = splat(-peak), zero()
@@ -135,7 +135,7 @@ def softmax(x, n):
         e = exp(add(load(F32, x + i), less))
         store(x + i, e)
         sums = add(sums, e)
-    rest = total(sums)
+    rest = reduce_sum(sums)
     for i in range(4 * whole, 4 * n, 4):
         e1 = math.exp(load1(F32, x + i) - peak)
         store1(F32, x + i, e1)
@@ -144,12 +144,12 @@ def softmax(x, n):
 
 
 @compiled
-def _scores(form, keys, q, other, n, head_dim, y, z):
+def _scores(number_format, keys, q, other, n, head_dim, y, z):
     """y[i] = keys[i] · q and z[i] = keys[i] · other for n rows, four at a time.
 
     Each key is read and widened once for both heads. Without an `other` there is one.
     """
-    size = itemsize(form)
+    size = itemsize(number_format)
     step, whole = head_dim * size, head_dim // 16
     for i in range(0, n - 3, 4):
         p = keys + i * step
@@ -157,41 +157,41 @@ def _scores(form, keys, q, other, n, head_dim, y, z):
         e, f, g, h = zero(), zero(), zero(), zero()
         for j in range(whole):
             at = p + 16 * j * size
-            k0, k1 = load(form, at), load(form, at + step)
-            k2, k3 = load(form, at + 2 * step), load(form, at + 3 * step)
+            k0, k1 = load(number_format, at), load(number_format, at + step)
+            k2, k3 = load(number_format, at + 2 * step), load(number_format, at + 3 * step)
             x = load(F32, q + 64 * j)
             a, b, c, d = fma(k0, x, a), fma(k1, x, b), fma(k2, x, c), fma(k3, x, d)
             if other is not None:
                 x = load(F32, other + 64 * j)
                 e, f, g, h = fma(k0, x, e), fma(k1, x, f), fma(k2, x, g), fma(k3, x, h)
-        store_totals(y + 4 * i, a, b, c, d)
+        store_sums(y + 4 * i, a, b, c, d)
         if other is not None:
-            store_totals(z + 4 * i, e, f, g, h)
+            store_sums(z + 4 * i, e, f, g, h)
         for k in range(i, i + 4):
             for j in range(16 * whole, head_dim):
-                key = load1(form, keys + k * step + j * size)
+                key = load1(number_format, keys + k * step + j * size)
                 store1(F32, y + 4 * k, load1(F32, y + 4 * k) + key * load1(F32, q + 4 * j))
                 if other is not None:
                     more = key * load1(F32, other + 4 * j)
                     store1(F32, z + 4 * k, load1(F32, z + 4 * k) + more)
     for i in range(n // 4 * 4, n):
-        store1(F32, y + 4 * i, dot(form, keys + i * step, q, head_dim))
+        store1(F32, y + 4 * i, dot(number_format, keys + i * step, q, head_dim))
         if other is not None:
-            store1(F32, z + 4 * i, dot(form, keys + i * step, other, head_dim))
+            store1(F32, z + 4 * i, dot(number_format, keys + i * step, other, head_dim))
 
 
 @compiled
-def _mix(form, values, weights, others, n, head_dim, y, z):
+def _mix(number_format, values, weights, others, n, head_dim, y, z):
     """y = Σ weights[i] · values[i] over n positions, and z with `others`, if there are any."""
-    size = itemsize(form)
+    size = itemsize(number_format)
     step, wide, whole = head_dim * size, head_dim // 64 * 64, head_dim // 16 * 16
     for j in range(0, wide, 64):  # four sums a head: a row of values is read in one go
         a, b, c, d = zero(), zero(), zero(), zero()
         e, f, g, h = zero(), zero(), zero(), zero()
         p = values + j * size
         for i in range(n):
-            v0, v1 = load(form, p), load(form, p + 16 * size)
-            v2, v3 = load(form, p + 32 * size), load(form, p + 48 * size)
+            v0, v1 = load(number_format, p), load(number_format, p + 16 * size)
+            v2, v3 = load(number_format, p + 32 * size), load(number_format, p + 48 * size)
             w = splat(load1(F32, weights + 4 * i))
             a, b, c, d = fma(w, v0, a), fma(w, v1, b), fma(w, v2, c), fma(w, v3, d)
             if others is not None:
@@ -204,7 +204,7 @@ def _mix(form, values, weights, others, n, head_dim, y, z):
     for j in range(wide, whole, 16):
         a, e = zero(), zero()
         for i in range(n):
-            v0 = load(form, values + i * step + j * size)
+            v0 = load(number_format, values + i * step + j * size)
             a = fma(splat(load1(F32, weights + 4 * i)), v0, a)
             if others is not None:
                 e = fma(splat(load1(F32, others + 4 * i)), v0, e)
@@ -214,7 +214,7 @@ def _mix(form, values, weights, others, n, head_dim, y, z):
     for j in range(whole, head_dim):
         first, second = np.float32(0.0), np.float32(0.0)
         for i in range(n):
-            value = load1(form, values + i * step + j * size)
+            value = load1(number_format, values + i * step + j * size)
             first += load1(F32, weights + 4 * i) * value
             if others is not None:
                 second += load1(F32, others + 4 * i) * value
@@ -232,21 +232,21 @@ def _store4(y, a, b, c, d):
 
 
 @compiled
-def attend_share(form, q, keys, values, n, head_dim, heads, scores, out, stride):
+def attend_part(number_format, q, keys, values, n, head_dim, heads, scores, out, stride):
     """The query heads of one KV group over n positions.
 
     Each gets its mix of values, its largest score and its sum of weights. Two heads go together,
-    so that keys and values are widened once for both. `q` is (heads, head_dim), turned and scaled
+    so that keys and values are widened once for both. `q` is (heads, head_dim), rotated and scaled
     by 1/√head_dim. `scores` has room for heads · n numbers. The rows of `out`, `stride` bytes
-    apart, take head_dim + 2 numbers. `merge_shares` puts the shares of the positions together.
+    apart, take head_dim + 2 numbers. `merge_parts` puts the parts of the positions together.
     """
     width, pairs = 4 * head_dim, heads // 2 * 2
     for head in range(0, pairs, 2):
         x, y = q + head * width, scores + 4 * head * n
-        _scores(form, keys, x, x + width, n, head_dim, y, y + 4 * n)
+        _scores(number_format, keys, x, x + width, n, head_dim, y, y + 4 * n)
     for head in range(pairs, heads):
         x, y = q + head * width, scores + 4 * head * n
-        _scores(form, keys, x, None, n, head_dim, y, None)
+        _scores(number_format, keys, x, None, n, head_dim, y, None)
     for head in range(heads):
         y, peak, weight = out + head * stride, NOTHING, np.float32(0.0)
         if n > 0:
@@ -255,27 +255,27 @@ def attend_share(form, q, keys, values, n, head_dim, heads, scores, out, stride)
         store1(F32, y + width + 4, weight)
     for head in range(0, pairs, 2):
         x, y = scores + 4 * head * n, out + head * stride
-        _mix(form, values, x, x + 4 * n, n, head_dim, y, y + stride)
+        _mix(number_format, values, x, x + 4 * n, n, head_dim, y, y + stride)
     for head in range(pairs, heads):
         x, y = scores + 4 * head * n, out + head * stride
-        _mix(form, values, x, None, n, head_dim, y, None)
+        _mix(number_format, values, x, None, n, head_dim, y, None)
 
 
 @compiled
-def merge_shares(shares, stride, ranks, head_dim, y):
-    """One head's attention from every thread's share: each e^… brought to the same maximum.
+def merge_parts(parts, stride, ranks, head_dim, y):
+    """One head's attention from every thread's part: each e^… brought to the same maximum.
 
-    A share without positions has a sum of 0. Source: Milakov and Gimelshein 2018, Online
+    A part without positions has a sum of 0. Source: Milakov and Gimelshein 2018, Online
     normalizer calculation for softmax, arXiv:1805.02867.
     """
-    peak = load1(F32, shares + 4 * head_dim)
+    peak = load1(F32, parts + 4 * head_dim)
     for r in range(1, ranks):
-        peak = max(peak, load1(F32, shares + r * stride + 4 * head_dim))
+        peak = max(peak, load1(F32, parts + r * stride + 4 * head_dim))
     weight = np.float32(0.0)
     for j in range(head_dim):
         store1(F32, y + 4 * j, weight)
     for r in range(ranks):
-        p = shares + r * stride
+        p = parts + r * stride
         factor = math.exp(load1(F32, p + 4 * head_dim) - peak)
         weight += factor * load1(F32, p + 4 * head_dim + 4)
         for j in range(head_dim):

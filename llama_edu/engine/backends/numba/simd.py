@@ -35,18 +35,28 @@ __all__ = [
         "ADDRESS",
         "add",
         "compiled",
-        "count_up",
+        "atomic_add",
         "div",
         "exp",
-        "fetch",
+        "prefetch",
         "fma",
         "in_blocks",
         "itemsize",
-        "largest",
+        "reduce_max",
         "load",
         "load1",
     ),
-    *("maximum", "mul", "peek", "splat", "store", "store1", "store_totals", "total", "zero"),
+    *(
+        "maximum",
+        "mul",
+        "atomic_load",
+        "splat",
+        "store",
+        "store1",
+        "store_sums",
+        "reduce_sum",
+        "zero",
+    ),
 ]
 
 LANES = 16
@@ -244,7 +254,7 @@ def fma(builder, a, b, c):
 
 
 @_instruction(types.float32, FLOATS)
-def total(builder, a):
+def reduce_sum(builder, a):
     """The sum of the sixteen, in whatever order is fastest."""
     function = ir.FunctionType(F, [F, _vector(F)])
     reduce = cgutils.get_or_insert_function(
@@ -254,11 +264,11 @@ def total(builder, a):
 
 
 @_instruction(types.void, ADDRESS, FLOATS, FLOATS, FLOATS, FLOATS)
-def store_totals(builder, address, a, b, c, d):
+def store_sums(builder, address, a, b, c, d):
     """Write the sums of four vectors side by side, as four float32.
 
     Each step adds one half of what is left to the other, for all four at once: half the work of
-    four times `total`.
+    four times `reduce_sum`.
     """
 
     def halved(x, y, width):
@@ -277,7 +287,7 @@ def store_totals(builder, address, a, b, c, d):
 
 
 @_instruction(types.float32, FLOATS)
-def largest(builder, a):
+def reduce_max(builder, a):
     """The largest of the sixteen."""
     return _call(builder, "llvm.vector.reduce.fmax.v16f32", F, [a])
 
@@ -327,19 +337,19 @@ def store1(builder, name, address, number):
 
 
 @_instruction(types.int64, ADDRESS)
-def count_up(builder, address):
+def atomic_add(builder, address):
     """Add 1 to an int64 that other threads see; returns what it was. Earlier writes are visible."""
     return builder.atomic_rmw("add", _pointer(builder, address, I64), I64(1), "acq_rel")
 
 
 @_instruction(types.int64, ADDRESS)
-def peek(builder, address):
+def atomic_load(builder, address):
     """Read an int64 that other threads change, and all they wrote before they did."""
     return builder.load_atomic(_pointer(builder, address, I64), "acquire", 8)
 
 
 @_instruction(types.void, ADDRESS)
-def fetch(builder, address):
+def prefetch(builder, address):
     """Ask for the line at an address to be brought as near as the second cache, and go on."""
     kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(I8), I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -373,7 +383,7 @@ def exp(builder, x):
 
 
 EXP_POLYNOMIAL = (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
-SIZES = {form.name: form.itemsize for form in (F32, BF16, F16, F8, ROWS, BLOCKS)}
+SIZES = {known.name: known.itemsize for known in (F32, BF16, F16, F8, ROWS, BLOCKS)}
 
 
 def _widen_bf16(builder, x, kind, all_):

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from llama_edu.engine.backends.numba.simd import compiled, count_up, peek
+from llama_edu.engine.backends.numba.simd import atomic_add, atomic_load, compiled
 
-__all__ = ["Team", "default_threads", "meet"]
+__all__ = ["Team", "barrier", "default_threads"]
 
 Job = tuple[Callable[..., object], tuple[Any, ...]]
 MOST_THREADS = 8  # beyond a few, they wait for memory together
@@ -37,13 +37,13 @@ else:
 
 
 @compiled
-def meet(counter, ranks):
+def barrier(counter, ranks):
     """Wait until all `ranks` threads are here. `counter` is the address of an int64, 0 at first."""
     if ranks == 1:
         return
-    goal = (count_up(counter) // ranks + 1) * ranks
+    goal = (atomic_add(counter) // ranks + 1) * ranks
     looks = 0
-    while peek(counter) < goal:
+    while atomic_load(counter) < goal:
         looks += 1
         if looks > PATIENCE:
             _let_others_run()

@@ -1,6 +1,8 @@
-"""The shortcut for one new token: `Llama.forward` without it is what it must agree with."""
+"""The shortcut for one new token of a small model: the general pass is what it must agree with."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +10,8 @@ from helpers import assert_close, tiny_config, tiny_tensors
 from watched import FLOAT32, Watched, watched
 
 from llama_edu import Llama, Trace
-from llama_edu.engine.backends import numpy_decode as one_token
-from llama_edu.engine.backends.mixed import MIXED
-from llama_edu.engine.backends.pure16 import PURE
-from llama_edu.engine.operators import NUMPY
+from llama_edu.engine.backends import numpy_decode
+from llama_edu.engine.backends.numpy_decode import SmallModelDecode
 from llama_edu.errors import ContextError
 from llama_edu.formats.config import RopeScaling
 
@@ -41,16 +41,10 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(params=[one_token.STAYS_NBYTES, -1], ids=["dot", "vecdot"])
-def product(request, monkeypatch):
-    """Either way to multiply, whatever the size of the model."""
-    monkeypatch.setattr(one_token, "STAYS_NBYTES", request.param)
-
-
-def without_step(model):
+def without_shortcut(model):
     """The same model, on the operators of the book alone."""
-    plain = Llama.__new__(Llama)
-    vars(plain).update(vars(model), operators=model.operators.replaced())
+    plain = copy.copy(model)
+    plain.operators = model.operators.replaced()
     return plain
 
 
@@ -58,13 +52,12 @@ def token_by_token(model, ids, cache):
     return np.concatenate([model.forward([token_id], cache) for token_id in ids])
 
 
-@pytest.mark.usefixtures("product")
 @pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("prompt", [0, 7])
 def test_every_step_gives_what_forward_gives(changes, prompt):
     config = tiny_config(**changes)
     model = Llama(config, tiny_tensors(config, seed=prompt))
-    want = without_step(model)
+    want = without_shortcut(model)
     cache, other = model.new_cache(), model.new_cache()
     if prompt:
         model.forward(IDS[:prompt], cache)
@@ -79,13 +72,41 @@ def test_every_step_gives_what_forward_gives(changes, prompt):
 
 
 def test_the_models_above_do_take_the_shortcut():
-    assert NUMPY.step is one_token.step
     config = tiny_config()
     model = Llama(config, tiny_tensors(config))
-    assert model.operators.step is one_token.step
-    assert without_step(model).operators.step is None
-    assert MIXED.step is None
-    assert PURE.step is None
+    calls = []
+
+    def counted(gate, up):
+        calls.append(len(gate))
+        return shortcut.swiglu(gate, up)
+
+    shortcut = model.operators.decode_step
+    assert isinstance(shortcut, SmallModelDecode)
+    model.operators = replace(model.operators, decode_step=replace(shortcut, swiglu=counted))
+    cache = model.new_cache()
+    model.forward(IDS[:3], cache)  # a prompt is not for it
+    model.forward([1])  # nor what has no cache
+    model.forward_batch([1, 2], [model.new_cache(), model.new_cache()])
+    assert calls == []
+    model.forward([1], cache)
+    assert len(calls) == config.num_hidden_layers
+    with Trace() as t:
+        model.forward([1], cache, trace=t)
+    assert len(calls) == config.num_hidden_layers
+    for precision in ("bf16", "f16-pure"):
+        assert (
+            Llama(config, tiny_tensors(config), precision=precision).operators.decode_step is None
+        )
+
+
+def test_a_large_model_goes_the_general_way(monkeypatch):
+    config = tiny_config()
+    model = Llama(config, tiny_tensors(config))
+    want = token_by_token(model, IDS[:5], model.new_cache())
+    monkeypatch.setattr(numpy_decode, "STAYS_NBYTES", model.weights.nbytes - 1)
+    broken = replace(model.operators.decode_step, swiglu=lambda gate, up: 1 / 0)
+    model.operators = replace(model.operators, decode_step=broken)
+    assert_close(token_by_token(model, IDS[:5], model.new_cache()), want, TOLERANCE)
 
 
 def by_columns(array):
@@ -112,7 +133,6 @@ def read_only(array):
     return array
 
 
-@pytest.mark.usefixtures("product")
 @pytest.mark.parametrize("lay_out", [by_columns, every_other, straddling, read_only])
 def test_weights_lie_in_memory_as_they_like(lay_out):
     config = tiny_config(attention_bias=True, mlp_bias=True)
@@ -122,7 +142,6 @@ def test_weights_lie_in_memory_as_they_like(lay_out):
     assert_close(token_by_token(model, IDS, model.new_cache()), want, TOLERANCE)
 
 
-@pytest.mark.usefixtures("product")
 def test_nothing_is_wider_than_float32():
     config = tiny_config(attention_bias=True, mlp_bias=True)
     tensors = {name: watched(array) for name, array in tiny_tensors(config).items()}
@@ -144,10 +163,11 @@ def test_a_trace_sees_every_operator():
     assert "layers.1.self_attn.weights" in {record.name for record in t}
 
 
-@pytest.mark.parametrize("where", ["attend", "swiglu", "rms_norm"])
-def test_a_step_that_fails_leaves_the_cache_as_it_was(where, monkeypatch):
+@pytest.mark.parametrize("where", ["attend", "swiglu", "rms_norm", "apply_rope"])
+def test_a_step_that_fails_leaves_the_cache_as_it_was(where):
     config = tiny_config()
     model = Llama(config, tiny_tensors(config))
+    operators, shortcut = model.operators, model.operators.decode_step
     cache = model.new_cache()
     model.forward(IDS[:32], cache)
     before = [cache.keys(1).tobytes(), cache.values(1).tobytes()]
@@ -155,15 +175,15 @@ def test_a_step_that_fails_leaves_the_cache_as_it_was(where, monkeypatch):
 
     def broken(*args):
         calls.append(args)
-        if len(calls) == 2:  # in the second layer
+        if len(calls) == 2:  # in the second layer, or after the first
             raise KeyboardInterrupt
-        return kept(*args)
+        return getattr(shortcut, where)(*args)
 
-    kept = getattr(one_token, where)
-    with monkeypatch.context() as patch:
-        patch.setattr(one_token, where, broken)
-        with pytest.raises(KeyboardInterrupt):
-            model.forward([IDS[32]], cache)
+    with (
+        model.using(operators=replace(operators, decode_step=replace(shortcut, **{where: broken}))),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        model.forward([IDS[32]], cache)
     assert cache.length == 32
     assert before == [cache.keys(1).tobytes(), cache.values(1).tobytes()]
     assert_close(model.forward([IDS[32]], cache), model.forward(IDS[:33])[-1:], TOLERANCE)
@@ -179,7 +199,6 @@ def test_a_full_cache_refuses_a_step():
     assert cache.length == 3
 
 
-@pytest.mark.usefixtures("product")
 @pytest.mark.parametrize("large", ["gate_proj", "q_proj"])
 def test_exponents_of_any_size_are_no_warning(large):
     config = tiny_config()
@@ -192,7 +211,6 @@ def test_exponents_of_any_size_are_no_warning(large):
     assert np.all(np.isfinite(got))
 
 
-@pytest.mark.usefixtures("product")
 def test_steps_on_several_threads_do_not_meet():
     config = tiny_config()
     model = Llama(config, tiny_tensors(config))
