@@ -149,7 +149,7 @@ DECODE_LOOP = Exercise(
     stars=1,
     task="Write greedy generation with a cache: every token goes through the model once, and any "
     "end token stops it.",
-    section="By hand",
+    section="Two loops",
     cases=_decode_cases,
     harness=_counted_decode,
     parts=("the new ids", "the positions that were run"),
@@ -403,7 +403,7 @@ REUSE_PREFIX = Exercise(
     topic="generate",
     stars=2,
     task="Compute only what two prompts do not share, and leave the cache holding the new one.",
-    section="By hand",
+    section="What may be kept",
     cases=_reuse_cases,
     harness=_reused,
     parts=("the logits", "the cache's length", "the positions of each pass"),

@@ -80,14 +80,14 @@ WITH_TEMPERATURE = Exercise(
             "no_largest",
             _warm_no_largest,
             "when the largest logit is not subtracted first",
-            section="By hand",
+            section="Temperature",
         ),
         Mutant("float64", _warm_float64, "when the arithmetic widens to float64"),
         Mutant(
             "not_normalised",
             _warm_not_normalised,
             "when the exponentials are not divided",
-            section="By hand",
+            section="Temperature",
         ),
     ),
 )
@@ -181,7 +181,7 @@ NUCLEUS = Exercise(
     topic="sampling",
     stars=2,
     task="Repair top-p: keep the fewest likeliest tokens whose probabilities reach top_p.",
-    section="Top-p",
+    section="Cutting the tail",
     cases=lambda: [
         Case("four tokens, top_p 0.6", (_f32(0.15, 0.5, 0.05, 0.3), 0.6)),
         Case("top_p below the likeliest", (_f32(0.2, 0.1, 0.7), 0.4)),
@@ -290,7 +290,7 @@ FILTERED = Exercise(
     name="filtered",
     topic="sampling",
     stars=2,
-    task="Repair the order: temperature first, then top-k, then top-p on what is left.",
+    task="Repair the order to this engine's: temperature, then top-k, then top-p on what is left.",
     section="The real function",
     cases=lambda: [
         Case("temperature 2, top_k 4, top_p 0.7", (_random(4, 9), 2.0, 4, 0.7)),
@@ -304,7 +304,8 @@ FILTERED = Exercise(
         Mutant(
             "filters_first",
             _filters_first,
-            "when the temperature comes last: the tokens are chosen as if it were 1",
+            "when the temperature comes last, as in llama.cpp: the cuts work as if it were 1. This "
+            "engine, like transformers, puts it first",
             "https://github.com/fishaudio/fish-speech/pull/1150",
             section="The order",
         ),
@@ -312,21 +313,21 @@ FILTERED = Exercise(
             "top_p_first",
             _top_p_first,
             "when top-p comes before top-k",
-            section="On the real model",
+            section="The real function",
         ),
         Mutant(
             "ties",
             _top_k_ties,
-            "when every logit equal to the k-th is kept: more than k remain",
-            section="Top-k",
+            "when every logit equal to the k-th is kept, as in transformers: here exactly k remain",
+            section="Equal tokens on the line",
         ),
         Mutant(
             "zero_is_one",
             _top_k_zero_is_one,
             "when top_k 0 means the likeliest, not all",
-            section="Top-k",
+            section="Cutting the tail",
         ),
-        Mutant("no_top_k", _no_top_k, "when top_k is not used", section="Top-k"),
+        Mutant("no_top_k", _no_top_k, "when top_k is not used", section="Cutting the tail"),
     ),
 )
 

@@ -18,6 +18,7 @@ from llama_edu.viz.cost.roof import cost_bars, roofline
 from llama_edu.viz.cost.step_cost import step_cost
 from llama_edu.viz.cost.timings import time_bars
 from llama_edu.viz.generate.caching import cache_growth, work_with_and_without_cache
+from llama_edu.viz.generate.stopwatch import stopwatch
 from llama_edu.viz.linear.matmul import matmul_tile
 from llama_edu.viz.linear.step_matmul import step_matmul
 from llama_edu.viz.linear.strides import stride_grid
@@ -49,6 +50,7 @@ from llama_edu.viz.rope.distance import distance_curve
 from llama_edu.viz.rope.layouts import rope_layouts
 from llama_edu.viz.rope.scaling import frequency_scaling
 from llama_edu.viz.sampling.candidates import probability_bars
+from llama_edu.viz.sampling.choices import choices
 from llama_edu.viz.sampling.entropy import entropy_curve
 from llama_edu.viz.sampling.sampling_lab import sampling_lab
 from llama_edu.viz.sampling.step_sampling import step_sampling
@@ -79,6 +81,7 @@ __all__ = [
     "bytes_and_gap",
     "cache_growth",
     "chip",
+    "choices",
     "cost_bars",
     "distance_curve",
     "dtype_bits",
@@ -125,6 +128,7 @@ __all__ = [
     "step_score_v",
     "step_scores",
     "step_sum",
+    "stopwatch",
     "stride_grid",
     "tensor_table",
     "time_bars",

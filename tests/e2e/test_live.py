@@ -43,6 +43,7 @@ COLUMNS = ["book/11_sample", "book/12_mixed_precision", "book/15_how_fast"]
 STEPPERS = sorted([*PRODUCTS, "book/05_mask_and_softmax", *COLUMNS])
 LABS = ["book/11_sample"]
 BITS = ["book/12_mixed_precision"]
+RACES = ["book/10_generate_kv_cache"]
 each_look = pytest.mark.parametrize(("width", "scheme"), LOOKS)
 each_page = pytest.mark.parametrize("name", STEPPERS)
 each_product = pytest.mark.parametrize("name", PRODUCTS)
@@ -77,7 +78,10 @@ def marked(grid: Locator, name: str) -> set[tuple[int, int]]:
     return {(i, j) for i, j in places}
 
 
-@pytest.mark.parametrize(("kind", "pages"), [("stepper", STEPPERS), ("lab", LABS), ("bits", BITS)])
+@pytest.mark.parametrize(
+    ("kind", "pages"),
+    [("stepper", STEPPERS), ("lab", LABS), ("bits", BITS), ("race", RACES)],
+)
 def test_the_chapters_have_their_figures(kind: str, pages: list[str]) -> None:
     assert pages_with(kind) == pages
 

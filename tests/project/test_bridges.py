@@ -319,7 +319,7 @@ def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
         model.inv_freq,
         *weights,
         tensors["model.norm.weight"],
-        *(text[:4], text[4:]),
+        *(text[:4], text[4:], [5], [8, 2]),
         *(text, [2], text, [9], text, [0]),
         *prompts,
         *(part for prompt, count in together for part in (prompt, [count])),
@@ -333,6 +333,7 @@ def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
 
     same(next(got), model.forward(text[:4])[-1])
     same(next(got), model.forward(text)[-1])
+    same(next(got), model.forward([*text[:5], 8, 2])[-1])
     assert [ids(), ids(), ids()] == [until[:2], until, []]
     # (reused, computed, dropped): the first text, more of it, the same again, another.
     for prompt, ledger in zip(prompts, [[0, 7, 0], [7, 2, 0], [8, 1, 1], [2, 1, 7]], strict=True):

@@ -59,7 +59,7 @@ def test_the_table_without_sliders_holds_the_packages_numbers() -> None:
     ids = np.argsort(-row(), kind="stable")[:8]
     want = probabilities(row(), start)
     for line, token in zip(lines[2:10], ids.tolist(), strict=True):
-        shown = f"{100 * want[token]:.1f} %" if want[token] else "cut"
+        shown = f"{100 * want[token]:.1f}%" if want[token] else "cut"
         assert line.startswith(f"w{token} ")
         assert re.split(r"\s{2,}", line)[1] == shown
     assert re.split(r"\s{2,}", lines[10])[:2] == ["tokens kept", str(np.count_nonzero(want))]

@@ -83,7 +83,7 @@ def _table(logits: np.ndarray, labels: list[str], settings: list[Sampling]) -> l
     columns = [probabilities(logits, sampling) for sampling in settings]
     head = ["token", *(f"T {s.temperature:g}, k {s.top_k}, p {s.top_p:g}" for s in settings)]
     rows = [
-        [label, *(f"{100 * p[rank]:.1f} %" if p[rank] > 0 else "cut" for p in columns)]
+        [label, *(f"{100 * p[rank]:.1f}%" if p[rank] > 0 else "cut" for p in columns)]
         for label, rank in zip(labels, ranks.tolist(), strict=True)
     ]
     counts = ["tokens kept", *(f"{np.count_nonzero(p):,}" for p in columns)]

@@ -157,16 +157,6 @@ impl Llama {
 
 // chapter generate
 
-impl KvCache {
-    /// Writes rows behind the `len` that count; all rows, past and new.
-    fn append(&mut self, layer: usize, k: &Tensor, v: &Tensor) -> (&[f32], &[f32]) {
-        let (start, stop) = (self.len * k.cols(), self.len * k.cols() + k.data.len());
-        self.keys[layer][start..stop].copy_from_slice(&k.data);
-        self.values[layer][start..stop].copy_from_slice(&v.data);
-        (&self.keys[layer][..stop], &self.values[layer][..stop])
-    }
-}
-
 struct TurnUsage { reused: usize, computed: usize, dropped: usize }
 
 // chapter chat
@@ -241,6 +231,10 @@ fn main() {
     // 9: a text in two pieces.
     let mut cache = model.new_cache();
     show(&model.forward(&ids(), &mut cache));
+    show(&model.forward(&ids(), &mut cache));
+
+    // 10: some of it taken back, and other tokens in their place.
+    cache.truncate(whole()[0]);
     show(&model.forward(&ids(), &mut cache));
 
     // 10: greedy, to the limit, to the end token, and nothing at all.

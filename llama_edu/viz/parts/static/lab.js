@@ -48,7 +48,7 @@
     return { before, after, stage };
   };
 
-  const percent = (share) => (share > 0 && share < 0.0005 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`);
+  const percent = (share) => (share > 0 && share < 0.0005 ? "<0.1%" : `${(100 * share).toFixed(1)}%`);
 
   class Lab {
     constructor(root) {
@@ -103,7 +103,7 @@
       const legend = make(
         "p",
         "ll-soft",
-        "Filled: the chance of being drawn. Outline: what the temperature alone would give.",
+        "Filled: the chance of being drawn. Outline: what the temperature alone would give. The whole width is 100%.",
       );
       const parts = [sliders, presets, make("p", "ll-call", this.call), this.say, this.bars, legend];
       this.root.prepend(make("div", "ll-ui", make("p", "ll-title", this.data.title), ...parts));
@@ -152,11 +152,10 @@
         this[name].input.setAttribute("aria-valuetext", text);
       }
       this.call.textContent = `Sampling(temperature=${temperature}, top_k=${topK}, top_p=${topP})`;
-      const most = Math.max(before[0], after[0]);
       this.rows.forEach((row, rank) => {
         row.before.hidden = before[rank] === 0;
-        row.before.style.width = `${(100 * before[rank]) / most}%`;
-        row.after.style.width = `${(100 * after[rank]) / most}%`;
+        row.before.style.width = `${100 * before[rank]}%`;
+        row.after.style.width = `${100 * after[rank]}%`;
         row.share.textContent = stage[rank] ? `cut by ${stage[rank]}` : percent(after[rank]);
         row.box.classList.toggle("ll-out", stage[rank] !== "");
       });

@@ -1,0 +1,52 @@
+"""Shares as bars of HTML on one fixed axis: the whole width is always 100%."""
+
+from collections.abc import Sequence
+
+from llama_edu.viz.parts.html import Html, escape
+
+__all__ = ["bar_blocks"]
+
+
+def bar_blocks(
+    shares: Sequence[Sequence[float]],
+    labels: Sequence[Sequence[str]],
+    titles: Sequence[str],
+    colors: tuple[str, str],
+    caption: str,
+) -> Html:
+    """Blocks of bars side by side, each with labels of its own and a title, which may be empty.
+
+    `colors` are for light and for dark pages. The text has one line for each block.
+    """
+    light, dark = colors
+    bar = f"background:light-dark({light},{dark});height:.8em;border-radius:2px;min-width:1px"
+    narrowest = 15 if len(titles) < 3 else 12  # em; of three, all fit the figure's 44
+    blocks, lines = [], []
+    for title, names, row in zip(titles, labels, shares, strict=True):
+        body = "".join(
+            f'<tr><th scope="row" style="text-align:right;font-weight:400;padding:.08em .6em;'
+            f'white-space:nowrap;border:0;background:none">{escape(label)}</th>'
+            f'<td style="width:100%;padding:.08em 0;border:0;background:none">'
+            f'<div style="{bar};width:{100 * share:.1f}%"></div></td>'
+            f'<td style="text-align:right;padding:.08em .4em;border:0;background:none;'
+            f'font-variant-numeric:tabular-nums">{_percent(share)}</td></tr>'
+            for label, share in zip(names, row, strict=True)
+        )
+        head = f"<caption>{escape(title)}</caption>" if title else ""
+        blocks.append(
+            f'<table style="border-collapse:collapse;flex:1 1 {narrowest}em;margin:0;color:inherit;'
+            f'background:none;font-size:.92em">{head}<tbody>{body}</tbody></table>'
+        )
+        said = ", ".join(f"{a} {_percent(b)}" for a, b in zip(names, row, strict=True))
+        lines.append(f"{title}: {said}" if title else said)
+    note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    html = (
+        '<figure class="llama-figure llama-rows" style="margin:1em auto;max-width:44em">'
+        f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(blocks)}</div>{note}</figure>'
+    )
+    return Html(html, "\n".join(lines + ([caption] if caption else [])))
+
+
+def _percent(share: float) -> str:
+    whole = round(100 * share)
+    return "<1%" if whole == 0 and share > 0 else f"{whole}%"
