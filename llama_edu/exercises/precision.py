@@ -217,7 +217,7 @@ BF16_RMS_NORM = Exercise(
             "gain_first",
             _norm_gain_first,
             "when the gain is multiplied before the rounding: one rounding where there are two",
-            "https://github.com/huggingface/transformers/issues/25420",
+            "https://github.com/tinygrad/tinygrad/pull/5095",
         ),
         Mutant(
             "narrow",
