@@ -112,7 +112,7 @@ SCORE_FLOPS = Exercise(
     topic="cost",
     stars=2,
     task="Repair the count of operations of Q@K over all query heads.",
-    section="By hand",
+    section="Bytes and operations",
     cases=lambda: [
         Case("a prompt: seq 6, total_seq 6", (6, 6, 2, 3, 16)),
         Case("one token: seq 1, total_seq 9", (1, 9, 4, 2, 16)),

@@ -161,7 +161,7 @@ BF16_LINEAR = Exercise(
             "left_wide",
             _left_wide,
             "when the result is not rounded back to bfloat16",
-            section="On the real model",
+            section="The three questions in an engine",
         ),
         Mutant(
             "not_transposed",
@@ -190,7 +190,7 @@ def _norm_by_rows(x: Array, weight: Array, eps: float) -> Array:
 
 def _norm_gain_first(x: Array, weight: Array, eps: float) -> Array:
     wide = x.astype(np.float32)
-    mean_square = np.mean(wide * wide, axis=-1, keepdims=True)
+    mean_square = np.mean(wide * wide, axis=-1)[..., None]
     scaled = wide * (1.0 / np.sqrt(mean_square + eps)) * weight.astype(np.float32)
     return scaled.astype(x.dtype)
 
@@ -241,7 +241,7 @@ BF16_RMS_NORM = Exercise(
             "gain_first",
             _norm_gain_first,
             "when the gain is multiplied before the rounding: one rounding where there are two",
-            "https://github.com/huggingface/transformers/issues/25420",
+            "https://github.com/tinygrad/tinygrad/pull/5095",
         ),
         Mutant(
             "narrow",
@@ -252,7 +252,10 @@ BF16_RMS_NORM = Exercise(
         Mutant("no_eps", _norm_no_eps, "when eps is left out"),
         Mutant("eps_outside", _norm_eps_outside, "when eps is added outside the root"),
         Mutant(
-            "float32", _norm_float32, "when the result stays float32", section="On the real model"
+            "float32",
+            _norm_float32,
+            "when the result stays float32",
+            section="The three questions in an engine",
         ),
     ),
 )

@@ -43,7 +43,7 @@ from llama_edu.viz.parts.shape_ledger import shape_ledger
 from llama_edu.viz.parts.shape_table import shape_table
 from llama_edu.viz.parts.tensor_table import tensor_table
 from llama_edu.viz.parts.token_strip import token_strip
-from llama_edu.viz.precision.rounding import bytes_and_gap, error_map, running_sums
+from llama_edu.viz.precision.rounding import bytes_and_gap, error_map, number_line, running_sums
 from llama_edu.viz.precision.step_sum import step_sum
 from llama_edu.viz.rope.dials import rope_clock
 from llama_edu.viz.rope.distance import distance_curve
@@ -101,6 +101,7 @@ __all__ = [
     "merge_tree",
     "mixing_bars",
     "norm_stages",
+    "number_line",
     "parameter_treemap",
     "parity_staircase",
     "predict",

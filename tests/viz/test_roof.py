@@ -24,6 +24,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "one bar": lambda: viz.cost_bars(DECODE[:1]),
     "large bars": lambda: viz.cost_bars([Cost("lm_head", 3 * 10**12, 2 * 10**9)]),
     "roof": lambda: viz.roofline(PASSES, 30e9, 100e9),
+    "measured": lambda: viz.roofline(PASSES, 30e9, 100e9, measured={"one token": 1e-3}),
     "one under a roof": lambda: viz.roofline({"it": PASSES["one token"]}, 1e9, 1e9),
 }
 
@@ -37,8 +38,8 @@ def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]
 def test_bars_are_shares_of_what_was_counted() -> None:
     costs = [Cost("a", 30, 25), Cost("b", 70, 65, 10)]
     picture = viz.cost_bars(costs)
-    assert "a 25.0 % and 30.0 %, b 75.0 % and 70.0 %" in picture.alt
-    assert {"25.0 %", "30.0 %", "75.0 %", "70.0 %"} <= set(texts(picture))
+    assert "a 25.0% and 30.0%, b 75.0% and 70.0%" in picture.alt
+    assert {"25.0%", "30.0%", "75.0%", "70.0%"} <= set(texts(picture))
 
 
 def test_the_roof_says_which_wall_holds_whom() -> None:
@@ -46,10 +47,25 @@ def test_the_roof_says_which_wall_holds_whom() -> None:
     alt = viz.roofline(costs, bytes_per_s=10, flops_per_s=100).alt
     assert "rises until 10 operations a byte" in alt
     assert "slow memory: 2 operations a byte, memory is its wall, 5 s at least" in alt
-    assert "busy: 1e+02 operations a byte, arithmetic is its wall, 40 s at least" in alt
+    assert "busy: 100 operations a byte, arithmetic is its wall, 40 s at least" in alt
     ax = viz.roofline(costs, 10, 100).figure.axes[1]
     drawn = {line.get_label(): line.get_xydata().tolist() for line in ax.lines[2:]}
     assert drawn == {"slow memory": [[2.0, 20.0]], "busy": [[100.0, 100.0]]}
+
+
+def test_what_was_measured_hangs_below_what_the_roof_allows() -> None:
+    costs = {"slow memory": Cost("x", 100, 50), "busy": Cost("y", 4000, 40)}
+    picture = viz.roofline(costs, 10, 100, measured={"busy": 50.0})
+    assert "arithmetic is its wall, 40 s at least, measured 50 s" in picture.alt
+    assert picture.alt.count("measured") == 1
+    *_, hollow = picture.figure.axes[1].lines
+    assert hollow.get_xydata().tolist() == [[100.0, 80.0]]
+
+
+@pytest.mark.parametrize("measured", [{"nobody": 1.0}, {"it": 0.0}])
+def test_a_time_of_no_pass_or_of_no_length_is_refused(measured: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="expected seconds above 0 for passes among it"):
+        viz.roofline({"it": PASSES["one token"]}, 1e9, 1e9, measured=measured)
 
 
 def test_there_is_something_to_draw() -> None:

@@ -32,6 +32,8 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "largest errors": lambda: viz.error_map(ERRORS[:8], largest=True),
     "sums": viz.running_sums,
     "sums that agree": lambda: viz.running_sums(20),
+    "a line": lambda: viz.number_line(252, 1, 8),
+    "a line of halves": lambda: viz.number_line(1.0, 0.5, 4, "float16"),
     "bytes": lambda: viz.bytes_and_gap(QUALITIES),
     "bytes of small models": lambda: viz.bytes_and_gap(
         [Quality("f32", 2_624_000, 8, 0.0, 0, 9, 123.4)]
@@ -72,11 +74,37 @@ def test_sums_stop_where_the_format_has_no_next_whole_number() -> None:
         viz.running_sums(1)
 
 
+def test_a_line_has_the_numbers_of_its_format_and_ends_where_a_sum_stops() -> None:
+    alt = viz.number_line(252, 1, 8).alt
+    assert "250, 251, 252, 253, 254, 255, 256, 258, 260, 262, 264" in alt  # no odd one after 256
+    assert alt.endswith("255 + 1 = 256, 256 + 1 = 257, rounded to 256.")
+    # float16 keeps three bits more: its odd numbers go on to 2,048.
+    assert viz.number_line(252, 1, 8, "float16").alt.endswith("259 + 1 = 260.")
+    # Half-way between two numbers the even one wins, which may be the one above.
+    assert "258 + 1 = 259, rounded to 260" in viz.number_line(258, 1, 1).alt
+
+
+@pytest.mark.parametrize(
+    ("start", "term", "adds", "form"),
+    [(257, 1, 3, "bfloat16"), (1, 0, 3, "bfloat16"), (1, 1, 0, "bfloat16"), (1, 1, 13, "float16")],
+)
+def test_a_line_that_cannot_be_drawn_is_refused(
+    start: float, term: float, adds: int, form: str
+) -> None:
+    with pytest.raises(InputError, match="expected a start that"):
+        viz.number_line(start, term, adds, form)
+
+
+def test_a_format_without_a_line_is_refused() -> None:
+    with pytest.raises(InputError, match="expected a format among float32"):
+        viz.number_line(1, 1, 1, "int8")
+
+
 def test_bytes_and_gaps_are_those_given() -> None:
     picture = viz.bytes_and_gap(QUALITIES)
-    assert "f32: 400 MB, logits off by nothing, perplexity 9.16" in picture.alt
-    assert "bf16: 200 MB, logits off by 0.03, perplexity 10.2" in picture.alt
-    assert {"400 MB", "200 MB", "exact", "0.03"} <= set(texts(picture))
+    assert "f32: 400 MB, logits off by nothing, 0 of 30 flips, perplexity 9.16" in picture.alt
+    assert "bf16: 200 MB, logits off by 0.03, 1 of 30 flips, perplexity 10.16" in picture.alt
+    assert {"400 MB", "200 MB", "exact", "0.03", "9.16", "1"} <= set(texts(picture))
     with pytest.raises(InputError, match="expected at least one precision, got none"):
         viz.bytes_and_gap([])
 

@@ -11,8 +11,10 @@ from llama_edu.analysis.precision_cost import OperatorError, Quality
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import WEIGHTS_MAP
 from llama_edu.viz.parts.figure import (
+    FAINT,
     INK,
     MUTED,
+    PAPER,
     WIDTH,
     Number,
     Picture,
@@ -23,7 +25,7 @@ from llama_edu.viz.parts.figure import (
 )
 from llama_edu.viz.parts.heatmap import cell_numbers, paint
 
-__all__ = ["bytes_and_gap", "error_map", "running_sums"]
+__all__ = ["bytes_and_gap", "error_map", "number_line", "running_sums"]
 
 FORMATS: dict[str, Callable[[Number], Number]] = {
     "float32": np.float32,
@@ -32,6 +34,8 @@ FORMATS: dict[str, Callable[[Number], Number]] = {
 }
 LINES = {"float32": ("#0b6b8f", "-"), "float16": ("#8f4a0e", "--"), "bfloat16": ("#a0287d", "-.")}
 EXACT = "exact"  # what stands for a difference of 0
+MAX_HOPS = 12
+LINE_Y = 0.75  # inches from the top: where the number line runs
 NOISE = 1e-6  # below, an error is float32's own, and another processor has another
 
 
@@ -155,25 +159,114 @@ def bytes_and_gap(qualities: Sequence[Quality]) -> Picture:
         raise InputError("expected at least one precision, got none")
     figure, ax = board(0.55 + 0.34 * len(qualities))
     largest = max(q.weight_nbytes for q in qualities)
-    write(ax, 0.95, 0.2, "weights", 9.5, color=MUTED)
-    write(ax, 3.55, 0.2, "logits off by", 9.5, color=MUTED)
-    write(ax, 4.6, 0.2, "perplexity", 9.5, color=MUTED)
+    columns = {"weights": 0.95, "logits off by": 2.8, "flips": 3.9, "perplexity": 4.65}
+    for head, x in columns.items():
+        write(ax, x, 0.2, head, 9.5, color=MUTED)
     for row, quality in enumerate(qualities):
         y = 0.52 + 0.34 * row
         write(ax, 0.85, y, quality.precision, 10, ha="right", weight="bold")
-        width = 1.6 * quality.weight_nbytes / largest
+        width = 1.1 * quality.weight_nbytes / largest
         ax.barh(y, width, 0.2, left=0.95, color=LINES["float32"][0])
         write(ax, 1.0 + width, y, _bytes(quality.weight_nbytes), 9.5)
-        write(ax, 3.55, y, f"{quality.gap:.2g}" if quality.gap else EXACT, 9.5)
-        write(ax, 4.6, y, f"{quality.perplexity:.3g}", 9.5)
+        gap = f"{quality.gap:.2g}" if quality.gap else EXACT
+        told = gap, f"{quality.flips}", f"{quality.perplexity:.2f}"
+        for x, text in zip(list(columns.values())[1:], told, strict=True):
+            write(ax, x, y, text, 9.5)
     rows = "; ".join(
         f"{q.precision}: {_bytes(q.weight_nbytes)}, "
-        f"logits off by {f'{q.gap:.2g}' if q.gap else 'nothing'}, perplexity {q.perplexity:.3g}"
+        f"logits off by {f'{q.gap:.2g}' if q.gap else 'nothing'}, "
+        f"{q.flips} of {q.positions} flips, perplexity {q.perplexity:.2f}"
         for q in qualities
     )
     alt = f"Bytes of the weights and what they cost in accuracy, by precision: {rows}."
-    return Picture(figure, alt=alt, caption="What each precision saves, and what it costs.")
+    caption = (
+        "What each precision saves, and what it costs. A flip is a place where another token "
+        "became the likeliest."
+    )
+    return Picture(figure, alt=alt, caption=caption)
 
 
 def _bytes(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count < 1e8 else f"{count / 1e6:.0f} MB"
+
+
+@picture
+def number_line(start: Number, term: Number, adds: int, form: str = "bfloat16") -> Picture:
+    """A running sum as hops along the numbers a format has, until a hop falls between two of them.
+
+    From `start`, which `form` must hold, `term` is added up to `adds` times, the sum rounded each
+    time. A hop that lands between two numbers is drawn back to the one it is rounded to; after a
+    hop that gets nowhere the drawing ends. Raises `InputError` for an unknown format, a start the
+    format does not hold, a term that is not positive, and more than 12 additions or none.
+    """
+    if form not in FORMATS:
+        raise InputError(f"expected a format among {', '.join(FORMATS)}, got {form!r}")
+    kept = FORMATS[form]
+    if float(kept(start)) != start or not term > 0 or not 0 < adds <= MAX_HOPS:
+        raise InputError(
+            f"expected a start that {form} holds, a term above 0 and 1 to {MAX_HOPS} additions, "
+            f"got {start}, {term} and {adds}"
+        )
+    hops = _hops(kept, float(start), float(term), adds)
+    low, high = float(start) - 2 * term, max(end for _, end, _ in hops) + 8 * term
+    held = _numbers_between(kept, low, high)
+    figure, ax = board(1.75)
+
+    def x_of(number: float) -> float:
+        return 0.25 + (WIDTH - 0.5) * (number - low) / (high - low)
+
+    ax.plot([0.1, WIDTH - 0.1], [LINE_Y, LINE_Y], color=FAINT, lw=1.5)
+    for number in held:
+        ax.plot([x_of(number)] * 2, [LINE_Y - 0.07, LINE_Y + 0.07], color=INK, lw=1.6)
+        clear = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}  # of a bow drawn over it
+        write(ax, x_of(number), LINE_Y + 0.2, f"{number:g}", 8.5, ha="center", bbox=clear)
+    for begin, exact, end in hops:
+        _arc(ax, (x_of(begin), x_of(exact)), -0.42, LINES["float32"][0], "-")
+        if end != exact:
+            color = LINES["bfloat16"][0]
+            ax.plot([x_of(exact)], [LINE_Y], "x", color=color, ms=7, mew=2)
+            _arc(ax, (x_of(exact), x_of(end)), 0.62, color, "--")
+            words = f"{exact:g} is not there: back to {end:g}"
+            write(ax, x_of(exact), LINE_Y + 0.55, words, 9, color=color)
+    steps = ", ".join(
+        f"{begin:g} + {term:g} = {exact:g}" + ("" if end == exact else f", rounded to {end:g}")
+        for begin, exact, end in hops
+    )
+    alt = (
+        f"The numbers of {form} from {held[0]:g} to {held[-1]:g}: "
+        f"{', '.join(f'{number:g}' for number in held)}. A sum hops along them: {steps}."
+    )
+    caption = f"Every tick is a number that {form} has. The hops add {term:g}."
+    return Picture(figure, alt=alt, caption=caption)
+
+
+def _hops(
+    kept: Callable[[Number], Number], total: float, term: float, adds: int
+) -> list[tuple[float, float, float]]:
+    """Each addition's sum before, its exact result, and the sum after; a hop that fails is last."""
+    hops = []
+    for _ in range(adds):
+        exact = total + term
+        end = float(kept(exact))
+        hops.append((total, exact, end))
+        if end == total:
+            break
+        total = end
+    return hops
+
+
+def _numbers_between(kept: Callable[[Number], Number], low: float, high: float) -> list[float]:
+    """Every number of a format from `low` to `high`, both rounded to the format first."""
+    numbers = [float(kept(low))]
+    while numbers[-1] < high:
+        step = float(np.spacing(kept(numbers[-1])))
+        numbers.append(numbers[-1] + step)
+    return numbers if numbers[-1] <= high else numbers[:-1]
+
+
+def _arc(ax: Axes, ends: tuple[float, float], height: float, color: str, style: str) -> None:
+    """A bow from one place on the line to another, with a dot where it ends."""
+    t = np.linspace(0.0, 1.0, 24)
+    x = ends[0] + (ends[1] - ends[0]) * t
+    ax.plot(x, LINE_Y + height * 4 * t * (1 - t) * 0.9, color=color, ls=style, lw=1.6)
+    ax.plot([ends[1]], [LINE_Y], "o", color=color, ms=4)
