@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 from llama_edu.chat.storage import SavedChat, read_chat, write_chat
 from llama_edu.chat.template import ChatTemplate, Message
-from llama_edu.chat.usage import Break, Ledger
+from llama_edu.chat.usage import CacheMissReason, TurnUsage
 from llama_edu.engine.choose import Vocabulary, random_generator
 from llama_edu.engine.generate import generate
 from llama_edu.engine.llama import Llama
@@ -43,7 +43,7 @@ class Turn:
     reply: str
     token_ids: tuple[int, ...]
     end: End
-    ledger: Ledger
+    ledger: TurnUsage
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class _Plan:
     text: str
     prompt: list[int]
     forgotten: int
-    cause: Break | None
+    cause: CacheMissReason | None
 
 
 class ChatSession:
@@ -104,7 +104,9 @@ class ChatSession:
         self._cache = model.new_cache()
         # The first `_cache.length` of these are what the cache's rows were computed from.
         self._ids: list[int] = []
-        self._cause: Break | None = None  # why the next prompt may not begin as the last one did
+        self._cause: CacheMissReason | None = (
+            None  # why the next prompt may not begin as the last one did
+        )
         self._plan: _Plan | None = None
         self._replying = False
 
@@ -132,7 +134,7 @@ class ChatSession:
     def system(self, text: str | None) -> None:
         self._check_idle()
         if text != self._system:
-            self._system, self._cause, self._plan = text, Break.EDITED, None
+            self._system, self._cause, self._plan = text, CacheMissReason.EDITED, None
 
     def send(self, text: str) -> Generator[str, None, None]:
         """Say something, and yield the reply in pieces of text, as it is made.
@@ -148,7 +150,7 @@ class ChatSession:
     def edit(self, turn: int, text: str) -> Generator[str, None, None]:
         """Say something else in `turns[turn]`, and yield the new reply. Later turns are gone."""
         self._check_turn(turn, len(self._turns) - 1)
-        return self._answer(self._turns[:turn], text, Break.EDITED)
+        return self._answer(self._turns[:turn], text, CacheMissReason.EDITED)
 
     def regenerate(self) -> Generator[str, None, None]:
         """Yield another reply to the last message, in place of the one there is.
@@ -157,7 +159,7 @@ class ChatSession:
         """
         if not self._turns:
             raise InputError("expected a turn whose reply to make again, got none yet")
-        return self._answer(self._turns[:-1], self._turns[-1].user, Break.REGENERATED)
+        return self._answer(self._turns[:-1], self._turns[-1].user, CacheMissReason.REGENERATED)
 
     def rollback(self, turn: int) -> None:
         """Take back `turns[turn]` and all after it. Nothing is computed."""
@@ -165,7 +167,7 @@ class ChatSession:
         self._check_idle()
         if turn < len(self._turns):
             self._turns = self._turns[:turn]
-            self._cause, self._plan = Break.ROLLED_BACK, None
+            self._cause, self._plan = CacheMissReason.ROLLED_BACK, None
 
     def fork(self) -> "ChatSession":
         """A session of its own that goes on from here, with a copy of the cache."""
@@ -243,7 +245,7 @@ class ChatSession:
         return messages
 
     def _answer(
-        self, kept: tuple[Turn, ...], text: str, cause: Break | None
+        self, kept: tuple[Turn, ...], text: str, cause: CacheMissReason | None
     ) -> Generator[str, None, None]:
         self._check_idle()
         prompt, forgotten = self._fitting_prompt(kept, text)
@@ -278,7 +280,7 @@ class ChatSession:
         if plan is not self._plan:
             raise InputError("expected the reply that was asked for last, got an earlier one")
         self._plan, self._replying = None, True
-        ledger: Ledger | None = None
+        ledger: TurnUsage | None = None
         reply: list[int] = []
         end: End = "stopped"
         try:
@@ -307,7 +309,7 @@ class ChatSession:
             if ledger is not None:
                 self._keep(plan, tuple(reply), end, ledger)
 
-    def _reuse(self, plan: _Plan) -> Ledger:
+    def _reuse(self, plan: _Plan) -> TurnUsage:
         """Keep the cached rows that begin the prompt, and drop the others."""
         cached, prompt = self._cache.length, plan.prompt
         # The last id is run even if its row is there: its logits are not.
@@ -319,11 +321,11 @@ class ChatSession:
         before = plan.kept[-1].ledger.forgotten if plan.kept else 0
         reason = None
         if same < cached:
-            reason = plan.cause or Break.RERENDERED
-            reason = Break.OVERFLOW if plan.forgotten > before else reason
+            reason = plan.cause or CacheMissReason.RERENDERED
+            reason = CacheMissReason.OVERFLOW if plan.forgotten > before else reason
         elif shared and reused < len(prompt) - 1:
-            reason = Break.OTHER
-        return Ledger(
+            reason = CacheMissReason.OTHER
+        return TurnUsage(
             prompt_tokens=len(prompt),
             reused=reused,
             computed=len(prompt) - reused,
@@ -344,7 +346,7 @@ class ChatSession:
             cache=self._cache,
         )
 
-    def _keep(self, plan: _Plan, reply: tuple[int, ...], end: End, ledger: Ledger) -> None:
+    def _keep(self, plan: _Plan, reply: tuple[int, ...], end: End, ledger: TurnUsage) -> None:
         """Make the reply part of the conversation, and its rows part of what is shared."""
         ledger = replace(ledger, generated=len(reply) + (end == "done"))
         text = self.tokenizer.decode(reply)
@@ -366,11 +368,11 @@ def _turn(saved: dict[str, Any]) -> Turn:
     if saved["end"] not in get_args(End):
         raise ValueError(saved["end"])
     ledger = saved["ledger"]
-    reason = None if ledger["reason"] is None else Break(ledger["reason"])
+    reason = None if ledger["reason"] is None else CacheMissReason(ledger["reason"])
     return Turn(
         user=str(saved["user"]),
         reply=str(saved["reply"]),
         token_ids=tuple(map(int, saved["token_ids"])),
         end=saved["end"],
-        ledger=Ledger(**ledger | {"reason": reason}),
+        ledger=TurnUsage(**ledger | {"reason": reason}),
     )

@@ -2,57 +2,81 @@
 
 A checkpoint brings its own template, a small Jinja program that writes roles and turns around what
 people say. It is code from a stranger, so it runs in Jinja's sandbox, with the variables and
-filters that `transformers` gives it. What people say is from strangers as well: a message that
-reads `<|im_end|>` is ten characters and must not end the turn. So every character of the rendered
-text is known to come either from the template or from a person, and only a template can write a
-control token. Nothing is escaped on the page: harmless messages get the ids `transformers` gives.
+filters that `transformers` gives it. It sees messages as they are, for many templates decide by
+them: they cut a `</think>` out of earlier replies, or look for `/no_think`.
+
+What people say is from strangers as well: a message that reads `<|im_end|>` is ten characters and
+must not end the turn. So messages go in as strings that know who wrote each character
+(`chat.provenance`), and only a template can write a control token. Nothing is escaped on the page:
+harmless messages get the ids `transformers` gives.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn
 
 import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import numpy as np
+from jaxtyping import Int64
 
-from llama_edu.errors import InputError, TokenizerError
+from llama_edu.chat.provenance import REWORKED, TEMPLATE, ProvenanceEnvironment, Text, sources_of
+from llama_edu.errors import InputError, LlamaEduError, TokenizerError
 from llama_edu.text.tokenizer import Tokenizer
 
 __all__ = ["ROLES", "ChatTemplate", "Message"]
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
 
-# Unicode's private planes: characters without a meaning, to stand for others while we render.
-PRIVATE = (*range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE))
+# Who wrote a character, as bits: what one author may not write, the other may.
+PERSON, MODEL = 1, 2
 
 
 @dataclass(frozen=True)
 class Message:
     """What one side said.
 
-    A reply that the model wrote comes with its `token_ids`, without the one that ended it. They go
-    into the prompt as they are: text made of tokens need not become the same tokens again.
+    A reply that the model wrote comes with its `token_ids`, without the one that ended it. Where
+    the template writes the reply's text as it is, the ids go into the prompt: text made of tokens
+    need not become the same tokens again. `content` is that text; left empty, it is decoded from
+    the ids. `fields` are further fields that the template may look at, such as `tool_calls`.
     """
 
     role: str
     content: str = ""
     token_ids: tuple[int, ...] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class _Rendered:
-    """A rendered chat, and for each of its characters 1 if a person typed it, else 0."""
+    """A rendered chat, the source of each character, and where in it each message's would be.
+
+    Message i's content has the sources `first[i]`, `first[i] + 1` and so on.
+    """
 
     text: str
-    typed: bytes
+    sources: Int64[np.ndarray, " nchars"]
+    contents: tuple[str, ...]
+    first: tuple[int, ...]
 
-    def part(self, start: int, stop: int) -> "_Rendered":
-        return _Rendered(self.text[start:stop], self.typed[start:stop])
+    def message_of(self, sources: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """The number of the message each source lies in; -1 for no message's."""
+        return np.searchsorted(np.asarray(self.first), sources, side="right") - 1
+
+    def places(self, number: int, start: int, wanted: str) -> list[int]:
+        """Where the text `wanted`, from `start` in a message's content, stands unchanged."""
+        source = self.first[number] + start
+        following = np.arange(source, source + len(wanted))
+        return [
+            at
+            for at in np.flatnonzero(self.sources == source).tolist()
+            if self.text.startswith(wanted, at)
+            and np.array_equal(self.sources[at : at + len(wanted)], following)
+        ]
 
 
 class ChatTemplate:
@@ -72,124 +96,103 @@ class ChatTemplate:
         self.source = source
         self._tokenizer = tokenizer
         self._template = _compiled(source)
-        self._controls = tokenizer.control_tokens(source)
+        self._barred = self._barred_tokens()
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+    def _barred_tokens(self) -> dict[int, int]:
+        """Token → the authors who cannot write it.
+
+        Nobody can type a control token. What the model said may hold those that are not marked as
+        special, `</think>` among them, unless they steer: unless the template writes them in the
+        plainest of conversations.
+        """
+        controls = self._tokenizer.control_tokens(self.source)
+        barred = dict.fromkeys(controls, PERSON | MODEL)
+        plain = [Message("user", "x"), Message("assistant", "x"), Message("user", "x")]
+        try:
+            rendered = self._rendered(plain, False, None)
+        except LlamaEduError:  # it wants more than that: all are barred
+            return barred
+        for token_id in controls.keys() - self._tokenizer.special_ids:
+            if controls[token_id] not in rendered.text:
+                barred[token_id] = PERSON
+        return barred
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
         """The text of the prompt, special tokens written out. To look at: `encode` encodes it.
 
-        `add_generation_prompt` ends it where the assistant's next reply begins.
+        `add_generation_prompt` ends it where the assistant's next reply begins;
+        `continue_final_message` instead at the end of the last message's text, to go on from there.
+        `variables` are further ones for the template, such as `tools` or `enable_thinking`.
         Raises as `encode` does.
         """
-        _check(messages, add_generation_prompt)
-        contents = [message.content for message in messages]
-        return self._rendered(messages, contents, add_generation_prompt).text
+        asks = add_generation_prompt and not continue_final_message
+        rendered = self._rendered(messages, asks, variables)
+        return rendered.text[: self._end(rendered) if continue_final_message else None]
 
     def encode(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        variables: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        """The ids of the prompt. The template itself says where a bos goes; none is added.
+        """The ids of the prompt, as `render` writes it. The template says where a bos goes.
 
-        Raises `InputError` for messages in an order that makes no conversation, or that the
-        template refuses, and `TokenizerError` if the template fails or a text cannot be encoded.
+        Raises `InputError` for no messages, an unknown role, messages that the template refuses
+        or a last one that it does not write; `TokenizerError` if the template fails or a text
+        cannot be encoded.
         """
-        _check(messages, add_generation_prompt)
-        texts = [message.content for message in messages]
-        replies = {i: m.token_ids for i, m in enumerate(messages) if m.token_ids is not None}
-        stand_ins = dict(zip(replies, _unused(texts, self.source), strict=False))
-        contents = [stand_ins.get(i, text) for i, text in enumerate(texts)]
-        rendered = self._rendered(messages, contents, add_generation_prompt)
-        if not replies:
-            return self._encoded(rendered)
-        reply_of = {mark: replies[i] for i, mark in stand_ins.items()}
-        blanks = self._blanks_before(min(replies), messages, contents, rendered.text)
-        return self._with_replies(rendered, reply_of, blanks)
-
-    def _with_replies(
-        self, rendered: _Rendered, reply_of: Mapping[str, tuple[int, ...]], blanks: str
-    ) -> list[int]:
-        """Encode what stands between the replies, and put their ids in between."""
+        asks = add_generation_prompt and not continue_final_message
+        rendered = self._rendered(messages, asks, variables)
+        end = self._end(rendered) if continue_final_message else len(rendered.text)
+        authors = self._authors(rendered, messages)
         ids: list[int] = []
-        start = 0
-        for found in re.finditer(f"[{''.join(reply_of)}]", rendered.text):
-            between = rendered.part(start, found.start())
-            kept = len(between.text.removesuffix(blanks))
-            ids += self._encoded(between.part(0, kept), continues=start > 0)
-            ids += reply_of[found.group()]
-            start = found.end()
-        return ids + self._encoded(rendered.part(start, len(rendered.text)), continues=start > 0)
+        done = 0
+        for start, stop, reply in self._replies(rendered, messages, variables):
+            if start >= done and stop <= end:
+                ids += self._encoded(rendered.text[done:start], authors[done:start], done > 0)
+                ids += reply
+                done = stop
+        return ids + self._encoded(rendered.text[done:end], authors[done:end], done > 0)
 
-    def _blanks_before(
-        self, first: int, messages: Sequence[Message], contents: Sequence[str], text: str
-    ) -> str:
-        """Blanks that the template writes before a reply, but not where it asks for one.
-
-        Llama 2's does: the space after `[/INST]`. There the model writes it, as part of its first
-        word, so it is among the reply's ids already.
-        """
-        asked = self._rendered(messages[:first], contents[:first], True).text
-        before = text.partition(contents[first])[0]
-        blanks = before.removeprefix(asked)
-        return blanks if before.startswith(asked) and blanks.isspace() else ""
-
-    def _encoded(self, rendered: _Rendered, *, continues: bool = False) -> list[int]:
-        return self._tokenizer.encode_rendered(
-            rendered.text, rendered.typed, self._controls, continues=continues
-        )
+    def _encoded(self, text: str, authors: bytes, continues: bool) -> list[int]:
+        return self._tokenizer.encode_rendered(text, authors, self._barred, continues=continues)
 
     def _rendered(
-        self, messages: Sequence[Message], contents: Sequence[str], prompt: bool
+        self, messages: Sequence[Message], asks: bool, variables: Mapping[str, Any] | None
     ) -> _Rendered:
-        """Render, and know who wrote each character.
-
-        Characters without a meaning stand in for typed ones while the template runs; where they
-        come out, the typed ones were. At best they stand for all that was typed. A template that
-        looks into messages, for "/no_think" say, then sees nothing and writes something else than
-        it would. So they next stand for the letters that open a control token, and at last for
-        those letters where a whole control token was typed, which changes nothing in any other
-        message. That last text is what the template means to write.
-        """
-        tokens = self._controls.values()
-        whole = "|".join(f"{re.escape(t[0])}(?={re.escape(t[1:])})" for t in tokens) or "(?!)"
-        openers = f"[{re.escape(''.join({t[0] for t in tokens}))}]" if tokens else "(?!)"
-        meant, opaque, half_opaque = (
-            self._render_hiding(pattern, messages, contents, prompt)
-            for pattern in (whole, r"\S", openers)
-        )
-        for rendered in (opaque, half_opaque):
-            if rendered.text == meant.text:
-                return rendered
-        # It looks for such letters, too. Unless that lets a message forge a token, so be it.
-        return meant if self._steering(meant) == self._steering(half_opaque) else opaque
-
-    def _render_hiding(
-        self, pattern: str, messages: Sequence[Message], contents: Sequence[str], prompt: bool
-    ) -> _Rendered:
-        """Render with a stand-in for each typed character that matches `pattern`."""
-        typed = sorted({char for text in contents for char in re.findall(pattern, text)})
-        stand_in = dict(zip(typed, _unused(contents, self.source), strict=False))
-        if len(stand_in) < len(typed):
-            raise InputError(
-                f"expected fewer than {len(PRIVATE)} different characters, got {len(typed)}"
-            )
-        said = [
-            {"role": m.role, "content": re.sub(pattern, lambda found: stand_in[found[0]], text)}
-            for m, text in zip(messages, contents, strict=True)
-        ]
-        text = self._run(said, prompt)
-        meaning = {mark: char for char, mark in stand_in.items()}
+        _check(messages)
+        contents = tuple(self._content(message) for message in messages)
+        first, given = [], []
+        following = TEMPLATE + 1
+        for message, content in zip(messages, contents, strict=True):
+            said = {"role": message.role, "content": Text.said(content, following)}
+            given.append({**_typed(message.fields), **said})
+            first.append(following)
+            following += len(content) + 1  # so that no message goes on where another ends
+        text = self._run(given, asks, _typed(variables or {}))
         return _Rendered(
-            text.translate(str.maketrans(meaning)), bytes(char in meaning for char in text)
+            "".join(text), np.array(sources_of(text), dtype=np.int64), contents, tuple(first)
         )
 
-    def _run(self, messages: list[dict[str, str]], prompt: bool) -> str:
+    def _content(self, message: Message) -> str:
+        if message.content or message.token_ids is None:
+            return message.content
+        return self._tokenizer.decode(message.token_ids)
+
+    def _run(self, messages: list[dict[str, Any]], asks: bool, variables: dict[str, Any]) -> str:
+        given = {"tools": None, "documents": None, **self._tokenizer.names, **variables}
+        given |= {"messages": messages, "add_generation_prompt": asks}
         try:
-            return self._template.render(
-                messages=messages,
-                add_generation_prompt=prompt,
-                tools=None,
-                documents=None,
-                **self._tokenizer.names,
-            )
+            return self._template.render(given)
         except _RefusedError as problem:
             raise InputError(f"the chat template refuses these messages: {problem}") from problem
         except Exception as problem:  # the template is a program; it can fail in any way
@@ -198,37 +201,64 @@ class ChatTemplate:
                 f"{type(problem).__name__}: {problem}"
             ) from problem
 
-    def _steering(self, rendered: _Rendered) -> list[int]:
-        return [token_id for token_id in self._encoded(rendered) if token_id in self._controls]
+    def _authors(self, rendered: _Rendered, messages: Sequence[Message]) -> bytes:
+        """Who wrote each character: 0 for the template, and for blanks, which anybody may write.
 
+        Text that was made of messages in a way that is not followed counts as a person's.
+        """
+        bits = [MODEL if message.role == "assistant" else PERSON for message in messages]
+        sources = rendered.sources
+        authors = np.array(bits, dtype=np.uint8)[rendered.message_of(sources)]
+        authors[sources == REWORKED] = PERSON
+        authors[sources == TEMPLATE] = 0
+        blanks = [at for at, char in enumerate(rendered.text) if char.isspace()]
+        authors[blanks] = 0
+        return authors.tobytes()
 
-def _check(messages: Sequence[Message], prompt: bool) -> None:
-    """Raise `InputError` unless the messages are a conversation, in an order a reader expects."""
-    if not messages:
-        raise InputError("expected at least one message, got none")
-    previous = None
-    for number, message in enumerate(messages, 1):
-        role = message.role
-        if role not in ROLES:
+    def _replies(
+        self,
+        rendered: _Rendered,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] | None,
+    ) -> list[tuple[int, int, tuple[int, ...]]]:
+        """Where replies' ids stand for the text, as (start, stop, ids), first things first.
+
+        They do where the reply's text comes out unchanged, and where a template that trims writes
+        the blanks at its ends itself.
+        """
+        found = []
+        for number, message in enumerate(messages):
+            if not message.token_ids:
+                continue
+            content = rendered.contents[number]
+            # With the leading space that the text of a reply has lost.
+            written = self._tokenizer.decode(message.token_ids, continues=True)
+            core = content.strip() or content
+            if not core or written.strip() != content.strip():
+                continue  # nothing to find, or the ids are of another text
+            texts = [text for text in (content, written) if core in text]
+            for at in rendered.places(number, content.index(core), core):
+                for text in texts:
+                    start = at - text.index(core)
+                    stop = start + len(text)
+                    if start >= 0 and rendered.text[start:stop] == text:
+                        lead = written.removesuffix(text)
+                        if lead and rendered.text[:start].endswith(lead):
+                            asked = self._rendered(messages[:number], True, variables).text
+                            start = len(asked) if rendered.text[:start] == asked + lead else start
+                        found.append((start, stop, message.token_ids))
+                        break
+        return sorted(found)
+
+    def _end(self, rendered: _Rendered) -> int:
+        """Where the text of the last message ends."""
+        own = np.flatnonzero(rendered.sources >= rendered.first[-1])
+        if not own.size:
             raise InputError(
-                f"message {number}: expected a role of {', '.join(ROLES)}, got {role!r}"
+                "expected a template that writes the last message as it is, to continue it, "
+                "got none of its text"
             )
-        if role == "system" and previous is not None:
-            raise InputError(f"message {number}: expected the system message first, got it here")
-        if role == "assistant" and previous != "user":
-            raise InputError(
-                f"message {number}: expected a user message before the assistant's, "
-                f"got {previous or 'none'}"
-            )
-        previous = role
-    if prompt and previous != "user":
-        raise InputError(f"expected a user message to reply to at the end, got {previous}")
-
-
-def _unused(texts: Sequence[str], source: str) -> Iterator[str]:
-    """Private characters that occur nowhere."""
-    used = set(source).union(*texts)
-    return (char for char in map(chr, PRIVATE) if char not in used)
+        return int(own[-1]) + 1
 
 
 class _RefusedError(jinja2.TemplateError):
@@ -259,11 +289,34 @@ class _Generation(jinja2.ext.Extension):
         return jinja2.nodes.Scope(body).set_lineno(line)
 
 
+def _check(messages: Sequence[Message]) -> None:
+    """Raise `InputError` unless there are messages, of known roles.
+
+    Their order is the template's to judge: some let the assistant begin, some refuse it.
+    """
+    if not messages:
+        raise InputError("expected at least one message, got none")
+    for number, message in enumerate(messages, 1):
+        if message.role not in ROLES:
+            raise InputError(
+                f"message {number}: expected a role of {', '.join(ROLES)}, got {message.role!r}"
+            )
+
+
+def _typed(value: Any) -> Any:
+    """The same value, its texts marked as written by people."""
+    if isinstance(value, str):
+        return Text.reworked(value)
+    if isinstance(value, Mapping):
+        return {_typed(name): _typed(one) for name, one in value.items()}
+    return [_typed(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def _compiled(source: str) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(
+    environment = ProvenanceEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )
-    environment.filters["tojson"] = _to_json
+    environment.add_filter("tojson", _to_json)
     environment.globals |= {"raise_exception": _refuse, "strftime_now": _strftime_now}
     try:
         return environment.from_string(source)

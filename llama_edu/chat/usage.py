@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Break", "Ledger", "ledger_table"]
+__all__ = ["CacheMissReason", "TurnUsage", "ledger_table"]
 
 
-class Break(StrEnum):
+class CacheMissReason(StrEnum):
     """Why what is cached no longer begins the prompt."""
 
     EDITED = "edited"  # a message, or the system prompt
@@ -25,7 +25,7 @@ class Break(StrEnum):
 
 
 @dataclass(frozen=True)
-class Ledger:
+class TurnUsage:
     """One turn's account, in tokens.
 
     `prompt_tokens` is everything the reply continues, special tokens included; `reused` of them
@@ -39,7 +39,7 @@ class Ledger:
     computed: int
     generated: int
     dropped: int = 0
-    reason: Break | None = None
+    reason: CacheMissReason | None = None
     forgotten: int = 0
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Ledger:
         return words
 
 
-def ledger_table(ledgers: Iterable[Ledger]) -> Iterator[str]:
+def ledger_table(ledgers: Iterable[TurnUsage]) -> Iterator[str]:
     """A table of turns, counted from 1, with their sum, as lines of text."""
     row = "{:>5}{:>8}{:>8}{:>10}{:>6}{:>9}  {}".format
     yield row("turn", "prompt", "reused", "computed", "new", "dropped", "why").rstrip()

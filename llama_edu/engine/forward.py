@@ -64,23 +64,47 @@ def attention_block(
     record("q_proj", q, "seq n_heads*head_dim")
     record("k_proj", k, "seq n_kv_heads*head_dim")
     record("v_proj", v, "seq n_kv_heads*head_dim")
-    q = ops.apply_rope(ops.split_query_heads(q, n_kv_heads, head_dim), step.cos, step.sin)
-    k = ops.apply_rope(ops.split_kv_heads(k, n_kv_heads, head_dim), step.cos, step.sin)
+    if layer.q_norm is not None and layer.k_norm is not None:
+        q = _norm_of_heads(q, layer.q_norm, config, ops)
+        k = _norm_of_heads(k, layer.k_norm, config, ops)
+        record("q_norm", q, "seq n_heads*head_dim")
+        record("k_norm", k, "seq n_kv_heads*head_dim")
+    q = ops.split_query_heads(q, n_kv_heads, head_dim)
+    k = ops.split_kv_heads(k, n_kv_heads, head_dim)
     v = ops.split_kv_heads(v, n_kv_heads, head_dim)
-    record("q_rope", q, "n_kv_heads n_groups seq head_dim")
-    record("k_rope", k, "n_kv_heads seq head_dim")
+    if layer.index not in config.no_rope_layers:
+        q = ops.apply_rope(q, step.cos, step.sin)
+        k = ops.apply_rope(k, step.cos, step.sin)
+        record("q_rope", q, "n_kv_heads n_groups seq head_dim")
+        record("k_rope", k, "n_kv_heads seq head_dim")
     # Rounded as the cache would, so that a pass without one computes the same.
     k, v = cast(k, step.kv_format), cast(v, step.kv_format)
 
     mixed = []
+    window = config.window_of(layer.index)
     for span, here in zip(step.spans, _recorders(step, record), strict=True):
         keys, values = span.with_past(layer.index, k[:, span.rows], v[:, span.rows])
-        mixed.append(attend(q[:, :, span.rows], keys, values, span.mask, ops, here))
+        rows = q[:, :, span.rows]
+        if window is not None and span.total_seq > window:
+            mixed.append(attend(rows, keys, values, span.window_mask(window), ops.replaced(), here))
+        else:
+            mixed.append(attend(rows, keys, values, span.mask, ops, here))
     merged = np.concatenate(mixed) if len(mixed) > 1 else mixed[0]
     record("merged", merged, "seq n_heads*head_dim")
     out = ops.linear(merged, layer.o_proj.weight, layer.o_proj.bias)
     record("o_proj", out, "seq hidden_size")
     return out
+
+
+def _norm_of_heads(
+    x: Float[np.ndarray, "seq width"],
+    weight: Float[np.ndarray, " head_dim"],
+    config: LlamaConfig,
+    ops: Operators,
+) -> Float[np.ndarray, "seq width"]:
+    """RMSNorm of every head's query or key by itself, as Qwen3 has it."""
+    heads = x.reshape(-1, config.head_dim)
+    return ops.rms_norm(heads, weight, config.rms_norm_eps).reshape(x.shape)
 
 
 def attend(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ class Llama:
         self.config = config
         self.precision = precision_named(precision, cache_dtype)
         self.operators = operators_of(backend, self.precision)
+        if not config.is_plain_llama:  # which the whole steps in one call are written for
+            self.operators = replace(self.operators, decode_step=None)
         self.weights = load_weights(config, tensors, self.precision)
         self.inv_freq = inverse_frequencies(config)
 
@@ -211,9 +214,11 @@ class Llama:
     ) -> Step:
         spans = spans_of([len(chunk) for chunk in chunks], caches)
         angles = [self.operators.rope_cos_sin(self.inv_freq, span.past, span.seq) for span in spans]
-        cos, sin = (
-            cast(_joined(parts), self.precision.compute) for parts in zip(*angles, strict=True)
-        )
+        cos, sin = (_joined(parts) for parts in zip(*angles, strict=True))
+        scaling = self.config.rope_scaling
+        if scaling is not None and scaling.attention_factor != 1.0:
+            cos, sin = cos * scaling.attention_factor, sin * scaling.attention_factor
+        cos, sin = cast(cos, self.precision.compute), cast(sin, self.precision.compute)
         return Step(_joined(chunks), cos, sin, spans, self.precision.cache, last_only)
 
     @contextmanager

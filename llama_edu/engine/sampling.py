@@ -22,9 +22,10 @@ class Sampling:
     """How the next token is chosen.
 
     `temperature` divides the logits: below 1 sharpens, above 1 flattens, 0 takes the largest.
-    `top_k` keeps that many of the largest logits; 0 keeps all. `top_p` keeps the fewest tokens
-    whose probabilities, largest first, reach it; the token that crosses the line is kept whole;
-    1 keeps all. Among equal logits the lower id comes first, everywhere.
+    `top_k` keeps that many of the largest logits; 0 keeps all, and -1 too, as vLLM writes it.
+    `top_p` keeps the fewest tokens whose probabilities, largest first, reach it; the token that
+    crosses the line is kept whole; 1 keeps all. Among equal logits the lower id comes first,
+    everywhere.
 
     Raises `InputError` for a value outside its range. Source for top-p: Holtzman et al. 2019,
     equation 3, arXiv:1904.09751.
@@ -37,8 +38,10 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise InputError(f"expected a temperature of at least 0, got {self.temperature}")
-        if type(self.top_k) is not int or self.top_k < 0:
-            raise InputError(f"expected top_k as a whole number of at least 0, got {self.top_k!r}")
+        if type(self.top_k) is not int or self.top_k < -1:
+            raise InputError(
+                f"expected top_k as a whole number of at least 0, or -1, got {self.top_k!r}"
+            )
         if not 0 < self.top_p <= 1:
             raise InputError(f"expected top_p above 0 and at most 1, got {self.top_p}")
 

@@ -46,6 +46,10 @@ class Span:
         """Where each row may look; None for a single row, which may look at everything."""
         return attention.causal_mask(self.seq, self.past) if self.seq > 1 else None
 
+    def window_mask(self, window: int) -> Bool[np.ndarray, "seq total_seq"]:
+        """Where each row may look through a sliding window."""
+        return attention.sliding_window_mask(self.seq, self.past, window)
+
     def with_past(
         self,
         layer: int,

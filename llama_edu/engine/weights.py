@@ -23,6 +23,7 @@ __all__ = ["LayerWeights", "Projection", "Weights", "expected_shapes", "load_wei
 
 EMBED_TOKENS = "model.embed_tokens.weight"
 LM_HEAD = "lm_head.weight"
+BARE = ("embed_tokens.", "layers.", "norm.", "rotary_emb.", LM_HEAD)  # names without `model.`
 PIECE = 32 * 1024 * 1024  # bytes asked for at a time; memory not written to is not taken
 LINE = 64
 
@@ -49,6 +50,8 @@ class LayerWeights:
     gate_proj: Projection
     up_proj: Projection
     down_proj: Projection
+    q_norm: Float[np.ndarray, " head_dim"] | None = None
+    k_norm: Float[np.ndarray, " head_dim"] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class Weights:
         for layer in self.layers:
             parts = (getattr(layer, part.name) for part in fields(layer) if part.name != "index")
             for part in parts:
+                if part is None:
+                    continue
                 yield from (part.weight,) if isinstance(part, Projection) else (part,)
                 if isinstance(part, Projection) and part.bias is not None:
                     yield part.bias
@@ -134,6 +139,12 @@ def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
         "mlp.up_proj": (inter, hidden),
         "mlp.down_proj": (hidden, inter),
     }
+    qkv = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+    has_bias = {
+        name: (config.attention_bias if name.startswith("self_attn") else config.mlp_bias)
+        or (config.qkv_bias and name in qkv)
+        for name in projections
+    }
     shapes: dict[str, tuple[int, ...]] = {EMBED_TOKENS: (config.vocab_size, hidden)}
     for i in range(config.num_hidden_layers):
         prefix = f"model.layers.{i}."
@@ -141,8 +152,11 @@ def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
         shapes[prefix + "post_attention_layernorm.weight"] = (hidden,)
         for name, shape in projections.items():
             shapes[f"{prefix}{name}.weight"] = shape
-            if config.attention_bias if name.startswith("self_attn") else config.mlp_bias:
+            if has_bias[name]:
                 shapes[f"{prefix}{name}.bias"] = shape[:1]
+        if config.qk_norm:
+            shapes[prefix + "self_attn.q_norm.weight"] = (config.head_dim,)
+            shapes[prefix + "self_attn.k_norm.weight"] = (config.head_dim,)
     shapes["model.norm.weight"] = (hidden,)
     shapes[LM_HEAD] = (config.vocab_size, hidden)
     return shapes
@@ -155,11 +169,13 @@ def load_weights(
 ) -> Weights:
     """Check the stored tensors against the config and bring them to a precision.
 
-    Tensors stored in the format the precision keeps are used where they lie, memory-mapped or
+    Names may lack the prefix `model.`, as those of a model saved without its head do. Tensors
+    stored in the format the precision keeps are used where they lie, memory-mapped or
     not; the others are converted, one new array each. Raises `CheckpointError` for a missing,
     surplus or misshapen tensor, an integer one, and for embeddings stored against what the config
     says; `NumericsError` for numbers that the precision cannot hold.
     """
+    stored = _with_prefix(stored)
     _check_tensors(config, stored)
     load = _Loader(stored, precision, Arena())
     if config.tie_word_embeddings:
@@ -217,6 +233,9 @@ class _Loader:
     def vector(self, name: str) -> np.ndarray:
         return cast(self._float(name), self.precision.compute)
 
+    def optional_vector(self, name: str) -> np.ndarray | None:
+        return self.vector(name) if name in self.stored else None
+
     def projection(self, name: str) -> Projection:
         bias = f"{name}.bias"
         return Projection(
@@ -236,6 +255,8 @@ class _Loader:
             gate_proj=self.projection(f"{prefix}.mlp.gate_proj"),
             up_proj=self.projection(f"{prefix}.mlp.up_proj"),
             down_proj=self.projection(f"{prefix}.mlp.down_proj"),
+            q_norm=self.optional_vector(f"{prefix}.self_attn.q_norm.weight"),
+            k_norm=self.optional_vector(f"{prefix}.self_attn.k_norm.weight"),
         )
 
     def _float(self, name: str) -> np.ndarray:
@@ -245,6 +266,13 @@ class _Loader:
                 f"{name!r}: expected floating-point weights, got {dtype_name(array.dtype)}"
             )
         return array
+
+
+def _with_prefix(stored: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The tensors by their full names."""
+    if not all(name.startswith(BARE) for name in stored):
+        return stored
+    return {name if name == LM_HEAD else f"model.{name}": stored[name] for name in stored}
 
 
 def _check_tensors(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> None:

@@ -1,11 +1,13 @@
 """Read Hugging Face `config.json` into a frozen `LlamaConfig`, field names kept verbatim.
 
 Two spellings are met in the wild and both are read: `rope_theta` / `rope_scaling` / `torch_dtype`,
-and the newer `rope_parameters` / `dtype`. A field that would change the arithmetic in a way this
-engine does not implement is refused by name, never ignored. Fields that only matter for training
-or for other software are ignored.
+and the newer `rope_parameters` / `dtype`. Families of the same structure differ in a few switches,
+which `FAMILIES` lists. A field that would change the arithmetic in a way this engine does not
+implement is refused by name, never ignored. Fields that only matter for training or for other
+software, and values that change nothing, are ignored.
 """
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -16,21 +18,57 @@ from typing import Any
 from llama_edu.errors import ConfigError
 from llama_edu.formats.strict_json import parse_object, short
 
-__all__ = ["LlamaConfig", "RopeScaling"]
+__all__ = ["FAMILIES", "Family", "LlamaConfig", "RopeScaling"]
 
-MODEL_TYPES = ("llama", "mistral")
 
-# Field → the only values under which a Llama's arithmetic is what this engine computes.
+@dataclass(frozen=True)
+class Family:
+    """In what a `model_type` differs from Llama.
+
+    The last fields are what transformers fills in where `config.json` is silent
+    (`configuration_<model_type>.py`). `windows` says which layers look at the last
+    `sliding_window` positions only: none, all, those from `max_window_layers` on, or those
+    without RoPE; all but "all" need `use_sliding_window`.
+    """
+
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    no_rope: bool = False
+    windows: str = "none"
+    sliding_window: int | None = None
+    head_dim: int | None = None
+    rope_theta: float = 10000.0
+    tie_word_embeddings: bool = False
+
+
+FAMILIES = {
+    "llama": Family(),
+    "mistral": Family(windows="all", sliding_window=4096),
+    "qwen2": Family(qkv_bias=True, windows="upper", sliding_window=4096),
+    "qwen3": Family(qk_norm=True, windows="upper", sliding_window=4096, head_dim=128),
+    "smollm3": Family(
+        no_rope=True, windows="without RoPE", rope_theta=2000000.0, tie_word_embeddings=True
+    ),
+}
+
+# Field → the only values under which a model's arithmetic is what this engine computes.
 # A missing field counts as the first of them.
 REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu",),
-    "sliding_window": (None,),
-    "pretraining_tp": (1, None),
     "quantization_config": (None,),
     "partial_rotary_factor": (1.0, None),
     "is_encoder_decoder": (False, None),
     "add_cross_attention": (False, None),
 }
+# Fields of a mixture of experts, and how many make none.
+EXPERTS = {
+    "num_local_experts": 1,
+    "num_experts": 1,
+    "n_routed_experts": 0,
+    "moe_intermediate_size": 0,
+}
+MAX_WINDOW_LAYERS = 28  # of Qwen2 and Qwen3
+NO_ROPE_INTERVAL = 4  # of SmolLM3
 
 
 @dataclass(frozen=True)
@@ -39,6 +77,9 @@ class RopeScaling:
 
     `rope_type` "linear" divides every frequency by `factor`. "llama3" divides only the slow ones
     and blends in between, by the three fields that follow (Llama 3.1, `modeling_rope_utils.py`).
+    "yarn" blends along the pairs, from those that turn `beta_fast` times within the original
+    context to those that turn `beta_slow` times, whole pairs only if `truncate`; and it multiplies
+    cosine and sine, hence the scores, by `attention_factor` (Peng et al. 2023, arXiv:2309.00071).
     """
 
     rope_type: str
@@ -46,11 +87,20 @@ class RopeScaling:
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_position_embeddings: int = 8192
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+    attention_factor: float = 1.0
 
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """The sizes and switches of one model. See `book/notation.md` for what each size counts."""
+    """The sizes and switches of one model. See `book/notation.md` for what each size counts.
+
+    `attention_bias` puts a bias on q, k, v and o, `qkv_bias` on q, k and v alone. `qk_norm` puts an
+    RMSNorm on every head's query and key. The layers of `sliding_layers` look at the last
+    `sliding_window` positions only, those of `no_rope_layers` do not turn their pairs.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -66,6 +116,11 @@ class LlamaConfig:
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    sliding_window: int | None = None
+    sliding_layers: tuple[int, ...] | range = ()
+    no_rope_layers: tuple[int, ...] | range = ()
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
     dtype: str = "float32"
@@ -85,6 +140,15 @@ class LlamaConfig:
     def n_groups(self) -> int:
         """Query heads that share one key/value head."""
         return self.num_attention_heads // self.num_key_value_heads
+
+    @property
+    def is_plain_llama(self) -> bool:
+        """Whether every layer does what a Llama's does, and no more."""
+        return not (self.qk_norm or self.sliding_layers or self.no_rope_layers)
+
+    def window_of(self, layer: int) -> int | None:
+        """How many positions a layer looks at, its own included; None for all."""
+        return self.sliding_window if layer in self.sliding_layers else None
 
     @property
     def axis_sizes(self) -> dict[str, int]:
@@ -115,23 +179,27 @@ class LlamaConfig:
 
         Raises `ConfigError` naming the field that is missing, contradictory or unsupported.
         """
+        family = _family(config)
         _refuse_unsupported(config)
-        theta, scaling = _rope(config)
+        theta, scaling = _rope(config, family)
         heads = _size(config, "num_attention_heads")
         hidden = _size(config, "hidden_size")
-        head_dim = _size(config, "head_dim", default=hidden // heads)
-        if config.get("head_dim") is None and hidden % heads:
+        n_layers = _size(config, "num_hidden_layers")
+        head_dim = _size(config, "head_dim", default=family.head_dim or hidden // heads)
+        if config.get("head_dim") is None and family.head_dim is None and hidden % heads:
             raise ConfigError(
                 "expected head_dim, or a hidden_size that num_attention_heads divides, "
                 f"got hidden_size {hidden} and {heads} heads"
             )
+        no_rope = _no_rope_layers(config, family, n_layers)
+        window, sliding = _windows(config, family, n_layers, no_rope)
         generation = generation or {}
         eos = generation.get("eos_token_id")
         return cls(
             vocab_size=_size(config, "vocab_size"),
             hidden_size=hidden,
             intermediate_size=_size(config, "intermediate_size"),
-            num_hidden_layers=_size(config, "num_hidden_layers"),
+            num_hidden_layers=n_layers,
             num_attention_heads=heads,
             num_key_value_heads=_size(config, "num_key_value_heads", default=heads),
             head_dim=head_dim,
@@ -139,9 +207,14 @@ class LlamaConfig:
             rms_norm_eps=_positive(config, "rms_norm_eps"),
             rope_theta=theta,
             rope_scaling=scaling,
-            tie_word_embeddings=_flag(config, "tie_word_embeddings"),
-            attention_bias=_flag(config, "attention_bias"),
+            tie_word_embeddings=_flag(config, "tie_word_embeddings", family.tie_word_embeddings),
+            attention_bias=_flag(config, "attention_bias") and not family.qkv_bias,
             mlp_bias=_flag(config, "mlp_bias"),
+            qkv_bias=family.qkv_bias,
+            qk_norm=family.qk_norm,
+            sliding_window=window,
+            sliding_layers=sliding,
+            no_rope_layers=no_rope,
             bos_token_id=_first(_token_ids(config.get("bos_token_id"), "bos_token_id")),
             eos_token_ids=_token_ids(
                 config.get("eos_token_id") if eos is None else eos, "eos_token_id"
@@ -159,31 +232,103 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{path}: expected a readable file, got {problem.strerror}") from problem
 
 
-def _refuse_unsupported(config: Mapping[str, Any]) -> None:
+def _family(config: Mapping[str, Any]) -> Family:
     model_type = config.get("model_type")
-    if model_type not in MODEL_TYPES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ConfigError(
-            f"expected model_type {' or '.join(MODEL_TYPES)}, got {short(model_type)}"
+            f"expected model_type {', '.join(FAMILIES)}, got {short(model_type)}: not supported"
         )
+    return FAMILIES[model_type]
+
+
+def _refuse_unsupported(config: Mapping[str, Any]) -> None:
+    for name, count in EXPERTS.items():
+        value = config.get(name)
+        if value is not None and not (type(value) is int and value <= count):
+            raise ConfigError(
+                f"expected no mixture of experts, got {name} {short(value)}: not supported"
+            )
     for name, allowed in REQUIRED_VALUES.items():
         value = config.get(name, allowed[0])
         if value not in allowed:
             raise ConfigError(f"expected {name} {allowed[0]!r}, got {short(value)}: not supported")
-    layer_types = config.get("layer_types") or []
-    if not isinstance(layer_types, list):
-        raise ConfigError(f"expected layer_types to be a list, got {short(layer_types)}")
-    if any(kind != "full_attention" for kind in layer_types):
-        raise ConfigError(f"expected only full_attention layers, got {short(layer_types)}")
 
 
-def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
+def _no_rope_layers(
+    config: Mapping[str, Any], family: Family, n_layers: int
+) -> tuple[int, ...] | range:
+    """The layers without RoPE: `no_rope_layers` has a 0 for each, and a 1 for the others."""
+    if not family.no_rope:
+        return ()
+    given = config.get("no_rope_layers")
+    if given is None:
+        every = _size(config, "no_rope_layer_interval", default=NO_ROPE_INTERVAL)
+        return range(every - 1, n_layers, every)
+    if not isinstance(given, list) or len(given) < n_layers or any(x not in (0, 1) for x in given):
+        raise ConfigError(
+            f"expected no_rope_layers to have a 1 or a 0 for each of {n_layers} layers, "
+            f"got {short(given)}"
+        )
+    return tuple(i for i, turns in enumerate(given[:n_layers]) if not turns)
+
+
+def _windows(
+    config: Mapping[str, Any], family: Family, n_layers: int, no_rope: tuple[int, ...] | range
+) -> tuple[int | None, tuple[int, ...] | range]:
+    """The sliding window, and the layers that have it; none where it is as wide as the context."""
+    window = config.get("sliding_window", family.sliding_window)
+    asked = family.windows in ("all", "none") or _flag(config, "use_sliding_window")
+    if window is not None and asked:
+        window = _size({"sliding_window": window}, "sliding_window")
+        if window >= _size(config, "max_position_embeddings"):
+            window = None
+    if window is not None and asked and family.windows == "none":
+        raise ConfigError(
+            f"expected a sliding_window of the whole context or none, got {window}: "
+            f"not supported in a {config.get('model_type')}"
+        )
+    kinds = config.get("layer_types")
+    if kinds is None or family.windows == "all":
+        layers: tuple[int, ...] | range = no_rope  # of a family without any: none
+        if family.windows == "all":
+            layers = range(n_layers)
+        elif family.windows == "upper":
+            layers = range(_upper(config), n_layers)
+    else:
+        layers = _sliding_of(kinds, n_layers)
+    if window is None or not asked:
+        return None, ()
+    return (window, layers) if layers else (None, ())
+
+
+def _upper(config: Mapping[str, Any]) -> int:
+    """The first layer with a window, which may be 0."""
+    first = config.get("max_window_layers", MAX_WINDOW_LAYERS)
+    if type(first) is not int or first < 0:
+        raise ConfigError(f"expected max_window_layers of at least 0, got {short(first)}")
+    return first
+
+
+def _sliding_of(kinds: Any, n_layers: int) -> tuple[int, ...]:
+    known = ("full_attention", "sliding_attention")
+    if not isinstance(kinds, list):
+        raise ConfigError(f"expected layer_types to be a list, got {short(kinds)}")
+    if any(kind not in known for kind in kinds) or len(kinds) < n_layers:
+        raise ConfigError(
+            f"expected layer_types of {' or '.join(known)} for each of {n_layers} layers, "
+            f"got {short(kinds)}"
+        )
+    return tuple(i for i, kind in enumerate(kinds[:n_layers]) if kind == known[1])
+
+
+def _rope(config: Mapping[str, Any], family: Family) -> tuple[float, RopeScaling | None]:
     """`rope_theta` and the scaling, from whichever spelling the file uses."""
     parameters = _rope_parameters(config)
     given = (config.get("rope_theta"), parameters.get("rope_theta"))
     thetas = {_positive({"rope_theta": x}, "rope_theta") for x in given if x is not None}
     if len(thetas) > 1:
         raise ConfigError(f"expected one rope_theta, got {sorted(thetas)}")
-    theta = thetas.pop() if thetas else 10000.0
+    theta = thetas.pop() if thetas else family.rope_theta
     if parameters.get("partial_rotary_factor", 1.0) != 1.0:
         fraction = parameters["partial_rotary_factor"]
         raise ConfigError(
@@ -208,7 +353,45 @@ def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
                 f"got {scaling.low_freq_factor} and {scaling.high_freq_factor}"
             )
         return theta, scaling
-    raise ConfigError(f"expected rope_type default, linear or llama3, got {short(rope_type)}")
+    if rope_type == "yarn":
+        return theta, _yarn(config, parameters)
+    raise ConfigError(
+        f"expected rope_type default, linear, llama3 or yarn, got {short(rope_type)}: not supported"
+    )
+
+
+def _yarn(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> RopeScaling:
+    original = _size(
+        parameters,
+        "original_max_position_embeddings",
+        default=_size(config, "max_position_embeddings"),
+    )
+    stretch = _size(config, "max_position_embeddings") / original
+    factor = _positive(parameters, "factor", default=stretch)
+    scales = [parameters.get(name) for name in ("mscale", "mscale_all_dim")]
+    if all(scales):
+        above, below = (_positive({"mscale": scale}, "mscale") for scale in scales)
+        derived = _yarn_attention(factor, above) / _yarn_attention(factor, below)
+    else:
+        derived = _yarn_attention(factor, 1.0)
+    scaling = RopeScaling(
+        "yarn",
+        factor,
+        original_max_position_embeddings=original,
+        beta_fast=_positive(parameters, "beta_fast", default=32.0),
+        beta_slow=_positive(parameters, "beta_slow", default=1.0),
+        truncate=_flag(parameters, "truncate", default=True),
+        attention_factor=_positive(parameters, "attention_factor", default=derived),
+    )
+    if scaling.beta_slow >= scaling.beta_fast:
+        raise ConfigError(
+            f"expected beta_slow below beta_fast, got {scaling.beta_slow} and {scaling.beta_fast}"
+        )
+    return scaling
+
+
+def _yarn_attention(factor: float, scale: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0
 
 
 def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,8 +446,9 @@ def _positive(config: Mapping[str, Any], name: str, default: float | None = None
     return float(value)
 
 
-def _flag(config: Mapping[str, Any], name: str) -> bool:
+def _flag(config: Mapping[str, Any], name: str, default: bool = False) -> bool:
     value = config.get(name)
+    value = default if value is None else value
     if value not in (None, True, False):
         raise ConfigError(f"expected {name} to be true or false, got {short(value)}")
     return bool(value)

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from llama_edu.errors import CheckpointError, InputError
+from llama_edu.formats.first_bytes import NBYTES, really
 from llama_edu.formats.precision import DTYPES, dtype_name
 from llama_edu.formats.strict_json import parse_object, short
 
@@ -42,6 +43,17 @@ LENGTH_NBYTES = 8
 MAX_HEADER_NBYTES = 100_000_000  # the reference implementation's bound
 MAX_RANK = 64  # NumPy's bound
 MAX_SIZE = 2**63 - 1  # NumPy's bound on an axis, and on an array's bytes with axes of 0 left out
+OTHERS = {  # weights under other names, and what to do about them
+    ".bin": "a pickle, which can run code when read; save it with safe_serialization=True",
+    ".pth": "a pickle, which can run code when read; convert it with transformers",
+    ".pt": "a pickle, which can run code when read; convert it with transformers",
+    ".gguf": "convert it with `python -m llama_edu convert`",
+    ".h5": "TensorFlow's weights, not supported",
+    ".msgpack": "Flax's weights, not supported",
+    ".onnx": "a graph of operators, not supported",
+    ".safetensors": "without an index that names it",
+}
+UNREAD = ".rotary_emb.inv_freq"  # follows from the config
 MAX_FILE_NAME = 255  # the bound of common file systems
 
 
@@ -85,7 +97,7 @@ def read_header(source: str | os.PathLike[str] | bytes | memoryview) -> Header:
     """
     if isinstance(source, bytes | memoryview):
         data = memoryview(source).cast("B")
-        length = _header_length(bytes(data[:LENGTH_NBYTES]), len(data), "these bytes")
+        length = _header_length(bytes(data[:NBYTES]), len(data), "these bytes")
         text = bytes(data[LENGTH_NBYTES : LENGTH_NBYTES + length])
         return _parse_header(text, len(data), "these bytes")
     with _open(Path(source)) as file:
@@ -120,18 +132,25 @@ class ShardedCheckpoint(Mapping[str, np.ndarray]):
     """Tensors spread over several files, found through `model.safetensors.index.json`.
 
     Raises `CheckpointError` if the index names a file outside its directory, or if index and
-    files disagree about which tensors exist where.
+    files disagree about which tensors exist where. RoPE's frequencies are left out: old checkpoints
+    store them, in the index or beside it, and they follow from the config.
     """
 
     def __init__(self, index: str | os.PathLike[str]) -> None:
         self.path = Path(index)
         with _open(self.path) as file:
             content = parse_object(file.read(), str(index), CheckpointError)
-        self.weight_map = _checked_weight_map(content.get("weight_map"), str(index))
+        listed_at = _checked_weight_map(content.get("weight_map"), str(index))
+        self.weight_map = {n: file for n, file in listed_at.items() if not n.endswith(UNREAD)}
         names = sorted(set(self.weight_map.values()))
         self.shards = {name: SafetensorsFile(self.path.parent / name) for name in names}
-        stored = {(name, shard) for shard, tensors in self.shards.items() for name in tensors}
         listed = set(self.weight_map.items())
+        stored = {
+            (name, shard)
+            for shard, tensors in self.shards.items()
+            for name in tensors
+            if not name.endswith(UNREAD)
+        }
         for name, shard in sorted(stored ^ listed)[:1]:
             side = "index only" if (name, shard) in listed else "file only"
             raise CheckpointError(
@@ -157,7 +176,9 @@ def open_checkpoint(directory: str | os.PathLike[str]) -> SafetensorsFile | Shar
         return SafetensorsFile(single)
     if index.is_file():
         return ShardedCheckpoint(index)
-    raise CheckpointError(f"{directory}: expected {single.name} or {index.name}, got neither")
+    others = sorted(path.name for path in Path(directory).glob("*") if path.suffix in OTHERS)
+    found = f"{others[0]}: {OTHERS[Path(others[0]).suffix]}" if others else "neither"
+    raise CheckpointError(f"{directory}: expected {single.name} or {index.name}, got {found}")
 
 
 def save_file(
@@ -241,17 +262,21 @@ def _mapped(file: BinaryIO, header: Header, source: str) -> np.ndarray:
 def header_of(file: BinaryIO, source: str) -> Header:
     """The header of an open file, read from its first bytes; errors name `source`."""
     file_nbytes = os.fstat(file.fileno()).st_size
-    length = _header_length(file.read(LENGTH_NBYTES), file_nbytes, source)
+    length = _header_length(file.read(NBYTES), file_nbytes, source)
+    file.seek(LENGTH_NBYTES)
     return _parse_header(file.read(length), file_nbytes, source)
 
 
 def _header_length(first: bytes, file_nbytes: int, source: str) -> int:
+    kind = really(first)
+    if kind is not None and not first.startswith(b"{", LENGTH_NBYTES):
+        raise CheckpointError(f"{source}: expected a safetensors file, got {kind}")
     if len(first) < LENGTH_NBYTES:
         raise CheckpointError(
             f"{source}: expected at least {LENGTH_NBYTES} bytes (the header's length), "
             f"got {len(first)}"
         )
-    (length,) = struct.unpack("<Q", first)
+    (length,) = struct.unpack_from("<Q", first)
     limit = min(file_nbytes - LENGTH_NBYTES, MAX_HEADER_NBYTES)
     if not 2 <= length <= limit:
         raise CheckpointError(
@@ -265,7 +290,8 @@ def _parse_header(text: bytes, file_nbytes: int, source: str) -> Header:
     if not text.startswith(b"{"):
         raise CheckpointError(f"{source}: expected the header to start with '{{', got {text[:1]!r}")
     entries = parse_object(text, f"{source}: header", CheckpointError)
-    metadata = entries.pop("__metadata__", {})
+    metadata = entries.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _refusal(source, "__metadata__ to map text to text", metadata)
     infos = [_parse_entry(name, entry, source) for name, entry in entries.items()]
@@ -291,7 +317,7 @@ def _parse_entry(name: str, entry: Any, source: str) -> TensorInfo:
     where = f"{source}: {short(name)}"
     if not name.isprintable():
         raise _refusal(where, "a printable tensor name", name)
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
         raise _refusal(where, "dtype, shape and data_offsets", entry)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Any
 
 from llama_edu.errors import LlamaEduError
+from llama_edu.formats.first_bytes import NBYTES, really
 
 SHORT_NCHARS = 80
 
@@ -38,13 +39,14 @@ def parse_object(data: bytes, source: str, error: type[LlamaEduError]) -> dict[s
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError as problem:
-        raise error(f"{source}: expected UTF-8 text, got {problem}") from problem
+        kind = really(data[:NBYTES])
+        raise error(f"{source}: expected UTF-8 text, got {kind or problem}") from problem
     except RecursionError:
         raise error(f"{source}: expected JSON of sane depth, got it nested too deep") from None
     except _RefusedError as problem:
         raise error(f"{source}: {problem}") from None
     except ValueError as problem:  # JSONDecodeError, or a number of thousands of digits
-        raise error(f"{source}: expected JSON, got {problem}") from problem
+        raise error(f"{source}: expected JSON, got {really(data[:NBYTES]) or problem}") from problem
     if not isinstance(value, dict):
         raise error(f"{source}: expected a JSON object, got {type(value).__name__}")
     return value

@@ -21,6 +21,7 @@ __all__ = [
     "merge_heads",
     "qk_scores",
     "score_v",
+    "sliding_window_mask",
     "softmax",
     "split_kv_heads",
     "split_query_heads",
@@ -63,6 +64,15 @@ def causal_mask(seq: int, past: int) -> Bool[np.ndarray, "seq total_seq"]:
     Row i is the token at position past + i, so the staircase starts past + 1 wide.
     """
     return np.tri(seq, past + seq, k=past, dtype=np.bool_)
+
+
+def sliding_window_mask(seq: int, past: int, window: int) -> Bool[np.ndarray, "seq total_seq"]:
+    """The causal mask of a query that looks at `window` positions, its own the last of them.
+
+    Source: Jiang et al. 2023, Mistral 7B, section 2, arXiv:2310.06825.
+    """
+    out_of_sight = np.tri(seq, past + seq, k=past - window, dtype=np.bool_)
+    return causal_mask(seq, past) & ~out_of_sight
 
 
 def apply_mask(

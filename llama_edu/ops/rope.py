@@ -32,8 +32,11 @@ def inverse_frequencies(config: LlamaConfig) -> Float32[np.ndarray, " half_dim"]
     """
     pairs = range(config.head_dim // 2)
     turns = [config.rope_theta ** (-2 * j / config.head_dim) for j in pairs]
-    if config.rope_scaling is not None:
-        turns = [_scaled(turn, config.rope_scaling) for turn in turns]
+    scaling = config.rope_scaling
+    if scaling is not None and scaling.rope_type == "yarn":
+        turns = _yarn(turns, config.rope_theta, scaling)
+    elif scaling is not None:
+        turns = [_scaled(turn, scaling) for turn in turns]
     return np.array(turns, dtype=np.float32)
 
 
@@ -47,6 +50,30 @@ def _scaled(turn: float, scaling: RopeScaling) -> float:
     # 1 for pairs that turn often within the trained context, 0 for those that hardly do.
     keep = min(1.0, max(0.0, (turns_in_context - low) / (high - low)))
     return keep * turn + (1 - keep) * turn / scaling.factor
+
+
+def _yarn(turns: list[float], theta: float, scaling: RopeScaling) -> list[float]:
+    """Frequencies by YaRN: fast pairs stay, slow ones are divided, a ramp along the pairs between.
+
+    Peng et al. 2023, section 3.2, arXiv:2309.00071, with the bounds as transformers rounds them
+    (`modeling_rope_utils.py`, "yarn").
+    """
+    head_dim = 2 * len(turns)
+
+    def pair_that_turns(times: float) -> float:
+        wavelength = scaling.original_max_position_embeddings / times
+        return head_dim * math.log(wavelength / (2 * math.pi)) / (2 * math.log(theta))
+
+    low, high = pair_that_turns(scaling.beta_fast), pair_that_turns(scaling.beta_slow)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, head_dim - 1)
+    width = (high - low) or 0.001
+    slow = [min(1.0, max(0.0, (j - low) / width)) for j in range(len(turns))]
+    return [
+        (1 - share) * turn + share * turn / scaling.factor
+        for share, turn in zip(slow, turns, strict=True)
+    ]
 
 
 def rope_cos_sin(

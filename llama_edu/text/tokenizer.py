@@ -1,8 +1,9 @@
 """Text to token ids and back, on the `tokenizers` library, with text that streams safely.
 
 Two families of byte-pair encoding are read, as Llama checkpoints use them: byte-level (GPT-2's, in
-Llama 3, SmolLM and this package's own models) and SentencePiece's with byte fallback (Llama 2,
-Mistral). Others are refused by name. Chat templates are kept as text; `chat_template` renders them.
+Llama 3, SmolLM and this package's own models) and SentencePiece's, with ▁ for a space, and with or
+without byte fallback (Llama 2, Mistral, small models of one's own). Others are refused by name.
+Chat templates are kept as text; `chat.template` renders them.
 
 Decoding works on bytes, never on pieces of text. A token may end in the middle of a character:
 its bytes wait until the rest has come, so half a character is never shown and none is lost.
@@ -11,7 +12,7 @@ its bytes wait until the rest has come, so half a character is never shown and n
 import codecs
 import operator
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import SupportsIndex
 
 import numpy as np
@@ -58,17 +59,16 @@ class Tokenizer:
         self._special = frozenset(i for i, token in self._added.items() if token.special)
         self._byte_level = files.family == BYTE_LEVEL
         self._strips_space = files.strips_space
-        self._unk_token = files.unk_token
+        self._unk_token, self._fuse_unk = files.unk_token, files.fuse_unk
         self._spelling = byte_letters() if self._byte_level else _byte_names()
-        self._byte_of = {text: byte for byte, text in enumerate(self._spelling)}
+        is_bytes = self._byte_level or files.decodes_bytes
+        self._byte_of = {text: byte for byte, text in enumerate(self._spelling) if is_bytes}
+        writes_bytes = self._byte_level or files.byte_fallback
         self._missing = frozenset(
-            byte for text, byte in self._byte_of.items() if self._plain.token_to_id(text) is None
+            byte
+            for byte, text in enumerate(self._spelling)
+            if not writes_bytes or self._plain.token_to_id(text) is None
         )
-        if self._missing and not self._byte_level:
-            raise TokenizerError(
-                f"{directory}: expected a byte token for each of the 256 bytes, "
-                f"got {256 - len(self._missing)}"
-            )
         self._ids = sorted(set(self._plain.get_vocab(with_added_tokens=True).values()))
         self.vocab_size = 1 + max(self._ids, default=-1)
         self.bos_token_id = files.bos_token_id
@@ -90,8 +90,8 @@ class Tokenizer:
         for SmolLM2). `parse_special` lets special tokens written in `text` count as such; leave it
         off for text that a user typed, where `<|im_end|>` is ten characters and nothing more.
 
-        Raises `TokenizerError` for text that the vocabulary has no token for, and for half of a
-        surrogate pair, which is no character.
+        What the vocabulary cannot write becomes its unknown token. Raises `TokenizerError` where
+        it has none, and for half of a surrogate pair, which is no character.
         """
         self._check_encodable(text)
         if parse_special:
@@ -100,11 +100,18 @@ class Tokenizer:
         if self._special.isdisjoint(encoding.ids):
             return list(encoding.ids)
         ids: list[int] = []
-        for token_id, was_added in zip(encoding.ids, encoding.special_tokens_mask, strict=True):
+        for token_id, was_added, (start, stop) in zip(
+            encoding.ids, encoding.special_tokens_mask, encoding.offsets, strict=True
+        ):
             # Merges of a vocabulary can happen to build "<s>" out of ordinary text.
             built = not was_added and token_id in self._special
-            ids.extend(self._spell_special(token_id, text) if built else [token_id])
+            ids.extend(self._spell(text[start:stop]) if built else [token_id])
         return ids
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of the tokens that some file marks as special, or gives a role."""
+        return self._special
 
     def control_tokens(self, template: str) -> dict[int, str]:
         """Ids and texts of the tokens that steer a conversation: none of them can be typed.
@@ -119,14 +126,15 @@ class Tokenizer:
         }
 
     def encode_rendered(
-        self, text: str, typed: bytes, controls: Container[int], *, continues: bool = False
+        self, text: str, authors: bytes, barred: Mapping[int, int], *, continues: bool = False
     ) -> list[int]:
-        """Encode a rendered chat in which `typed[i]` is 1 if a person typed `text[i]`, else 0.
+        """Encode a rendered chat. `authors` has a byte for each character: 0 for the template's.
 
-        Blanks are 0 whoever typed them: a control token may swallow those around it.
-        Tokens of `controls` count where the template wrote all of their text. Where any of it was
-        typed, the text is spelled out in the tokens of its bytes. Nothing is put around the text.
-        `continues` says that it goes on from an earlier one, so that SentencePiece adds no space.
+        `barred` maps a token to the authors who cannot write it, one bit each: where a character
+        of the token is by one of them, its text is spelled out in the tokens of its bytes. Blanks
+        should be nobody's, whoever typed them: a control token may swallow those around it.
+        Nothing is put around the text. `continues` says that it goes on from an earlier one, so
+        that SentencePiece adds no space.
 
         Raises `TokenizerError` as `encode` does.
         """
@@ -135,23 +143,31 @@ class Tokenizer:
         lead_ids = self._parsing.encode(lead, add_special_tokens=False).ids
         encoding = _encoded(self._parsing, lead + text, add_special=False)
         if encoding.ids[: len(lead_ids)] != lead_ids:  # the line break became part of a word
-            return self.encode_rendered(text, typed, controls)
+            return self.encode_rendered(text, authors, barred)
         ids: list[int] = []
         spans = [(start - len(lead), stop - len(lead)) for start, stop in encoding.offsets]
-        for token_id, span in list(zip(encoding.ids, spans, strict=True))[len(lead_ids) :]:
-            if token_id in controls and any(typed[slice(*span)]):
-                ids.extend(self._spell(text[slice(*span)]))
+        for token_id, (start, stop) in list(zip(encoding.ids, spans, strict=True))[len(lead_ids) :]:
+            bar = barred.get(token_id, 0)
+            if bar and any(author & bar for author in authors[start:stop]):
+                ids.extend(self._spell(text[start:stop]))
             else:
                 ids.append(token_id)
         return ids
 
-    def decode(self, token_ids: Iterable[SupportsIndex], *, skip_special: bool = True) -> str:
+    def decode(
+        self,
+        token_ids: Iterable[SupportsIndex],
+        *,
+        skip_special: bool = True,
+        continues: bool = False,
+    ) -> str:
         """Ids to text. Bytes that are no UTF-8 become U+FFFD, one for each malformed sequence.
 
-        `skip_special` leaves special tokens out. Raises `TokenizerError` for an unknown id.
+        `skip_special` leaves special tokens out; `continues` is as in `stream`. Raises
+        `TokenizerError` for an unknown id.
         """
         data = b"".join(self._visible(token_ids, skip_special))
-        if self._strips_space:
+        if self._strips_space and not continues:
             data = data.removeprefix(b" ")
         return data.decode("utf-8", errors="replace")
 
@@ -203,26 +219,35 @@ class Tokenizer:
             raise TokenizerError(
                 f"expected whole characters, got {text[problem.start]!r} at {problem.start}"
             ) from problem
-        # `tokenizers` would drop such a byte without a word.
-        if self._byte_level and not self._missing.isdisjoint(data):
-            byte, char = next((b, c) for c in text for b in c.encode() if b in self._missing)
-            raise TokenizerError(
-                f"expected text the vocabulary has tokens for, got {char!r}: "
-                f"no token for its byte 0x{byte:02x}"
-            )
+        # `tokenizers` would drop what it has no token for, and say nothing.
+        if self._unk_token is None and self._missing:
+            for char in dict.fromkeys(text) if not self._missing.isdisjoint(data) else ():
+                if (byte := self._lacking(char)) is not None:
+                    raise TokenizerError(
+                        f"expected text the vocabulary has tokens for, got {char!r}: "
+                        f"no token for its byte 0x{byte:02x}"
+                    )
 
-    def _spell_special(self, token_id: int, text: str) -> list[int]:
-        """The ids of a special token's own text, byte by byte."""
-        content = self._added[token_id].content
-        if content == self._unk_token and content not in text:
-            raise TokenizerError(
-                f"expected text the vocabulary has tokens for, got {content} in {text[:40]!r}"
-            )
-        return self._spell(content)
+    def _lacking(self, char: str) -> int | None:
+        """A byte that keeps the vocabulary from writing this character, or None."""
+        own = None if self._byte_level else self._plain.token_to_id(char.replace(" ", SPACE))
+        return next((b for b in char.encode() if b in self._missing and own is None), None)
 
     def _spell(self, text: str) -> list[int]:
-        spelled = [self._plain.token_to_id(self._spelling[byte]) for byte in text.encode()]
-        return [i for i in spelled if i is not None]  # _check_encodable saw that none is missing
+        """Text in the smallest tokens there are, so that it is no other token than it looks."""
+        ids: list[int] = []
+        unknown = None if self._unk_token is None else self._plain.token_to_id(self._unk_token)
+        for char in text:
+            own = None if self._byte_level else self._plain.token_to_id(char.replace(" ", SPACE))
+            lacks = not self._missing.isdisjoint(char.encode())
+            if lacks and own is not None:
+                ids.append(own)
+            elif lacks and unknown is not None:
+                ids += [unknown] if not self._fuse_unk or ids[-1:] != [unknown] else []
+            else:  # _check_encodable saw that none is missing
+                spelled = (self._plain.token_to_id(self._spelling[b]) for b in char.encode())
+                ids += [i for i in spelled if i is not None]
+        return ids
 
 
 class TextStream:

@@ -1,42 +1,50 @@
 """What a model directory says about its tokenizer: files in, one checked record out.
 
-`tokenizer.json` holds the vocabulary and the rules. Around it, `tokenizer_config.json`,
-`config.json` and `generation_config.json` say which tokens open and close a text, and hold the
-chat template. This module reads and checks them; it encodes and decodes nothing.
+`tokenizer.json` holds the vocabulary and the rules. Around it lie files that name tokens, each
+older than the next: `added_tokens.json`, `special_tokens_map.json`, `tokenizer_config.json` (roles,
+and `added_tokens_decoder`), and the configs with `bos_token_id` and `eos_token_id`. All are read,
+in transformers' order of precedence (`tokenization_utils_base.py`, `_from_pretrained`): a token
+that any of them names is a token, never spelled out letter by letter. The chat template comes from
+here, too. This module reads and checks; it encodes and decodes nothing.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llama_edu.errors import TokenizerError
-from llama_edu.formats.strict_json import parse_object
+from llama_edu.formats.strict_json import parse_object, short
 
 __all__ = ["BYTE_LEVEL", "SENTENCEPIECE", "TokenizerFiles", "read_tokenizer_files"]
 
 BYTE_LEVEL = "byte-level"
-SENTENCEPIECE = "SentencePiece with byte fallback"
+SENTENCEPIECE = "SentencePiece"
 
-NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 @dataclass(frozen=True)
 class TokenizerFiles:
     """The checked content of a directory's tokenizer files.
 
-    `text` is `tokenizer.json`, with every token that has a special role marked as special there.
-    `family` is `BYTE_LEVEL` or `SENTENCEPIECE`. `strips_space` tells whether decoding drops one
-    leading space, the one that encoding put there. `names` maps a role such as "bos_token" to the
-    text of its token, for the roles that `tokenizer_config.json` fills.
+    `text` is `tokenizer.json` with every token in it that some file names, those with a role marked
+    as special. `family` is `BYTE_LEVEL` or `SENTENCEPIECE`. `byte_fallback` tells whether letters
+    without a token are written in tokens such as `<0x0A>`, `decodes_bytes` whether those are read
+    as bytes, `strips_space` whether decoding drops one leading space, the one that encoding put
+    there. `unk_token` stands for what the vocabulary cannot write, several in
+    a row as one if `fuse_unk`. `names` maps a role such as "bos_token" to the text of its token.
     """
 
     text: str
     family: str
+    byte_fallback: bool
+    decodes_bytes: bool
     strips_space: bool
     unk_token: str | None
+    fuse_unk: bool
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     chat_template: str | None
@@ -46,7 +54,8 @@ class TokenizerFiles:
 def read_tokenizer_files(directory: str | os.PathLike[str]) -> TokenizerFiles:
     """Read and check the tokenizer files of a model directory; `tokenizer.json` is required.
 
-    Raises `TokenizerError` for a missing or damaged file, or a family that is not supported.
+    Raises `TokenizerError` for a missing or damaged file, a family that is not supported, or files
+    that give one id to two tokens.
     """
     folder = Path(directory)
     rules = _read(folder / "tokenizer.json")
@@ -55,26 +64,42 @@ def read_tokenizer_files(directory: str | os.PathLike[str]) -> TokenizerFiles:
     source = str(folder / "tokenizer.json")
     settings = _read(folder / "tokenizer_config.json") or {}
     # Hugging Face's generate() stops at the ids of generation_config.json, where it has them.
-    configs = [_read(folder / name) for name in ("generation_config.json", "config.json")]
+    configs = [_read(folder / name) or {} for name in ("generation_config.json", "config.json")]
+    _checked_vocab(rules, source)
+    family, decodes_bytes, strips_space = _family(rules, source)
+    roles, others = _named(settings, _read(folder / "special_tokens_map.json") or {})
+    specials = {_text_of(token): token for token in (*roles.values(), *others)}
+    _add_tokens(rules, _entries(folder, settings, source), specials, source)
     vocab = _checked_vocab(rules, source)
-    family = _family(rules, source)
-    bos = _role_ids("bos", configs, settings, vocab)
-    eos = _role_ids("eos", configs, settings, vocab)
+    names = {role: _text_of(token) for role, token in roles.items()}
+    bos = _role_ids("bos", configs, names, vocab)
+    eos = _role_ids("eos", configs, names, vocab)
     # The tokenizer's own eos ends a text too: fine-tuned checkpoints give it a new one, and leave
     # the model's config as it was.
-    named = vocab.get(_token_text(settings.get("eos_token")) or "")
+    named = vocab.get(names.get("eos_token", ""))
     eos = eos if named is None or named in eos else (*eos, named)
-    _mark_special(rules, vocab, {*_special_names(settings)}, {*bos, *eos})
+    text_of = {token_id: text for text, token_id in vocab.items()}
+    for role, ids in (("bos_token", bos), ("eos_token", eos)):
+        if ids:
+            names.setdefault(role, text_of[ids[0]])
+    _mark_special(rules, vocab, specials.keys(), {*bos, *eos})
     unk_token = rules["model"].get("unk_token")
+    if (
+        not isinstance(unk_token, str) or unk_token not in vocab
+    ):  # the library would fail at the first unknown letter
+        rules["model"]["unk_token"] = unk_token = None
     return TokenizerFiles(
         text=json.dumps(rules),
         family=family,
-        strips_space=family == SENTENCEPIECE and _strips_space(rules.get("decoder")),
-        unk_token=unk_token if isinstance(unk_token, str) else None,
+        byte_fallback=bool(rules["model"].get("byte_fallback")),
+        decodes_bytes=decodes_bytes,
+        strips_space=strips_space,
+        unk_token=unk_token,
+        fuse_unk=bool(rules["model"].get("fuse_unk")),
         bos_token_id=bos[0] if bos else None,
         eos_token_ids=eos,
         chat_template=_chat_template(folder, settings),
-        names=_named_tokens(settings),
+        names=names,
     )
 
 
@@ -120,18 +145,43 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def _family(rules: Mapping[str, Any], source: str) -> str:
-    steps = [*_steps(rules.get("pre_tokenizer")), *_steps(rules.get("decoder"))]
-    kinds = {str(step.get("type")) for step in steps}
+def _family(rules: Mapping[str, Any], source: str) -> tuple[str, bool, bool]:
+    """The family, whether `<0x0A>` is a byte, and whether decoding drops a leading space."""
+    model = rules["model"]
+    for name in ("continuing_subword_prefix", "end_of_word_suffix"):
+        if model.get(name):
+            raise TokenizerError(
+                f"{source}: expected no {name}, got {short(model[name])}: not supported"
+            )
+    decoding = list(_steps(rules.get("decoder")))
+    kinds = {str(step.get("type")) for step in (*_steps(rules.get("pre_tokenizer")), *decoding)}
     if "ByteLevel" in kinds:
-        return BYTE_LEVEL
-    if rules["model"].get("byte_fallback") and kinds & {"ByteFallback", "Metaspace"}:
-        return SENTENCEPIECE
-    found = ", ".join(sorted(kinds))[:80] or "no such step"
-    raise TokenizerError(
-        f"{source}: expected a ByteLevel step, or SentencePiece with byte_fallback, "
-        f"got {found}: not supported"
-    )
+        return BYTE_LEVEL, False, False
+    if not kinds & {"ByteFallback", "Metaspace"} and not any(map(_writes_spaces, decoding)):
+        found = ", ".join(sorted(kinds))[:80] or "no such step"
+        raise TokenizerError(
+            f"{source}: expected a ByteLevel step, or SentencePiece's ▁ for spaces, "
+            f"got {found}: not supported"
+        )
+    for step in decoding:
+        known = step.get("type") in ("ByteFallback", "Fuse", "Metaspace")
+        if not known and not _writes_spaces(step) and not _strips_one(step):
+            raise TokenizerError(
+                f"{source}: expected a decoder of ▁, bytes and one leading space, "
+                f"got {short(step)}: not supported"
+            )
+    decodes_bytes = bool(model.get("byte_fallback")) or "ByteFallback" in kinds
+    return SENTENCEPIECE, decodes_bytes, _strips_space(decoding)
+
+
+def _writes_spaces(step: Mapping[str, Any]) -> bool:
+    replaced = (step.get("type"), step.get("pattern"), step.get("content"))
+    return replaced == ("Replace", {"String": "▁"}, " ")
+
+
+def _strips_one(step: Mapping[str, Any]) -> bool:
+    strip = (step.get("content"), step.get("start"), step.get("stop"))
+    return step.get("type") == "Strip" and strip in ((" ", 1, 0), (" ", 0, 0))
 
 
 def _steps(part: Any) -> Iterator[dict[str, Any]]:
@@ -148,9 +198,9 @@ def _steps(part: Any) -> Iterator[dict[str, Any]]:
             yield step
 
 
-def _strips_space(decoder: Any) -> bool:
-    for step in _steps(decoder):
-        if step.get("type") == "Strip" and step.get("content") == " ":
+def _strips_space(decoding: Sequence[Mapping[str, Any]]) -> bool:
+    for step in decoding:
+        if step.get("type") == "Strip":
             return bool(step.get("start"))
         if step.get("type") == "Metaspace":
             never = step.get("prepend_scheme") == "never" or step.get("add_prefix_space") is False
@@ -158,18 +208,105 @@ def _strips_space(decoder: Any) -> bool:
     return False
 
 
-def _named_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
-    texts = {name: _token_text(settings.get(name)) for name in NAMED_TOKENS}
-    return {name: text for name, text in texts.items() if text is not None}
+def _named(
+    settings: Mapping[str, Any], token_map: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Any]]:
+    """Role → token, and the special tokens without a role, of both files that name them.
+
+    The older map counts for more, as in transformers, unless the settings are of the newer kind
+    that lists all tokens; then it fills what they leave open.
+    """
+    newer = "added_tokens_decoder" in settings
+    roles: dict[str, Any] = {}
+    others: list[Any] = []
+    for given in (token_map, settings) if newer else (settings, token_map):
+        roles |= {
+            name: token
+            for name, token in given.items()
+            if name.endswith("_token") and _token_text(token) is not None
+        }
+        for listing in ("additional_special_tokens", "extra_special_tokens"):
+            extra = given.get(listing)
+            if isinstance(extra, dict):  # by roles of their own, such as "image_token"
+                roles |= {name: t for name, t in extra.items() if _token_text(t) is not None}
+            elif isinstance(extra, list):
+                others += [token for token in extra if _token_text(token) is not None]
+    return roles, others
 
 
-def _special_names(settings: Mapping[str, Any]) -> Iterator[str]:
-    """The tokens `tokenizer_config.json` gives a role."""
-    yield from _named_tokens(settings).values()
-    extra = settings.get("additional_special_tokens")
-    for entry in extra if isinstance(extra, list) else ():
-        if (text := _token_text(entry)) is not None:
-            yield text
+def _entries(folder: Path, settings: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]]:
+    """Token text → entry as in `tokenizer.json`, from the two other files that list tokens."""
+    entries: dict[str, dict[str, Any]] = {}
+    for text, token_id in (_read(folder / "added_tokens.json") or {}).items():
+        entries[text] = {"id": token_id, "content": text}
+    listed = settings.get("added_tokens_decoder") or {}
+    if not isinstance(listed, dict):
+        raise TokenizerError(
+            f"{source}: expected added_tokens_decoder to map ids to tokens, got {short(listed)}"
+        )
+    for key, token in listed.items():
+        content = _token_text(token)
+        if content is None or not key.isdecimal():
+            raise TokenizerError(
+                f"{source}: expected added_tokens_decoder to map ids to tokens, "
+                f"got {short(key)}: {short(token)}"
+            )
+        entries[content] = {"id": int(key), "content": content, **_flags(token)}
+    return entries
+
+
+def _add_tokens(
+    rules: dict[str, Any],
+    entries: Mapping[str, dict[str, Any]],
+    specials: Mapping[str, Any],
+    source: str,
+) -> None:
+    """Put into `rules` every token that another file names, under the id that file gives it.
+
+    Where `tokenizer.json` knows the token its id stands, as for transformers. A role whose token
+    has no id anywhere gets the next free one, as there; the model then has no row for it, and says
+    so should it ever be used. `rules` is ours, read a moment ago.
+    """
+    vocab = _checked_vocab(rules, source)
+    added = {entry["content"]: entry for entry in rules.get("added_tokens") or ()}
+    known = set(added)
+    for text, entry in entries.items():
+        token_id = vocab.get(text, entry["id"])
+        if type(token_id) is not int or token_id < 0:
+            raise TokenizerError(
+                f"{source}: expected an id for {short(text)}, got {short(token_id)}"
+            )
+        flags = _flags(entry)
+        if text in added:
+            added[text] |= flags
+        else:
+            is_special = flags.get("special", text in specials)
+            added[text] = _entry(text, token_id) | {"normalized": not is_special} | flags
+    owners = {token_id: text for text, token_id in vocab.items()}
+    for text, entry in added.items():
+        owner = owners.setdefault(entry["id"], text)
+        if owner != text:
+            raise TokenizerError(
+                f"{source}: expected one token for each id, got {short(owner)} and {short(text)} "
+                f"for {entry['id']}"
+            )
+    for text, token in specials.items():
+        if text not in vocab and text not in added:
+            added[text] = _entry(text, max(owners, default=-1) + 1) | _flags(token)
+            owners[added[text]["id"]] = text
+    # The library numbers added tokens itself, but for those that the vocabulary numbers already.
+    for text in added.keys() - known:
+        rules["model"]["vocab"].setdefault(text, added[text]["id"])
+    rules["added_tokens"] = sorted(added.values(), key=lambda entry: int(entry["id"]))
+
+
+def _entry(text: str, token_id: int) -> dict[str, Any]:
+    return {"id": token_id, "content": text} | dict.fromkeys(FLAGS, False)
+
+
+def _flags(token: Any) -> dict[str, bool]:
+    """How a token is matched in a text, as far as the file says."""
+    return {flag: bool(token[flag]) for flag in FLAGS if isinstance(token, dict) and flag in token}
 
 
 def _token_text(value: Any) -> str | None:
@@ -178,8 +315,14 @@ def _token_text(value: Any) -> str | None:
     return text if isinstance(text, str) and text else None
 
 
+def _text_of(token: Any) -> str:
+    text = _token_text(token)
+    assert text is not None, token  # `_named` takes no other
+    return text
+
+
 def _mark_special(
-    rules: dict[str, Any], vocab: Mapping[str, int], names: set[str], ids: set[int]
+    rules: dict[str, Any], vocab: Mapping[str, int], names: Collection[str], ids: set[int]
 ) -> None:
     """Mark in `rules` every token with a role as special.
 
@@ -190,30 +333,20 @@ def _mark_special(
     for text, token_id in vocab.items():
         if text not in names and token_id not in ids:
             continue
-        entry = added.setdefault(
-            text,
-            {
-                "id": token_id,
-                "content": text,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-            },
-        )
+        entry = added.setdefault(text, _entry(text, token_id))
         entry["special"] = True
     rules["added_tokens"] = sorted(added.values(), key=lambda entry: int(entry["id"]))
 
 
 def _role_ids(
     role: str,
-    configs: list[dict[str, Any] | None],
-    settings: Mapping[str, Any],
+    configs: Sequence[Mapping[str, Any]],
+    names: Mapping[str, str],
     vocab: Mapping[str, int],
 ) -> tuple[int, ...]:
     """The ids with a role: of the first config that names some, else of the token named."""
     for config in configs:
-        value = (config or {}).get(f"{role}_token_id")
+        value = config.get(f"{role}_token_id")
         ids = value if isinstance(value, list) else [] if value is None else [value]
         known = set(vocab.values()) if ids else set()
         for token_id in ids:
@@ -224,8 +357,8 @@ def _role_ids(
                 )
         if ids:
             return tuple(ids)
-    text = _token_text(settings.get(f"{role}_token"))
-    return (vocab[text],) if text is not None and text in vocab else ()
+    text = names.get(f"{role}_token")
+    return () if text is None else (vocab[text],)
 
 
 def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ from tiny_files import byte_level, write_tokenizer
 
 from llama_edu import ChatSession, Llama, Sampling, Tokenizer
 from llama_edu.chat.template import ChatTemplate, Message
-from llama_edu.chat.usage import Break
+from llama_edu.chat.usage import CacheMissReason
 from llama_edu.engine.prefix_cache import PrefixCache
 from llama_edu.errors import ContextError, InputError, NumericsError, SessionError, TokenizerError
 from llama_edu.formats.precision import PRECISIONS
@@ -262,7 +262,7 @@ class TestLedger:
         after, ledger = prompt_of(chat, 1), chat.turns[1].ledger
         same = next(i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
         assert (ledger.reused, ledger.dropped) == (same, cached - same)
-        assert ledger.reason is Break.EDITED
+        assert ledger.reason is CacheMissReason.EDITED
         assert len(chat.turns) == 2
 
     def test_an_edit_of_an_early_turn_takes_back_the_later_ones(self, new):
@@ -277,7 +277,7 @@ class TestLedger:
         first = say(chat.send("the cat"))
         again = say(chat.regenerate())
         ledger = chat.turns[0].ledger
-        assert (ledger.computed, ledger.reason) == (1, Break.REGENERATED)
+        assert (ledger.computed, ledger.reason) == (1, CacheMissReason.REGENERATED)
         assert ledger.dropped == 6  # five fed of the reply, and the last of the prompt
         assert again != first
         assert len(chat.turns) == 1
@@ -292,7 +292,7 @@ class TestLedger:
         assert [turn.user for turn in chat.turns] == ["a"]
         say(chat.send("b"))  # the very same: everything up to the reply is still there
         assert chat.turns[1].ledger.computed == 1
-        assert chat.turns[1].ledger.reason is Break.ROLLED_BACK
+        assert chat.turns[1].ledger.reason is CacheMissReason.ROLLED_BACK
         say(chat.send("c"))
         assert chat.turns[2].ledger.reason is None
 
@@ -302,7 +302,7 @@ class TestLedger:
         chat.system = "no cat"
         say(chat.send("b"))
         ledger = chat.turns[1].ledger
-        assert ledger.reason is Break.EDITED
+        assert ledger.reason is CacheMissReason.EDITED
         assert ledger.reused < 10
         assert chat.turns[1].ledger.prompt_tokens == len(prompt_of(chat, 1))
         chat.system = "no cat"  # the same again
@@ -315,7 +315,7 @@ class TestLedger:
         say(chat.send("a"))
         say(chat.send("b"))
         ledger = chat.turns[1].ledger
-        assert (ledger.reason, ledger.reused) == (Break.RERENDERED, 0)
+        assert (ledger.reason, ledger.reused) == (CacheMissReason.RERENDERED, 0)
         assert ledger.dropped == chat.turns[0].ledger.prompt_tokens + 5
 
     def test_a_shared_prefix_is_computed_once(self, new):
@@ -327,7 +327,7 @@ class TestLedger:
         first, second = (chat.turns[0].ledger for chat in chats)
         assert first.reused == 0
         assert second.reused > len(system) / 4
-        assert second.reason is Break.OTHER
+        assert second.reason is CacheMissReason.OTHER
         for chat in chats:
             assert shared.match(chat.cached_ids) == len(chat.cached_ids)
 
@@ -539,7 +539,7 @@ class TestOverflow:
         assert len(chat.turns) == 6  # still there to read
         for before, turn in zip(chat.turns, chat.turns[1:], strict=False):
             broke = turn.ledger.forgotten > before.ledger.forgotten
-            assert turn.ledger.reason is (Break.OVERFLOW if broke else None)
+            assert turn.ledger.reason is (CacheMissReason.OVERFLOW if broke else None)
             assert bool(turn.ledger.dropped) is broke
             assert not broke or turn.ledger.reused > 0  # the system prompt stays
 

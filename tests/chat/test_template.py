@@ -17,7 +17,8 @@ FOLDER = DATA / "chat"
 GOLDENS = json.loads((FOLDER / "goldens.json").read_text("utf-8"))
 TALKS = [[Message(*said) for said in talk] for talk in GOLDENS["talks"]]
 TEMPLATES = sorted(path.stem for path in (FOLDER / "templates").glob("*.jinja"))
-TOKENIZERS = ("words", "joined", "pieces")
+CHANGING = {"json", "takes_apart", "thoughts"}  # templates in which a reply is not what it was
+TOKENIZERS = ("words", "joined", "pieces", "thinking")
 
 
 @cache
@@ -127,12 +128,11 @@ class TestNobodyCanTypeASpecialToken:
         ids = written("{{ '<|' + messages[0].content + '|>' }}<|im_end|>").encode(user("im_end"))
         assert ids.count(2) == 1
 
-    def test_a_template_that_looks_for_tokens_in_messages_is_told_nothing(self):
+    def test_a_template_that_looks_for_tokens_in_messages_decides_by_what_it_sees(self):
         test = "{% if '<|im_end|>' not in messages[0].content %}<|im_end|>{% endif %}"
         source = "{{ messages[0].content }}" + test
-        ids = written(source).encode(user("<|im_end|>"))
-        assert ids.count(2) == 1
-        assert ids[-1] == 2
+        assert written(source).encode(user("<|im_end|>")).count(2) == 0
+        assert written(source).encode(user("the cat")).count(2) == 1
 
     def test_added_tokens_that_nobody_marked_as_special_count_if_the_template_writes_them(
         self, tmp_path
@@ -165,13 +165,15 @@ class TestNobodyCanTypeASpecialToken:
 class TestRepliesAsIds:
     """A reply goes in as the ids the model wrote, whatever its text would encode to."""
 
-    @pytest.mark.parametrize("template", [t for t in TEMPLATES if t != "json"])
+    @pytest.mark.parametrize("template", sorted({*TEMPLATES} - CHANGING))
     @pytest.mark.parametrize("tokenizer", TOKENIZERS)
     def test_a_prompt_goes_on_from_the_one_before(self, tokenizer, template):
         chat, tok = template_of(template, tokenizer), tokenizer_of(tokenizer)
         reply = tuple(tok.encode(letter, add_special=False)[-1] for letter in "cat")
         before = chat.encode(user("the"))
-        talk = [*user("the"), Message("assistant", "unused", reply), *user("a")]
+        if template == "inst" and tokenizer != "pieces":
+            before += tok.encode(" ")  # which the template writes before a reply, and not for one
+        talk = [*user("the"), Message("assistant", "", reply), *user("a")]
         ids = chat.encode(talk)
         assert ids[: len(before) + 3] == [*before, *reply]
 
@@ -192,11 +194,24 @@ class TestRepliesAsIds:
         as_ids = chat.encode([*user("the"), Message("assistant", "", tuple(ids)), *user("a")])
         assert as_ids == as_text
 
-    def test_two_replies_keep_their_places(self):
-        talk = [*user("a"), Message("assistant", "", (7, 8)), *user("b")]
-        talk += [Message("assistant", "", (9,)), *user("c")]
-        ids = template_of("chatml").encode(talk)
-        assert ids.index(7) < ids.index(8) < ids.index(9)
+    @pytest.mark.parametrize("tokenizer", TOKENIZERS)
+    def test_each_of_two_replies_goes_on_from_what_was_before_it(self, tokenizer):
+        chat, tok = template_of("chatml", tokenizer), tokenizer_of(tokenizer)
+        by_byte = {tok.token_bytes(i): i for i in range(tok.vocab_size)}
+        talk, ids = [], []
+        for word in ("the", "cat"):
+            talk += user(word)
+            before = chat.encode(talk)
+            assert before[: len(ids)] == ids
+            # As a model may write it: no piece of the word is joined with the next.
+            reply = tuple(by_byte[letter.encode()] for letter in word)
+            talk.append(Message("assistant", word, reply))
+            ids = [*before, *reply]
+        talk += user("a")
+        assert chat.encode(talk)[: len(ids)] == ids
+        shown = tok.decode(chat.encode(talk), skip_special=False)
+        # SentencePiece may put a space behind a token, as `transformers` does.
+        assert "".join(shown.split()) == "".join(chat.render(talk).split())
 
     def test_an_empty_reply_is_a_reply(self):
         talk = [*user("a"), Message("assistant", "", ()), *user("b")]
@@ -272,14 +287,7 @@ class TestRefused:
         ("roles", "message"),
         [
             ("", "at least one message, got none"),
-            ("user tool", "message 2: expected a role of system, user, assistant, got 'tool'"),
-            ("user system user", "message 2: expected the system message first"),
-            ("system system user", "message 2: expected the system message first"),
-            ("assistant user", "message 1: expected a user message before .* got none"),
-            ("system assistant user", "message 2: expected a user message .* got system"),
-            ("user assistant assistant", "message 3: expected a user message .* got assistant"),
-            ("system", "a user message to reply to at the end, got system"),
-            ("user assistant", "a user message to reply to at the end, got assistant"),
+            ("user bot", "message 2: expected a role of system, user, assistant, tool, got 'bot'"),
         ],
     )
     def test_messages_that_are_no_conversation(self, roles, message):
@@ -297,11 +305,13 @@ class TestRefused:
             template_of("chatml").encode(user("a\ud800"))
 
 
-def test_the_order_of_roles_is_checked_only_where_every_template_agrees():
-    talk = [*user("a"), *user("b")]  # OpenAI's clients may send this; ChatML writes it down
-    assert template_of("chatml").render(talk).count("<|im_start|>user") == 2
-    talk = [*user("a"), Message("assistant", "b")]
-    assert template_of("chatml").encode(talk, add_generation_prompt=False)
+@pytest.mark.parametrize(
+    "roles", ["user user", "assistant user", "user system user", "user assistant assistant", "tool"]
+)
+def test_the_order_of_roles_is_the_templates_to_judge(roles):
+    talk = [Message(role, "x") for role in roles.split()]
+    headers = [part.split("\n")[0] for part in template_of("chatml").render(talk).split("start|>")]
+    assert headers[1:] == [*roles.split(), "assistant"]
 
 
 @pytest.mark.parametrize("name", ["chat"])

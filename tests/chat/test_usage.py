@@ -2,16 +2,16 @@
 
 import pytest
 
-from llama_edu.chat.usage import Break, Ledger, ledger_table
+from llama_edu.chat.usage import CacheMissReason, TurnUsage, ledger_table
 
-FIRST = Ledger(prompt_tokens=26, reused=0, computed=26, generated=8)
-EDITED = Ledger(49, 42, 7, 11, dropped=37, reason=Break.EDITED)
-FULL = Ledger(90, 12, 78, 5, dropped=80, reason=Break.OVERFLOW, forgotten=2)
+FIRST = TurnUsage(prompt_tokens=26, reused=0, computed=26, generated=8)
+EDITED = TurnUsage(49, 42, 7, 11, dropped=37, reason=CacheMissReason.EDITED)
+FULL = TurnUsage(90, 12, 78, 5, dropped=80, reason=CacheMissReason.OVERFLOW, forgotten=2)
 
 
 def test_a_prompt_is_what_was_reused_and_what_was_computed():
     with pytest.raises(AssertionError):
-        Ledger(prompt_tokens=5, reused=2, computed=2, generated=1)
+        TurnUsage(prompt_tokens=5, reused=2, computed=2, generated=1)
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ def test_a_prompt_is_what_was_reused_and_what_was_computed():
             "oldest 2 turns left out",
         ),
         (
-            Ledger(26, 16, 10, 20, reason=Break.OTHER),
+            TurnUsage(26, 16, 10, 20, reason=CacheMissReason.OTHER),
             "26 prompt tokens = 16 reused + 10 computed, 20 new; from there on: other conversation",
         ),
         (
-            Ledger(9, 0, 9, 5, forgotten=1),
+            TurnUsage(9, 0, 9, 5, forgotten=1),
             "9 prompt tokens = 0 reused + 9 computed, 5 new; oldest turn left out",
         ),
     ],

@@ -133,6 +133,12 @@ def test_temperature_comes_before_top_p():
     assert np.count_nonzero(probabilities(logits, Sampling(100.0, top_p=0.7))) == 3
 
 
+def test_minus_one_keeps_all_as_zero_does():
+    logits = logits_of([1.0, 3.0, 2.0, -4.0])
+    want = probabilities(logits, Sampling(top_k=0))
+    assert np.array_equal(probabilities(logits, Sampling(top_k=-1)), want)
+
+
 def test_top_k_comes_before_top_p():
     logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], dtype=np.float32))
     # Of all four, 0.5 takes two tokens. Of the best two, 0.4 / 0.7 already exceeds it.
@@ -247,7 +253,7 @@ def test_nothing_left_to_choose_from_is_an_error():
         ({"temperature": -0.1}, "temperature of at least 0, got -0.1"),
         ({"temperature": math.nan}, "temperature of at least 0, got nan"),
         ({"temperature": math.inf}, "temperature of at least 0, got inf"),
-        ({"top_k": -1}, "top_k as a whole number of at least 0, got -1"),
+        ({"top_k": -2}, "top_k as a whole number of at least 0, or -1, got -2"),
         ({"top_p": 0.0}, "top_p above 0 and at most 1, got 0.0"),
         ({"top_p": 1.1}, "top_p above 0 and at most 1, got 1.1"),
         ({"top_p": math.nan}, "top_p above 0 and at most 1, got nan"),

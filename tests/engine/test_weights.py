@@ -318,3 +318,32 @@ def test_unaligned_float32_is_copied_once_so_that_products_need_not(tmp_path):
     for name, array in by_name(load_weights(config, stored)).items():
         assert array.flags.aligned
         np.testing.assert_array_equal(array, tensors[name])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_names_without_their_prefix_are_the_same_tensors(tied):
+    config = tiny_config(tie_word_embeddings=tied)
+    tensors = tiny_tensors(config)
+    bare = {name.removeprefix("model."): array for name, array in tensors.items()}
+    assert load_weights(config, bare).sha256() == load_weights(config, tensors).sha256()
+    with pytest.raises(CheckpointError, match=r"none named 'model.norm.weight'"):
+        load_weights(config, {name: bare[name] for name in bare if name != "norm.weight"})
+    mixed = bare | {"model.norm.weight": bare["norm.weight"]}
+    with pytest.raises(CheckpointError, match="got none named"):
+        load_weights(config, mixed)
+
+
+def test_a_norm_of_heads_is_called_for_where_the_config_has_it():
+    config = tiny_config(qk_norm=True)
+    tensors = tiny_tensors(config)
+    assert load_weights(config, tensors).layers[1].k_norm.shape == (config.head_dim,)
+    del tensors["model.layers.1.self_attn.k_norm.weight"]
+    with pytest.raises(CheckpointError, match=r"named 'model.layers.1.self_attn.k_norm.weight'"):
+        load_weights(config, tensors)
+    with pytest.raises(CheckpointError, match=r"no tensor named .*k_norm"):
+        load_weights(tiny_config(), tiny_tensors(config))
+
+
+def test_qwen2_has_biases_on_q_k_and_v_alone():
+    names = [n for n in expected_shapes(tiny_config(qkv_bias=True)) if n.endswith("bias")]
+    assert [name.split(".")[-2] for name in names] == ["q_proj", "k_proj", "v_proj"] * 2

@@ -116,8 +116,123 @@ def test_derived_sizes():
     }
 
 
-def test_mistral_without_a_sliding_window_is_a_llama():
-    assert read(model_type="mistral", sliding_window=None) == WANT
+@pytest.mark.parametrize("window", [None, 777, 4096])
+def test_mistral_without_a_window_that_hides_something_is_a_llama(window):
+    assert read(model_type="mistral", sliding_window=window) == WANT
+    assert read(sliding_window=window) == WANT
+
+
+def windows(**changes):
+    config = read(**changes)
+    return [config.window_of(layer) for layer in range(config.num_hidden_layers)]
+
+
+UPPER = {"use_sliding_window": True, "sliding_window": 9}
+KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "want"),
+    [
+        ({"model_type": "mistral", "sliding_window": 776}, [776] * 3),
+        ({"model_type": "mistral", "max_position_embeddings": 9999}, [4096] * 3),  # the default
+        ({"model_type": "mistral", "sliding_window": 5, "layer_types": KINDS}, [5] * 3),
+        ({"model_type": "qwen2", "sliding_window": 9}, [None] * 3),
+        ({"model_type": "qwen2", "max_window_layers": 2, **UPPER}, [None, None, 9]),
+        ({"model_type": "qwen2", "max_window_layers": 0, **UPPER}, [9] * 3),
+        ({"model_type": "qwen3", **UPPER}, [None] * 3),  # 28 layers without, by default
+        ({"model_type": "qwen3", "layer_types": KINDS, **UPPER}, [9, None, 9]),
+        ({"model_type": "qwen3", "layer_types": KINDS, "sliding_window": 9}, [None] * 3),
+        ({"model_type": "smollm3", "no_rope_layers": [1, 0, 1], **UPPER}, [None, 9, None]),
+        ({"model_type": "smollm3", "no_rope_layers": [1, 0, 1]}, [None] * 3),
+        ({"layer_types": ["sliding_attention"] * 3}, [None] * 3),  # a Llama has no window
+    ],
+)
+def test_which_layers_look_through_a_window(changes, want):
+    assert windows(**changes) == want
+
+
+@pytest.mark.parametrize(
+    ("changes", "want"),
+    [
+        ({}, []),
+        ({"model_type": "smollm3"}, []),  # every fourth
+        ({"model_type": "smollm3", "num_hidden_layers": 9}, [3, 7]),
+        ({"model_type": "smollm3", "no_rope_layer_interval": 2}, [1]),
+        ({"model_type": "smollm3", "no_rope_layers": [0, 1, 0]}, [0, 2]),
+        ({"no_rope_layers": [0, 1, 0]}, []),  # a Llama turns all
+    ],
+)
+def test_which_layers_do_without_rope(changes, want):
+    assert list(read(**changes).no_rope_layers) == want
+
+
+def test_what_a_family_does_and_what_it_fills_in():
+    silent = dict.fromkeys(
+        ("head_dim", "rope_parameters", "tie_word_embeddings", "attention_bias"), ...
+    )
+    found = {
+        name: (c.head_dim, c.rope_theta, c.tie_word_embeddings, c.qkv_bias, c.qk_norm)
+        for name in ("llama", "mistral", "qwen2", "qwen3", "smollm3")
+        for c in [read(model_type=name, **silent)]
+    }
+    assert found == {
+        "llama": (8, 1e4, False, False, False),
+        "mistral": (8, 1e4, False, False, False),
+        "qwen2": (8, 1e4, False, True, False),
+        "qwen3": (128, 1e4, False, False, True),
+        "smollm3": (8, 2e6, True, False, False),
+    }
+    assert read(model_type="qwen2", attention_bias=True).attention_bias is False
+    assert read(model_type="qwen3").attention_bias is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"no_rope_layers": [1, 0]}, r"a 1 or a 0 for each of 3 layers, got \[1, 0\]"),
+        ({"no_rope_layers": [1, 0, 2]}, "a 1 or a 0 for each of 3 layers"),
+        ({"no_rope_layers": 3}, "a 1 or a 0 for each of 3 layers, got 3"),
+        ({"no_rope_layer_interval": 0}, "no_rope_layer_interval to be a whole number"),
+        ({"use_sliding_window": 3}, "use_sliding_window to be true or false, got 3"),
+        ({"use_sliding_window": True, "sliding_window": 0}, "sliding_window to be a whole number"),
+        ({"model_type": "qwen2", "max_window_layers": -1}, "max_window_layers of at least 0"),
+    ],
+)
+def test_switches_of_families_that_make_no_sense_are_named(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        read(**{"model_type": "smollm3"} | changes)
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "want"),
+    [
+        ({}, {"attention_factor": 1.1386294361119891}),  # 0.1 ln 4 + 1
+        ({"attention_factor": 0.5}, {"attention_factor": 0.5}),
+        ({"mscale": 2.0, "mscale_all_dim": 1.0}, {"attention_factor": 1.1217517}),
+        ({"mscale": 2.0}, {"attention_factor": 1.1386294361119891}),
+        ({"factor": 0.5}, {"attention_factor": 1.0, "factor": 0.5}),
+        ({"factor": None}, {"factor": 777 / 64}),
+        ({"original_max_position_embeddings": None}, {"original_max_position_embeddings": 777}),
+        ({"beta_fast": 16, "beta_slow": 2}, {"beta_fast": 16.0, "beta_slow": 2.0}),
+        ({"truncate": False}, {"truncate": False}),
+    ],
+)
+def test_yarn(changes, want):
+    scaling = read(rope_parameters=YARN | changes).rope_scaling
+    assert scaling.rope_type == "yarn"
+    for name, value in want.items():
+        assert getattr(scaling, name) == pytest.approx(value), name
+    defaults = (scaling.beta_fast, scaling.beta_slow, scaling.truncate)
+    assert changes.keys() & {"beta_fast", "truncate"} or defaults == (32.0, 1.0, True)
+
+
+def test_yarn_with_its_bounds_swapped_is_refused():
+    with pytest.raises(ConfigError, match=r"beta_slow below beta_fast, got 32\.0 and 32\.0"):
+        read(rope_parameters=YARN | {"beta_slow": 32})
 
 
 @pytest.mark.parametrize(
@@ -245,19 +360,31 @@ def test_a_contradiction_names_both_sides(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "qwen2"}, "model_type llama or mistral, got 'qwen2'"),
-        ({"model_type": ["llama"]}, r"model_type llama or mistral, got \['llama'\]"),
+        ({"model_type": "gemma2"}, "model_type llama, mistral, .*, got 'gemma2': not supported"),
+        ({"model_type": "mixtral"}, "model_type llama, mistral, .*, got 'mixtral': not supported"),
+        ({"model_type": ["llama"]}, r"model_type llama, .*, got \['llama'\]"),
+        ({"num_local_experts": 8}, "no mixture of experts, got num_local_experts 8"),
+        ({"model_type": "qwen3", "num_experts": 128}, "no mixture of experts, got num_experts 128"),
+        ({"n_routed_experts": 64}, "no mixture of experts, got n_routed_experts 64"),
+        ({"num_experts": "8"}, "no mixture of experts, got num_experts '8'"),
         ({"hidden_act": "gelu"}, "hidden_act 'silu', got 'gelu'"),
-        ({"sliding_window": 4096}, "sliding_window None, got 4096"),
-        ({"pretraining_tp": 2}, "pretraining_tp 1, got 2"),
+        ({"sliding_window": 776}, "a sliding_window of the whole .*, got 776: .* a llama"),
         ({"quantization_config": {"bits": 4}}, "quantization_config None, got {'bits': 4}"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor 1.0, got 0.5"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder False, got True"),
         ({"add_cross_attention": True}, "add_cross_attention False, got True"),
-        ({"layer_types": ["full_attention", "sliding_attention"]}, "only full_attention layers"),
+        (
+            {"layer_types": ["full_attention"] * 2},
+            "layer_types of full_attention or .* of 3 layers",
+        ),
+        ({"layer_types": ["full_attention", "chunked_attention", 1]}, "layer_types of full_att"),
         ({"layer_types": 3}, "layer_types to be a list, got 3"),
-        ({"layer_types": [["full_attention"]]}, "only full_attention layers"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_type .*, got 'yarn'"),
+        ({"layer_types": [["full_attention"]]}, "layer_types of full_attention or sliding"),
+        (
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}},
+            "rope_type .*, got 'dynamic'",
+        ),
+        ({"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}, "rope_type .*'longrope'"),
         ({"rope_parameters": {"rope_type": ["linear"]}}, r"rope_type .*, got \['linear'\]"),
         ({"rope_parameters": "llama3"}, "rope_parameters to be an object, got 'llama3'"),
         (
@@ -295,7 +422,10 @@ def test_what_is_not_supported_is_refused_by_name(changes, message):
 
 def test_values_that_change_nothing_are_let_through():
     harmless = {
-        "pretraining_tp": 1,
+        "pretraining_tp": 8,  # slices of the same products
+        "num_local_experts": None,
+        "num_experts": 1,
+        "sliding_window": 777,
         "partial_rotary_factor": 1.0,
         "layer_types": ["full_attention"] * 3,
         "quantization_config": None,

@@ -44,7 +44,7 @@ VALID = {
     "torch_dtype": "bfloat16",
     "layer_types": ["full_attention"] * 3,
     "sliding_window": None,
-    "pretraining_tp": 1,
+    "num_local_experts": None,
     "partial_rotary_factor": 1.0,
     "quantization_config": None,
 }

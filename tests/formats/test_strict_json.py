@@ -31,7 +31,7 @@ def test_what_json_wrote_is_read_back(value, ensure_ascii):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "expected JSON, got Expecting value"),
+        (b"", "expected JSON, got an empty file"),
         (b'{"a": 1', "expected JSON, got Expecting ',' delimiter"),
         (b'{"a": 1,}', "expected JSON, got"),
         (b'{"a": 1} {}', "expected JSON, got Extra data"),

@@ -418,6 +418,19 @@ class TestTokenizer:
             ids = tokenizer.encode("zzqq", add_special=False)
             assert ids == expected if expected else len(ids) == 4
 
+    @pytest.mark.parametrize("name", ["llama3", "llama-v3", "falcon3", "pixtral", "lfm2"])
+    def test_other_names_of_llama3s_way_to_cut_words(self, tmp_path: Path, name: str) -> None:
+        found = []
+        for pre in ("llama-bpe", name):
+            metadata = gguf_tokenizer("llama-bpe") | {
+                "tokenizer.ggml.pre": pre,
+                "tokenizer.ggml.add_bos_token": None,
+            }
+            (tmp_path / pre).mkdir(exist_ok=True)
+            directory = converted(tmp_path / pre, metadata=metadata)
+            found.append(json.loads((directory / "tokenizer.json").read_text("utf-8")))
+        assert found[0] == found[1]
+
     def test_roles_and_template(self, tmp_path: Path) -> None:
         directory = converted(tmp_path)
         tokenizer = Tokenizer(directory)
@@ -608,6 +621,42 @@ class TestBadFiles:
         with contextlib.suppress(CheckpointError):
             open_gguf(folder / "damaged.gguf")
 
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+            (b"<!DOCTYPE html><html>", "an HTML page"),
+            (b"PK\x03\x04" + bytes(40), "PyTorch's own format"),
+            (b"ggjt" + bytes(40), "llama.cpp's format before GGUF"),
+            (b"", "an empty file"),
+            (b"GGUF\x07\x00\x00\x00" + bytes(16), "version 2 or 3, got 7"),
+            (b"{}", "the file ends 2 bytes too early"),
+        ],
+    )
+    def test_a_file_that_is_something_else(
+        self, tmp_path: Path, content: bytes, message: str
+    ) -> None:
+        (tmp_path / "x.gguf").write_bytes(content)
+        with pytest.raises(CheckpointError, match=rf"expected a GGUF file, got .*{message}"):
+            convert_gguf(tmp_path / "x.gguf", tmp_path / "out")
+
+    def test_the_other_byte_order(self, tmp_path: Path) -> None:
+        path = write_gguf(tmp_path / "little.gguf")
+        writer = gguf.GGUFWriter(tmp_path / "big.gguf", "llama", endianess=gguf.GGUFEndian.BIG)
+        little = open_gguf(path)
+        writer.add_uint32("llama.block_count", 258)
+        writer.add_array("list", ["a", "é"])
+        values = np.arange(12, dtype=np.float32).reshape(3, 4)
+        writer.add_tensor("x", values)
+        for write in ("header", "kv_data", "tensors"):
+            getattr(writer, f"write_{write}_to_file")()
+        writer.close()
+        big = open_gguf(tmp_path / "big.gguf")
+        assert big.metadata["llama.block_count"] == 258
+        assert big.metadata["list"] == ["a", "é"]
+        assert big.shape("x") == (3, 4)
+        assert little.metadata["llama.block_count"] == 2
+
     def test_a_list_said_to_be_endless(self, tmp_path: Path) -> None:
         """The library alone would read nothing, 2**62 times over."""
         whole = write_gguf(tmp_path / "whole.gguf").read_bytes()
@@ -616,7 +665,7 @@ class TestBadFiles:
         (tmp_path / "x.gguf").write_bytes(
             whole[:start] + (2**62).to_bytes(8, "little") + whole[start + 8 :]
         )
-        with pytest.raises(CheckpointError, match=r"the file ends \d bytes too early"):
+        with pytest.raises(CheckpointError, match=r"the file ends \d+ bytes too early"):
             convert_gguf(tmp_path / "x.gguf", tmp_path / "model")
 
     def test_target_must_be_new(self, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from llama_edu.ops.attention import (
     merge_heads,
     qk_scores,
     score_v,
+    sliding_window_mask,
     softmax,
     split_kv_heads,
     split_query_heads,
@@ -178,3 +179,14 @@ def test_keys_of_another_number_of_groups_are_refused():
     q, k, _ = heads_of(2, 3)
     with pytest.raises(Exception, match=r"[Tt]ype-check|mismatch"):
         qk_scores(q, np.concatenate([k, k]))
+
+
+@pytest.mark.parametrize(("seq", "past", "window"), [(5, 0, 2), (4, 7, 3), (1, 9, 4), (3, 2, 9)])
+def test_a_window_shows_that_many_positions_the_own_one_last(seq, past, window):
+    mask = sliding_window_mask(seq, past, window)
+    want = [
+        [query - window < key <= query for key in range(past + seq)]
+        for query in range(past, past + seq)
+    ]
+    assert mask.tolist() == want
+    assert np.array_equal(sliding_window_mask(seq, past, past + seq), causal_mask(seq, past))

@@ -15,7 +15,16 @@ from typing import Any
 
 import gguf
 import numpy as np
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 CORPUS = (
     "Once upon a time there was a cat. The cat couldn't find 12 fish, it found 345 birds!\n"
@@ -157,6 +166,33 @@ def sentencepiece() -> Tokenizer:
         },
     }
     return Tokenizer.from_str(json.dumps(rules))
+
+
+STORY_TOKENS = ["<unk>", "<|start_story|>", "<|end_story|>"]
+
+
+def pieces_without_bytes(vocab_size: int = 90, *, fuse_unk: bool = True) -> Tokenizer:
+    """A small story model's tokenizer: ▁ for spaces, byte fallback asked for, and no byte tokens.
+
+    So what its letters cannot write is unknown, and nothing else.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=fuse_unk))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=STORY_TOKENS, show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS.splitlines()[:1], trainer)
+    return tokenizer
 
 
 def write_tokenizer(directory: Path, tokenizer: Tokenizer, **settings: Any) -> Path:

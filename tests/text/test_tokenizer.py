@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_files import byte_level, sentencepiece, write_json, write_tokenizer
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models
 
 from llama_edu import Tokenizer, hub
 from llama_edu.errors import HubError, TokenizerError
@@ -332,8 +332,11 @@ class TestErrors:
         rules = json.loads(sentencepiece().to_str())
         del rules["model"]["vocab"]["<0x41>"]
         write_json(tmp_path / "tokenizer.json", rules)
-        with pytest.raises(TokenizerError, match="each of the 256 bytes, got 255"):
-            Tokenizer(tmp_path)
+        assert Tokenizer(tmp_path).encode("cA")[-1] == 0  # the unknown token
+        rules["model"]["unk_token"] = None
+        write_json(tmp_path / "tokenizer.json", rules)
+        with pytest.raises(TokenizerError, match="'A': no token for its byte 0x41"):
+            Tokenizer(tmp_path).encode("cA")
 
     def test_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(TokenizerError, match=r"expected a tokenizer.json, got none"):
@@ -384,11 +387,14 @@ class TestErrors:
         unigram = Backend(models.Unigram([("a", 0.0)]))
         with pytest.raises(TokenizerError, match="'Unigram': not supported"):
             Tokenizer(write_tokenizer(tmp_path / "b", unigram))
-        pieces = Backend(models.BPE({"a": 0}, []))
-        pieces.pre_tokenizer = pre_tokenizers.Metaspace()
-        pieces.decoder = decoders.Metaspace()  # but no byte fallback: it would eat characters
-        with pytest.raises(TokenizerError, match="got Metaspace: not supported"):
-            Tokenizer(write_tokenizer(tmp_path / "c", pieces))
+        suffixed = Backend(models.BPE({"a": 0}, [], end_of_word_suffix="</w>"))
+        suffixed.decoder = decoders.BPEDecoder()
+        with pytest.raises(TokenizerError, match="end_of_word_suffix, got '</w>': not supported"):
+            Tokenizer(write_tokenizer(tmp_path / "c", suffixed))
+        shouting = Backend(models.BPE({"a": 0}, []))
+        shouting.decoder = decoders.Sequence([decoders.Metaspace(), decoders.Replace("a", "A")])
+        with pytest.raises(TokenizerError, match=r"expected a decoder of ▁.*'A'.*not supported"):
+            Tokenizer(write_tokenizer(tmp_path / "e", shouting))
         with pytest.raises(TokenizerError, match="no such step"):
             Tokenizer(write_tokenizer(tmp_path / "d", Backend(models.BPE({"a": 0}, []))))
 
@@ -499,7 +505,7 @@ def test_others_run_while_a_long_text_is_encoded(how: str) -> None:
     encode = {
         "plain": lambda: tokenizer.encode(text),
         "parsed": lambda: tokenizer.encode(text, parse_special=True),
-        "rendered": lambda: tokenizer.encode_rendered(text, bytes(len(text)), ()),
+        "rendered": lambda: tokenizer.encode_rendered(text, bytes(len(text)), {}),
     }[how]
 
     def others_run() -> bool:

@@ -9,21 +9,21 @@ import pytest
 from picture_checks import CHECKS, shown_texts
 
 from llama_edu import Tokenizer, viz
-from llama_edu.chat.usage import Break, Ledger
+from llama_edu.chat.usage import CacheMissReason, TurnUsage
 from llama_edu.errors import InputError
 
 TURNS = [
-    Ledger(26, 0, 26, 8),
-    Ledger(49, 33, 16, 11),
-    Ledger(74, 59, 15, 6),
-    Ledger(49, 42, 7, 11, dropped=37, reason=Break.EDITED),
-    Ledger(49, 48, 1, 11, dropped=11, reason=Break.REGENERATED),
+    TurnUsage(26, 0, 26, 8),
+    TurnUsage(49, 33, 16, 11),
+    TurnUsage(74, 59, 15, 6),
+    TurnUsage(49, 42, 7, 11, dropped=37, reason=CacheMissReason.EDITED),
+    TurnUsage(49, 48, 1, 11, dropped=11, reason=CacheMissReason.REGENERATED),
 ]
 FULL = [
-    *(Ledger(100 * n + 20, 100 * n - 40 * bool(n), 20 + 40 * bool(n), 38)
+    *(TurnUsage(100 * n + 20, 100 * n - 40 * bool(n), 20 + 40 * bool(n), 38)
       for n in range(8)),
-    Ledger(420, 60, 360, 40, dropped=700, reason=Break.OVERFLOW, forgotten=4),
-    Ledger(440, 0, 440, 40, dropped=459, reason=Break.RERENDERED, forgotten=4),
+    TurnUsage(420, 60, 360, 40, dropped=700, reason=CacheMissReason.OVERFLOW, forgotten=4),
+    TurnUsage(440, 0, 440, 40, dropped=459, reason=CacheMissReason.RERENDERED, forgotten=4),
 ]  # fmt: skip
 
 

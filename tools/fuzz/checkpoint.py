@@ -51,8 +51,7 @@ MEMORY_EVERY = 16  # files; tracing memory is slow
 STRICTER = {
     "expected the header to start with": "the format says it begins with {",
     "expected each name once": "the format disallows duplicate keys; one of the two is lost",
-    "expected dtype, shape and data_offsets": "fields we do not know, or a list for an object",
-    "__metadata__ to map text to text, got None": "the format says text to text",
+    "expected dtype, shape and data_offsets": "a list for an object",
     "expected a printable tensor name": "a name that cannot be seen, or that moves the cursor",
     "sizes from 0 to 2": "more axes than NumPy has",
     "expected a shape of less than": "an empty array NumPy cannot hold",

@@ -2,15 +2,18 @@
 
     python -m tools.goldens.chat
 
-Writes three small tokenizers and ``goldens.json`` to ``tests/data/chat``: for each
-template in ``tests/data/chat/templates``, with each tokenizer, the text and the ids of
-several conversations. The tests read these files and need no ``transformers``.
+Writes small tokenizers and ``goldens.json`` to ``tests/data/chat``: for each template in
+``tests/data/chat/templates``, with each tokenizer, the text and the ids of several
+conversations. And ``named.json``: for each way in which files may name tokens
+(``tests/support/named_files.py``), the roles, the ids of texts and of a conversation. The
+tests read these files and need no ``transformers``.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from transformers import PreTrainedTokenizerFast
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+from named_files import CASES, TEMPLATE, TEXTS, write_case  # noqa: E402
 from tiny_files import byte_level, sentencepiece, write_tokenizer  # noqa: E402
 
 FOLDER = ROOT / "tests" / "data" / "chat"
@@ -41,17 +45,29 @@ TALKS: list[list[tuple[str, str]]] = [
     ],
     [("user", 'say "hi"\\'), ("assistant", "hi & <bye>"), ("user", "{{ messages }} {% if %}")],
     [("user", "the cat"), ("assistant", "found 12 fish")],
+    # Earlier thoughts, which templates cut out by looking for where they end.
+    [
+        ("user", "the"),
+        ("assistant", "<think>\nhm, 2+2\n</think>\n\ncat"),
+        ("user", "a"),
+        ("assistant", "no thought"),
+        ("user", "?"),
+    ],
+    [("user", "the"), ("assistant", "</think> a </think>cat "), ("user", "?")],
 ]
 
 
 def tokenizers() -> dict[str, tuple[Tokenizer, dict[str, str]]]:
     """Each with its named tokens: words apart, merges across everything, SentencePiece."""
     joined = byte_level(across_words=True)
+    thinking = byte_level()
+    thinking.add_tokens(["<think>", "</think>"])
     joined.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     chatml = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
     return {
         "words": (byte_level(), chatml),
         "joined": (joined, chatml),
+        "thinking": (thinking, chatml),
         "pieces": (sentencepiece(), {"bos_token": "<s>", "eos_token": "</s>"}),
     }
 
@@ -76,6 +92,30 @@ def main() -> None:
     )
     (FOLDER / "goldens.json").write_text(lines + "\n", encoding="utf-8")
     print(f"{len(goldens)} conversations")
+    with tempfile.TemporaryDirectory() as folder:
+        named = {
+            name: named_tokens(write_case(name, Path(folder) / str(number)))
+            for number, name in enumerate(CASES)
+        }
+    text = json.dumps({"versions": versions, "cases": named}, ensure_ascii=False, indent=1)
+    (FOLDER / "named.json").write_text(text + "\n", encoding="utf-8")
+    print(f"{len(named)} ways to name tokens")
+
+
+def named_tokens(directory: Path) -> dict[str, Any]:
+    """What a directory's files come to: roles, ids and texts, a conversation."""
+    reference = PreTrainedTokenizerFast.from_pretrained(directory)
+    encoded = [reference.encode(text) for text in TEXTS]
+    talk = [{"role": role, "content": content} for role, content in TALKS[0]]
+    options = {"chat_template": TEMPLATE, "add_generation_prompt": True}
+    return {
+        "names": dict(reference.special_tokens_map),
+        "ids": encoded,
+        "shown": [reference.decode(ids, skip_special_tokens=False) for ids in encoded],
+        "said": [reference.decode(ids, skip_special_tokens=True) for ids in encoded],
+        "text": reference.apply_chat_template(talk, tokenize=False, **options),
+        "prompt": reference.apply_chat_template(talk, tokenize=True, return_dict=False, **options),
+    }
 
 
 def encoded(reference: Any, template: str, talk: list[tuple[str, str]]) -> dict[str, Any]:

@@ -83,6 +83,9 @@ class Recorder:
         self._output(f"{name}.input_layernorm", layer.input_layernorm)
         for part in ("q_proj", "k_proj", "v_proj"):
             self._output(f"{name}.self_attn.{part}", getattr(attention, part))
+        for part in ("q_norm", "k_norm"):
+            if hasattr(attention, part):
+                self._output(f"{name}.self_attn.{part}", getattr(attention, part))
         self._input(f"{name}.self_attn.merged", attention.o_proj)
         self._output(f"{name}.self_attn.o_proj", attention.o_proj)
         self._input(f"{name}.attn_residual", layer.post_attention_layernorm)
@@ -105,7 +108,9 @@ class Recorder:
 
     def _output(self, name: str, module: Any) -> None:
         def after(module: Any, args: Any, out: Any) -> None:
-            self._keep(name, out[0] if isinstance(out, tuple) else out)
+            value = out[0] if isinstance(out, tuple) else out
+            # Heads side by side, where a module works on each by itself.
+            self._keep(name, value.flatten(2) if value.ndim == 4 else value)
 
         self.undo.append(module.register_forward_hook(after).remove)
 

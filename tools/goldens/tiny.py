@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    DynamicCache,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
-from tools.goldens.cases import CASES, LINEAR_SCALING, LLAMA3_SCALING, MAX_POSITION_EMBEDDINGS, Case
+from tools.goldens.cases import (
+    CASES,
+    LINEAR_SCALING,
+    LLAMA3_SCALING,
+    MAX_POSITION_EMBEDDINGS,
+    YARN_SCALING,
+    Case,
+)
 from tools.goldens.record import Recorder
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
@@ -45,7 +45,7 @@ def make_tiny(data: Path) -> None:
 
 def write_checkpoint(case: Case, directory: Path, seed: int) -> None:
     """Save a random model the way ``save_pretrained`` does, in the case's spelling."""
-    model = (MistralForCausalLM if case.mistral else LlamaForCausalLM)(_config(case))
+    model = AutoModelForCausalLM.from_config(_config(case))
     _randomise(model, torch.Generator().manual_seed(seed))
     model.to(DTYPES[case.storage])
     model.save_pretrained(directory, max_shard_size="14KB" if case.sharded else "1GB")
@@ -56,7 +56,12 @@ def write_checkpoint(case: Case, directory: Path, seed: int) -> None:
 
 
 def _config(case: Case) -> Any:
-    scaling = {"default": {}, "linear": LINEAR_SCALING, "llama3": LLAMA3_SCALING}[case.rope]
+    scaling = {
+        "default": {},
+        "linear": LINEAR_SCALING,
+        "llama3": LLAMA3_SCALING,
+        "yarn": YARN_SCALING,
+    }[case.rope]
     fields: dict[str, Any] = {
         "vocab_size": case.vocab_size,
         "hidden_size": case.hidden_size,
@@ -71,9 +76,12 @@ def _config(case: Case) -> Any:
         "rope_parameters": {"rope_type": case.rope, "rope_theta": case.rope_theta, **scaling},
         "eos_token_id": [2, 3] if case.old_spelling else 2,
     }
-    if case.mistral:
-        return MistralConfig(**fields, sliding_window=None)
-    return LlamaConfig(**fields, attention_bias=case.attention_bias, mlp_bias=case.mlp_bias)
+    if case.family in ("llama", "qwen3", "smollm3"):
+        fields["attention_bias"] = case.attention_bias
+    if case.family in ("llama", "smollm3"):
+        fields["mlp_bias"] = case.mlp_bias
+    extra = {name: list(v) if isinstance(v, tuple) else v for name, v in case.extra}
+    return AutoConfig.for_model(case.family, **fields, **extra)
 
 
 def _randomise(model: Any, rng: torch.Generator) -> None:

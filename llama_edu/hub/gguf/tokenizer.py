@@ -36,6 +36,10 @@ def _byte_level(*, words: bool) -> dict[str, Any]:
     }
 
 
+# Other names for the last of these: llama.cpp reads them alike (`llama-vocab.cpp`, `pre_type`).
+LLAMA3_NAMES = (
+    "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"
+)  # fmt: skip
 PRE_TOKENIZERS: dict[str, list[dict[str, Any]]] = {
     "gpt-2": [_byte_level(words=True)],
     "smollm": [{"type": "Digits", "individual_digits": True}, _byte_level(words=True)],
@@ -136,10 +140,11 @@ def _vocab(tokens: Sequence[str], types: Sequence[int]) -> dict[str, int]:
 def _byte_level_parts(
     metadata: Metadata, source: str, tokens: Sequence[str], types: Sequence[int]
 ) -> dict[str, Any]:
-    pre = metadata.text("tokenizer.ggml.pre", "")
+    named = metadata.text("tokenizer.ggml.pre", "")
+    pre = "llama-bpe" if named in LLAMA3_NAMES else named
     if pre not in PRE_TOKENIZERS:
         raise TokenizerError(
-            f"{source}: expected a pre-tokenizer of {', '.join(PRE_TOKENIZERS)}, got {pre!r}: "
+            f"{source}: expected a pre-tokenizer of {', '.join(PRE_TOKENIZERS)}, got {named!r}: "
             "not supported"
         )
     vocab = _vocab(tokens, types)
@@ -229,7 +234,7 @@ def _post_processor(
     Where it does not, the defaults are llama.cpp's: bos for SentencePiece and for Llama 3.
     """
     kind = metadata.text("tokenizer.ggml.model")
-    opens = kind == "llama" or metadata.get("tokenizer.ggml.pre") == "llama-bpe"
+    opens = kind == "llama" or metadata.get("tokenizer.ggml.pre") in LLAMA3_NAMES
     around: dict[str, str] = {}
     for name, default in (("bos", opens), ("eos", False)):
         token_id = metadata.optional(f"tokenizer.ggml.{name}_token_id", metadata.integer)

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llama_edu.chat.usage import Ledger
+from llama_edu.chat.usage import TurnUsage
 from llama_edu.engine.prefix_cache import common_length
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import axis
@@ -41,7 +41,7 @@ ROW = 0.5
 
 
 @picture
-def turn_timeline(ledgers: Sequence[Ledger], names: Sequence[str] | None = None) -> Picture:
+def turn_timeline(ledgers: Sequence[TurnUsage], names: Sequence[str] | None = None) -> Picture:
     """One bar per turn: the prompt, reused and computed, then the reply. Below it, what was lost.
 
     `names` stand before the bars in place of "turn 1", "turn 2" and so on. Raises `InputError`
@@ -83,7 +83,7 @@ def _legend(ax: Axes, y: float) -> None:
     write(ax, 4.14, y, "dropped", 9.5)
 
 
-def _turn_bar(ax: Axes, y: float, name: str, turn: Ledger, scale: float) -> None:
+def _turn_bar(ax: Axes, y: float, name: str, turn: TurnUsage, scale: float) -> None:
     write(ax, LEFT - 0.1, y + 0.1, shortened(name, 8), 9.0, ha="right", color=MUTED)
     x = LEFT
     parts = ((turn.reused, REUSED), (turn.computed, COMPUTED), (turn.generated, GENERATED))
@@ -122,7 +122,7 @@ def _ruler(ax: Axes, y: float, longest: int, scale: float) -> None:
 
 
 @picture
-def first_token_work(ledgers: Sequence[Ledger]) -> Picture:
+def first_token_work(ledgers: Sequence[TurnUsage]) -> Picture:
     """Positions that run before the first token of each reply: with the kept cache, and without.
 
     Without one, a prompt runs whole. Raises `InputError` without a turn, or for more than 12.

@@ -167,7 +167,7 @@ impl KvCache {
     }
 }
 
-struct Ledger { reused: usize, computed: usize, dropped: usize }
+struct TurnUsage { reused: usize, computed: usize, dropped: usize }
 
 // chapter chat
 
