@@ -66,7 +66,7 @@ CHATML = Exercise(
     topic="chat",
     stars=1,
     task="Write a conversation as the text of a ChatML prompt that asks for the next reply.",
-    section="By hand",
+    section="A script with the speakers' names",
     cases=_chatml_cases,
     correct=(_chatml, _chatml_loop),
     mutants=(
@@ -77,9 +77,9 @@ CHATML = Exercise(
             "https://github.com/huggingface/smolagents/issues/993",
         ),
         Mutant(
-            "no_line_break", _chatml_no_break, "when the line break behind <|im_end|> is missing"
+            "no_line_break", _chatml_no_break, "when the line break after <|im_end|> is missing"
         ),
-        Mutant("space", _chatml_space, "when a space stands behind the role, not a line break"),
+        Mutant("space", _chatml_space, "when a space stands after the role, not a line break"),
         Mutant("closed", _chatml_closed, "when the reply is closed before it began"),
         Mutant("last_message", _chatml_last_only, "when only the last message is sent"),
         Mutant("trimmed", _chatml_trimmed, "when messages are trimmed and the template does not"),
@@ -194,9 +194,9 @@ NEXT_PROMPT = Exercise(
             "no_end",
             _next_no_end,
             "when the reply is not closed with its end token",
-            section="By hand",
+            section="A script with the speakers' names",
         ),
-        Mutant("two_ends", _next_two_ends, "when the reply is closed twice", section="By hand"),
+        Mutant("two_ends", _next_two_ends, "when the reply is closed twice", section="A script with the speakers' names"),
         Mutant("in_place", _next_in_place, "when the history is changed in place"),
     ),
 )
@@ -268,7 +268,7 @@ PLAN_TURN = Exercise(
     topic="chat",
     stars=3,
     task="Say what a turn reuses, computes and drops, from the cached ids and the new prompt.",
-    section="What two prompts share",
+    section="How far two scripts agree",
     cases=_plan_cases,
     parts=("reused", "computed", "dropped"),
     correct=(_plan, _plan_by_zip),
@@ -283,7 +283,7 @@ PLAN_TURN = Exercise(
             "equal_anywhere",
             _plan_anywhere,
             "when equal ids behind the first difference count",
-            section="Edit",
+            section="Correct a word",
         ),
         Mutant("by_length", _plan_by_length, "when lengths are compared and not ids"),
         Mutant(

@@ -247,7 +247,7 @@ def _collected(events: Iterator[str]) -> Read:
     for event in events:
         if event.startswith(":") or not event.strip():
             continue
-        data = event.removeprefix("data: ")
+        data = event.removeprefix("data:").strip()
         if data == "[DONE]":
             break
         reply = json.loads(data)
@@ -262,7 +262,8 @@ def _read(chunks: Sequence[bytes]) -> Read:
     def events() -> Iterator[str]:
         rest = b""
         for chunk in chunks:
-            *whole, rest = (rest + chunk).split(b"\n\n")
+            # A chunk may end between the two characters of a line break.
+            *whole, rest = (rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
             yield from (event.decode() for event in whole)
 
     return _collected(events())
@@ -271,7 +272,17 @@ def _read(chunks: Sequence[bytes]) -> Read:
 def _read_by_lines(chunks: Sequence[bytes]) -> Read:
     decoder = getincrementaldecoder("utf-8")()
     text = "".join(decoder.decode(chunk) for chunk in chunks)
-    return _collected(iter(text.split("\n")))
+    return _collected(iter(re.split("\r\n|\n", text)))
+
+
+def _read_line_feeds(chunks: Sequence[bytes]) -> Read:
+    *events, _ = b"".join(chunks).decode().split("\n\n")
+    return _collected(iter(events))
+
+
+def _read_with_space(chunks: Sequence[bytes]) -> Read:
+    events = b"".join(chunks).replace(b"\r\n", b"\n").decode().split("\n\n")
+    return _collected(event for event in events if event.startswith("data: "))
 
 
 def _read_decoding_chunks(chunks: Sequence[bytes]) -> Read:
@@ -360,6 +371,8 @@ def _stream_cases() -> list[Case]:
         Case("characters cut in two", (_cut(_stream(["你", "好 🌍"], "stop", None), 5),)),
         Case("everything at once, and a comment", ([b": still here\n\n" + words],)),
         Case("a text that names the end", ([_stream(["say [DONE]", " twice"], "stop", usage)],)),
+        Case("line breaks of two characters", (_cut(words.replace(b"\n", b"\r\n"), 3),)),
+        Case("no space after the colon", ([words.replace(b"data: ", b"data:")],)),
     ]
 
 
@@ -407,6 +420,18 @@ READ_STREAM = Exercise(
             "https://github.com/XSpoonAi/spoon-core/pull/179",
         ),
         Mutant("no_reason", _read_last_reason, "when nobody keeps why the text ended"),
+        Mutant(
+            "line_feeds",
+            _read_line_feeds,
+            "when lines end in \\n and never in \\r\\n: both are allowed",
+            section="A stream is text with empty lines in it",
+        ),
+        Mutant(
+            "with_space",
+            _read_with_space,
+            "when a space is wanted after `data:`: it may be left out",
+            section="A stream is text with empty lines in it",
+        ),
     ),
 )
 

@@ -96,6 +96,17 @@ def test_the_timeline_draws_as_long_as_it_counts() -> None:
     assert widths == sorted([round(n * scale, 6) for n in counts] + legend)
 
 
+def test_what_was_dropped_stands_clear_of_the_next_turn() -> None:
+    ax = pictures()["a full context"].figure.axes[0]
+    reasons = [text for text in ax.texts if "dropped: " in text.get_text()]
+    assert len(reasons) == 2
+    tops = sorted({round(float(p.get_y()), 6) for p in ax.patches})
+    half = 8 / 72 / 2  # inches, of letters of 8 points
+    for reason in reasons:
+        y = float(reason.get_position()[1])
+        assert all(top - (y + half) > 0.1 for top in tops if top > y)
+
+
 def test_first_tokens_count_with_and_without() -> None:
     picture = pictures()["first tokens"]
     assert "26, 49, 74, 49, 49, together 247" in picture.alt

@@ -38,6 +38,7 @@ GENERATED = axis("head_dim").color
 MAX_TURNS = 12
 LEFT = 0.78  # inches, behind the name of the turn
 ROW = 0.5
+TURN_ROW = 0.58  # of a timeline, with room for two lines of words below a bar
 
 
 @picture
@@ -53,11 +54,11 @@ def turn_timeline(ledgers: Sequence[TurnUsage], names: Sequence[str] | None = No
         raise InputError(f"expected a name for each of {len(ledgers)} turns, got {len(names)}")
     longest = max(max(t.prompt_tokens + t.generated, t.reused + t.dropped) for t in ledgers)
     scale = (WIDTH - LEFT - 0.2) / longest
-    figure, ax = board(len(ledgers) * ROW + 0.95)
+    figure, ax = board(len(ledgers) * TURN_ROW + 0.95)
     _legend(ax, 0.22)
     for row, (name, turn) in enumerate(zip(names, ledgers, strict=True)):
-        _turn_bar(ax, 0.62 + row * ROW, name, turn, scale)
-    _ruler(ax, 0.62 + len(ledgers) * ROW, longest, scale)
+        _turn_bar(ax, 0.62 + row * TURN_ROW, name, turn, scale)
+    _ruler(ax, 0.62 + len(ledgers) * TURN_ROW, longest, scale)
     computed = sum(turn.computed for turn in ledgers)
     prompts = sum(turn.prompt_tokens for turn in ledgers)
     pairs = zip(names, ledgers, strict=True)
