@@ -196,7 +196,12 @@ NEXT_PROMPT = Exercise(
             "when the reply is not closed with its end token",
             section="A script with the speakers' names",
         ),
-        Mutant("two_ends", _next_two_ends, "when the reply is closed twice", section="A script with the speakers' names"),
+        Mutant(
+            "two_ends",
+            _next_two_ends,
+            "when the reply is closed twice",
+            section="A script with the speakers' names",
+        ),
         Mutant("in_place", _next_in_place, "when the history is changed in place"),
     ),
 )
