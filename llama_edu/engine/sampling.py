@@ -156,9 +156,9 @@ def probabilities(
     if sampling.top_p < 1:
         before = np.cumsum(p, dtype=np.float32) - p  # probability of everything likelier
         p = p[before < max(sampling.top_p, SMALLEST)]
-        p /= np.sum(p)
     if sampling.min_p > 0:
         p = p[p >= np.float32(sampling.min_p) * np.max(p)]
+    if sampling.top_p < 1 or sampling.min_p > 0:
         p /= np.sum(p)
     kept[candidates[: len(p)]] = p
     return kept

@@ -85,6 +85,8 @@ FIGURES: dict[str, Callable[[], viz.Html]] = {
     "layer": lambda: viz.step_layer(passes(), LAYER, labels(4), step=0),
     "layer decode": lambda: viz.step_layer(passes(), 0, labels(5)),
     "sampling": lambda: viz.step_sampling(row(), WORDS, Sampling(0.8, 9, 0.6), seed=3),
+    "sampling min_p": lambda: viz.step_sampling(row(), WORDS, Sampling(0.8, min_p=0.3), seed=3),
+    "sampling both": lambda: viz.step_sampling(row(), WORDS, Sampling(0.8, 0, 0.6, 0.5), seed=3),
     "sampling off": lambda: viz.step_sampling(row(), WORDS, Sampling(2.0), top=40),
     "sampling greedy": lambda: viz.step_sampling(row(), WORDS, Sampling(0.0), seed=3),
     "score_v decode": lambda: viz.step_score_v(passes(), LAYER, labels(5)),

@@ -65,11 +65,16 @@ def step_sampling(
         walk.softmax()
         if sampling.top_p < 1:
             walk.keep_top_p()
+        if sampling.min_p > 0:
+            walk.keep_min_p()
+        if sampling.top_p < 1 or sampling.min_p > 0:
+            walk.share_again()
         walk.scatter()
     if seed is not None and sampling.temperature > 0:
         walk.draw(watch(sample, logits, sampling, np.random.default_rng(seed)))
     title = (
         f"temperature {sampling.temperature:g}, top_k {sampling.top_k}, top_p {sampling.top_p:g}"
+        + (f", min_p {sampling.min_p:g}" if sampling.min_p > 0 else "")
     )
     return stepper(f"Choosing a token with {title}", walk.steps, walk.matrices)
 
@@ -216,14 +221,34 @@ class _Walk:
             [all_of, Operand(f"top_p = {top_p:g}")],
             [few],
         )
-        self.share_again(candidates, left, few)
 
-    def share_again(self, candidates: np.ndarray, left: np.ndarray, few: Operand) -> None:
+    def keep_min_p(self) -> None:
+        candidates = self.run.after("candidates =", "candidates")
+        whole = "p = p[before" if self.sampling.top_p < 1 else "p = softmax"
+        before = self.run.after(whole, "p")
+        left = self.run.after("p = p[p >=", "p")
+        min_p = self.sampling.min_p
+        self.column("min_p cut", self.among(candidates, left), "{row}: {value}", "share")
+        self.add(
+            "cut by min_p",
+            f"A candidate stays while it has at least {min_p:g} times the share of the likeliest: "
+            f"{len(left):,} of {len(before):,}.",
+            "p = p[p >=",
+            [Operand("p", ["kept"], before.shape), Operand(f"min_p = {min_p:g}")],
+            [Operand("p", ["kept"], left.shape)],
+        )
+
+    def share_again(self) -> None:
+        candidates = self.run.after("candidates =", "candidates")
+        cut = "p = p[p >=" if self.sampling.min_p > 0 else "p = p[before"
+        left = self.run.after(cut, "p")
+        few = Operand("p", ["kept"], left.shape)
+        cut_column = "min_p cut" if self.sampling.min_p > 0 else "cut"
         final = self.run.after("p /= np.sum", "p")
         self.column(
             "p kept",
             self.among(candidates, final),
-            "{row}: {=cut} / the sum of all kept = {value}",
+            f"{{row}}: {{={cut_column}}} / the sum of all kept = {{value}}",
             "share",
         )
         self.add(
