@@ -204,6 +204,14 @@ def test_the_first_page_leads_to_every_chapter() -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_the_lists_of_chapters_name_them_as_they_name_themselves(path: Path) -> None:
+    number, title = cells_of(path)[0]["source"].partition("\n")[0].removeprefix("# ").split(". ", 1)
+    assert int(number) == number_of(path)
+    assert f"- [{title}](book/{path.name})" in (ROOT / "index.md").read_text("utf-8")
+    assert f"| {number} | {title} |" in (ROOT / "README.md").read_text("utf-8")
+
+
 def test_chapters_come_in_order() -> None:
     """The same chapters, in the same order, in the table of contents, on disk and in the code."""
     assert [number_of(path) for path in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
