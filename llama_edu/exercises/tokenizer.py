@@ -295,7 +295,7 @@ ENCODE_WORD = Exercise(
             _encode_from_the_left,
             "when pairs are joined as they come from the left, whatever their rank",
             "https://github.com/ztxz16/fastllm/pull/715",
-            section="Guess first",
+            section="Learn merges",
         ),
         Mutant("highest", _encode_highest, "when the pair of highest rank is joined first"),
         Mutant(

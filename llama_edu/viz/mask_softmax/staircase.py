@@ -178,8 +178,8 @@ def row_sums(weights: np.ndarray, tokens: Sequence[str | bytes]) -> Picture:
     return Picture(
         figure,
         alt=_sums_alt(parts, labels),
-        caption="What each query gives away. A row of weights ends at 1 and holds nothing of the "
-        "future.",
+        caption="What each query gives away. A right row ends at 1, and none of it "
+        "is the future's.",
     )
 
 

@@ -89,7 +89,7 @@ def to_svg(figure: Figure) -> str:
     drawn = re.sub(r"^.*?(?=<svg )", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r"\s*\n\s*", " ", drawn)
-    drawn = re.sub(r"(\d\.\d{2})\d+", r"\1", drawn)  # a hundredth of a point is enough
+    drawn = re.sub(r"<[^>]*>", _coarser, drawn)
     drawn = _own_ids(drawn.replace("xlink:href", "href"))
     drawn = re.sub(r"#[0-9a-f]{6}\b(?=[;\"'])", _both, drawn)
     drawn = drawn.replace("'DejaVu Sans'", FONT).replace("'DejaVu Sans Mono'", MONO)
@@ -105,6 +105,11 @@ def to_svg(figure: Figure) -> str:
         f'style="display:block;width:100%;max-width:{width * CSS_DPI:.0f}px;min-width:{least}px;'
         f'height:auto;margin:0 auto">{_STYLE}{body.strip()}'
     )
+
+
+def _coarser(tag: re.Match[str]) -> str:
+    """A tag with coordinates to a hundredth of a point; words stand between tags, and stay."""
+    return re.sub(r"(\d\.\d{2})\d+", r"\1", tag[0])
 
 
 def _both(found: re.Match[str]) -> str:

@@ -208,7 +208,8 @@ def number_line(start: Number, term: Number, adds: int, form: str = "bfloat16") 
             f"got {start}, {term} and {adds}"
         )
     hops = _hops(kept, float(start), float(term), adds)
-    low, high = float(start) - 2 * term, max(end for _, end, _ in hops) + 8 * term
+    low = float(start - 2 * term)
+    high = float(max(end for _, end, _ in hops) + 8 * term)
     held = _numbers_between(kept, low, high)
     figure, ax = board(1.75)
 
