@@ -287,7 +287,7 @@ def test_there_is_something_to_check() -> None:
         "chapters": CHAPTERS,
         "functions defined": [cell for cell in everywhere if "def " in cell["source"]],
         "outputs of HTML": pages,
-        "images in HTML": re.findall(r"<img\b", "".join(pages)),
+        "drawings in HTML": re.findall(r"<svg\b", "".join(pages)),
         "listings": [listing for figure in data for listing in figure.get("listings", [])],
         "sources cited": re.findall(r"\]\(https?://", "".join(map(prose_of, NOTEBOOKS))),
         "axes in prose": re.findall(r"<span class=", "".join(map(prose_of, NOTEBOOKS))),
