@@ -377,21 +377,16 @@ def _first_cases() -> list[Case]:
         want["layers.0"][1, 2] = 1e-4
         return _scaled_case("a small number beside large ones", want, {"layers.0": 5e-6 * one})
 
+    def gaps_in(label: str, gaps: dict[str, np.ndarray]) -> Case:
+        return _scaled_case(label, arrays([*layers, "scores"]), gaps)
+
     layers = [f"layers.{i}" for i in (0, 1, 2, 10)]
     return [
-        _scaled_case("only rounding, a mask on both sides", arrays([*layers, "scores"]), {}),
-        _scaled_case("one number is too small", arrays([*layers, "scores"]), {"layers.1": -one}),
-        _scaled_case(
-            "a small gap, then a large one",
-            arrays([*layers, "scores"]),
-            {"layers.2": 0.01 * one, "layers.10": 5 * one},
-        ),
-        _scaled_case(
-            "a large gap, then a small one",
-            arrays([*layers, "scores"]),
-            {"layers.2": 5 * one, "layers.10": 0.01 * one},
-        ),
-        _scaled_case("one number is NaN", arrays([*layers, "scores"]), {"layers.1": np.nan * one}),
+        gaps_in("only rounding, a mask on both sides", {}),
+        gaps_in("one number is too small", {"layers.1": -one}),
+        gaps_in("a small gap, then a large one", {"layers.2": 0.01 * one, "layers.10": 5 * one}),
+        gaps_in("a large gap, then a small one", {"layers.2": 5 * one, "layers.10": 0.01 * one}),
+        gaps_in("one number is NaN", {"layers.1": np.nan * one}),
         _scaled_case(
             "arrays a thousand times larger", _times(arrays([*layers, "scores"]), 1000.0), {}
         ),
@@ -400,21 +395,13 @@ def _first_cases() -> list[Case]:
             _times(arrays([*layers, "scores"]), 0.001),
             {"layers.2": 5e-6 * one},
         ),
-        _scaled_case(
-            "one number of twelve is barely off",
-            arrays([*layers, "scores"]),
-            {"layers.0": 5e-5 * one},
-        ),
+        gaps_in("one number of twelve is barely off", {"layers.0": 5e-5 * one}),
         off_by(1.3),
         off_by(0.7),
         off_by(0.5, bound=1e-3),
         off_by(2.0, bound=1e-3),
         small_beside_large(),
-        _scaled_case(
-            "two large gaps",
-            arrays([*layers, "scores"]),
-            {"layers.0": 5 * one, "layers.2": 5 * one},
-        ),
+        gaps_in("two large gaps", {"layers.0": 5 * one, "layers.2": 5 * one}),
     ]
 
 

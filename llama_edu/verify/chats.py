@@ -79,7 +79,7 @@ def _no_prompt(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, 
 
 SECTION = Topic("chat", "★ Write the template by hand")
 TYPED = Topic("chat", "Type a token that steers")
-CONTEXT = Topic("chat", "What two prompts share")
+CONTEXT = Topic("chat", "How far two scripts agree")
 
 
 def _chat(

@@ -168,8 +168,8 @@ class SamplingMistake:
 
 
 TEMPERATURE = Topic("sampling", "Temperature")
-TOP_K = Topic("sampling", "Top-k")
-TOP_P = Topic("sampling", "Top-p")
+TOP_K = Topic("sampling", "Cutting the tail")
+TOP_P = Topic("sampling", "Cutting the tail")
 ORDER = Topic("sampling", "The order")
 
 

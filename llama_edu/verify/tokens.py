@@ -210,7 +210,7 @@ class TokenMistake:
 
 
 ENCODE = Topic("tokenizer", "Encode a word")
-BYTES = Topic("tokenizer", "One letter per byte")
+BYTES = Topic("tokenizer", "The letters of the bytes")
 WORDS = Topic("tokenizer", "A space belongs to the word after it")
 AROUND = Topic("tokenizer", "What stands around a text")
 STREAM = Topic("tokenizer", "Back to text, while it comes")

@@ -342,7 +342,7 @@ def expected_shares(logits: np.ndarray, sampling: Sampling, count: int) -> list[
             cut = "temperature 0" if sampling.temperature == 0 else "top_p"
             words.append(f"cut by {'top_k' if rank >= by_k else cut}")
         else:
-            words.append("<0.1 %" if share < 0.0005 else f"{100 * share:.1f} %")
+            words.append("<0.1%" if share < 0.0005 else f"{100 * share:.1f}%")
     return words
 
 

@@ -65,7 +65,8 @@ def test_page(name: str, width: int, scheme: str, visit: Open) -> None:
     layout: dict[str, Any] = seen.page.evaluate(LAYOUT)
     assert layout == {
         "sideways": 0,
-        "headings": 1,
+        # a chapter has two parts, each under a title of its own
+        "headings": 2 if re.match(r"book/(?!00)\d\d_", name) else 1,
         "rawMath": [],
         "brokenMath": [],
         "brokenImages": [],
