@@ -7,8 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from llama_edu.exercises.framework.sections import CHAPTER_FILES
 
+from llama_edu.chapters import CHAPTER_FILES
 from llama_edu.exercises import check
 from tools.notebooks import student
 
