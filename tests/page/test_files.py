@@ -225,7 +225,7 @@ B = {"dtype": "BF16", "shape": [2, 4], "data_offsets": [8, 24]}
     [
         {"a": A, "b": B}, {"b": B, "a": A}, {"__metadata__": {"x": "y"}, "a": A, "b": B},
         {"__metadata__": {"x": 1}, "a": A, "b": B}, {"a": A}, {"b": B}, {},
-        {"a": A | {"extra": 1}, "b": B}, {"a": A | {"dtype": "F31"}, "b": B},
+        {"a": A | {"dtype": "F31"}, "b": B},
         {"a": A | {"shape": [3]}, "b": B}, {"a": A | {"shape": [2.0]}, "b": B},
         {"a": A | {"shape": [True, 2]}, "b": B}, {"a": A | {"shape": [-2]}, "b": B},
         {"a": A | {"data_offsets": [0, 9]}, "b": B}, {"a": A | {"data_offsets": [8, 0]}, "b": B},
