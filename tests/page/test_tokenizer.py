@@ -104,7 +104,8 @@ def test_chat_prompts(name: str, page_engine: Start) -> None:
         messages.append(Message("user", text))
         if i % 2 == 0:
             reply = (17, 300, 45) if i % 4 else None
-            messages += [Message("assistant", "Well, yes.", reply), Message("user", texts[i - 2])]
+            answer = tokenizer.decode(reply) if reply else "Well, yes."
+            messages += [Message("assistant", answer, reply), Message("user", texts[i - 2])]
         try:
             want = template.encode(messages)
         except TokenizerError:
