@@ -34,6 +34,7 @@ FORMATS: dict[str, Callable[[Number], Number]] = {
 }
 LINES = {"float32": ("#0b6b8f", "-"), "float16": ("#8f4a0e", "--"), "bfloat16": ("#a0287d", "-.")}
 EXACT = "exact"  # what stands for a difference of 0
+MAX_MARKS = 40  # more of them run into each other
 MAX_HOPS = 12
 LINE_Y = 0.75  # inches from the top: where the number line runs
 NOISE = 1e-6  # below, an error is float32's own, and another processor has another
@@ -217,7 +218,10 @@ def number_line(start: Number, term: Number, adds: int, form: str = "bfloat16") 
         return 0.25 + (WIDTH - 0.5) * (number - low) / (high - low)
 
     ax.plot([0.1, WIDTH - 0.1], [LINE_Y, LINE_Y], color=FAINT, lw=1.5)
-    for number in held:
+    # Where numbers lie too close to be told apart, only those that the sum touches are marked.
+    touched = sorted({place for begin, _, end in hops for place in (begin, end)})
+    marked = held if len(held) <= MAX_MARKS else touched
+    for number in marked:
         ax.plot([x_of(number)] * 2, [LINE_Y - 0.07, LINE_Y + 0.07], color=INK, lw=1.6)
         clear = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}  # of a bow drawn over it
         write(ax, x_of(number), LINE_Y + 0.2, f"{number:g}", 8.5, ha="center", bbox=clear)
@@ -234,8 +238,9 @@ def number_line(start: Number, term: Number, adds: int, form: str = "bfloat16") 
         for begin, exact, end in hops
     )
     alt = (
-        f"The numbers of {form} from {held[0]:g} to {held[-1]:g}: "
-        f"{', '.join(f'{number:g}' for number in held)}. A sum hops along them: {steps}."
+        f"The numbers of {form} from {held[0]:g} to {held[-1]:g}"
+        f"{'' if marked is held else f', {len(marked)} of {len(held):,} marked'}: "
+        f"{', '.join(f'{number:g}' for number in marked)}. A sum hops along them: {steps}."
     )
     caption = f"Every tick is a number that {form} has. The hops add {term:g}."
     return Picture(figure, alt=alt, caption=caption)
