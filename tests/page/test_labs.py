@@ -250,7 +250,7 @@ def test_clocks_turn_as_rope_does(open_labs: Callable[..., Page]) -> None:
         place.get_by_label("position of the query").fill(str(query))
         place.get_by_label("position of the key").fill(str(key))
         kept = float(np.mean(np.cos((query - key) * turns.astype(np.float64))))
-        assert f"would now be {kept:.2f} of" in place.locator("p:not([class])").inner_text()
+        assert f"would now be {kept:.2f} of" in place.locator("p:not([class])").last.inner_text()
     ends = place.locator(".pl-hand").evaluate_all(
         "lines => lines.map((line) => ['x2', 'y2'].map((name) => Number(line.getAttribute(name))))"
     )
