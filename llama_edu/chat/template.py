@@ -70,7 +70,7 @@ class _Rendered:
     def places(self, number: int, start: int, wanted: str) -> list[int]:
         """Where the text `wanted`, from `start` in a message's content, stands unchanged."""
         source = self.first[number] + start
-        following = np.arange(source, source + len(wanted))
+        following = np.arange(source, source + len(wanted), dtype=np.int64)
         return [
             at
             for at in np.flatnonzero(self.sources == source).tolist()

@@ -80,14 +80,12 @@ WITH_TEMPERATURE = Exercise(
             "no_largest",
             _warm_no_largest,
             "when the largest logit is not subtracted first",
-            section="Temperature",
         ),
         Mutant("float64", _warm_float64, "when the arithmetic widens to float64"),
         Mutant(
             "not_normalised",
             _warm_not_normalised,
             "when the exponentials are not divided",
-            section="Temperature",
         ),
     ),
 )
@@ -313,7 +311,6 @@ FILTERED = Exercise(
             "top_p_first",
             _top_p_first,
             "when top-p comes before top-k",
-            section="The real function",
         ),
         Mutant(
             "ties",

@@ -150,7 +150,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GgufFile:
     source = str(path)
     try:
         empty = Path(path).stat().st_size == 0  # which cannot be mapped
-        data = np.empty(0, np.uint8) if empty else np.memmap(Path(path), np.uint8, mode="r")
+        data = np.empty(0, dtype=np.uint8) if empty else np.memmap(Path(path), np.uint8, mode="r")
         values, tensors = _parse(np.asarray(data))
     except OSError as problem:
         raise CheckpointError(
@@ -237,7 +237,7 @@ class _Cursor:
         raw = self.take(count * dtype.itemsize)
         if kind == "?" and raw.size and raw.max() > 1:
             raise ValueError(f"expected 0 or 1 for false or true, got {raw.max()}")
-        values: list[Any] = np.frombuffer(raw.tobytes(), dtype).tolist()
+        values: list[Any] = np.frombuffer(raw.tobytes(), dtype=dtype).tolist()
         return values
 
     def integer(self, kind: str) -> int:

@@ -233,14 +233,18 @@ def test_a_body_without_a_length_is_bounded_too(site):
 def test_a_line_per_request_and_no_text_in_it(site, caplog):
     secret = "a sentence that nobody else should read"
     with caplog.at_level(logging.INFO, "llama_edu.serve"):
+        answers = []
         for model in ("tiny", secret):
             body = {"model": model, "prompt": secret, "max_tokens": 2, "user": secret}
-            site.http.post(f"/v1/completions?{secret}", json=body)
-        site.http.get(f"/{secret}")
-        lines = []
-        while len(lines) < 3:  # a line is written once its answer has been sent
-            lines = [record for record in caplog.records if record.name == "llama_edu.serve"]
+            answers.append(site.http.post(f"/v1/completions?{secret}", json=body))
+        answers.append(site.http.get(f"/{secret}"))
+        lines = {}
+        # A line is written once its answer has been sent, so perhaps after that of the next one.
+        while not lines.keys() >= {answer.headers["x-request-id"] for answer in answers}:
             time.sleep(0.01)
+            ours = [record for record in caplog.records if record.name == "llama_edu.serve"]
+            lines = {record.request_id: record for record in ours}
+    lines = [lines[answer.headers["x-request-id"]] for answer in answers]
     assert [record.status for record in lines] == [200, 404, 404]
     assert lines[0].completion_tokens == 2
     assert lines[0].route == "/v1/completions"
