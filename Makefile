@@ -38,7 +38,7 @@ lint: env ## Only lint, format check, types and layers
 	@$(PY) -m tools.check lint format types layers
 
 unit: env ## Only the unit and property tests
-	@$(PY) -m tools.check model unit
+	@$(PY) -m tools.check model shapes unit
 
 coverage: env ## Unit tests again, and which lines and branches they reach
 	@$(PY) -m tools.check model coverage

