@@ -35,7 +35,14 @@ ONE_THREAD = {
 
 # The tests of the arithmetic also check every annotated shape on every call. That more than doubles
 # their time; the other rooms call the same functions, so there it would find nothing more.
-SHAPED = ["tests/analysis", "tests/chat", "tests/engine", "tests/formats", "tests/ops", "tests/text"]
+SHAPED = [
+    "tests/analysis",
+    "tests/chat",
+    "tests/engine",
+    "tests/formats",
+    "tests/ops",
+    "tests/text",
+]
 EVERY_SHAPE = "--jaxtyping-packages=llama_edu,beartype.beartype"
 
 # Jupyter Book is no runnable module, and its script breaks when the folder moves.

@@ -116,7 +116,7 @@ def test_a_model_without_a_shortcut_is_timed_by_its_operators():
     spent = operator_seconds(model, PROMPT, TOKENS)
     decoded = [len(gate) == 1 for gate, _ in calls]
     assert sum(decoded) == DECODED < len(decoded)
-    # The prompt's calls are not in it. On a busy machine a call may take much longer than it sleeps.
+    # The prompt's calls are not in it. A busy machine may sleep much longer than it is asked to.
     of_decode = sum(took for took, counts in zip(seconds, decoded, strict=True) if counts)
     assert 0.01 * DECODED <= of_decode <= spent["swiglu"] < sum(seconds)
     assert "apply_mask" not in spent  # one token has nothing to mask

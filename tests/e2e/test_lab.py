@@ -63,7 +63,9 @@ def test_a_chapter_reads_in_jupyterlab_as_in_the_book(lab: str, browser: Browser
     try:
         page.goto(f"{lab}lab/tree/{CHAPTER}?reset")
         notebook = page.locator(".jp-Notebook")
-        expect(notebook.get_by_role("heading", name="Guess first")).to_be_visible(timeout=PATIENCE_MS)
+        expect(notebook.get_by_role("heading", name="Guess first")).to_be_visible(
+            timeout=PATIENCE_MS
+        )
         answers = notebook.locator("details", has_text="Answer")
         expect(answers.first).to_be_visible(timeout=PATIENCE_MS)
         assert not answers.first.evaluate("element => element.open")

@@ -7,6 +7,7 @@ readable, describes each of its figures in words, and asks nothing of the networ
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import importlib.util
 import json
@@ -614,3 +615,32 @@ def test_the_readme_shows_the_tree_as_it_is() -> None:
         folder = ROOT / "llama_edu" if entry[1] else ROOT
         for name in entry[2].split():
             assert (folder / name).exists(), f"the tree names {name}, which is not there"
+
+
+def names_of(cell: Cell) -> tuple[set[str], set[str]]:
+    """The names a code cell makes, and those it uses."""
+    lines = cell["source"].splitlines()
+    tree = ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("!", "%"))))
+    made, used = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            made |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.arg):
+            made.add(node.arg)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            made.add(node.name)
+    return made, used
+
+
+@each_chapter
+def test_what_visible_code_uses_is_made_where_it_can_be_seen(path: Path) -> None:
+    code = [cell for cell in cells_of(path) if cell["cell_type"] == "code"]
+    seen = [c for c in code if not {"remove-input", "remove-cell"} & {*tags_of(c)}]
+    made = {name for cell in seen for name in names_of(cell)[0]} | set(dir(builtins))
+    for cell in seen:
+        missing = names_of(cell)[1] - made
+        assert not missing, f"{sorted(missing)}, in: {cell['source'][:60]!r}"
