@@ -31,7 +31,7 @@ def sampling_lab(
     start: Sampling = USUAL,
     top: int = 14,
 ) -> Html:
-    """Sliders for temperature, top-k, top-p and min-p on one row of logits, `(vocab_size,)`, float32.
+    """Sliders for temperature and three cuts on one row of logits, `(vocab_size,)`, float32.
 
     `tokenizer` gives the labels, or is one label per id; the `top` likeliest tokens get a bar.
     The page carries every logit and computes the distribution that
