@@ -65,8 +65,7 @@ def attention_by_call(
         hatch_future(here, count, count, 0)
         here.set_axis_off()
         box(ax, x, TOP, width, ROW * count, "none", edgecolor=FAINT)
-        line = TOP + ROW * prompt
-        ax.plot([x, x + width], [line, line], color=INK, lw=1.6, zorder=5)
+        here.axhline(prompt - 0.5, color=INK, lw=1.6)
     edge = NARROW - BRACKET + 0.07
     for words, start, stop in (("prefill", 0, prompt), ("decode", prompt, count)):
         if stop > start:
