@@ -1067,9 +1067,10 @@ impl Llama {
 // Chapter 11: sampling
 // ---------------------------------------------------------------------------------------------
 
-/// What a draw is made from: temperature, then top-k, then top-p. 0 for every token that was cut.
-fn probabilities(logits: &[f32], temperature: f32, top_k: usize, top_p: f32) -> Vec<f32> {
-    let mut order: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
+/// What a draw is made from: temperature, top-k, top-p, min-p. 0 for every token that was cut.
+fn probabilities(logits: &[f32], temperature: f32, top_k: usize, top_p: f32, min_p: f32) -> Vec<f32> {
+    // `+ 0.0` makes 0 of -0, which total_cmp would put below it.
+    let mut order: Vec<(usize, f32)> = logits.iter().map(|x| x + 0.0).enumerate().collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let mut result = vec![0.0; logits.len()];
     let (likeliest, largest) = order[0];
@@ -1087,6 +1088,7 @@ fn probabilities(logits: &[f32], temperature: f32, top_k: usize, top_p: f32) -> 
         if top_p < 1.0 && reached >= top_p { break; } // the crossing token stays
     }
     order.truncate(kept);
+    order.retain(|item| item.1 >= min_p); // the likeliest has exp(0) = 1
     let total: f32 = order.iter().map(|item| item.1).sum();
     for (id, share) in order { result[id] = share / total; }
     result
@@ -1148,7 +1150,8 @@ impl Engine {
                 let temperature = request.get("temperature").number().unwrap_or(1.0) as f32;
                 let top_k = request.get("top_k").size().unwrap_or(0);
                 let top_p = request.get("top_p").number().unwrap_or(1.0) as f32;
-                let p = probabilities(&logits, temperature, top_k, top_p);
+                let min_p = request.get("min_p").number().unwrap_or(0.0) as f32;
+                let p = probabilities(&logits, temperature, top_k, top_p, min_p);
                 Ok(format!("{{\"probabilities\":{}}}", listed(&p)))
             }
             "chat" => {

@@ -413,7 +413,8 @@ REUSE_PREFIX = Exercise(
         Mutant(
             "nothing_left_to_run",
             _reuse_all,
-            "when the whole new prompt may come from the cache: no token is left to give logits",
+            "when tokens are counted past the end of a prompt: a longer one runs off the old one's "
+            "end, and one that is all in the cache leaves no token to give logits",
         ),
         Mutant("reuses_nothing", _reuse_nothing, "when the cache is emptied every time"),
         Mutant(

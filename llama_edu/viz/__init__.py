@@ -18,6 +18,7 @@ from llama_edu.viz.cost.roof import cost_bars, roofline
 from llama_edu.viz.cost.step_cost import step_cost
 from llama_edu.viz.cost.timings import time_bars
 from llama_edu.viz.generate.caching import cache_growth, work_with_and_without_cache
+from llama_edu.viz.generate.calls import attention_by_call
 from llama_edu.viz.generate.stopwatch import stopwatch
 from llama_edu.viz.linear.matmul import matmul_tile
 from llama_edu.viz.linear.step_matmul import step_matmul
@@ -69,6 +70,7 @@ __all__ = [
     "Html",
     "Picture",
     "attention_atlas",
+    "attention_by_call",
     "attention_maps",
     "attention_row",
     "axis",

@@ -10,6 +10,7 @@ import base64
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,7 @@ def test_the_table_of_all_steps_can_be_had_on_the_screen(name: str, visit: Open)
 
 TEMPERATURES = (0.0, 0.05, 0.4, 0.8, 1.0, 1.35, 2.0)
 TOP_KS = (0, 1, 2, 7, 40, 1000)
+MIN_PS = (0.0, 0.08)
 TOP_PS = (0.05, 0.31, 0.6, 0.9, 0.99, 1.0)
 
 
@@ -308,8 +310,8 @@ def test_the_page_agrees_on_ties_on_the_line_and_at_the_end_of_float32(browser: 
 def assert_same_probabilities(figure: Locator, top_ps: Sequence[float]) -> None:
     """Over a grid of settings, for every token: the page's number is the package's."""
     logits = logits_of(figure)
-    grid = list(itertools.product(TEMPERATURES, TOP_KS, top_ps))
-    settings = [{"temperature": t, "topK": k, "topP": p} for t, k, p in grid]
+    grid = list(itertools.product(TEMPERATURES, TOP_KS, top_ps, MIN_PS))
+    settings = [{"temperature": t, "topK": k, "topP": p, "minP": m} for t, k, p, m in grid]
     # As bytes: numbers in JSON would be slow for all tokens under all settings.
     packed = figure.evaluate(
         """(figure, settings) => settings.map(one => {
@@ -318,12 +320,12 @@ def assert_same_probabilities(figure: Locator, top_ps: Sequence[float]) -> None:
              return btoa(text); })""",
         settings,
     )
-    for (t, k, p), code in zip(grid, packed, strict=True):
+    for (t, k, p, m), code in zip(grid, packed, strict=True):
         got = np.frombuffer(base64.b64decode(code), dtype=np.float32)
-        want = probabilities(logits, Sampling(t, k, p))
-        assert np.abs(got - want).max() < 1e-6, (t, k, p)
+        want = probabilities(logits, Sampling(t, k, p, m))
+        assert np.abs(got - want).max() < 1e-6, (t, k, p, m)
         # Below 1e-30 float32 ends, and where it ends differs between processors.
-        assert np.array_equal(got > 1e-30, want > 1e-30), (t, k, p)
+        assert np.array_equal(got > 1e-30, want > 1e-30), (t, k, p, m)
 
 
 def shown_shares(figure: Locator) -> list[str]:
@@ -335,11 +337,13 @@ def expected_shares(logits: np.ndarray, sampling: Sampling, count: int) -> list[
     """The words beside the bars: a probability, or which filter cut."""
     ids = np.argsort(-logits, kind="stable")[:count]
     p = probabilities(logits, sampling)[ids]
+    without = probabilities(logits, replace(sampling, min_p=0.0))[ids]
     by_k = sampling.top_k or logits.size
     words = []
     for rank, share in enumerate(p.tolist()):
         if share == 0:
             cut = "temperature 0" if sampling.temperature == 0 else "top_p"
+            cut = "min_p" if without[rank] > 0 else cut
             words.append(f"cut by {'top_k' if rank >= by_k else cut}")
         else:
             words.append("<0.1%" if share < 0.0005 else f"{100 * share:.1f}%")
@@ -353,9 +357,9 @@ def test_sliders_move_the_bars_by_key(name: str, width: int, scheme: str, visit:
     figure = figures(seen.page, "lab")[0]
     logits, count = logits_of(figure), len(data_of(figure)["labels"])
     start = data_of(figure)["start"]
-    sampling = Sampling(start["temperature"], start["topK"], start["topP"])
+    sampling = Sampling(start["temperature"], start["topK"], start["topP"], start["minP"])
     assert shown_shares(figure) == expected_shares(logits, sampling, count)
-    heat, top_k, top_p = figure.get_by_role("slider").all()
+    heat, top_k, top_p, min_p = figure.get_by_role("slider").all()
     heat.press("End")
     top_k.press("Home")
     top_k.press("ArrowRight")
@@ -373,6 +377,10 @@ def test_sliders_move_the_bars_by_key(name: str, width: int, scheme: str, visit:
     )
     p = -np.sort(-probabilities(logits, Sampling(2.0, 0, 0.99)))[:count]
     assert np.allclose(np.array(widths) / widths[0], p / p[0], atol=0.02)
+    for _ in range(30):
+        min_p.press("ArrowRight")
+    assert shown_shares(figure) == expected_shares(logits, Sampling(2.0, 0, 0.99, 0.3), count)
+    expect(figure.locator(".ll-call")).to_contain_text("min_p=0.3")
     figure.get_by_role("button", name="greedy").click()
     assert shown_shares(figure) == expected_shares(logits, Sampling(0.0), count)
     expect(figure.locator(".ll-say")).to_contain_text("Entropy 0.00 nats")

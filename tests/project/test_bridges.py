@@ -243,17 +243,23 @@ def test_score_v_mixes(run: Run) -> None:
         (Sampling(1.3), -np.inf),
         (Sampling(0.0), 0.0),
         (Sampling(1e-30, top_p=0.5), 0.0),
+        (Sampling(1.5, top_p=0.99, min_p=0.3), 0.0),
     ],
 )
 def test_sampling_draws(run: Run, sampling: Sampling, tail: float) -> None:
     logits = np.array([0.5, 2.0, -1.0, 2.0, 1.5, tail, 0.1], dtype=np.float32)
-    settings = [sampling.temperature, sampling.top_k, sampling.top_p]
+    settings = [sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p]
     draws = 10_000
     (got,) = run("sampling.rs", logits, settings, [draws])
+    drawn = np.array(got, dtype=np.int64)
     want = probabilities(logits, sampling)
-    shares = numbers(got) / draws
+    shares = np.bincount(drawn, minlength=len(logits)) / draws
     assert np.max(np.abs(shares - want)) < 2 / draws + 1e-5
     assert np.array_equal(shares > 0, want > 0)
+    # The same number draws the same token, unless it lies on a border.
+    u, ends = (np.arange(draws) + 0.5) / draws, np.cumsum(want)
+    near = np.abs(u[:, None] - ends).min(axis=1) < 1e-5
+    assert np.array_equal(drawn[~near], np.searchsorted(ends, u, side="right")[~near])
 
 
 @rust

@@ -109,6 +109,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "score_triptych long": lambda: triptych(12, 12),
     "work": lambda: viz.work_with_and_without_cache([6, 1, 1, 1, 1], [6, 7, 8, 9, 10]),
     "work long": lambda: viz.work_with_and_without_cache([20] + [1] * 39, list(range(20, 60))),
+    "attention_by_call": lambda: viz.attention_by_call(by_call(), words(9), [0, 5]),
     "cache_growth": lambda: growth([6, 64, 512]),
     "cache_growth smollm2": lambda: viz.cache_growth(
         [1024, 8192],
@@ -127,6 +128,12 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 def triptych(seq: int, total_seq: int) -> viz.Picture:
     raw = scores(seq, total_seq)
     return viz.score_triptych(raw, masked(raw), softmax(masked(raw)), words(total_seq), head=3)
+
+
+def by_call() -> list[np.ndarray]:
+    """A prefill of 6 tokens and three decode steps."""
+    whole = weights(4, 2, 9, 9)
+    return [whole[:, :, :6, :6], *(whole[:, :, i : i + 1, : i + 1] for i in (6, 7, 8))]
 
 
 def growth(lengths: list[int]) -> viz.Picture:
@@ -983,6 +990,18 @@ def test_work_that_does_not_fit_together_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"expected (two runs|each call)"):
         viz.work_with_and_without_cache(with_cache, without)
+
+
+def test_rows_are_told_apart_by_the_call_that_made_them() -> None:
+    picture = drawn("attention_by_call")
+    assert list(maps(picture)) == ["query head 0", "query head 5"]
+    whole = weights(4, 2, 9, 9).reshape(8, 9, 9)
+    np.testing.assert_array_equal(maps(picture)["query head 5"], np.tril(whole[5]))
+    said = [text.get_text() for text in picture.figure.axes[0].texts]
+    assert {"·word3", "·word7", "prefill", "decode"} <= set(said)
+    assert "the prefill made rows 0 to 5" in picture.alt
+    with pytest.raises(InputError, match="query heads 0 to 7"):
+        viz.attention_by_call(by_call(), words(9), [8])
 
 
 def test_growth_draws_the_measured_points_on_the_line() -> None:

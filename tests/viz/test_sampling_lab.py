@@ -84,7 +84,14 @@ def test_a_hostile_token_stays_text() -> None:
 
 @pytest.mark.parametrize(
     "start",
-    [Sampling(0.83), Sampling(2.5), Sampling(1.0, 0, 0.5005), Sampling(1.0, 0, 0.01)],
+    [
+        Sampling(0.83),
+        Sampling(2.5),
+        Sampling(1.0, 0, 0.5005),
+        Sampling(1.0, 0, 0.01),
+        Sampling(min_p=0.6),
+        Sampling(min_p=0.005),
+    ],
 )
 def test_a_start_between_the_steps_is_refused(start: Sampling) -> None:
     with pytest.raises(InputError, match="expected a start that the sliders reach"):

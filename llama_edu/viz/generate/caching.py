@@ -1,7 +1,8 @@
 """What the cache saves and what it costs: positions computed with and without it, and its bytes.
 
 Everything drawn was counted by the caller; only the lines of `cache_growth` are computed here,
-from the sizes, to stand beside what was measured.
+from the sizes, to stand beside what was measured. Both are as wide as a phone: what is larger
+would have to be scrolled there.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,6 @@ from llama_edu.viz.parts.figure import (
     FAINT,
     MUTED,
     PAPER,
-    WIDTH,
     Picture,
     board,
     box,
@@ -31,6 +31,7 @@ from llama_edu.viz.parts.labels import byte_count
 
 __all__ = ["cache_growth", "work_with_and_without_cache"]
 
+NARROW = 3.4  # inches: 340 CSS pixels
 MOST_SQUARES = 600  # of one drawing, as strokes; more become pixels
 COMPUTED = axis("seq").color
 MAX_STEPS = 40  # rows of squares that fit a page
@@ -56,14 +57,14 @@ def work_with_and_without_cache(with_cache: Sequence[int], without_cache: Sequen
             "expected each call without a cache to repeat everything the cached calls computed, "
             f"got {full} against {cached}"
         )
-    cell = min(0.24, (WIDTH - 1.5) / full[-1])
+    cell = min(0.22, (NARROW - 1.05) / full[-1])
     row = min(max(cell, 0.13), 0.2)
     height = len(full) * row
-    figure, ax = board(2 * height + 1.9)
-    _squares(ax, 0.5, "without a cache", full, full, (cell, row))
-    _squares(ax, 0.5 + height + 0.75, "with a cache", cached, full, (cell, row))
-    foot = 2 * height + 1.6
-    for x, face, words in ((0.75, COMPUTED, "computed"), (2.2, PAPER, "read from the cache")):
+    figure, ax = board(2 * height + 2.1, NARROW)
+    _squares(ax, 0.6, "without a cache", full, full, (cell, row))
+    _squares(ax, 0.6 + height + 0.8, "with a cache", cached, full, (cell, row))
+    foot = 2 * height + 1.8
+    for x, face, words in ((0.12, COMPUTED, "computed"), (1.35, PAPER, "read from the cache")):
         box(ax, x, foot - 0.08, 0.16, 0.16, face, edgecolor=MUTED)
         write(ax, x + 0.24, foot, words)
     saved = sum(full) / sum(cached)
@@ -90,10 +91,10 @@ def _squares(
     ax: Axes, top: float, title: str, run: list[int], lengths: list[int], size: tuple[float, float]
 ) -> None:
     cell, row = size
-    left = 0.75
-    write(ax, 0.12, top - 0.28, title, 11.5, weight="bold")
+    left = 0.68
+    write(ax, 0.12, top - 0.46, title, 11.5, weight="bold")
     total = f"{sum(run):,} positions computed"
-    write(ax, WIDTH - 0.12, top - 0.28, total, 11.5, weight="bold", ha="right", color=COMPUTED)
+    write(ax, 0.12, top - 0.2, total, 11.5, weight="bold", color=COMPUTED)
     every = max(1, round(0.17 / row))
     squares, faces = [], []
     for step, (computed, length) in enumerate(zip(run, lengths, strict=True)):
@@ -134,12 +135,12 @@ def cache_growth(  # noqa: PLR0913, options by keyword
             f"expected {expected} bytes at lengths {list(lengths)} "
             f"({per_position:,} per position), got {list(nbytes)}"
         )
-    figure, ax = board(4.75)
-    write(ax, 0.15, 0.22, "bytes per position", 11.5, weight="bold")
-    _product(ax, 0.66, {"layers": layers, "n_kv_heads": n_kv_heads, "head_dim": head_dim}, itemsize)
-    total = f"= {per_position:,} bytes for one key and one value in every layer"
-    write(ax, 0.15, 1.08, total, 10.5)
-    here = panel(figure, 0.95, 1.55, WIDTH - 1.15, 2.55)
+    figure, ax = board(4.95, NARROW)
+    write(ax, 0.1, 0.2, "bytes per position", 11.5, weight="bold")
+    _product(ax, 0.58, {"layers": layers, "n_kv_heads": n_kv_heads, "head_dim": head_dim}, itemsize)
+    write(ax, 0.1, 1.34, f"= {per_position:,} bytes,", 10.5)
+    write(ax, 0.1, 1.58, "a key and a value in every layer", 10.5)
+    here = panel(figure, 0.86, 1.9, NARROW - 0.98, 2.45)
     ratio = None if n_heads is None else n_heads / n_kv_heads
     _growth_lines(here, lengths, nbytes, ratio)
     return Picture(
@@ -157,10 +158,9 @@ def _growth_lines(
     color = axis("n_kv_heads").color
     if ratio is not None:
         ax.plot([0, longest], [0, most * ratio], color=MUTED, lw=1.6, ls=(0, (4, 3)))
-        words = f"one KV head per query head: {ratio:g} ×"
-        place, shift = (longest * 0.62, most * ratio * 0.62), (-8, 6)
-        style: dict[str, Any] = {"ha": "right", "fontsize": 9.5, "color": MUTED}
-        ax.annotate(words, place, shift, textcoords="offset points", **style)
+        words = f"a KV head for each\nquery head: {ratio:g} ×"
+        style: dict[str, Any] = {"va": "top", "fontsize": 9.5, "color": MUTED}
+        ax.text(0.03 * longest, most * ratio, words, **style)
     ax.plot([0, longest], [0, most], color=color, lw=2)
     ax.plot(lengths, nbytes, "o", color=color, ms=6, mec=PAPER)
     words = f"measured: {byte_count(most)} at {longest:,}"
@@ -191,10 +191,12 @@ def _growth_alt(
 
 
 def _product(ax: Axes, y: float, sizes: dict[str, int], itemsize: int) -> None:
-    """`2 × layers × n_kv_heads × head_dim × itemsize`, the axes in their colours."""
-    write(ax, 0.15, y, "2 ×", 11)
-    for x, (name, size) in zip((1.0, 2.5, 4.12), sizes.items(), strict=True):
-        tag(ax, x, y, name, size)
-    for x in (1.66, 3.33, 4.95):
-        write(ax, x, y, "×", 11, ha="center")
-    write(ax, 5.08, y, f"{itemsize} B", 11)
+    """`2 × layers × n_kv_heads × head_dim × itemsize`, the axes in their colours, in two lines."""
+    (layers, n_layers), (kv, n_kv), (dim, n_dim) = sizes.items()
+    write(ax, 0.1, y, "2 ×", 11)
+    tag(ax, 0.42, y, layers, n_layers, ha="left")
+    write(ax, 1.62, y, "×", 11)
+    tag(ax, 1.84, y, kv, n_kv, ha="left")
+    write(ax, 0.1, y + 0.38, "×", 11)
+    tag(ax, 0.42, y + 0.38, dim, n_dim, ha="left")
+    write(ax, 1.84, y + 0.38, f"× {itemsize} B", 11)

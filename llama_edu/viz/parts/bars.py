@@ -13,28 +13,34 @@ def bar_blocks(
     titles: Sequence[str],
     colors: tuple[str, str],
     caption: str,
+    *,
+    stacked: bool = False,
 ) -> Html:
     """Blocks of bars side by side, each with labels of its own and a title, which may be empty.
 
-    `colors` are for light and for dark pages. The text has one line for each block.
+    `colors` are for light and for dark pages. Blocks that are `stacked` stand one below the other,
+    so that a bar has the whole width. The text has one line for each block.
     """
     light, dark = colors
-    bar = f"background:light-dark({light},{dark});height:.8em;border-radius:2px;min-width:1px"
-    narrowest = 15 if len(titles) < 3 else 12  # em; of three, all fit the figure's 44
+    bar = f"background:light-dark({light},{dark});height:.8em;border-radius:2px;min-width:2px"
+    middle = "border:0;background:none;vertical-align:middle"
+    basis = "15em" if len(titles) < 3 else "12em"  # of three, all fit the figure's 44
+    if stacked:
+        basis = "100%"
     blocks, lines = [], []
     for title, names, row in zip(titles, labels, shares, strict=True):
         body = "".join(
             f'<tr><th scope="row" style="text-align:right;font-weight:400;padding:.08em .6em;'
-            f'white-space:nowrap;border:0;background:none">{escape(label)}</th>'
-            f'<td style="width:100%;padding:.08em 0;border:0;background:none">'
+            f'white-space:nowrap;{middle}">{escape(label)}</th>'
+            f'<td style="width:100%;padding:.08em 0;{middle}">'
             f'<div style="{bar};width:{100 * share:.1f}%"></div></td>'
-            f'<td style="text-align:right;padding:.08em .4em;border:0;background:none;'
+            f'<td style="text-align:right;padding:.08em .4em;{middle};'
             f'font-variant-numeric:tabular-nums">{_percent(share)}</td></tr>'
             for label, share in zip(names, row, strict=True)
         )
         head = f"<caption>{escape(title)}</caption>" if title else ""
         blocks.append(
-            f'<table style="border-collapse:collapse;flex:1 1 {narrowest}em;margin:0;color:inherit;'
+            f'<table style="border-collapse:collapse;flex:1 1 {basis};margin:0;color:inherit;'
             f'background:none;font-size:.92em">{head}<tbody>{body}</tbody></table>'
         )
         said = ", ".join(f"{a} {_percent(b)}" for a, b in zip(names, row, strict=True))

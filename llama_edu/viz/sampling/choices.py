@@ -1,4 +1,4 @@
-"""The same row of logits at several settings: bars side by side, all on one axis."""
+"""The same row of logits at several settings: bars one block below the other, all on one axis."""
 
 from collections.abc import Mapping, Sequence
 
@@ -41,4 +41,5 @@ def choices(
         p = probabilities(logits, sampling).astype(np.float64)
         shares = p[ids].tolist()
         rows.append([*shares, float(np.delete(p, ids).sum())] if rest else shares)
-    return bar_blocks(rows, [names] * len(rows), list(settings), PARTS["text"], caption)
+    titles, labels = list(settings), [names] * len(rows)
+    return bar_blocks(rows, labels, titles, PARTS["text"], caption, stacked=True)

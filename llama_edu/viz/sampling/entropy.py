@@ -13,6 +13,7 @@ from llama_edu.viz.parts.figure import LINES, MUTED, Number, Picture, board, pan
 __all__ = ["entropy_curve"]
 
 COLDEST = 0.1
+NARROW = 3.4  # inches: 340 CSS pixels, as wide as a phone shows
 STEPS = 59  # between the coldest and the hottest
 
 
@@ -32,8 +33,8 @@ def entropy_curve(
     row = np.asarray(logits, dtype=np.float32)
     marks = [float(t) for t in temperatures]
     _check(row, len(filters), marks)
-    figure, words = board(3.5 + 0.24 * len(filters))
-    ax = panel(figure, 0.72, 0.15, 4.7, 2.7)
+    figure, words = board(3.5 + 0.24 * len(filters), NARROW)
+    ax = panel(figure, 0.62, 0.15, NARROW - 0.7, 2.7)
     line = np.linspace(COLDEST, marks[-1], STEPS + 1)
     ax.axhline(np.log(len(row)), color=MUTED, lw=0.9, ls=(0, (2, 3)))
     told = []
@@ -44,9 +45,9 @@ def entropy_curve(
         entropies = [_entropy(row, sampling, t) for t in marks]
         ax.plot(marks, entropies, mark, color=color, ms=5)
         y = 3.56 + 0.24 * number
-        words.plot([0.75, 1.25], [y, y], **style)
-        words.plot([1.0], [y], mark, color=color, ms=5)
-        write(words, 1.35, y, name, 9.5)
+        words.plot([0.62, 1.12], [y, y], **style)
+        words.plot([0.87], [y], mark, color=color, ms=5)
+        write(words, 1.22, y, name, 9.5)
         told.append(f"“{name}”: " + _told(marks, entropies))
     ax.set_xlim(0, marks[-1] * 1.03)
     ax.set_ylim(0, np.log(len(row)) * 1.14)

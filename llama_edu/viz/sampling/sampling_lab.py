@@ -1,4 +1,4 @@
-"""Three sliders over real logits: what temperature, top-k and top-p leave of a distribution."""
+"""Four sliders over real logits: what temperature and three cuts leave of a distribution."""
 
 import base64
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ __all__ = ["sampling_lab"]
 
 # The reach and the steps of the sliders; the script has the same.
 HOTTEST, HEAT_STEP = 2.0, 0.05
-LEAST_TOP_P, TOP_P_STEP = 0.05, 0.01
+LEAST_TOP_P, MOST_MIN_P, P_STEP = 0.05, 0.5, 0.01
 
 USUAL = Sampling(temperature=0.8, top_k=40, top_p=0.95)
 # What the table without sliders shows besides the settings one starts from.
@@ -31,7 +31,7 @@ def sampling_lab(
     start: Sampling = USUAL,
     top: int = 14,
 ) -> Html:
-    """Sliders for temperature, top-k and top-p on one row of logits, `(vocab_size,)`, float32.
+    """Sliders for temperature and three cuts on one row of logits, `(vocab_size,)`, float32.
 
     `tokenizer` gives the labels, or is one label per id; the `top` likeliest tokens get a bar.
     The page carries every logit and computes the distribution that
@@ -42,7 +42,8 @@ def sampling_lab(
     """
     _check_reach(start)
     _, labels = ranked_labels(logits, tokenizer, top)
-    table = _table(logits, labels, [start, *PRINTED])
+    others = [sampling for sampling in PRINTED if sampling != start]
+    table = _table(logits, labels, [start, *others])
     data = {
         "title": "Choose the settings, see the chances of the next token",
         "logits": base64.b64encode(logits.astype("<f4").tobytes()).decode("ascii"),
@@ -59,12 +60,14 @@ def sampling_lab(
 
 
 def _check_reach(start: Sampling) -> None:
-    steps = start.temperature / HEAT_STEP, start.top_p / TOP_P_STEP
+    steps = start.temperature / HEAT_STEP, start.top_p / P_STEP, start.min_p / P_STEP
     is_on_step = all(abs(step - round(step)) < 1e-6 for step in steps)
-    if not is_on_step or start.temperature > HOTTEST or start.top_p < LEAST_TOP_P:
+    is_out = start.temperature > HOTTEST or start.top_p < LEAST_TOP_P or start.min_p > MOST_MIN_P
+    if is_out or not is_on_step:
         raise InputError(
             f"expected a start that the sliders reach: temperature 0 to {HOTTEST:g} by "
-            f"{HEAT_STEP:g}, top_p {LEAST_TOP_P:g} to 1 by {TOP_P_STEP:g}, got {start}"
+            f"{HEAT_STEP:g}, top_p {LEAST_TOP_P:g} to 1 and min_p 0 to {MOST_MIN_P:g} by "
+            f"{P_STEP:g}, got {start}"
         )
 
 
@@ -74,6 +77,7 @@ def _settings(sampling: Sampling) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "topK": sampling.top_k,
         "topP": sampling.top_p,
+        "minP": sampling.min_p,
     }
 
 
@@ -81,13 +85,18 @@ def _table(logits: np.ndarray, labels: list[str], settings: list[Sampling]) -> l
     """A column of probabilities for each of some settings, and how many tokens each keeps."""
     ranks = np.argsort(-logits, kind="stable")[: len(labels)]
     columns = [probabilities(logits, sampling) for sampling in settings]
-    head = ["token", *(f"T {s.temperature:g}, k {s.top_k}, p {s.top_p:g}" for s in settings)]
+    head = ["token", *map(_named, settings)]
     rows = [
         [label, *(f"{100 * p[rank]:.1f}%" if p[rank] > 0 else "cut" for p in columns)]
         for label, rank in zip(labels, ranks.tolist(), strict=True)
     ]
     counts = ["tokens kept", *(f"{np.count_nonzero(p):,}" for p in columns)]
     return [head, *rows, counts]
+
+
+def _named(sampling: Sampling) -> str:
+    least = f", m {sampling.min_p:g}" if sampling.min_p else ""
+    return f"T {sampling.temperature:g}, k {sampling.top_k}, p {sampling.top_p:g}{least}"
 
 
 def _plain(table: list[list[str]], title: str) -> str:

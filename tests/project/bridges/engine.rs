@@ -240,8 +240,11 @@ fn main() {
     // 10: greedy, to the limit, to the end token, and nothing at all.
     for _ in 0..3 {
         let (prompt, max_new) = (ids(), whole()[0]);
-        show(&generate(&model, &prompt, max_new));
+        show(&generate(&model, &prompt, max_new).unwrap());
     }
+
+    assert!(generate(&model, &[1, 2], model.max_seq).is_err());
+    test_cache(&model, &[3, 14, 15, 9, 26, 5, 30, 8]);
 
     // 13: prompts one after the other.
     let mut session = Session { ids: vec![], cache: model.new_cache() };

@@ -1,4 +1,4 @@
-// The sampling lab: the exact distribution of the next token under three sliders, computed from
+// The sampling lab: the exact distribution of the next token under four sliders, computed from
 // all logits in float32 and in the order of llama_edu/engine/sampling.py. A test compares the two.
 (() => {
   "use strict";
@@ -19,7 +19,7 @@
 
   // What is left of each token: { before, after, stage }, all by rank. `before` is the softmax at
   // this temperature without filters; `stage` says which filter cut the token, if one did.
-  const distribution = (logits, order, { temperature, topK, topP }) => {
+  const distribution = (logits, order, { temperature, topK, topP, minP = 0 }) => {
     const count = order.length;
     const after = new Float32Array(count);
     const stage = new Array(count).fill("");
@@ -33,14 +33,22 @@
     const kept = topK > 0 ? Math.min(topK, count) : count;
     stage.fill("top_k", kept);
     let p = kept < count ? softmax(scaled.slice(0, kept)) : before;
+    let left = kept;
     if (topP < 1) {
       let sum = 0;
       const isIn = p.map((x) => {
         sum = round(sum + x);
         return round(sum - x) < round(topP);
       });
-      const left = isIn.indexOf(0) < 0 ? kept : isIn.indexOf(0);
+      if (isIn.indexOf(0) >= 0) left = isIn.indexOf(0);
       stage.fill("top_p", left, kept);
+    }
+    if (minP > 0) {
+      const [line, before] = [round(round(minP) * p[0]), left];
+      while (left > 1 && p[left - 1] < line) left -= 1; // sorted: the unlikely are last
+      stage.fill("min_p", left, before);
+    }
+    if (topP < 1 || minP > 0) {
       const total = round(p.slice(0, left).reduce((all, x) => all + x, 0));
       p = p.slice(0, left).map((x) => x / total);
     }
@@ -82,7 +90,9 @@
       this.heat = this.slider("temperature", { min: 0, max: 2, step: 0.05 });
       this.topK = this.slider("top_k", { min: 0, max: this.counts.length - 1, step: 1 });
       this.topP = this.slider("top_p", { min: 0.05, max: 1, step: 0.01 });
-      const sliders = make("div", "ll-sliders", this.heat.label, this.topK.label, this.topP.label);
+      this.minP = this.slider("min_p", { min: 0, max: 0.5, step: 0.01 });
+      const all = [this.heat, this.topK, this.topP, this.minP].map((slider) => slider.label);
+      const sliders = make("div", "ll-sliders", ...all);
       const presets = make(
         "div",
         "ll-presets",
@@ -127,10 +137,11 @@
       return { box, before, after, share };
     }
 
-    set({ temperature, topK, topP }) {
+    set({ temperature, topK, topP, minP }) {
       this.heat.input.value = temperature;
       this.topK.input.value = this.counts.indexOf(topK);
       this.topP.input.value = topP;
+      this.minP.input.value = minP;
       this.draw();
     }
 
@@ -139,19 +150,26 @@
         temperature: Number(this.heat.input.value),
         topK: this.counts[Number(this.topK.input.value)],
         topP: Number(this.topP.input.value),
+        minP: Number(this.minP.input.value),
       };
     }
 
     draw() {
       const settings = this.settings();
       const { before, after, stage } = distribution(this.logits, this.order, settings);
-      const { temperature, topK, topP } = settings;
-      const shown = { heat: temperature.toFixed(2), topK: topK || "off", topP: topP < 1 ? topP.toFixed(2) : "off" };
+      const { temperature, topK, topP, minP } = settings;
+      const shown = {
+        heat: temperature.toFixed(2),
+        topK: topK || "off",
+        topP: topP < 1 ? topP.toFixed(2) : "off",
+        minP: minP > 0 ? minP.toFixed(2) : "off",
+      };
       for (const [name, text] of Object.entries(shown)) {
         this[name].output.textContent = text;
         this[name].input.setAttribute("aria-valuetext", text);
       }
-      this.call.textContent = `Sampling(temperature=${temperature}, top_k=${topK}, top_p=${topP})`;
+      const last = minP > 0 ? `, min_p=${minP}` : "";
+      this.call.textContent = `Sampling(temperature=${temperature}, top_k=${topK}, top_p=${topP}${last})`;
       this.rows.forEach((row, rank) => {
         row.before.hidden = before[rank] === 0;
         row.before.style.width = `${100 * before[rank]}%`;
