@@ -185,7 +185,7 @@ def bytes_and_gap(qualities: Sequence[Quality]) -> Picture:
             write(ax, x, y, text, 10)
     rows = "; ".join(
         f"{q.precision}: {_bytes(q.weight_nbytes)}, "
-        f"a logit off by {f'{q.gap:.2g}' if q.gap else 'nothing'} at most, "
+        f"{f'a logit off by up to {q.gap:.2g}' if q.gap else 'every logit equal'}, "
         f"{q.flips} of {q.positions} flips, perplexity {q.perplexity:.2f}"
         for q in qualities
     )
