@@ -104,12 +104,8 @@ def test_a_format_without_a_line_is_refused() -> None:
 
 def test_bytes_and_gaps_are_those_given() -> None:
     picture = viz.bytes_and_gap(QUALITIES)
-    assert (
-        "f32: 400 MB, every logit equal, 0 of 30 flips, perplexity 9.16" in picture.alt
-    )
-    assert (
-        "bf16: 200 MB, a logit off by up to 0.03, 1 of 30 flips, perplexity 10.16" in picture.alt
-    )
+    assert "f32: 400 MB, every logit equal, 0 of 30 flips, perplexity 9.16" in picture.alt
+    assert "bf16: 200 MB, a logit off by up to 0.03, 1 of 30 flips, perplexity 10.16" in picture.alt
     assert {"400 MB", "200 MB", "exact", "0.03", "9.16", "1"} <= set(texts(picture))
     with pytest.raises(InputError, match="expected at least one precision, got none"):
         viz.bytes_and_gap([])
