@@ -1,4 +1,4 @@
-"""Exercises of chapter 13: a template, replies as ids, what a turn reuses, and what to forget."""
+"""Exercises of chapter 13: a template, replies as ids, and what to forget."""
 
 from collections.abc import Sequence
 
@@ -207,100 +207,6 @@ NEXT_PROMPT = Exercise(
 )
 
 
-# ★★★ plan_turn(cached_ids, prompt_ids) -> (reused, computed, dropped)
-
-
-def _plan(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
-    reused = 0
-    while (
-        reused < min(len(cached_ids), len(prompt_ids) - 1)
-        and cached_ids[reused] == prompt_ids[reused]
-    ):
-        reused += 1
-    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
-
-
-def _plan_by_zip(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
-    pairs = zip(cached_ids, prompt_ids[:-1], strict=False)
-    differs = [i for i, (a, b) in enumerate(pairs) if a != b]
-    reused = differs[0] if differs else min(len(cached_ids), len(prompt_ids) - 1)
-    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
-
-
-def _plan_nothing_to_run(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
-    pairs = zip(cached_ids, prompt_ids, strict=False)
-    differs = [i for i, (a, b) in enumerate(pairs) if a != b]
-    reused = differs[0] if differs else min(len(cached_ids), len(prompt_ids))
-    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
-
-
-def _plan_anywhere(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
-    pairs = zip(cached_ids, prompt_ids[:-1], strict=False)
-    reused = sum(a == b for a, b in pairs)
-    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
-
-
-def _plan_by_length(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
-    reused = min(len(cached_ids), len(prompt_ids) - 1)
-    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
-
-
-def _plan_all_or_nothing(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
-    whole = prompt_ids[: len(cached_ids)] == cached_ids and len(prompt_ids) > len(cached_ids)
-    reused = len(cached_ids) if whole else 0
-    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
-
-
-def _plan_keeps_the_rest(cached_ids: Ids, prompt_ids: Ids) -> tuple[int, int, int]:
-    reused, computed, _ = _plan(cached_ids, prompt_ids)
-    return reused, computed, 0
-
-
-def _plan_cases() -> list[Case]:
-    cached = [5, 6, 7, 8, 9, 4, 3]
-    return [
-        Case("a turn that goes on", (cached, [*cached, 11, 12])),
-        Case("an edit in the middle", (cached, [5, 6, 7, 1, 9, 4, 3, 2])),
-        Case("the same prompt again", (cached, list(cached))),
-        Case("a prompt taken back", (cached, cached[:4])),
-        Case("another conversation", (cached, [1, 6, 7])),
-        Case("nothing cached yet", ([], [5, 6])),
-    ]
-
-
-PLAN_TURN = Exercise(
-    name="plan_turn",
-    topic="chat",
-    stars=3,
-    task="Say what a turn reuses, computes and drops, from the cached ids and the new prompt.",
-    section="How far two scripts agree",
-    cases=_plan_cases,
-    parts=("reused", "computed", "dropped"),
-    correct=(_plan, _plan_by_zip),
-    mutants=(
-        Mutant(
-            "nothing_to_run",
-            _plan_nothing_to_run,
-            "when all of a prompt is reused: no token is left to run for its logits",
-            "https://github.com/ggml-org/llama.cpp/issues/1585",
-        ),
-        Mutant(
-            "equal_anywhere",
-            _plan_anywhere,
-            "when equal ids behind the first difference count",
-            section="Correct a word",
-        ),
-        Mutant("by_length", _plan_by_length, "when lengths are compared and not ids"),
-        Mutant(
-            "all_or_nothing",
-            _plan_all_or_nothing,
-            "when a prefix that broke is thrown away whole, its good part too",
-        ),
-        Mutant("keeps_the_rest", _plan_keeps_the_rest, "when what no longer fits is not dropped"),
-    ),
-)
-
-
 # ★★★ turns_to_drop(system, turns, question, reply_room, context) -> how many of the oldest go
 
 
@@ -416,4 +322,4 @@ TURNS_TO_DROP = Exercise(
     ),
 )
 
-EXERCISES = (CHATML, NEXT_PROMPT, PLAN_TURN, TURNS_TO_DROP)
+EXERCISES = (CHATML, NEXT_PROMPT, TURNS_TO_DROP)

@@ -36,6 +36,11 @@ def _bits_by_steps(x: Array) -> Array:
     return np.where(np.isnan(x), quiet, rounded)
 
 
+def _bits_nan_rounded(x: Array) -> Array:
+    bits = x.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
 def _bits_cut(x: Array) -> Array:
     return (x.view(np.uint32) >> 16).astype(np.uint16)
 
@@ -58,23 +63,39 @@ def _bits_value(x: Array) -> Array:
         return np.clip(x, 0, 65535).astype(np.uint16)
 
 
+def _any_nan(answer: Callable[[Array], Array], x: Array) -> Array:
+    """The bits, with one NaN for all: which digits of a NaN stay is not asked."""
+    codes = np.asarray(answer(x))
+    if codes.dtype != np.uint16:
+        return codes
+    return np.where((codes & 0x7FFF) > 0x7F80, np.uint16(0x7FC0), codes)
+
+
 TO_BF16 = Exercise(
     name="to_bf16",
     topic="precision",
     stars=1,
-    task="Round float32 numbers to bfloat16, to nearest, ties to even; return the bits as uint16.",
+    task="Round float32 numbers to bfloat16, to nearest, ties to even; return the bits as uint16. "
+    "A NaN stays one.",
     section="bfloat16 is the upper half of float32",
     cases=lambda: [
         Case("numbers of all sizes", (_random(1, 37) * _f32(1e-3, 1.0, 1e6).repeat(13)[:37],)),
         # 1 + 1/256 lies half-way: to 1. 1 + 3/256 lies half-way: to 1 + 4/256.
         Case("numbers half-way between two", (_f32(1 + 1 / 256, 1 + 3 / 256, -1 - 1 / 256),)),
         Case("zeros and the largest", (_f32(0.0, -0.0, 3.3e38, 70000.0, np.inf),)),
+        # Rounded like numbers, these run over: to -0 and to 0.
+        Case(
+            "NaN whose digits are all ones",
+            (np.array([0x7FFFFFFF, 0x3F800000, 0xFFFFFFFF], np.uint32).view(np.float32),),
+        ),
     ],
     correct=(_bits, _bits_by_steps),
+    harness=_any_nan,
     axes="number",
     tolerance=0.0,
     mutants=(
         Mutant("cut", _bits_cut, "when the low half is cut off instead of rounded"),
+        Mutant("nan", _bits_nan_rounded, "when a NaN is rounded like a number, and becomes a zero"),
         Mutant("half_up", _bits_half_up, "when ties go up instead of to the even one"),
         Mutant("low_half", _bits_low, "when the low half of the float32 is kept, not the high one"),
         Mutant(

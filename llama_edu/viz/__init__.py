@@ -44,8 +44,8 @@ from llama_edu.viz.parts.shape_ledger import shape_ledger
 from llama_edu.viz.parts.shape_table import shape_table
 from llama_edu.viz.parts.tensor_table import tensor_table
 from llama_edu.viz.parts.token_strip import token_strip
+from llama_edu.viz.precision.fields import bit_fields
 from llama_edu.viz.precision.rounding import bytes_and_gap, error_map, number_line, running_sums
-from llama_edu.viz.precision.step_sum import step_sum
 from llama_edu.viz.rope.dials import rope_clock
 from llama_edu.viz.rope.distance import distance_curve
 from llama_edu.viz.rope.layouts import rope_layouts
@@ -77,6 +77,7 @@ __all__ = [
     "axis_legend",
     "batch_rows",
     "batch_steps",
+    "bit_fields",
     "block_grid",
     "byte_histogram",
     "byte_offsets",
@@ -130,7 +131,6 @@ __all__ = [
     "step_sampling",
     "step_score_v",
     "step_scores",
-    "step_sum",
     "stopwatch",
     "stride_grid",
     "tensor_table",

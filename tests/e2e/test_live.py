@@ -40,7 +40,7 @@ PRODUCTS = [
     "book/09_whole_model",
 ]
 MIXTURES = ["book/06_score_v", "book/09_whole_model"]
-COLUMNS = ["book/11_sample", "book/12_mixed_precision", "book/15_how_fast"]
+COLUMNS = ["book/11_sample", "book/15_how_fast"]
 STEPPERS = sorted([*PRODUCTS, "book/05_mask_and_softmax", *COLUMNS])
 LABS = ["book/11_sample"]
 BITS = ["book/12_mixed_precision"]

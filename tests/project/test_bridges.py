@@ -22,6 +22,7 @@ from helpers import assert_close, random, tiny_config, tiny_tensors
 from llama_edu import Llama, Sampling, Tokenizer
 from llama_edu.chapters import CHAPTER_FILES
 from llama_edu.engine.generate import generate
+from llama_edu.engine.prefix_cache import common_length
 from llama_edu.engine.sampling import probabilities
 from llama_edu.hub import locate
 from llama_edu.ops import attention
@@ -298,7 +299,12 @@ def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
     eos = greedy[3]
     until = greedy[: greedy.index(eos) + 1]
 
-    prompts = [text, [*text, 1, 2], [*text, 1, 2], [3, 14, 7]]
+    def expected(prompt: list[int], count: int) -> list[int]:
+        return list(generate(model, prompt, max_new_tokens=count, stop_ids=[eos]))
+
+    # A turn, one that goes on from its reply, the same again, an edit, and a reply that ends.
+    second = [*text, *expected(text, 3), 1, 2]
+    turns = [(text, 3), (second, 4), (second, 2), ([3, 14, 7], 2), (text, 9)]
     long = [i % config.vocab_size for i in range(40)]
     together = [(long, 5), (text, 9), (long[::-1], 7)]
     sizes = [
@@ -327,24 +333,23 @@ def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
         tensors["model.norm.weight"],
         *(text[:4], text[4:], [5], [8, 2]),
         *(text, [2], text, [9], text, [0]),
-        *prompts,
-        *(part for prompt, count in together for part in (prompt, [count])),
+        *(part for prompt, count in [*turns, *together] for part in (prompt, [count])),
     )
 
     def ids() -> list[int]:
         return [int(word) for word in next(got)]
 
-    def expected(prompt: list[int], count: int) -> list[int]:
-        return list(generate(model, prompt, max_new_tokens=count, stop_ids=[eos]))
-
     same(next(got), model.forward(text[:4])[-1])
     same(next(got), model.forward(text)[-1])
     same(next(got), model.forward([*text[:5], 8, 2])[-1])
     assert [ids(), ids(), ids()] == [until[:2], until, []]
-    # (reused, computed, dropped): the first text, more of it, the same again, another.
-    for prompt, ledger in zip(prompts, [[0, 7, 0], [7, 2, 0], [8, 1, 1], [2, 1, 7]], strict=True):
-        assert ids() == ledger
-        same(next(got), model.forward(prompt)[-1])
+    cached: list[int] = []
+    for prompt, count in turns:
+        reused = min(common_length(cached, prompt), len(prompt) - 1)
+        assert ids() == [reused, len(prompt) - reused, len(cached) - reused]
+        reply = ids()
+        assert reply == expected(prompt, count)
+        cached = [*prompt, *reply[:-1]]  # the last one was chosen and never fed
     for prompt, count in together:
         assert ids() == expected(prompt, count)
     assert not list(got)

@@ -34,6 +34,8 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "sums that agree": lambda: viz.running_sums(20),
     "a line": lambda: viz.number_line(252, 1, 8),
     "a line of halves": lambda: viz.number_line(1.0, 0.5, 4, "float16"),
+    "fields": lambda: viz.bit_fields(0.1),
+    "fields of one format": lambda: viz.bit_fields(-65_504, ("float16",)),
     "bytes": lambda: viz.bytes_and_gap(QUALITIES),
     "bytes of small models": lambda: viz.bytes_and_gap(
         [Quality("f32", 2_624_000, 8, 0.0, 0, 9, 123.4)]
@@ -51,8 +53,8 @@ def test_every_error_is_in_its_cell_and_noise_is_called_noise() -> None:
     picture = viz.error_map(ERRORS)
     said = [text for text in texts(picture) if "e-" in text]
     want = [e.mean for e in ERRORS]
-    shown = [f"{w:.0e}".replace("e-0", "e-") if w >= 1e-6 else "<1e-6" for w in want]
-    assert said == shown
+    assert said == [f"{w:.0e}".replace("e-0", "e-") for w in want if w >= 1e-6]
+    assert texts(picture).count("·") == sum(w < 1e-6 for w in want) > 0
     assert "linear: f32 1e-2, bf16 1e-3, f16 1e-4" in picture.alt
     assert "<1e-6" in picture.alt
 
@@ -76,7 +78,7 @@ def test_sums_stop_where_the_format_has_no_next_whole_number() -> None:
 
 def test_a_line_has_the_numbers_of_its_format_and_ends_where_a_sum_stops() -> None:
     alt = viz.number_line(252, 1, 8).alt
-    assert "250, 251, 252, 253, 254, 255, 256, 258, 260, 262, 264" in alt  # no odd one after 256
+    assert "250, 251, 252, 253, 254, 255, 256, 258, 260, 262. A sum" in alt  # no odd one after 256
     assert alt.endswith("255 + 1 = 256, 256 + 1 = 257, rounded to 256.")
     # float16 keeps three bits more: its odd numbers go on to 2,048.
     assert viz.number_line(252, 1, 8, "float16").alt.endswith("259 + 1 = 260.")
@@ -102,11 +104,30 @@ def test_a_format_without_a_line_is_refused() -> None:
 
 def test_bytes_and_gaps_are_those_given() -> None:
     picture = viz.bytes_and_gap(QUALITIES)
-    assert "f32: 400 MB, logits off by nothing, 0 of 30 flips, perplexity 9.16" in picture.alt
-    assert "bf16: 200 MB, logits off by 0.03, 1 of 30 flips, perplexity 10.16" in picture.alt
+    assert "f32: 400 MB, every logit equal, 0 of 30 flips, perplexity 9.16" in picture.alt
+    assert "bf16: 200 MB, a logit off by up to 0.03, 1 of 30 flips, perplexity 10.16" in picture.alt
     assert {"400 MB", "200 MB", "exact", "0.03", "9.16", "1"} <= set(texts(picture))
     with pytest.raises(InputError, match="expected at least one precision, got none"):
         viz.bytes_and_gap([])
+
+
+def test_the_fields_say_what_a_number_is_worth() -> None:
+    alt = viz.bit_fields(0.1).alt
+    assert "bfloat16 0 01111011 (1.)1001101: exponent 123 − 127 = −4, so 1.6015625 · 2⁻⁴" in alt
+    largest = viz.bit_fields(-65_504, ("float16",))
+    assert "exponent 30 − 15 = 15, so −1.99902344 · 2¹⁵ = −65504" in largest.alt
+    assert float(np.finfo(np.float16).max) == (2 - 2.0**-10) * 2**15
+    digits = [text for text in texts(largest) if text in ("0", "1", "1.")]
+    assert digits == [*"111110", "1.", *"1111111111"]
+
+
+@pytest.mark.parametrize(
+    ("value", "formats"),
+    [(0.0, ("float32",)), (70_000, ("float16",)), (1e-7, ("float16",)), (1.0, ("int8",)), (1, ())],
+)
+def test_what_has_no_leading_1_is_refused(value: float, formats: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"expected (a number in the usual range|formats among)"):
+        viz.bit_fields(value, formats)
 
 
 @pytest.mark.parametrize("value", [0.1, -3.5, 70000.0, 1e-7, 0.0])

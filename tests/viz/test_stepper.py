@@ -16,7 +16,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 from helpers import random, tiny_config, tiny_model
@@ -90,9 +89,6 @@ FIGURES: dict[str, Callable[[], viz.Html]] = {
     "sampling off": lambda: viz.step_sampling(row(), WORDS, Sampling(2.0), top=40),
     "sampling greedy": lambda: viz.step_sampling(row(), WORDS, Sampling(0.0), seed=3),
     "score_v decode": lambda: viz.step_score_v(passes(), LAYER, labels(5)),
-    "sum": lambda: viz.step_sum(254, [1, 1, 1, 2, 4]),
-    "sum in three": lambda: viz.step_sum(2047, [1, 1, -0.5], ["float32", "bfloat16", "float16"]),
-    "sum in one": lambda: viz.step_sum(60_000, [5_504, 40_000], ["bfloat16"]),
     "cost": lambda: viz.step_cost(tiny_config(), 7, 2e6, 1e9, cache_itemsize=2),
     "cost of one layer": lambda: viz.step_cost(tiny_config(num_hidden_layers=1), 0, 1e9, 1e6),
 }
@@ -266,32 +262,6 @@ def test_a_long_prompt_shows_its_newest_tokens_and_tells_the_rest() -> None:
     scores = trace["layers.0.self_attn.scores"].array
     want = scores[0][:, -per_head:, -recorded.KEYS :].reshape(-1, recorded.KEYS)
     assert_shown(figure, "s0", want)
-
-
-def test_a_sum_is_that_of_the_format() -> None:
-    shown = data_of(drawn("sum"))
-    total, wide = np.float32(254).astype(ml_dtypes.bfloat16), np.float32(254)
-    for i, term in enumerate([1, 1, 1, 2, 4]):
-        kept = total + ml_dtypes.bfloat16(term)
-        before = np.array([[float(wide)], [float(total)]])
-        assert_shown(drawn("sum"), f"before{i}", before)
-        assert_shown(drawn("sum"), f"exact{i}", before + term)
-        total, wide = kept, wide + np.float32(term)
-        assert_shown(drawn("sum"), f"after{i}", np.array([[float(wide)], [float(total)]]))
-    says = [step["say"] for step in shown["steps"]]
-    assert "255 is one of bfloat16's numbers: nothing is lost." in says[0]
-    assert "256 and 258: half-way, and ties go to the even one, 256." in says[2]
-    assert "`0 10000111 0000000`" in says[2]
-    assert "258 is one of bfloat16's numbers" in says[3]
-    assert [step["title"] for step in shown["steps"]][2] == "256 + 1"
-
-
-def test_a_sum_rounds_towards_the_nearer_neighbour() -> None:
-    says = [step["say"] for step in data_of(drawn("sum in three"))["steps"]]
-    assert "2049 lies between two of float16's numbers, 2048 and 2050: half-way" in says[1]
-    assert "2047.5 lies between two of float16's numbers, 2047 and 2048: half-way" in says[2]
-    (say,) = [s["say"] for s in data_of(viz.step_sum(1, [0.01], ["bfloat16"]))["steps"]]
-    assert "1.0078125 and 1.015625: nearer to 1.0078125" in say
 
 
 def test_the_bytes_of_a_step_add_up_to_those_of_the_pass() -> None:
@@ -515,11 +485,6 @@ def test_the_scripts_comments_stay_at_home() -> None:
         (lambda: viz.step_sampling(row(), WORDS[1:], Sampling()), "expected 30 labels"),
         (lambda: viz.step_sampling(row(), WORDS, Sampling(), top=0), "top of at least 1, got 0"),
         (lambda: viz.step_matmul(*[np.full((1, 1), np.nan)] * 2), "got NaN"),
-        (lambda: viz.step_sum(1, []), "1 to 12 terms, got 0"),
-        (lambda: viz.step_sum(1, [1] * 13), "1 to 12 terms, got 13"),
-        (lambda: viz.step_sum(1, [np.inf]), "finite numbers, got inf"),
-        (lambda: viz.step_sum(1, [1], []), "formats among"),
-        (lambda: viz.step_sum(1, [1], ["float64"]), "formats among"),
         (lambda: viz.step_cost(tiny_config(), -1, 1e9, 1e9), "past ≥ 0"),
         (lambda: viz.step_cost(tiny_config(), 0, 0, 1e9), "speeds above 0"),
     ],

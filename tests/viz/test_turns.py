@@ -12,7 +12,7 @@ from picture_checks import CHECKS, shown_texts
 from llama_edu import Tokenizer, viz
 from llama_edu.chat.usage import CacheMissReason, TurnUsage
 from llama_edu.errors import InputError
-from llama_edu.viz.parts.figure import WIDTH
+from llama_edu.viz.chat.turns import EDGE, GAP, LEFT, LETTER, WIDTH
 from llama_edu.viz.parts.labels import shortened, token_labels
 
 TURNS = [
@@ -90,7 +90,7 @@ def test_the_timeline_draws_as_long_as_it_counts() -> None:
     figure = pictures()["turns"].figure
     widths = sorted(round(float(p.get_width()), 6) for p in figure.axes[0].patches)
     longest = max(74 + 6, 49 + 11, 42 + 37)
-    scale = (5.6 - 0.78 - 0.2) / longest
+    scale = (WIDTH - LEFT - 0.2) / longest
     counts = [n for t in TURNS for n in (t.reused, t.computed, t.generated) if n]
     legend = [0.16] * 3
     assert widths == sorted([round(n * scale, 6) for n in counts] + legend)
@@ -101,7 +101,7 @@ def test_what_was_dropped_stands_clear_of_the_next_turn() -> None:
     reasons = [text for text in ax.texts if "dropped: " in text.get_text()]
     assert len(reasons) == 2
     tops = sorted({round(float(p.get_y()), 6) for p in ax.patches})
-    half = 8 / 72 / 2  # inches, of letters of 8 points
+    half = 10 / 72 / 2  # inches, of letters of 10 points
     for reason in reasons:
         y = float(reason.get_position()[1])
         assert all(top - (y + half) > 0.1 for top in tops if top > y)
@@ -120,7 +120,7 @@ def test_first_times_are_told_and_drawn_to_scale() -> None:
     assert "61.1 times as fast" in picture.alt
     assert picture.caption == "Until the last reply begins: 125 ms, or 2.0 ms with the cache kept."
     widths = sorted(round(float(p.get_width()), 6) for p in picture.figure.axes[0].patches)
-    scale = (5.6 - 0.78 - 0.55) / 124.6
+    scale = (WIDTH - LEFT - 0.55) / 124.6
     legend = [0.16] * 2
     assert widths == sorted([round(ms * scale, 6) for ms in KEPT_MS + ANEW_MS] + legend)
 
@@ -154,9 +154,9 @@ def token_boxes(picture: viz.Picture) -> list[list[tuple[str, float, bool]]]:
     lines: dict[float, list[tuple[str, float, bool]]] = {}
     for patch in ax.patches:
         x, y, width = patch.get_x(), patch.get_y(), patch.get_width()
-        middle = (x + width / 2, y + 0.1)
+        middle = (x + width / 2, y + 0.11)
         (label,) = [w for at, w in words.items() if np.allclose(at, middle, atol=1e-6)]
-        struck = (round(float(x), 4), round(float(y) + 0.1, 4)) in strokes
+        struck = (round(float(x), 4), round(float(y) + 0.11, 4)) in strokes
         lines.setdefault(round(float(y), 4), []).append((label, float(x + width), struck))
     return [lines[y] for y in sorted(lines)]
 
@@ -185,8 +185,8 @@ def test_lines_are_filled_and_only_what_is_dropped_is_struck_out(name: str) -> N
         if count not in (len(cached), len(cached) + len(prompt)):
             ends.append((line[-1][1], drawn[count][0]))
     for right, following in ends:
-        assert right + 0.04 + 0.1 + 0.072 * len(following) > WIDTH - 0.12
-    assert max(right for _, right, _ in drawn) <= WIDTH - 0.12
+        assert right + GAP + 0.08 + LETTER * len(following) > WIDTH - EDGE
+    assert max(right for _, right, _ in drawn) <= WIDTH - EDGE
 
 
 def test_the_last_token_of_a_prompt_always_runs() -> None:

@@ -20,7 +20,6 @@ from llama_edu.viz.parts.figure import (
     INK,
     MUTED,
     PAPER,
-    WIDTH,
     Number,
     Picture,
     board,
@@ -36,9 +35,13 @@ COMPUTED = axis("seq").color
 REUSED = "#dbe9f1"
 GENERATED = axis("head_dim").color
 MAX_TURNS = 12
-LEFT = 0.78  # inches, behind the name of the turn
-ROW = 0.5
-TURN_ROW = 0.58  # of a timeline, with room for two lines of words below a bar
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+LEFT = 0.76  # inches, after the name of the turn
+ROW = 0.56
+TURN_ROW = 0.66  # of a timeline, with room for two lines of words below a bar
+LETTER = 0.084  # inches, of a monospaced letter of 10 points; others are narrower
+LINE = 0.29  # of token boxes
+EDGE, GAP = 0.06, 0.04  # around them, and between them
 
 
 @picture
@@ -54,7 +57,7 @@ def turn_timeline(ledgers: Sequence[TurnUsage], names: Sequence[str] | None = No
         raise InputError(f"expected a name for each of {len(ledgers)} turns, got {len(names)}")
     longest = max(max(t.prompt_tokens + t.generated, t.reused + t.dropped) for t in ledgers)
     scale = (WIDTH - LEFT - 0.2) / longest
-    figure, ax = board(len(ledgers) * TURN_ROW + 0.95)
+    figure, ax = board(len(ledgers) * TURN_ROW + 0.95, WIDTH)
     _legend(ax, 0.22)
     for row, (name, turn) in enumerate(zip(names, ledgers, strict=True)):
         _turn_bar(ax, 0.62 + row * TURN_ROW, name, turn, scale)
@@ -77,24 +80,24 @@ def _check_turns(turns: Sequence[object]) -> None:
 
 def _legend(ax: Axes, y: float) -> None:
     entries = (("reused", REUSED), ("computed", COMPUTED), ("generated", GENERATED))
-    for x, (words, face) in zip((LEFT, 1.62, 2.72), entries, strict=True):
+    for x, (words, face) in zip((0.1, 0.94, 2.02), entries, strict=True):
         box(ax, x, y - 0.08, 0.16, 0.16, face, edgecolor=MUTED)
-        write(ax, x + 0.23, y, words, 9.5)
-    _dropped_mark(ax, 3.9, 4.06, y)
-    write(ax, 4.14, y, "dropped", 9.5)
+        write(ax, x + 0.21, y, words, 10)
+    _dropped_mark(ax, 3.16, 3.36, y)
+    write(ax, 3.44, y, "dropped", 10)
 
 
 def _turn_bar(ax: Axes, y: float, name: str, turn: TurnUsage, scale: float) -> None:
-    write(ax, LEFT - 0.1, y + 0.1, shortened(name, 8), 9.0, ha="right", color=MUTED)
+    write(ax, LEFT - 0.1, y + 0.1, shortened(name, 7), 10, ha="right", color=MUTED)
     x = LEFT
     parts = ((turn.reused, REUSED), (turn.computed, COMPUTED), (turn.generated, GENERATED))
     for count, face in parts:
         width = count * scale
         if count:
             box(ax, x, y, width, 0.2, face, edgecolor=PAPER)
-        if width > 0.28:
+        if width > 0.05 + LETTER * len(str(count)):
             ink = INK if face == REUSED else PAPER
-            write(ax, x + width / 2, y + 0.1, str(count), 8.5, ha="center", color=ink)
+            write(ax, x + width / 2, y + 0.1, str(count), 10, ha="center", color=ink)
         x += width
     if turn.dropped:
         start = LEFT + turn.reused * scale
@@ -103,9 +106,9 @@ def _turn_bar(ax: Axes, y: float, name: str, turn: TurnUsage, scale: float) -> N
         words = f"{turn.dropped} dropped: {turn.reason}"
         if turn.forgotten:
             words += f", {turn.forgotten} left out"
-        beside = end + 0.1 + 0.065 * len(words) < WIDTH
-        place, side = (end + 0.08, "left") if beside else (WIDTH - 0.1, "right")
-        write(ax, place, y + (0.29 if beside else 0.39), words, 8.0, ha=side, color=MUTED)
+        beside = end + 0.1 + LETTER * len(words) < WIDTH
+        place, side = (end + 0.08, "left") if beside else (WIDTH - 0.05, "right")
+        write(ax, place, y + (0.29 if beside else 0.42), words, 10, ha=side, color=MUTED)
 
 
 def _dropped_mark(ax: Axes, start: float, end: float, y: float) -> None:
@@ -113,13 +116,13 @@ def _dropped_mark(ax: Axes, start: float, end: float, y: float) -> None:
 
 
 def _ruler(ax: Axes, y: float, longest: int, scale: float) -> None:
-    step = next(s for s in (5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10**9) if longest / s <= 8)
+    step = next(s for s in (5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10**9) if longest / s <= 6)
     for tokens in range(0, longest + 1, step):
         x = LEFT + tokens * scale
         ax.plot([x, x], [y, y + 0.05], color=MUTED, lw=0.8)
         if x < WIDTH - 0.15:
-            write(ax, x, y + 0.14, str(tokens), 8.0, ha="center", color=MUTED)
-    write(ax, LEFT - 0.1, y + 0.14, "tokens", 8.0, ha="right", color=MUTED)
+            write(ax, x, y + 0.16, str(tokens), 10, ha="center", color=MUTED)
+    write(ax, LEFT - 0.1, y + 0.16, "tokens", 10, ha="right", color=MUTED)
 
 
 @picture
@@ -174,18 +177,18 @@ def _pairs(
 ) -> Figure:
     """Two bars for each turn: read from the start, and with the cache kept."""
     longest = max(*whole, *kept)
-    figure, ax = board(len(whole) * ROW + 0.85)
+    figure, ax = board(len(whole) * ROW + 0.85, WIDTH)
     scale = (WIDTH - LEFT - 0.55) / longest
-    for x, label, face in ((LEFT, "cache kept", COMPUTED), (2.0, "read from the start", PAPER)):
+    for x, label, face in ((LEFT, "cache kept", COMPUTED), (2.1, "read from the start", PAPER)):
         box(ax, x, 0.14, 0.16, 0.16, face, edgecolor=MUTED)
-        write(ax, x + 0.23, 0.22, label, 9.5)
+        write(ax, x + 0.23, 0.22, label, 10)
     for number, (anew, cached) in enumerate(zip(whole, kept, strict=True), 1):
         y = 0.55 + (number - 1) * ROW
-        write(ax, LEFT - 0.1, y + 0.16, f"turn {number}", 9.0, ha="right", color=MUTED)
-        for shift, count, face in ((0.0, anew, PAPER), (0.18, cached, COMPUTED)):
-            box(ax, LEFT, y + shift, count * scale, 0.14, face, edgecolor=MUTED)
-            write(ax, LEFT + count * scale + 0.06, y + shift + 0.07, shown(count), 8.5)
-    write(ax, LEFT, 0.62 + len(whole) * ROW, words, 9.0, color=MUTED)
+        write(ax, LEFT - 0.1, y + 0.16, f"turn {number}", 10, ha="right", color=MUTED)
+        for shift, count, face in ((0.0, anew, PAPER), (0.2, cached, COMPUTED)):
+            box(ax, LEFT, y + shift, count * scale, 0.15, face, edgecolor=MUTED)
+            write(ax, LEFT + count * scale + 0.06, y + shift + 0.075, shown(count), 10)
+    write(ax, LEFT, 0.62 + len(whole) * ROW, words, 10, color=MUTED)
     return figure
 
 
@@ -212,8 +215,8 @@ def prefix_break(
     reused = min(same, len(prompt_ids) - 1)
     cached, prompt = (token_labels(tokenizer, ids) for ids in (cached_ids, prompt_ids))
     rows = [list(_lines(labels)) for labels in (cached, prompt)]
-    heights = [len(lines) * 0.27 for lines in rows]
-    figure, ax = board(sum(heights) + 1.15)
+    heights = [len(lines) * LINE for lines in rows]
+    figure, ax = board(sum(heights) + 1.15, WIDTH)
     dropped, computed = len(cached) - reused, len(prompt) - reused
     titles = (
         f"in the cache: {len(cached)} tokens, {dropped} dropped",
@@ -221,7 +224,7 @@ def prefix_break(
     )
     y = 0.45
     for title, lines, height, new in zip(titles, rows, heights, (False, True), strict=True):
-        write(ax, 0.12, y - 0.2, title, 10.5, weight="bold")
+        write(ax, EDGE, y - 0.2, title, 10.5, weight="bold")
         _token_boxes(ax, y, lines, reused, new=new)
         y += height + 0.5
     return Picture(
@@ -234,15 +237,15 @@ def prefix_break(
 def _lines(labels: Sequence[str]) -> Iterator[list[tuple[int, float, float, str]]]:
     """(index, x, width, label) of each token, in lines that fit the page."""
     line: list[tuple[int, float, float, str]] = []
-    x = 0.12
+    x = EDGE
     for index, label in enumerate(labels):
         text = shortened(label, 14)
-        width = 0.1 + 0.072 * len(text)
-        if line and x + width > WIDTH - 0.12:
+        width = 0.08 + LETTER * len(text)
+        if line and x + width > WIDTH - EDGE:
             yield line
-            line, x = [], 0.12
+            line, x = [], EDGE
         line.append((index, x, width, text))
-        x += width + 0.04
+        x += width + GAP
     if line:
         yield line
 
@@ -256,16 +259,16 @@ def _token_boxes(
     new: bool,
 ) -> None:
     for number, line in enumerate(lines):
-        top = y + number * 0.27
+        top = y + number * LINE
         for index, x, width, text in line:
             fresh = index >= reused
             face = REUSED if not fresh else COMPUTED if new else PAPER
             ink = PAPER if fresh and new else MUTED if fresh else INK
-            box(ax, x, top, width, 0.2, face, edgecolor=FAINT)
+            box(ax, x, top, width, 0.22, face, edgecolor=FAINT)
             style = {"ha": "center", "color": ink, "family": "DejaVu Sans Mono"}
-            write(ax, x + width / 2, top + 0.1, text, 8.0, **style)
+            write(ax, x + width / 2, top + 0.11, text, 10, **style)
             if fresh and not new:
-                ax.plot([x, x + width], [top + 0.1] * 2, color=axis("n_kv_heads").color, lw=1.2)
+                ax.plot([x, x + width], [top + 0.11] * 2, color=axis("n_kv_heads").color, lw=1.2)
 
 
 def _break_alt(cached: Sequence[str], prompt: Sequence[str], same: int, reused: int) -> str:

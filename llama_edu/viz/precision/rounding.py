@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.ticker import NullFormatter
 
 from llama_edu.analysis.precision_cost import OperatorError, Quality
 from llama_edu.errors import InputError
@@ -15,7 +16,6 @@ from llama_edu.viz.parts.figure import (
     INK,
     MUTED,
     PAPER,
-    WIDTH,
     Number,
     Picture,
     board,
@@ -23,7 +23,7 @@ from llama_edu.viz.parts.figure import (
     picture,
     write,
 )
-from llama_edu.viz.parts.heatmap import cell_numbers, paint
+from llama_edu.viz.parts.heatmap import paint
 
 __all__ = ["bytes_and_gap", "error_map", "number_line", "running_sums"]
 
@@ -33,19 +33,24 @@ FORMATS: dict[str, Callable[[Number], Number]] = {
     "bfloat16": ml_dtypes.bfloat16,
 }
 LINES = {"float32": ("#0b6b8f", "-"), "float16": ("#8f4a0e", "--"), "bfloat16": ("#a0287d", "-.")}
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 EXACT = "exact"  # what stands for a difference of 0
 MAX_MARKS = 40  # more of them run into each other
 MAX_HOPS = 12
 LINE_Y = 0.75  # inches from the top: where the number line runs
 NOISE = 1e-6  # below, an error is float32's own, and another processor has another
+DOT = "·"  # what stands for it
+# The colours of the errors: all light enough for dark words, and in the dark the other way about.
+SHADES = Normalize(vmin=-6.5, vmax=4.5)
 
 
 @picture
 def error_map(errors: Sequence[OperatorError], *, largest: bool = False) -> Picture:
     """Errors, operators by precisions, as powers of ten: darker is less exact.
 
-    Shown are the mean errors, or with `largest` the largest of all elements. Raises `InputError`
-    unless every operator has every precision once.
+    Shown are the mean errors, or with `largest` the largest of all elements; a dot stands for
+    float32's own, below a millionth. Raises `InputError` unless every operator has every
+    precision once.
     """
     operators = list(dict.fromkeys(e.operator for e in errors))
     precisions = list(dict.fromkeys(e.precision for e in errors))
@@ -57,15 +62,15 @@ def error_map(errors: Sequence[OperatorError], *, largest: bool = False) -> Pict
         )
     sizes = np.array([[found[o, p] for p in precisions] for o in operators], dtype=np.float64)
     powers = np.log10(np.maximum(sizes, 1e-12))
-    figure, _ = board(0.75 + 0.34 * len(operators))
-    ax = panel(figure, 1.05, 0.6, WIDTH - 1.2, 0.34 * len(operators))
-    norm = Normalize(vmin=-9, vmax=-2)
-    paint(ax, powers, WEIGHTS_MAP, norm)
-    texts = [[_power(size) for size in row] for row in sizes]
-    cell_numbers(ax, powers, texts, WEIGHTS_MAP, norm)
+    figure, _ = board(0.65 + 0.32 * len(operators), WIDTH)
+    ax = panel(figure, 0.93, 0.5, WIDTH - 0.98, 0.32 * len(operators))
+    paint(ax, powers, WEIGHTS_MAP, SHADES)
+    for (i, j), size in np.ndenumerate(sizes):
+        text = _power(size) if size >= NOISE else DOT
+        ax.text(j, i, text, ha="center", va="center", fontsize=10, color=INK)
     ax.xaxis.tick_top()
-    ax.set_xticks(range(len(precisions)), [p.replace("-", "-\n") for p in precisions], fontsize=9)
-    ax.set_yticks(range(len(operators)), operators)
+    ax.set_xticks(range(len(precisions)), [p.replace("-", "-\n") for p in precisions], fontsize=10)
+    ax.set_yticks(range(len(operators)), operators, fontsize=10)
     ax.tick_params(length=0)
     worst = max(found, key=lambda pair: found[pair])
     which = "Largest" if largest else "Mean"
@@ -77,7 +82,8 @@ def error_map(errors: Sequence[OperatorError], *, largest: bool = False) -> Pict
         f"{rows}. The largest is {worst[0]} in {worst[1]}."
     )
     caption = (
-        f"{which} error against float64, as a share of the largest result. Darker is less exact."
+        f"{which} error against float64, as a share of the largest result. Darker is less exact; "
+        "a dot is below a millionth."
     )
     return Picture(figure, alt=alt, caption=caption)
 
@@ -96,8 +102,9 @@ def running_sums(count: int = 10_000, term: Number = 1.0) -> Picture:
     """
     if count < 2:
         raise InputError(f"expected at least 2 additions, got {count}")
-    figure, _ = board(3.0)
-    ax = panel(figure, 0.75, 0.2, WIDTH - 2.1, 2.2)
+    figure, _ = board(3.05, WIDTH)
+    ax = panel(figure, 0.78, 0.36, WIDTH - 1.6, 2.15)
+    ax.tick_params(labelsize=10)
     ends = {}
     for name, form in FORMATS.items():
         sums = _sums(form, count, term)
@@ -108,6 +115,9 @@ def running_sums(count: int = 10_000, term: Number = 1.0) -> Picture:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(1, count)
+    for line in (ax.xaxis, ax.yaxis):  # 1,000 for 10³, whose 3 would be too small for a phone
+        line.set_major_formatter(lambda number, _: _plain(number))
+        line.set_minor_formatter(NullFormatter())
     ax.set_xlabel("additions")
     ax.set_ylabel("sum so far")
     _end_labels(ax, ends)
@@ -140,7 +150,7 @@ def _end_labels(ax: Axes, ends: dict[str, float]) -> None:
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
-            fontsize=9,
+            fontsize=10,
             color=LINES[names[0]][0] if len(names) == 1 else INK,
             annotation_clip=False,
         )
@@ -158,31 +168,31 @@ def bytes_and_gap(qualities: Sequence[Quality]) -> Picture:
     """
     if not qualities:
         raise InputError("expected at least one precision, got none")
-    figure, ax = board(0.55 + 0.34 * len(qualities))
+    figure, ax = board(0.65 + 0.32 * len(qualities), WIDTH)
     largest = max(q.weight_nbytes for q in qualities)
-    columns = {"weights": 0.95, "logits off by": 2.8, "flips": 3.9, "perplexity": 4.65}
+    columns = {"weights": 0.85, "a logit is\noff by": 2.12, "flips": 2.98, "perplexity": 3.47}
     for head, x in columns.items():
-        write(ax, x, 0.2, head, 9.5, color=MUTED)
+        write(ax, x, 0.25, head, 10, color=MUTED, linespacing=1.1)
     for row, quality in enumerate(qualities):
-        y = 0.52 + 0.34 * row
-        write(ax, 0.85, y, quality.precision, 10, ha="right", weight="bold")
-        width = 1.1 * quality.weight_nbytes / largest
-        ax.barh(y, width, 0.2, left=0.95, color=LINES["float32"][0])
-        write(ax, 1.0 + width, y, _bytes(quality.weight_nbytes), 9.5)
+        y = 0.62 + 0.32 * row
+        write(ax, 0.77, y, quality.precision, 10, ha="right", weight="bold")
+        width = 0.6 * quality.weight_nbytes / largest
+        ax.barh(y, width, 0.2, left=0.85, color=LINES["float32"][0])
+        write(ax, 0.9 + width, y, _bytes(quality.weight_nbytes), 10)
         gap = f"{quality.gap:.2g}" if quality.gap else EXACT
         told = gap, f"{quality.flips}", f"{quality.perplexity:.2f}"
         for x, text in zip(list(columns.values())[1:], told, strict=True):
-            write(ax, x, y, text, 9.5)
+            write(ax, x, y, text, 10)
     rows = "; ".join(
         f"{q.precision}: {_bytes(q.weight_nbytes)}, "
-        f"logits off by {f'{q.gap:.2g}' if q.gap else 'nothing'}, "
+        f"{f'a logit off by up to {q.gap:.2g}' if q.gap else 'every logit equal'}, "
         f"{q.flips} of {q.positions} flips, perplexity {q.perplexity:.2f}"
         for q in qualities
     )
     alt = f"Bytes of the weights and what they cost in accuracy, by precision: {rows}."
     caption = (
-        "What each precision saves, and what it costs. A flip is a place where another token "
-        "became the likeliest."
+        "What each precision saves, and what it costs: the largest difference of any logit from "
+        "float32's, and the places where another token became the likeliest."
     )
     return Picture(figure, alt=alt, caption=caption)
 
@@ -210,9 +220,9 @@ def number_line(start: Number, term: Number, adds: int, form: str = "bfloat16") 
         )
     hops = _hops(kept, float(start), float(term), adds)
     low = float(start - 2 * term)
-    high = float(max(end for _, end, _ in hops) + 8 * term)
+    high = float(max(end for _, end, _ in hops) + 5 * term)
     held = _numbers_between(kept, low, high)
-    figure, ax = board(1.75)
+    figure, ax = board(1.75, WIDTH)
 
     def x_of(number: float) -> float:
         return 0.25 + (WIDTH - 0.5) * (number - low) / (high - low)
@@ -224,7 +234,7 @@ def number_line(start: Number, term: Number, adds: int, form: str = "bfloat16") 
     for number in marked:
         ax.plot([x_of(number)] * 2, [LINE_Y - 0.07, LINE_Y + 0.07], color=INK, lw=1.6)
         clear = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}  # of a bow drawn over it
-        write(ax, x_of(number), LINE_Y + 0.2, f"{number:g}", 8.5, ha="center", bbox=clear)
+        write(ax, x_of(number), LINE_Y + 0.2, f"{number:g}", 10, ha="center", bbox=clear)
     for begin, exact, end in hops:
         _arc(ax, (x_of(begin), x_of(exact)), -0.42, LINES["float32"][0], "-")
         if end != exact:
@@ -232,7 +242,10 @@ def number_line(start: Number, term: Number, adds: int, form: str = "bfloat16") 
             ax.plot([x_of(exact)], [LINE_Y], "x", color=color, ms=7, mew=2)
             _arc(ax, (x_of(exact), x_of(end)), 0.62, color, "--")
             words = f"{exact:g} is not there: back to {end:g}"
-            write(ax, x_of(exact), LINE_Y + 0.55, words, 9, color=color)
+            room = WIDTH / 2 - abs(x_of(exact) - WIDTH / 2) - 0.1  # to the nearer edge
+            half = min(0.041 * len(words), WIDTH / 2 - 0.1)
+            shift = max(0.0, half - room) * (1 if x_of(exact) < WIDTH / 2 else -1)
+            write(ax, x_of(exact) + shift, LINE_Y + 0.78, words, 10, ha="center", color=color)
     steps = ", ".join(
         f"{begin:g} + {term:g} = {exact:g}" + ("" if end == exact else f", rounded to {end:g}")
         for begin, exact, end in hops

@@ -246,12 +246,13 @@ fn main() {
     assert!(generate(&model, &[1, 2], model.max_seq).is_err());
     test_cache(&model, &[3, 14, 15, 9, 26, 5, 30, 8]);
 
-    // 13: prompts one after the other.
+    // 13: turns of one conversation.
     let mut session = Session { ids: vec![], cache: model.new_cache() };
-    for _ in 0..4 {
-        let (ledger, logits) = session.send(&model, ids());
+    for _ in 0..5 {
+        let (prompt, max_new) = (ids(), whole()[0]);
+        let (ledger, reply) = session.send(&model, prompt, max_new);
         show(&[ledger.reused, ledger.computed, ledger.dropped]);
-        show(&logits);
+        show(&reply);
     }
 
     // 14: several texts at once, and a reader who leaves.
