@@ -96,8 +96,8 @@ export function speak(text) {
 export function handOver(from, to) {
   const held = document.activeElement === from;
   to.disabled = false;
+  from.disabled = true; // before the focus moves: where one may hide the other, it is to be seen
   if (held) to.focus();
-  from.disabled = true;
 }
 
 /** Keep what a slider shows beside it up to date. */

@@ -68,9 +68,13 @@ export class Side {
       "li",
       { "data-id": chat.id },
       el("button", { class: "name", title: name, "aria-current": current, onclick: () => this.#choose(chat) }, name),
-      iconButton("edit", `Rename: ${name}`, () => this.#rename(chat)),
-      iconButton("export", `Export: ${name}`, () => this.#export([chat], name)),
-      iconButton("delete", `Delete: ${name}`, () => this.#delete(chat)),
+      el(
+        "span",
+        { class: "more" },
+        iconButton("edit", `Rename: ${name}`, () => this.#rename(chat)),
+        iconButton("export", `Export: ${name}`, () => this.#export([chat], name)),
+        iconButton("delete", `Delete: ${name}`, () => this.#delete(chat)),
+      ),
     );
   }
 
