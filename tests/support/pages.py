@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from playwright.sync_api import Page
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 PATIENCE_MS = 120_000  # a loaded machine is slow, not wrong
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"  # `npm ci` brings it
 
 # sphinx-thebe emits one script twice; the second copy only repeats a constant.
 HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
@@ -89,3 +91,16 @@ class Visit:
     page: Page
     outside: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+
+
+def inaccessible(page: Page) -> list[str]:
+    """What axe finds wrong with the page as it is now: rule, help, and where.
+
+    Without axe this finds nothing, except where LLAMA_EDU_REQUIRE_BROWSER is set: there it fails.
+    """
+    if not AXE.is_file():
+        assert not os.environ.get("LLAMA_EDU_REQUIRE_BROWSER"), f"{AXE} is missing: run `npm ci`"
+        return []
+    page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    return [f"{one['id']}: {one['help']}: {[n['target'] for n in one['nodes']]}" for one in found]

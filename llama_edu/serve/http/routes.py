@@ -86,7 +86,9 @@ async def create_chat_completion(body: ChatRequest, http: Request, held: Held) -
     elif body.response_format is not None and body.response_format.wanted_schema is not None:
         schema = body.response_format.wanted_schema
         constraint = await served.json_constraint(schema, "response_format")
-    request = replace(_text_request(body, ids, served), continues=False, constraint=constraint)
+    request = replace(
+        _text_request(body, ids, served), continues=body.continues, constraint=constraint
+    )
     names = [tool.function.name for tool in tools]
     forced = isinstance(body.tool_choice, ToolChoice)
     frame_ = _frame("chatcmpl", body, served, omitted)

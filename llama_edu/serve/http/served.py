@@ -98,7 +98,8 @@ class ServedModel:
         """The ids of as many of a conversation's latest turns as `most` tokens hold.
 
         Beside them, how many messages were left out: whole turns from the oldest, never a system
-        message that stands first, nor what is to be replied to. Raises `ApiError`.
+        message that stands first, nor what is to be replied to. That may alone be more than
+        `most`, and then it alone is returned. Raises `ApiError`.
         """
         ids = await self.encode_chat(body, tools)
         first = 1 if body.messages[0].role in ("system", "developer") else 0
@@ -115,8 +116,10 @@ class ServedModel:
             middle = (low + high) // 2
             rest = [*body.messages[:first], *body.messages[starts[middle] :]]
             ids = await self.encode_chat(body.model_copy(update={"messages": rest}), tools)
+            if len(ids) <= most or middle == len(starts) - 1:
+                kept = (ids, starts[middle] - first)
             if len(ids) <= most:
-                kept, high = (ids, starts[middle] - first), middle
+                high = middle
             else:
                 low = middle + 1
         return kept

@@ -2,10 +2,9 @@
 
 /** An answer that says no. `status` is 0 if there was no answer. */
 export class ApiError extends Error {
-  constructor(message, status = 0, retryAfter = null) {
-    super(message);
-    this.status = status;
-    this.retryAfter = retryAfter;
+  constructor(message, { status = 0, code = null, param = null, retryAfter = null } = {}) {
+    super(message); // for programs; words.js has what people read
+    Object.assign(this, { status, code, param, retryAfter });
   }
 
   get isLost() {
@@ -30,8 +29,12 @@ async function ask(path, options = {}) {
   }
   if (answer.ok) return answer;
   const { error } = await answer.json().catch(() => ({}));
-  const message = error?.message ?? `The server answered ${answer.status}.`;
-  throw new ApiError(message, answer.status, answer.headers.get("Retry-After"));
+  throw new ApiError(error?.message ?? "", {
+    status: answer.status,
+    code: error?.code,
+    param: error?.param,
+    retryAfter: answer.headers.get("Retry-After"),
+  });
 }
 
 export async function models() {
@@ -46,21 +49,32 @@ export async function isReady() {
   }
 }
 
+const post = (path, body, signal) =>
+  ask(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+
+/** How many tokens a conversation is for the model, with the opening of the reply that may follow. */
+export async function countTokens(model, messages, signal) {
+  const { prompt } = await (await post("/apply-template", { model, messages }, signal)).json();
+  const body = { model, content: prompt, parse_special: true };
+  return (await (await post("/tokenize", body, signal)).json()).count;
+}
+
 /**
  * The chunks of a stream, as they come. Throws `ApiError` if the server refuses, fails half-way,
  * or falls silent before its last word.
  */
 export async function* stream(path, body, signal) {
-  const answer = await ask(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
-    signal,
-  });
+  const whole = { ...body, stream: true, stream_options: { include_usage: true } };
+  const answer = await post(path, whole, signal);
   for await (const data of frames(answer.body.getReader())) {
     if (data === "[DONE]") return;
     const chunk = JSON.parse(data);
-    if (chunk.error) throw new ApiError(chunk.error.message, 500);
+    if (chunk.error) throw new ApiError(chunk.error.message, { status: 500, code: chunk.error.code });
     yield chunk;
   }
   throw new ApiError(LOST);

@@ -1,9 +1,10 @@
-// The page: two tabs, and a watch over the server.
+// The page: two tabs, light or dark, and a watch over the server.
 
 import { isReady, models, setKey } from "./api.js";
 import { Chat } from "./chat.js";
-import { byId } from "./dom.js";
+import { byId, icon, setIcon } from "./dom.js";
 import { Story } from "./story.js";
+import { inWords } from "./words.js";
 
 const TABS = ["story", "chat"];
 const ASK_AGAIN_MS = 1500;
@@ -15,8 +16,12 @@ function show(name) {
     byId(`tab-${tab}`).setAttribute("aria-selected", chosen);
     byId(`tab-${tab}`).tabIndex = chosen ? 0 : -1;
   }
+  byId("open-side").hidden = name !== "chat";
   history.replaceState(null, "", `#${name}`);
 }
+
+byId("open-side").append(icon("list"));
+byId("open-side").title = "Conversations";
 
 for (const tab of TABS) {
   byId(`tab-${tab}`).addEventListener("click", () => show(tab));
@@ -29,6 +34,23 @@ for (const tab of TABS) {
 }
 show(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "story");
 
+const THEMES = { auto: "as the system says", light: "light", dark: "dark" };
+
+function showTheme() {
+  const theme = document.documentElement.dataset.theme ?? "auto";
+  setIcon(byId("theme"), theme, `Colours: ${THEMES[theme]}`);
+}
+
+byId("theme").addEventListener("click", () => {
+  const names = Object.keys(THEMES);
+  const next = names[(names.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % names.length];
+  if (next === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = next;
+  localStorage.setItem("llama_edu.theme", next);
+  showTheme();
+});
+showTheme();
+
 /** What went wrong, where everybody sees it, and what is done about it. */
 class Trouble {
   #watching = false;
@@ -36,7 +58,7 @@ class Trouble {
   report(problem) {
     if (problem.status === 401) byId("key").hidden = false;
     if (problem.isLost) this.#watch();
-    else this.#say(problem.retryAfter ? `${problem.message} Try again in ${problem.retryAfter} s.` : problem.message);
+    else this.#say(inWords(problem));
   }
 
   clear() {

@@ -1,55 +1,192 @@
-// Conversations, kept in this browser: one entry of localStorage each, so that two tabs that
-// talk at the same time never write over one another.
+// What is kept in this browser: conversations and stories, one entry of localStorage each.
+//
+// A record is { id, changed, nodes, … }, its nodes a tree (tree.js). Two tabs may have the same one
+// open: whoever writes first takes in what the other wrote, so that neither writes over the other.
 
-const PREFIX = "llama_edu.chat.session.";
-const CURRENT = "llama_edu.current"; // in sessionStorage: each tab has its own
+import { absorb, childrenOf, newId, newestLeaf, now, pathTo } from "./tree.js";
 
-export function newChat() {
-  const id = `${Date.now().toString(36)}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
-  return { id, changed: Date.now(), system: "", turns: [] };
-}
+const FORMAT = "llama_edu conversations";
+const FIELDS = ["title", "system", "overflow"]; // what can be set, beside the nodes
+const ROLES = ["user", "assistant"];
 
-/** All conversations, the newest first. One that cannot be read is left alone. */
-export function all() {
-  const found = [];
-  for (let i = 0; i < localStorage.length; i++) {
-    const key = localStorage.key(i);
-    if (!key.startsWith(PREFIX)) continue;
-    const chat = read(key.slice(PREFIX.length));
-    if (chat) found.push(chat);
+/** Records of one kind. */
+export class Shelf {
+  #prefix;
+  #current; // in sessionStorage: each tab has its own
+  #check;
+
+  constructor(kind, check) {
+    this.#prefix = `llama_edu.${kind}.session.`;
+    this.#current = `llama_edu.${kind}.current`;
+    this.#check = check;
   }
-  return found.sort((a, b) => b.changed - a.changed);
-}
 
-export function read(id) {
-  try {
-    const chat = JSON.parse(localStorage.getItem(PREFIX + id));
-    return chat && typeof chat.system === "string" && Array.isArray(chat.turns) ? chat : null;
-  } catch {
-    return null;
+  /** All records, the newest first. One that cannot be read is left alone. */
+  all() {
+    const found = [];
+    for (let i = 0; i < localStorage.length; i++) {
+      const key = localStorage.key(i);
+      if (key.startsWith(this.#prefix)) found.push(this.read(key.slice(this.#prefix.length)));
+    }
+    return found.filter(Boolean).sort((a, b) => b.changed - a.changed);
+  }
+
+  read(id) {
+    try {
+      return this.#check(JSON.parse(localStorage.getItem(this.#prefix + id)));
+    } catch {
+      return null;
+    }
+  }
+
+  /** Change a record and keep it, with what other tabs did to it. Throws if there is no room. */
+  update(record, change = () => {}) {
+    const stored = this.read(record.id);
+    if (stored) merge(record, stored);
+    change(record);
+    record.changed = now();
+    this.#write(record);
+  }
+
+  /** Bring a record up to date with what another tab wrote; write it if that lacks something. */
+  takeIn(record, stored) {
+    merge(record, stored);
+    // Two tabs that wrote in the same moment: each puts back what of its own is missing.
+    if (Object.keys(record.nodes).some((id) => !stored.nodes[id])) this.#write(record);
+  }
+
+  #write(record) {
+    localStorage.setItem(this.#prefix + record.id, JSON.stringify(record));
+  }
+
+  remove(id) {
+    localStorage.removeItem(this.#prefix + id);
+  }
+
+  /** The record this tab was in, also after a reload, at the branch it was shown at. */
+  current() {
+    const [id, leaf] = JSON.parse(sessionStorage.getItem(this.#current) ?? "[]");
+    const record = id ? this.read(id) : null;
+    if (record?.nodes[leaf]) record.leaf = leaf;
+    return record;
+  }
+
+  setCurrent(record) {
+    sessionStorage.setItem(this.#current, JSON.stringify([record.id, record.leaf]));
+  }
+
+  /** Call `changed` with the id when another tab has changed a record. */
+  onChange(changed) {
+    addEventListener("storage", ({ key }) => {
+      if (key?.startsWith(this.#prefix)) changed(key.slice(this.#prefix.length));
+    });
   }
 }
 
-/** Keep a conversation. Throws if the browser has no room for it. */
-export function write(chat) {
-  chat.changed = Date.now();
-  localStorage.setItem(PREFIX + chat.id, JSON.stringify(chat));
+function merge(record, stored) {
+  for (const field of FIELDS) if (field in stored) record[field] = stored[field];
+  absorb(record.nodes, stored.nodes);
 }
 
-export const remove = (id) => localStorage.removeItem(PREFIX + id);
+const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const isText = (value) => typeof value === "string";
 
-/** The conversation this tab was in, also after a reload. */
-export const current = () => read(sessionStorage.getItem(CURRENT));
-export const setCurrent = (id) => sessionStorage.setItem(CURRENT, id);
+// Conversations
 
-/** Call `changed` with the id when another tab has changed a conversation. */
-export function onChange(changed) {
-  addEventListener("storage", ({ key }) => {
-    if (key?.startsWith(PREFIX)) changed(key.slice(PREFIX.length));
+export const chats = new Shelf("chat", (chat) => (isChat(chat) ? chat : fromList(chat)));
+
+export const newChat = () => ({
+  id: newId(),
+  changed: now(),
+  title: null,
+  system: "",
+  overflow: "refuse",
+  nodes: {},
+  leaf: null,
+});
+
+/** A turn to add; `parent` is the id of the one before it. */
+export function newTurn(parent, role, content) {
+  const made = now();
+  return { id: newId(), parent, made, changed: made, role, content };
+}
+
+export const turnsOf = (chat) => pathTo(chat.nodes, chat.leaf);
+
+function isChat(chat) {
+  return (
+    isRecord(chat) &&
+    isText(chat.id) &&
+    isText(chat.system) &&
+    isRecord(chat.nodes) &&
+    Object.entries(chat.nodes).every(
+      ([id, turn]) => isRecord(turn) && turn.id === id && isText(turn.content) && ROLES.includes(turn.role),
+    )
+  );
+}
+
+/** A conversation as this page once kept it, a list of turns. Null if it is none. */
+function fromList(old) {
+  if (!isRecord(old) || !isText(old.system) || !Array.isArray(old.turns)) return null;
+  const chat = { ...newChat(), id: old.id, changed: old.changed, system: old.system };
+  old.turns.forEach(({ role, content }, i) => {
+    const turn = { ...newTurn(chat.leaf, role, content), id: `${old.id}-${i}` };
+    chat.nodes[turn.id] = turn;
+    chat.leaf = turn.id;
   });
+  return isChat(chat) ? chat : null;
 }
 
 export function title(chat) {
-  const first = chat.turns[0]?.content.trim() ?? "";
+  if (chat.title) return chat.title;
+  const first = childrenOf(chat.nodes, null)[0]?.content.trim() ?? "";
   return first.length > 40 ? `${first.slice(0, 40)} …` : first || "Empty chat";
+}
+
+/** Whether a conversation has all these words, in its title or anywhere in it. */
+export function matches(chat, words) {
+  const whole = [title(chat), ...Object.values(chat.nodes).map((turn) => turn.content)].join("\n").toLowerCase();
+  return words.every((word) => whole.includes(word));
+}
+
+/** Conversations as the text of a file. */
+export const asFile = (some) => JSON.stringify({ format: FORMAT, version: 1, conversations: some }, null, 1);
+
+/**
+ * Keep the conversations of a file; returns them. What is there already is only added to. Throws,
+ * in words for people, if it is no such file, and keeps nothing then.
+ */
+export function fromFile(text) {
+  let file;
+  try {
+    file = JSON.parse(text);
+  } catch {
+    file = null;
+  }
+  if (file?.format !== FORMAT || !Array.isArray(file.conversations)) {
+    throw new Error("This file holds no conversations that this page has exported.");
+  }
+  if (!file.conversations.every(isChat)) throw new Error("This file is damaged: nothing was imported.");
+  for (const given of file.conversations) {
+    const chat = { ...newChat(), ...given };
+    if (!chat.nodes[chat.leaf]) chat.leaf = newestLeaf(chat.nodes, null);
+    chats.update(chat);
+  }
+  return file.conversations;
+}
+
+// Stories
+
+const KEPT_STORIES = 12; // each may be a hundred kilobytes, and a browser has five megabytes
+
+export const stories = new Shelf("story", (story) =>
+  isRecord(story) && isText(story.id) && isRecord(story.nodes) ? story : null,
+);
+
+export const newStory = () => ({ id: newId(), changed: now(), nodes: {}, leaf: null });
+
+/** Keep a story, and let the oldest go. Throws if there is no room. */
+export function keepStory(story) {
+  stories.update(story);
+  for (const old of stories.all().slice(KEPT_STORIES)) if (old.id !== story.id) stories.remove(old.id);
 }
