@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import ml_dtypes
 import numpy as np
 
 from llama_edu import hub
+from llama_edu.chat.session import ChatSession
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import Sampling, probabilities
 from llama_edu.engine.trace import Trace
@@ -28,6 +30,15 @@ SENTENCE = "Once upon a time, there was a little cat who wanted to"
 
 HEAD = (1, 3)  # layer and query head of the attention lab's still
 BARS, STEPS = 8, 6
+NUMBER = 0.1  # whose bits are shown
+FLOATS = (  # name, format, bits of the exponent
+    ("float32", np.dtype(np.float32), 8),
+    ("bfloat16", np.dtype(ml_dtypes.bfloat16), 8),
+    ("float16", np.dtype(np.float16), 5),
+    ("float8 (E4M3)", np.dtype(ml_dtypes.float8_e4m3fn), 4),
+)
+TALK = ("My name is Mia.", "What is my name?")  # the reader's sentence comes between
+EDITED = "My name is Ada."
 
 Rows = list[list[str]]
 
@@ -165,6 +176,34 @@ def _neighbours() -> tuple[str, Rows]:
     return f"What the model would say after each layer; its answer is {run.piece(answer)}", rows
 
 
+def _bits() -> tuple[str, Rows]:
+    rows = [["format", "sign, exponent, mantissa", "is", "a step up"]]
+    for name, dtype, exponent in FLOATS:
+        size = 8 * dtype.itemsize
+        code = np.array(NUMBER).astype(dtype).view(f"u{dtype.itemsize}")
+        bits = f"{int(code):0{size}b}"
+        here, above = (float((code + step).view(dtype)) for step in (0, 1))
+        fields = f"{bits[0]} {bits[1 : 1 + exponent]} {bits[1 + exponent :]}"
+        rows.append([name, fields, f"{here:.9g}", f"{above - here:.3g}"])
+    return f"{NUMBER} in four formats: its bits, what is stored, and how far the next number is", rows
+
+
+def _turns() -> tuple[str, Rows]:
+    model, tokenizer = Llama.from_pretrained("chat"), Tokenizer.from_pretrained("chat")
+    session = ChatSession(model, tokenizer, max_new_tokens=60)
+    rows = [["message", "prompt", "reused", "computed", "dropped", "reply"]]
+    first, last = TALK
+    for message in (first, SENTENCE, last, EDITED):
+        if message == EDITED:
+            session.rollback(0)
+        reply = "".join(session.send(message))
+        cost = session.turns[-1].ledger
+        counts = (cost.prompt_tokens, cost.reused, cost.computed, cost.dropped)
+        said = f"{message} (in place of the first)" if message == EDITED else message
+        rows.append([said, *map(str, counts), reply])
+    return "A conversation, in tokens: every prompt is all of it, and most of it is cached", rows
+
+
 LABS: dict[str, Callable[[], tuple[str, Rows]]] = {
     "machine": _machine,
     "tokens": _tokens,
@@ -173,5 +212,7 @@ LABS: dict[str, Callable[[], tuple[str, Rows]]] = {
     "attention": _attention,
     "cache": _cache,
     "sampler": _sampler,
+    "bits": _bits,
+    "turns": _turns,
 }
 """The labs by name, each with what computes its still."""

@@ -13,7 +13,9 @@ import { recalledFiles, rememberFiles } from "./remember.js";
  * @property {HTMLElement} body where it draws
  * @property {HTMLElement} still what was there before
  * @property {() => RemoteModel} model
+ * @property {() => Promise<RemoteModel>} chatModel one that was taught to converse
  * @property {() => string} sentence
+ * @property {(text: string) => void} setSentence
  * @property {(text: string) => void} say announces
  * @property {(error: Error) => void} fail
  * @property {DOMStringMap} settings the `data-…` of the place in the page
@@ -21,8 +23,8 @@ import { recalledFiles, rememberFiles } from "./remember.js";
 
 /**
  * A lab: `mount` draws its controls once, and returns what to do when the sentence or the model
- * changes.
- * @typedef {{ title: string, keepsStill?: boolean, mount: (lab: Lab) => () => void | Promise<void> }} LabModule
+ * changes. One that `converses` runs on the chat model.
+ * @typedef {{ title: string, keepsStill?: boolean, converses?: boolean, mount: (lab: Lab) => () => void | Promise<void> }} LabModule
  */
 
 const KEY = "llama_edu.sentence";
@@ -63,6 +65,8 @@ const shared = {
   model: null,
   /** @type {Promise<RemoteModel> | null} */
   loading: null,
+  /** The embedded model that converses. @type {Promise<RemoteModel> | null} */
+  chat: null,
   /** @type {Set<() => void>} */
   listeners: new Set(),
 };
@@ -70,9 +74,8 @@ const shared = {
 /** Where the bundle came from: the weights lie beside it. */
 const here = /** @type {HTMLScriptElement | null} */ (globalThis.document?.currentScript)?.src ?? "";
 
-/** The embedded model, its weights brought by a script. @returns {Promise<RemoteModel>} */
-async function embeddedModel() {
-  const name = "story";
+/** An embedded model, its weights brought by a script. @param {string} name @returns {Promise<RemoteModel>} */
+async function embeddedModel(name) {
   const models = () => /** @type {any} */ (globalThis).llamaEduModels ?? {};
   if (!models()[name]) {
     const script = h("script", { src: new URL(`llama-${name}.js`, here || location.href).href });
@@ -99,6 +102,17 @@ export function pageModel() {
   return shared.loading;
 }
 
+/** The page's model if it has a chat template, else the embedded one that has. @returns {Promise<RemoteModel>} */
+async function chatModel() {
+  if ((await recalledFiles()).length) await pageModel().catch(() => null);
+  if (shared.model?.loaded?.hasTemplate) return shared.model;
+  shared.chat ??= embeddedModel("chat").catch((error) => {
+    shared.chat = null;
+    throw error;
+  });
+  return shared.chat;
+}
+
 /** The files of an earlier visit, or the embedded model. @returns {Promise<RemoteModel>} */
 async function firstModel() {
   const files = await recalledFiles();
@@ -109,7 +123,7 @@ async function firstModel() {
       await rememberFiles([]); // they were moved or changed since
     }
   }
-  return embeddedModel();
+  return embeddedModel("story");
 }
 
 /** @param {File[]} files */
@@ -155,7 +169,7 @@ export function offer(place, module) {
     start.setAttribute("aria-disabled", "true");
     status.textContent = "Loading the model…";
     try {
-      await pageModel();
+      await (module.converses ? chatModel() : pageModel());
     } catch (error) {
       status.textContent = /** @type {Error} */ (error).message;
       start.removeAttribute("aria-disabled");
@@ -181,7 +195,7 @@ function open(place, still, module) {
     notice.textContent = text;
   };
   const fail = (/** @type {Error} */ error) => note(`${error.name}: ${error.message}`);
-  const box = sentenceBox(note, fail);
+  const box = sentenceBox(note, fail, module.converses ? chatModel : pageModel);
   const live = h("div", { class: "pl-live" }, title, box.element, notice, body, status);
   place.append(live);
   place.dataset.started = "";
@@ -191,7 +205,9 @@ function open(place, still, module) {
     body,
     still,
     model: () => /** @type {RemoteModel} */ (shared.model),
+    chatModel,
     sentence: () => sentence.value,
+    setSentence: sentence.set,
     say,
     fail,
     settings: place.dataset,
@@ -213,8 +229,9 @@ function open(place, still, module) {
 /**
  * The box for the sentence, the choice of a model, the link.
  * @param {(text: string) => void} note @param {(error: Error) => void} fail
+ * @param {() => Promise<RemoteModel>} modelOfLab
  */
-function sentenceBox(note, fail) {
+function sentenceBox(note, fail, modelOfLab) {
   const input = h("input", { type: "text", maxlength: LONGEST, autocomplete: "off", spellcheck: "false" });
   input.value = sentence.value;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -244,10 +261,11 @@ function sentenceBox(note, fail) {
   });
 
   const used = h("span", { class: "pl-soft" });
-  const showModel = () => {
-    used.textContent = `Model: ${shared.model?.name ?? ""}, ${shared.model?.loaded?.backend ?? ""}.`;
+  const showModel = async () => {
+    const { name, loaded } = await modelOfLab();
+    used.textContent = `Model: ${name}, ${loaded?.backend ?? ""}.`;
   };
-  showModel();
+  void showModel();
   shared.listeners.add(showModel);
   const files = h("input", { type: "file", multiple: true, accept: ".json,.safetensors,.gguf" });
   files.addEventListener("change", async () => {
@@ -264,7 +282,7 @@ function sentenceBox(note, fail) {
   const own = h("button", { type: "button", class: "pl-quiet" }, "Back to the book's own model");
   own.addEventListener("click", async () => {
     await rememberFiles([]);
-    exchange(await embeddedModel());
+    exchange(await embeddedModel("story"));
   });
   const pick = h(
     "details",
