@@ -13,6 +13,8 @@ import { recalledFiles, rememberFiles } from "./remember.js";
  * @property {HTMLElement} body where it draws
  * @property {HTMLElement} still what was there before
  * @property {() => RemoteModel} model
+ * @property {() => boolean} isLoaded whether there is a model yet: a lab that opens with its page has none
+ * @property {() => Promise<RemoteModel>} load
  * @property {() => Promise<RemoteModel>} chatModel one that was taught to converse
  * @property {() => string} sentence
  * @property {(text: string) => void} setSentence
@@ -67,8 +69,10 @@ const shared = {
   loading: null,
   /** The embedded model that converses. @type {Promise<RemoteModel> | null} */
   chat: null,
-  /** @type {Set<() => void>} */
+  /** Who draws anew when another model takes over. @type {Set<() => void>} */
   listeners: new Set(),
+  /** Who says which model it is. @type {Set<() => void>} */
+  namers: new Set(),
 };
 
 /** Where the bundle came from: the weights lie beside it. */
@@ -93,7 +97,11 @@ async function embeddedModel(name) {
 /** The page's model; the first call loads it. @returns {Promise<RemoteModel>} */
 export function pageModel() {
   shared.loading ??= firstModel().then(
-    (model) => (shared.model = model),
+    (model) => {
+      shared.model = model;
+      for (const name of shared.namers) name();
+      return model;
+    },
     (error) => {
       shared.loading = null; // so that another click tries again
       throw error;
@@ -143,7 +151,7 @@ function exchange(model) {
   shared.model?.end();
   shared.model = model;
   shared.loading = Promise.resolve(model);
-  for (const listener of shared.listeners) listener();
+  for (const listener of [...shared.namers, ...shared.listeners]) listener();
 }
 
 /**
@@ -159,10 +167,16 @@ export function offer(place, module) {
     box.setAttribute("role", "region");
     box.setAttribute("aria-label", box.querySelector("caption")?.textContent ?? "Table");
   }
+  place.dataset.ready = "";
+  if ("recorded" in place.dataset) {
+    // It begins with the page, on numbers that came with it; what is typed loads the model.
+    place.append(still);
+    open(place, still, module);
+    return;
+  }
   const status = h("p", { class: "pl-status", role: "status" });
   const start = h("button", { type: "button", class: "pl-start" }, "Run it on your own sentence");
   place.append(still, h("div", { class: "pl-offer" }, start, status));
-  place.dataset.ready = "";
 
   start.addEventListener("click", async () => {
     if (start.getAttribute("aria-disabled")) return;
@@ -176,11 +190,14 @@ export function offer(place, module) {
       return;
     }
     start.parentElement?.remove();
-    open(place, still, module);
+    open(place, still, module).focus({ preventScroll: true });
   });
 }
 
-/** @param {HTMLElement} place @param {HTMLElement} still @param {LabModule} module */
+/**
+ * Start a lab; returns the box for the sentence.
+ * @param {HTMLElement} place @param {HTMLElement} still @param {LabModule} module
+ */
 function open(place, still, module) {
   // What a lab says it also shows; this line says it to who does not see it.
   const status = h("p", { class: "pl-heard", role: "status" });
@@ -195,7 +212,7 @@ function open(place, still, module) {
     notice.textContent = text;
   };
   const fail = (/** @type {Error} */ error) => note(`${error.name}: ${error.message}`);
-  const box = sentenceBox(note, fail, module.converses ? chatModel : pageModel);
+  const box = sentenceBox(note, fail, module.converses ? chatModel : () => shared.loading);
   const live = h("div", { class: "pl-live" }, title, box.element, notice, body, status);
   place.append(live);
   place.dataset.started = "";
@@ -205,6 +222,8 @@ function open(place, still, module) {
     body,
     still,
     model: () => /** @type {RemoteModel} */ (shared.model),
+    isLoaded: () => shared.model !== null,
+    load: pageModel,
     chatModel,
     sentence: () => sentence.value,
     setSentence: sentence.set,
@@ -215,6 +234,11 @@ function open(place, still, module) {
   const run = async () => {
     note("");
     try {
+      if (!module.converses && !shared.model && sentence.value !== DEFAULT) {
+        note("Loading the model…");
+        await pageModel();
+        note("");
+      }
       await update();
     } catch (error) {
       fail(/** @type {Error} */ (error));
@@ -223,13 +247,13 @@ function open(place, still, module) {
   sentence.listeners.add(run);
   shared.listeners.add(run);
   run();
-  box.input.focus({ preventScroll: true });
+  return box.input;
 }
 
 /**
  * The box for the sentence, the choice of a model, the link.
  * @param {(text: string) => void} note @param {(error: Error) => void} fail
- * @param {() => Promise<RemoteModel>} modelOfLab
+ * @param {() => Promise<RemoteModel> | null} modelOfLab the one it runs on, if it runs already
  */
 function sentenceBox(note, fail, modelOfLab) {
   const input = h("input", { type: "text", maxlength: LONGEST, autocomplete: "off", spellcheck: "false" });
@@ -262,11 +286,13 @@ function sentenceBox(note, fail, modelOfLab) {
 
   const used = h("span", { class: "pl-soft" });
   const showModel = async () => {
-    const { name, loaded } = await modelOfLab();
-    used.textContent = `Model: ${name}, ${loaded?.backend ?? ""}.`;
+    const model = await modelOfLab();
+    used.textContent = model
+      ? `Model: ${model.name}, ${model.loaded?.backend ?? ""}.`
+      : "Type a sentence of your own, and the model loads: 4 MB, once.";
   };
   void showModel();
-  shared.listeners.add(showModel);
+  shared.namers.add(showModel);
   const files = h("input", { type: "file", multiple: true, accept: ".json,.safetensors,.gguf" });
   files.addEventListener("change", async () => {
     note("Reading the model's files…");
