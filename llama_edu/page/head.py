@@ -21,7 +21,7 @@ __all__ = ["add_description", "drop_scripts", "drop_theme_scripts"]
 SITE = BOOK.removesuffix("/book")
 LONGEST = 160  # characters of a description; search engines show about that many
 SHORTEST = 50
-FONT_SCRIPT = re.compile(r'\s*<(?:script|link)[^>]*scripts/fontawesome\.js[^>]*>(?:</script>)?')
+FONT_SCRIPT = re.compile(r"\s*<(?:script|link)[^>]*scripts/fontawesome\.js[^>]*>(?:</script>)?")
 
 
 def drop_scripts(

@@ -229,7 +229,10 @@ def _bits() -> tuple[str, Rows]:
         here, above = (float((code + step).view(dtype)) for step in (0, 1))
         fields = f"{bits[0]} {bits[1 : 1 + exponent]} {bits[1 + exponent :]}"
         rows.append([name, fields, f"{here:.9g}", f"{above - here:.3g}"])
-    return f"{NUMBER} in four formats: its bits, what is stored, and how far the next number is", rows
+    return (
+        f"{NUMBER} in four formats: its bits, what is stored, and how far the next number is",
+        rows,
+    )
 
 
 def _turns() -> tuple[str, Rows]:

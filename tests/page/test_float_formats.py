@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-
 import ml_dtypes
 import numpy as np
-from page_engine import ROOT
+from page_engine import called
 
-CONVERT = """
-import { FLOAT_FORMATS, around, decoded, encoded } from "./llama_edu/page/src/float_formats.js";
-import { readFileSync } from "node:fs";
-const shown = (x) => (Object.is(x, -0) ? "-0" : String(x));
-const { codes, values } = JSON.parse(readFileSync(0, "utf-8"));
-console.log(JSON.stringify(FLOAT_FORMATS.map((format, i) => ({
-  decoded: codes[i].map((code) => shown(decoded(format, code).value)),
-  encoded: values.map((value) => encoded(format, Number(value))),
-  around: around(format, encoded(format, 1)),
-}))));
-"""
 DTYPES = [np.float32, ml_dtypes.bfloat16, np.float16, ml_dtypes.float8_e4m3fn]
 
 
@@ -33,13 +19,12 @@ def test_codes_and_numbers_are_those_of_numpy(node: str) -> None:
         ties = np.r_[257.0, 259.0, 449.0, 464.0, 465.0, 65519.0, 65520.0, 2.0**-25, 2.0**-10]
         wide = np.exp(rng.uniform(-110, 90, 3000)) * rng.choice([-1, 1], 3000)
         values = np.r_[ties, -ties, 0.0, -0.0, np.inf, -np.inf, wide].astype(np.float32)
-    request = {"codes": [c.tolist() for c in codes], "values": [repr(float(v)) for v in values]}
-    text = json.dumps(request).replace("inf", "Infinity")
-    script = [node, "--input-type=module", "-e", CONVERT]
-    made = subprocess.run(
-        script, cwd=ROOT, input=text, capture_output=True, check=True, text=True, encoding="utf-8"
-    )
-    for dtype, numbers, got in zip(DTYPES, codes, json.loads(made.stdout), strict=True):
+    request = {
+        "codes": [c.tolist() for c in codes],
+        "values": [repr(float(v)).replace("inf", "Infinity") for v in values],
+    }
+    made = called("floats", request)
+    for dtype, numbers, got in zip(DTYPES, codes, made, strict=True):
         word = f"u{np.dtype(dtype).itemsize}"
         with np.errstate(invalid="ignore"):  # some codes are signalling NaNs
             want = numbers.astype(word).view(dtype).astype(np.float64)

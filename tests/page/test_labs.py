@@ -339,7 +339,12 @@ def test_flipping_a_bit_changes_the_number_in_all_formats(open_labs: Callable[..
     assert float(place.get_by_label("A number").input_value()) == pytest.approx(float(row[2]))
     place.get_by_label("A number").fill("257")
     worth = place.locator(".pl-worth")
-    assert [text.split(" = ")[-1] for text in worth.all_inner_texts()] == ["257", "256", "257", "256"]
+    assert [text.split(" = ")[-1] for text in worth.all_inner_texts()] == [
+        "257",
+        "256",
+        "257",
+        "256",
+    ]
     # The last bit of float16, by keyboard: 257 has the step 0.25.
     half = place.get_by_role("group", name="The 16 bits of float16")
     half.get_by_role("button").first.focus()

@@ -1,9 +1,9 @@
 """Cut Font Awesome down to the icons the pages show: `python -m tools.pages.icons`.
 
-The theme brings all of Font Awesome twice, as a script of half a megabyte and as fonts of a quarter.
-Its style sheet needs the fonts only, and of them some twenty characters. This cuts those out of the
-theme's own files, as the built book (`make book`) asks for them, into `assets/fonts`. They are
-declared in `book/_static/llama.css` under the theme's names; an icon that is not among them is
+The theme brings all of Font Awesome twice, as a script of half a megabyte and as fonts of a
+quarter. Its style sheet needs the fonts only, and of them some twenty characters. This cuts those
+out of the theme's own files, as the built book (`make book`) asks for them, into `assets/fonts`.
+They are declared in `book/_static/llama.css` under the theme's names; an icon that is not among them is
 still taken from the whole font, so a forgotten one costs time and is not lost.
 """
 
@@ -56,7 +56,9 @@ def _write(codes: Iterable[int]) -> None:
         font.flavor = "woff"
         font.save(target)
         kept = len(font.getBestCmap())
-        sys.stdout.write(f"{target.relative_to(ROOT)}: {kept} icons, {target.stat().st_size} bytes\n")
+        sys.stdout.write(
+            f"{target.relative_to(ROOT)}: {kept} icons, {target.stat().st_size} bytes\n"
+        )
 
 
 def main() -> None:
