@@ -15,6 +15,7 @@ from llama_edu import hub
 
 __all__ = ["BUNDLE", "model_script", "write_page_files"]
 
+MODELS = ("story", "chat")  # those of the labs
 BUNDLE = Path(__file__).parent / "llama.js"
 TEXTS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
@@ -33,7 +34,7 @@ def model_script(name: str, directory: str | os.PathLike[str]) -> str:
     return f"(globalThis.llamaEduModels ??= {{}}).{name} = {content};\n"
 
 
-def write_page_files(folder: str | os.PathLike[str], models: Iterable[str] = ("story",)) -> None:
+def write_page_files(folder: str | os.PathLike[str], models: Iterable[str] = MODELS) -> None:
     """Put `llama.js` and `llama-<model>.js` of each embedded model into a folder of pages."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,17 @@ Everywhere else, on paper, in a notebook without scripts, for a search engine, t
 a table or a drawing, computed here by the NumPy engine from the sentence that the labs begin with.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from llama_edu import hub
+from llama_edu.chat.session import ChatSession
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import Sampling, probabilities
 from llama_edu.engine.trace import Trace
@@ -28,6 +32,16 @@ SENTENCE = "Once upon a time, there was a little cat who wanted to"
 
 HEAD = (1, 3)  # layer and query head of the attention lab's still
 BARS, STEPS = 8, 6
+DRAWN = 32  # numbers of a row that the machine draws
+NUMBER = 0.1  # whose bits are shown
+FLOATS = (  # name, format, bits of the exponent
+    ("float32", np.dtype(np.float32), 8),
+    ("bfloat16", np.dtype(ml_dtypes.bfloat16), 8),
+    ("float16", np.dtype(np.float16), 5),
+    ("float8 (E4M3)", np.dtype(ml_dtypes.float8_e4m3fn), 4),
+)
+TALK = ("My name is Mia.", "What is my name?")  # the reader's sentence comes between
+EDITED = "My name is Ada."
 
 Rows = list[list[str]]
 
@@ -56,14 +70,18 @@ def _run() -> _Run:
     return _Run(model, tokenizer, ids, trace)
 
 
-def lab(name: str, *, chapters: str = "") -> Html:
+def lab(name: str, *, chapters: str = "", running: bool = False) -> Html:
     """One lab's place in a page, with its still, as HTML and as plain text.
 
     `chapters` is put before the chapters' addresses in the drawing of the machine, for a page
-    that does not lie beside them. Raises `InputError` for a name that is no lab's.
+    that does not lie beside them. A `running` machine brings the numbers of its sentence along and
+    begins with the page, before any model is loaded. Raises `InputError` for a name that is no
+    lab's, and for another lab that should run.
     """
     if name not in LABS:
         raise InputError(f"expected a lab among {', '.join(LABS)}, got {name!r}")
+    if running and name != "machine":
+        raise InputError(f"expected the machine to run, got {name!r}")
     caption, rows = LABS[name]()
     head, *body = rows
     still = table(
@@ -73,10 +91,47 @@ def lab(name: str, *, chapters: str = "") -> Html:
     )
     drawing = machine_svg(_run().model.config, chapters) if name == "machine" else ""
     settings = f' data-layer="{HEAD[0]}" data-head="{HEAD[1]}"' if name == "attention" else ""
+    if running:
+        packed = json.dumps(_recorded(), ensure_ascii=False, separators=(",", ":"))
+        settings = f' data-recorded="{escape(packed)}"'
     # The drawing says what the table says; folded away, the table is there for who wants it.
     fold = f"<details><summary>The same as a table</summary>{still}</details>" if drawing else still
     html = f'<div class="page-lab" data-page-lab="{name}"{settings}>{drawing}{fold}</div>'
     return Html(html, f"{caption}\n{aligned(rows, set())}")
+
+
+def _recorded() -> dict[str, Any]:
+    """A pass over the sentence as the machine shows it: each array's shape and its last row.
+
+    Only the numbers that are drawn travel, with three digits.
+    """
+    run = _run()
+    arrays = {}
+    for record in run.trace:
+        width, seq = record.shape[-1], record.shape[-2]
+        row = record.array.reshape(-1, width)[seq - 1, :DRAWN]
+        arrays[record.name] = {
+            "shape": record.shape,
+            "width": width,
+            "row": [float(f"{x:.3g}") for x in row],
+        }
+    shares = probabilities(run.trace["logits"].array[-1], Sampling())
+    best = int(np.argmax(shares))
+    words = [run.tokenizer.decode([i], skip_special=False) for i in (run.ids[-1], best)]
+    return {
+        "arrays": {name: arrays[name] for name in _walked(run.model.config.num_hidden_layers)},
+        "layers": run.model.config.num_hidden_layers,
+        "last": words[0],
+        "next": words[1],
+        "share": float(f"{shares[best]:.4g}"),
+    }
+
+
+def _walked(layers: int) -> list[str]:
+    """The arrays the machine stops at."""
+    inside = [part.array for part in PARTS if "{layer}" in part.array]
+    outside = [part.array for part in PARTS if "{layer}" not in part.array]
+    return outside + [name.format(layer=i) for i in range(layers) for name in inside]
 
 
 def _machine() -> tuple[str, Rows]:
@@ -165,6 +220,37 @@ def _neighbours() -> tuple[str, Rows]:
     return f"What the model would say after each layer; its answer is {run.piece(answer)}", rows
 
 
+def _bits() -> tuple[str, Rows]:
+    rows = [["format", "sign, exponent, mantissa", "is", "a step up"]]
+    for name, dtype, exponent in FLOATS:
+        size = 8 * dtype.itemsize
+        code = np.array(NUMBER).astype(dtype).view(f"u{dtype.itemsize}")
+        bits = f"{int(code):0{size}b}"
+        here, above = (float((code + step).view(dtype)) for step in (0, 1))
+        fields = f"{bits[0]} {bits[1 : 1 + exponent]} {bits[1 + exponent :]}"
+        rows.append([name, fields, f"{here:.9g}", f"{above - here:.3g}"])
+    return (
+        f"{NUMBER} in four formats: its bits, what is stored, and how far the next number is",
+        rows,
+    )
+
+
+def _turns() -> tuple[str, Rows]:
+    model, tokenizer = Llama.from_pretrained("chat"), Tokenizer.from_pretrained("chat")
+    session = ChatSession(model, tokenizer, max_new_tokens=60)
+    rows = [["message", "prompt", "reused", "computed", "dropped", "reply"]]
+    first, last = TALK
+    for message in (first, SENTENCE, last, EDITED):
+        if message == EDITED:
+            session.rollback(0)
+        reply = "".join(session.send(message))
+        cost = session.turns[-1].ledger
+        counts = (cost.prompt_tokens, cost.reused, cost.computed, cost.dropped)
+        said = f"{message} (in place of the first)" if message == EDITED else message
+        rows.append([said, *map(str, counts), reply])
+    return "A conversation, in tokens: every prompt is all of it, and most of it is cached", rows
+
+
 LABS: dict[str, Callable[[], tuple[str, Rows]]] = {
     "machine": _machine,
     "tokens": _tokens,
@@ -173,5 +259,7 @@ LABS: dict[str, Callable[[], tuple[str, Rows]]] = {
     "attention": _attention,
     "cache": _cache,
     "sampler": _sampler,
+    "bits": _bits,
+    "turns": _turns,
 }
 """The labs by name, each with what computes its still."""

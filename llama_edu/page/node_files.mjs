@@ -38,14 +38,18 @@ async function readSettings(directory) {
 
 /** @param {string} path @returns {Promise<import("./src/safetensors.js").Source>} */
 async function diskSource(path) {
-  const file = await open(path);
   const { size } = await stat(path);
   return {
     name: path,
     size,
     async read(start, end) {
       const buffer = new Uint8Array(end - start);
-      await file.read(buffer, 0, end - start, start);
+      const file = await open(path);
+      try {
+        await file.read(buffer, 0, end - start, start);
+      } finally {
+        await file.close();
+      }
       return buffer;
     },
   };

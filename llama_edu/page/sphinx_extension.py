@@ -10,13 +10,15 @@ weights of `story` lie in `_static`, where only a reader's click loads the weigh
 """
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from docutils import nodes
-from docutils.parsers.rst import Directive
+from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
 
 from llama_edu.page.files import BUNDLE, write_page_files
+from llama_edu.page.head import add_description, drop_scripts, drop_theme_scripts
 from llama_edu.page.labs import lab
 
 __all__ = ["setup"]
@@ -25,14 +27,16 @@ PLACE = 'data-page-lab="'
 
 
 class LabDirective(Directive):
-    """`{lab} name`: a lab's place, with its still."""
+    """`{lab} name`: a lab's place, with its still; `:running:` starts the machine with the page."""
 
     required_arguments = 1
+    option_spec = MappingProxyType({"running": directives.flag})
 
     def run(self) -> list[nodes.Node]:
         """The place as raw HTML, and its still as text for every other builder."""
         document = self.state.document.settings.env.docname
-        shown = lab(self.arguments[0], chapters="" if "/" in document else "book/")
+        chapters = "" if "/" in document else "book/"
+        shown = lab(self.arguments[0], chapters=chapters, running="running" in self.options)
         plain = nodes.literal_block(shown.text, shown.text)
         other = nodes.container("", plain, classes=["lab-still"])
         html = nodes.raw("", shown.html, format="html")
@@ -55,5 +59,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("lab", LabDirective)
     app.connect("html-page-context", _add_script)
+    # After everybody else has added theirs.
+    app.connect("html-page-context", drop_scripts, priority=900)
+    app.connect("html-page-context", add_description, priority=900)
     app.connect("build-finished", _write_files)
+    app.connect("build-finished", drop_theme_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from page_engine import PageEngine
+from page_engine import PageEngine, end_node
 from playwright.sync_api import Browser, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -38,8 +38,8 @@ def page_engine(node: str) -> Iterator[Callable[..., PageEngine]]:
         return started[key]
 
     yield start
-    for engine in started.values():
-        engine.close()
+    started.clear()
+    end_node()
 
 
 @pytest.fixture(scope="session")

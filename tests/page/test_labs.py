@@ -16,7 +16,7 @@ from llama_edu import Llama, Tokenizer, Trace, generate
 from llama_edu.errors import InputError
 from llama_edu.ops.rope import inverse_frequencies
 from llama_edu.page import write_page_files
-from llama_edu.page.labs import LABS, SENTENCE, lab
+from llama_edu.page.labs import EDITED, LABS, SENTENCE, TALK, lab
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Labs</title>
 <meta name="viewport" content="width=device-width"><style>body {{ margin: 0.5rem }}</style>
@@ -32,10 +32,17 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     made.close()
 
 
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what every page loads: the same for all tests."""
+    folder = tmp_path_factory.mktemp("labs")
+    write_page_files(folder)
+    return folder
+
+
 @pytest.fixture
-def open_labs(context: BrowserContext, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+def open_labs(context: BrowserContext, site: Path) -> Iterator[Callable[..., Page]]:
     """A function that opens a page with some labs, from a file; what goes wrong fails the test."""
-    write_page_files(tmp_path)
     complaints: list[str] = []
 
     def start(*names: str, query: str = "") -> Page:
@@ -43,8 +50,8 @@ def open_labs(context: BrowserContext, tmp_path: Path) -> Iterator[Callable[...,
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: complaints.append(line.text))
         body = "".join(lab(name).html for name in names)
-        (tmp_path / "page.html").write_text(PAGE.format(body), "utf-8")
-        page.goto((tmp_path / "page.html").as_uri() + query)
+        (site / "page.html").write_text(PAGE.format(body), "utf-8")
+        page.goto((site / "page.html").as_uri() + query)
         return page
 
     yield start
@@ -87,6 +94,12 @@ def test_the_drawing_says_what_the_trace_says() -> None:
 def test_the_script_begins_with_our_sentence() -> None:
     source = Path(__file__).parents[2] / "llama_edu" / "page" / "src" / "labs" / "frame.js"
     assert f'const DEFAULT = "{SENTENCE}";' in source.read_text("utf-8")
+
+
+def test_the_conversation_is_the_stills() -> None:
+    source = Path(__file__).parents[2] / "llama_edu" / "page" / "src" / "labs" / "turns.js"
+    first, last = TALK
+    assert f'const FIRST = "{first}";\nconst LAST = "{last}";' in source.read_text("utf-8")
 
 
 def test_nothing_is_loaded_before_a_click(open_labs: Callable[..., Page]) -> None:
@@ -312,3 +325,57 @@ def test_on_paper_the_still_comes_back(open_labs: Callable[..., Page]) -> None:
     page.emulate_media(media="print")
     assert page.locator(".pl-still table").is_visible()
     assert not page.locator(".pl-live").is_visible()
+
+
+def test_flipping_a_bit_changes_the_number_in_all_formats(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("bits")
+    press_all(page)
+    place = running(page, "bits")
+    numbers = place.get_by_role("combobox")
+    page.wait_for_function("() => document.querySelector('.pl-live select option:nth-child(9)')")
+    last = Tokenizer.from_pretrained("story").encode(SENTENCE)[-1]
+    row = Llama.from_pretrained("story").weights.embed_tokens[last]
+    numbers.select_option(index=3)
+    assert float(place.get_by_label("A number").input_value()) == pytest.approx(float(row[2]))
+    place.get_by_label("A number").fill("257")
+    worth = place.locator(".pl-worth")
+    assert [text.split(" = ")[-1] for text in worth.all_inner_texts()] == [
+        "257",
+        "256",
+        "257",
+        "256",
+    ]
+    # The last bit of float16, by keyboard: 257 has the step 0.25.
+    half = place.get_by_role("group", name="The 16 bits of float16")
+    half.get_by_role("button").first.focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Space")
+    want = ["257.25", "258", "257.25", "256"]
+    assert [text.split(" = ")[-1] for text in worth.all_inner_texts()] == want
+    half.get_by_role("button").nth(1).click()
+    assert "a step of" in place.locator("section", has_text="float16").last.inner_text()
+    place.get_by_label("A number").fill("70000")
+    assert "∞" in worth.nth(2).inner_text()
+    assert "NaN" in worth.nth(3).inner_text()
+
+
+def test_turns_cost_what_they_cost_in_python(open_labs: Callable[..., Page]) -> None:
+    """Three messages, then the first one again in other words: the still's numbers."""
+    page = open_labs("turns")
+    press_all(page)
+    place = running(page, "turns")
+    rows = place.locator(".pl-steps tbody tr")
+    page.wait_for_function("() => document.querySelectorAll('.pl-steps tbody tr').length === 3")
+    place.get_by_label("Message 1", exact=True).fill(EDITED)
+    place.get_by_text("Were message 1 sent now").first.wait_for()
+    assert "the cache has “␣Mia” there, the prompt “␣Ada”" in place.inner_text()
+    place.get_by_label("Message 1", exact=True).press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.pl-steps tbody tr').length === 4")
+    still = page.locator(".pl-still tbody tr")
+    for shown, counted in zip(rows.all(), still.all(), strict=True):
+        counts = counted.locator("td").all_text_contents()[1:5]
+        assert shown.locator("td").all_inner_texts()[:4] == counts
+    replies = place.locator(".pl-reply").all_inner_texts()
+    assert replies == ["Hello, Ada! Nice to meet you.", "", ""]
+    place.get_by_label("put the time into the system prompt").check()
+    place.get_by_text("the prompt “system”").first.wait_for()

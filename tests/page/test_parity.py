@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,9 +17,7 @@ from llama_edu import Llama, Sampling, Tokenizer, Trace, generate
 from llama_edu.engine.sampling import probabilities
 
 DATA = Path(__file__).parent.parent / "data"
-# The page runs Llama and Mistral without a window; the rest it refuses by name.
-REFUSED = re.compile("qwen|smollm3|yarn|window")
-TINY = sorted(p.name for p in (DATA / "tiny").iterdir() if not REFUSED.search(p.name))
+TINY = sorted(path.name for path in (DATA / "tiny").iterdir())
 SMOLLM2 = pytest.param("smollm2-135m-instruct", marks=pytest.mark.smollm2)
 BACKENDS = ("simd", "plain")
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable
 
 import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from page_engine import ROOT, PageEngine, directory_of
+from page_engine import PageEngine, called, directory_of
 
 from llama_edu import Sampling
 from llama_edu.engine.sampling import probabilities
@@ -85,17 +83,6 @@ def test_broken_numbers_are_refused(page_engine: Callable[..., PageEngine]) -> N
         assert "InputError" in engine.answer("probabilities", logits=[1.0, 2.0], **wrong)["error"]
 
 
-DRAWS = """
-import { Random, sample } from "./llama_edu/page/src/engine.js";
-const [seed, logits, sampling] = JSON.parse(process.argv[1]);
-const plain = new Random(BigInt(seed));
-const numbers = Array.from({ length: 9 }, () => plain.float32());
-const random = new Random(BigInt(seed));
-const ids = Array.from({ length: 50 }, () => sample(Float32Array.from(logits), sampling, random));
-console.log(JSON.stringify({ numbers, ids }));
-"""
-
-
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -105,9 +92,8 @@ def test_a_seed_draws_what_it_draws_in_python(seed: int, node: str) -> None:
 
     logits = np.random.default_rng(1).normal(0, 2, 300).astype(np.float32)
     sampling = {"temperature": 0.8, "topK": 0, "topP": 0.9}
-    arguments = json.dumps([str(seed), logits.tolist(), sampling])
-    script = [node, "--input-type=module", "-e", DRAWS, arguments]
-    result = json.loads(subprocess.run(script, cwd=ROOT, capture_output=True, check=True).stdout)
+    request = {"seed": str(seed), "logits": logits.tolist(), "sampling": sampling}
+    result = called("draws", request)
     rng = np.random.default_rng(seed)
     assert result["numbers"] == [float(rng.random(dtype=np.float32)) for _ in range(9)]
     rng = np.random.default_rng(seed)

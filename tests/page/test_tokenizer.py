@@ -61,26 +61,35 @@ def outcome(encode: Callable[[str], list[int]], text: str) -> list[int] | str:
 @pytest.mark.parametrize("folder", ["story", "chat", SMOLLM2, *KINDS], indirect=True)
 def test_a_thousand_texts(folder: Path, node: str) -> None:
     tokenizer = Tokenizer(folder)
-    encoded = 0
+    texts = thousand_texts()
+    wanted = [outcome(tokenizer.encode, text) for text in texts]
+    ids_of = {
+        text: ids for text, ids in zip(texts, wanted, strict=True) if not isinstance(ids, str)
+    }
+    # In any order, so that characters come apart and never become whole. The two may notice at
+    # different bytes that one is broken; the text is the same.
+    shuffled = {text: random.Random(text).sample(ids, len(ids)) for text, ids in ids_of.items()}
     with PageEngine(folder) as engine:
-        for text in thousand_texts():
-            want = outcome(tokenizer.encode, text)
-            answer = engine.answer("encode", text=text)
-            got = answer["error"].split(":")[0] if "error" in answer else answer["ids"]
-            assert got == want, text
-            if isinstance(want, str):
-                continue
-            encoded += 1
-            assert engine.ask("decode", ids=want) == tokenizer.decode(want), text
-            stream = tokenizer.stream()
-            parts = [stream.push(i) for i in want] + [stream.finish()]
-            assert engine.ask("stream", ids=want) == parts, text
-            # In any order, so that characters come apart and never become whole. The two may
-            # notice at different bytes that one is broken; the text is the same.
-            shuffled = random.Random(text).sample(want, len(want))
-            assert "".join(engine.ask("stream", ids=shuffled)) == tokenizer.decode(shuffled), text
-    assert len(thousand_texts()) == 1000
-    assert encoded > 600  # a vocabulary may lack bytes; most texts still count
+        encoded = engine.answers([{"op": "encode", "text": text} for text in texts])
+        decoded, streamed, in_disorder = (
+            engine.answers([{"op": op, "ids": ids} for ids in batch])
+            for op, batch in (
+                ("decode", ids_of.values()),
+                ("stream", ids_of.values()),
+                ("stream", shuffled.values()),
+            )
+        )
+    for text, want, answer in zip(texts, wanted, encoded, strict=True):
+        got = answer["error"].split(":")[0] if "error" in answer else answer["ids"]
+        assert got == want, text
+    for i, (text, ids) in enumerate(ids_of.items()):
+        assert decoded[i]["text"] == tokenizer.decode(ids), text
+        stream = tokenizer.stream()
+        parts = [stream.push(token) for token in ids] + [stream.finish()]
+        assert streamed[i]["pieces"] == parts, text
+        assert "".join(in_disorder[i]["pieces"]) == tokenizer.decode(shuffled[text]), text
+    assert len(texts) == 1000
+    assert len(ids_of) > 600  # a vocabulary may lack bytes; most texts still count
 
 
 def test_what_a_user_types_stays_text(page_engine: Start) -> None:

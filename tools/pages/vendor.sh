@@ -22,7 +22,7 @@ cp "$mathjax/es5/tex-chtml.js" "$mathjax/LICENSE" "$out/"
 cp "$mathjax"/es5/output/chtml/fonts/woff-v2/*.woff "$out/output/chtml/fonts/woff-v2/"
 
 out="$root/assets/fonts"
-rm -rf "$out"
+rm -f "$out"/source-* # the icons are made by tools/pages/icons.py
 mkdir -p "$out"
 # keep PACKAGE VERSION FILE...: copy the subsets named, and the licence
 keep() {

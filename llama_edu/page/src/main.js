@@ -1,6 +1,7 @@
 /** What the bundle offers a page, and the labs it starts there. */
 
 import { attention } from "./labs/attention.js";
+import { bits } from "./labs/bits.js";
 import { cache } from "./labs/cache.js";
 import { clocks } from "./labs/clocks.js";
 import { h } from "./labs/dom.js";
@@ -10,6 +11,7 @@ import { machine } from "./labs/machine.js";
 import { neighbours } from "./labs/neighbours.js";
 import { sampler } from "./labs/sampler.js";
 import { tokens } from "./labs/tokens.js";
+import { turns } from "./labs/turns.js";
 
 export * from "./engine.js";
 export { RemoteModel } from "./client.js";
@@ -17,7 +19,7 @@ export { pageModel } from "./labs/frame.js";
 export { switchedOff } from "./switches.js";
 export { serve } from "./worker.js";
 
-const LABS = { attention, cache, clocks, machine, neighbours, sampler, tokens };
+const LABS = { attention, bits, cache, clocks, machine, neighbours, sampler, tokens, turns };
 
 // In the worker there is no document, and nothing to offer.
 if (typeof document !== "undefined") {

@@ -1,6 +1,7 @@
 /** The whole Llama: token ids in, logits out. Sampling, text and conversation live elsewhere. */
 
 import { KVCache } from "./cache.js";
+import { isAmong } from "./config.js";
 import { ContextError, InputError } from "./errors.js";
 import { OPERATORS } from "./operators.js";
 import { IGNORE } from "./trace.js";
@@ -87,7 +88,7 @@ export class Llama {
 
     let x = ops.embed(backend, weights.embed_tokens, ids); // (seq, hidden_size)
     record("embed_tokens", "seq hidden_size", x);
-    const turn = ops.rotation(this.invFreq, past, seq);
+    const turn = ops.rotation(this.invFreq, past, seq, config.rope_scaling?.attention_factor);
     weights.layers.forEach((layer, i) => {
       const here = under(record, `layers.${i}`);
       x = ops.add(x, this.attention(x, i, layer, turn, cache, here));
@@ -121,27 +122,39 @@ export class Llama {
 
     const x = ops.rmsNorm(input, layer.input_layernorm, config.rms_norm_eps);
     record("input_layernorm", "seq hidden_size", x);
-    const qProj = ops.linear(backend, x, layer.q_proj);
-    const kProj = ops.linear(backend, x, layer.k_proj);
+    let qProj = ops.linear(backend, x, layer.q_proj);
+    let kProj = ops.linear(backend, x, layer.k_proj);
     const vProj = ops.linear(backend, x, layer.v_proj);
     here("q_proj", "seq n_heads*head_dim", qProj);
     here("k_proj", "seq n_kv_heads*head_dim", kProj);
     here("v_proj", "seq n_kv_heads*head_dim", vProj);
-    const q = ops.applyRope(ops.splitHeads(qProj, headDim, seq), cos, sin, headDim);
-    const k = ops.applyRope(ops.splitHeads(kProj, headDim, seq), cos, sin, headDim);
-    here("q_rope", "n_kv_heads n_groups seq head_dim", q);
-    here("k_rope", "n_kv_heads seq head_dim", k);
+    if (layer.q_norm && layer.k_norm) {
+      // The norm goes along rows of the weight's length, so each head is normed by itself.
+      qProj = ops.rmsNorm(qProj, layer.q_norm, config.rms_norm_eps);
+      kProj = ops.rmsNorm(kProj, layer.k_norm, config.rms_norm_eps);
+      here("q_norm", "seq n_heads*head_dim", qProj);
+      here("k_norm", "seq n_kv_heads*head_dim", kProj);
+    }
+    let q = ops.splitHeads(qProj, headDim, seq);
+    let k = ops.splitHeads(kProj, headDim, seq);
+    if (!isAmong(config.no_rope_layers, index)) {
+      q = ops.applyRope(q, cos, sin, headDim);
+      k = ops.applyRope(k, cos, sin, headDim);
+      here("q_rope", "n_kv_heads n_groups seq head_dim", q);
+      here("k_rope", "n_kv_heads seq head_dim", k);
+    }
     ops.remember(cache, index, k, ops.splitHeads(vProj, headDim, seq));
 
     const { keys, values } = cache.layer(index);
+    const window = isAmong(config.sliding_layers, index) ? (config.sliding_window ?? Infinity) : Infinity;
     /** @type {Record<string, Float32Array[]>} */
     const made = { scores: [], masked_scores: [], weights: [], attn_v: [] };
     for (let head = 0; head < nHeads; head++) {
       const shared = ops.kvHeadOf(head, nGroups);
       const rows = q.subarray(head * seq * headDim, (head + 1) * seq * headDim);
       const scores = ops.qkScores(backend, rows, keys[shared], total);
-      // A single new token may look at everything.
-      const masked = seq > 1 ? ops.applyMask(scores, seq) : scores;
+      // A single new token may look at everything, but for a window.
+      const masked = seq > 1 || total > window ? ops.applyMask(scores, seq, window) : scores;
       const weights = ops.softmax(masked, total);
       made.scores.push(scores);
       made.masked_scores.push(masked);

@@ -7,16 +7,19 @@
 /** @typedef {import("./backend_plain.js").Matrix} Matrix */
 /** @typedef {import("./cache.js").KVCache} KVCache */
 /** @typedef {import("./config.js").LlamaConfig} LlamaConfig */
+/** @typedef {import("./config.js").RopeScaling} RopeScaling */
 /** @typedef {Float32Array<ArrayBuffer>} Floats */
 /** @typedef {{ weight: Matrix, bias: Float32Array | null }} Projection */
 
 /** The angle each pair of numbers turns per position, radians. @param {LlamaConfig} config */
 function inverseFrequencies(config) {
   const { head_dim: headDim, rope_theta: theta, rope_scaling: scaling } = config;
+  const ramp = scaling?.rope_type === "yarn" ? yarnRamp(headDim, theta, scaling) : null;
   return Float32Array.from({ length: headDim / 2 }, (_, j) => {
     const turn = theta ** ((-2 * j) / headDim);
     if (!scaling) return turn;
     if (scaling.rope_type === "linear") return turn / scaling.factor;
+    if (ramp) return (1 - ramp(j)) * turn + (ramp(j) * turn) / scaling.factor;
     // "llama3" slows only the pairs that hardly turn within the trained context.
     const turnsInContext = (scaling.original_max_position_embeddings * turn) / (2 * Math.PI);
     const { low_freq_factor: low, high_freq_factor: high } = scaling;
@@ -26,17 +29,35 @@ function inverseFrequencies(config) {
 }
 
 /**
- * Cosine and sine of every pair's angle at positions past … past + seq - 1, (seq, head_dim / 2).
- * @param {Float32Array} invFreq @param {number} past @param {number} seq
+ * YaRN: how much of the slowing each pair gets, 0 for the fast ones, 1 for the slow.
+ * @param {number} headDim @param {number} theta @param {RopeScaling} scaling
  */
-function rotation(invFreq, past, seq) {
+function yarnRamp(headDim, theta, scaling) {
+  const { original_max_position_embeddings: context, beta_fast: fast, beta_slow: slow } = scaling;
+  const pairThatTurns = (/** @type {number} */ times) =>
+    (headDim * Math.log(context / times / (2 * Math.PI))) / (2 * Math.log(theta));
+  let [low, high] = [pairThatTurns(fast), pairThatTurns(slow)];
+  if (scaling.truncate) [low, high] = [Math.floor(low), Math.ceil(high)];
+  low = Math.max(low, 0);
+  const width = Math.min(high, headDim - 1) - low || 0.001;
+  return (/** @type {number} */ j) => Math.min(1, Math.max(0, (j - low) / width));
+}
+
+/**
+ * Cosine and sine of every pair's angle at positions past … past + seq - 1, (seq, head_dim / 2).
+ * YaRN multiplies both by a factor, and with them the scores by its square.
+ * @param {Float32Array} invFreq @param {number} past @param {number} seq @param {number} [factor]
+ */
+function rotation(invFreq, past, seq, factor = 1) {
   const half = invFreq.length;
   // Rounded before the cosine is taken, as every float32 engine does.
   const angles = new Float32Array(seq * half);
   for (let i = 0; i < angles.length; i++) {
     angles[i] = (past + Math.floor(i / half)) * invFreq[i % half];
   }
-  return { cos: angles.map(Math.cos), sin: angles.map(Math.sin) };
+  const [cos, sin] = [angles.map(Math.cos), angles.map(Math.sin)];
+  if (factor === 1) return { cos, sin };
+  return { cos: cos.map((x) => x * factor), sin: sin.map((x) => x * factor) };
 }
 
 /** Rows of the embedding table. @param {Backend} backend @param {Matrix} table @param {number[]} ids */
@@ -140,14 +161,18 @@ function qkScores(backend, q, keys, total) {
 
 /**
  * -∞ where a query may not look. Row i is the token at position past + i, which sees itself and
- * everything before it.
- * @param {Float32Array} scores (seq, total) @param {number} seq
+ * what came before it: everything, or no more than a window's width with itself.
+ * @param {Float32Array} scores (seq, total) @param {number} seq @param {number} [window]
  */
-function applyMask(scores, seq) {
+function applyMask(scores, seq, window = Infinity) {
   const total = scores.length / seq;
   const past = total - seq;
   const masked = Float32Array.from(scores);
-  for (let i = 0; i < seq; i++) masked.fill(-Infinity, i * total + past + i + 1, (i + 1) * total);
+  for (let i = 0; i < seq; i++) {
+    const row = masked.subarray(i * total, (i + 1) * total);
+    row.fill(-Infinity, past + i + 1);
+    row.fill(-Infinity, 0, Math.max(0, past + i + 1 - window));
+  }
   return masked;
 }
 

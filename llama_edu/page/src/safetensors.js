@@ -116,8 +116,11 @@ function checkedEntries(header, dataBytes, source) {
 /** @param {string} name @param {unknown} entry @param {string} source @returns {Entry} */
 function checkedEntry(name, entry, source) {
   const where = `${source}: ${short(name)}`;
-  const fields = ["data_offsets", "dtype", "shape"];
-  if (!isObject(entry) || Object.keys(entry).sort().join() !== fields.join()) {
+  if (/[\p{C}\p{Z}]/u.test(name.replaceAll(" ", ""))) {
+    throw refusal(where, "a printable tensor name", name);
+  }
+  // Other fields are other software's.
+  if (!isObject(entry) || !["data_offsets", "dtype", "shape"].every((field) => field in entry)) {
     throw refusal(where, "dtype, shape and data_offsets", entry);
   }
   const { dtype, shape, data_offsets: offsets } = entry;

@@ -30,6 +30,8 @@ import { toFloat32 } from "./number_formats.js";
  * @property {Projection} gate_proj
  * @property {Projection} up_proj
  * @property {Projection} down_proj
+ * @property {Float32Array | null} q_norm of every head's query by itself, where the config says so
+ * @property {Float32Array | null} k_norm
  */
 
 /**
@@ -43,6 +45,7 @@ import { toFloat32 } from "./number_formats.js";
 
 const EMBED_TOKENS = "model.embed_tokens.weight";
 const LM_HEAD = "lm_head.weight";
+const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
 const FLOATS = ["F32", "BF16", "F16", "F64", "Q8_0", "Q4_1"];
 
 /**
@@ -67,12 +70,16 @@ export function expectedShapes(config) {
   const shapes = new Map([[EMBED_TOKENS, [config.vocab_size, hidden]]]);
   for (let i = 0; i < config.num_hidden_layers; i++) {
     const prefix = `model.layers.${i}.`;
+    if (config.qk_norm) {
+      shapes.set(`${prefix}self_attn.q_norm.weight`, [headDim]);
+      shapes.set(`${prefix}self_attn.k_norm.weight`, [headDim]);
+    }
     shapes.set(`${prefix}input_layernorm.weight`, [hidden]);
     shapes.set(`${prefix}post_attention_layernorm.weight`, [hidden]);
     for (const [name, shape] of projections) {
       shapes.set(`${prefix}${name}.weight`, shape);
       const hasBias = name.startsWith("self_attn") ? config.attention_bias : config.mlp_bias;
-      if (hasBias) shapes.set(`${prefix}${name}.bias`, shape.slice(0, 1));
+      if (hasBias || (config.qkv_bias && QKV.includes(name))) shapes.set(`${prefix}${name}.bias`, shape.slice(0, 1));
     }
   }
   shapes.set("model.norm.weight", [hidden]);
@@ -127,6 +134,8 @@ export async function loadWeights(config, checkpoint, backend, report = () => {}
       gate_proj: await projection(`${prefix}.mlp.gate_proj`),
       up_proj: await projection(`${prefix}.mlp.up_proj`),
       down_proj: await projection(`${prefix}.mlp.down_proj`),
+      q_norm: config.qk_norm ? await vector(`${prefix}.self_attn.q_norm.weight`) : null,
+      k_norm: config.qk_norm ? await vector(`${prefix}.self_attn.k_norm.weight`) : null,
     });
   }
   const norm = await vector("model.norm.weight");

@@ -41,6 +41,8 @@ export class Served {
   tokenizer = null;
   /** Requests that the page no longer waits for. @type {Set<number>} */
   stopped = new Set();
+  /** The conversation that is cached. @type {{ cache: import("./cache.js").KVCache, ids: number[] } | null} */
+  talk = null;
 
   /** @param {ModelFiles} files @param {Emit} emit */
   async load({ texts, weights, backend }, emit) {
@@ -52,6 +54,7 @@ export class Served {
     const { config, generation, checkpoint } = files;
     const chosen = backend !== "plain" && hasSimd() ? new SimdBackend() : new PlainBackend();
     const read = readConfig(config, generation);
+    this.talk = null;
     this.model = null; // what was there gives its memory back before the new one takes some
     this.model = await Llama.load(read, checkpoint, chosen, (done) => emit({ done }));
     this.tokenizer = new Tokenizer(files);
@@ -89,6 +92,57 @@ export class Served {
   /** @param {{ messages: import("./chat.js").Message[] }} request */
   chat({ messages }) {
     return { ids: encodeChat(this.ready().tokenizer, messages) };
+  }
+
+  /**
+   * What a reply to these messages would reuse of the conversation that is cached, and what it
+   * would compute and drop. The last token always runs, for its logits.
+   * @param {{ messages: import("./chat.js").Message[] }} request
+   */
+  planTurn({ messages }) {
+    const { tokenizer } = this.ready();
+    const ids = encodeChat(tokenizer, messages);
+    const cached = this.talk?.ids ?? [];
+    let same = 0;
+    while (same < Math.min(ids.length, cached.length) && ids[same] === cached[same]) same++;
+    const reused = Math.min(same, ids.length - 1);
+    /** @param {number[]} all */
+    const texts = (all) => all.map((one) => pieceOf(tokenizer, one).text);
+    const counts = { same, reused, computed: ids.length - reused, dropped: cached.length - reused };
+    return { prompt: ids, pieces: texts(ids), cached: texts(cached), ...counts };
+  }
+
+  /**
+   * A reply, with the cache kept from turn to turn.
+   * @param {{ messages: import("./chat.js").Message[], count: number }} request
+   * @param {Emit} emit
+   */
+  async turn({ messages, count }, emit) {
+    const { model, tokenizer } = this.ready();
+    const plan = this.planTurn({ messages });
+    this.talk ??= { cache: model.newCache(), ids: [] };
+    const { cache } = this.talk;
+    cache.truncate(plan.reused);
+    const { prompt } = plan;
+    this.talk.ids = prompt.slice(0, plan.reused);
+    const stream = tokenizer.stream();
+    const maxNewTokens = Math.min(count, cache.maxSeq - prompt.length);
+    const made = [];
+    let text = "";
+    const start = performance.now();
+    let first = 0;
+    for (const token of generate(model, prompt.slice(plan.reused), { maxNewTokens, cache })) {
+      first ||= performance.now();
+      made.push(token);
+      if (model.config.eos_token_ids.includes(token)) break;
+      const piece = stream.push(token);
+      text += piece;
+      emit({ text: piece });
+    }
+    this.talk.ids = [...prompt, ...made].slice(0, cache.length);
+    const ids = made.filter((token) => !model.config.eos_token_ids.includes(token));
+    text += stream.finish();
+    return { ...plan, ids, text, promptMs: first - start };
   }
 
   /** @param {{ ids: number[], chunk?: number }} request */

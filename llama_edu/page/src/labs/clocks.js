@@ -2,19 +2,12 @@
 
 import { OPERATORS } from "../operators.js";
 import { h, slider } from "./dom.js";
+import { svg } from "./svg.js";
 
 /** @typedef {import("./frame.js").LabModule} LabModule */
 
 const FARTHEST = 64; // positions
 const [WIDTH, HEIGHT] = [360, 120];
-
-/** An SVG element. @param {string} tag @param {Record<string, string | number>} attributes @param {...Node} children */
-function svg(tag, attributes, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
-  element.append(...children);
-  return element;
-}
 
 /** @type {LabModule} */
 export const clocks = {

@@ -13,7 +13,11 @@ import { recalledFiles, rememberFiles } from "./remember.js";
  * @property {HTMLElement} body where it draws
  * @property {HTMLElement} still what was there before
  * @property {() => RemoteModel} model
+ * @property {() => boolean} isLoaded whether there is a model yet: a lab that opens with its page has none
+ * @property {() => Promise<RemoteModel>} load
+ * @property {() => Promise<RemoteModel>} chatModel one that was taught to converse
  * @property {() => string} sentence
+ * @property {(text: string) => void} setSentence
  * @property {(text: string) => void} say announces
  * @property {(error: Error) => void} fail
  * @property {DOMStringMap} settings the `data-…` of the place in the page
@@ -21,8 +25,8 @@ import { recalledFiles, rememberFiles } from "./remember.js";
 
 /**
  * A lab: `mount` draws its controls once, and returns what to do when the sentence or the model
- * changes.
- * @typedef {{ title: string, keepsStill?: boolean, mount: (lab: Lab) => () => void | Promise<void> }} LabModule
+ * changes. One that `converses` runs on the chat model.
+ * @typedef {{ title: string, keepsStill?: boolean, converses?: boolean, mount: (lab: Lab) => () => void | Promise<void> }} LabModule
  */
 
 const KEY = "llama_edu.sentence";
@@ -63,16 +67,19 @@ const shared = {
   model: null,
   /** @type {Promise<RemoteModel> | null} */
   loading: null,
-  /** @type {Set<() => void>} */
+  /** The embedded model that converses. @type {Promise<RemoteModel> | null} */
+  chat: null,
+  /** Who draws anew when another model takes over. @type {Set<() => void>} */
   listeners: new Set(),
+  /** Who says which model it is. @type {Set<() => void>} */
+  namers: new Set(),
 };
 
 /** Where the bundle came from: the weights lie beside it. */
 const here = /** @type {HTMLScriptElement | null} */ (globalThis.document?.currentScript)?.src ?? "";
 
-/** The embedded model, its weights brought by a script. @returns {Promise<RemoteModel>} */
-async function embeddedModel() {
-  const name = "story";
+/** An embedded model, its weights brought by a script. @param {string} name @returns {Promise<RemoteModel>} */
+async function embeddedModel(name) {
   const models = () => /** @type {any} */ (globalThis).llamaEduModels ?? {};
   if (!models()[name]) {
     const script = h("script", { src: new URL(`llama-${name}.js`, here || location.href).href });
@@ -90,13 +97,28 @@ async function embeddedModel() {
 /** The page's model; the first call loads it. @returns {Promise<RemoteModel>} */
 export function pageModel() {
   shared.loading ??= firstModel().then(
-    (model) => (shared.model = model),
+    (model) => {
+      shared.model = model;
+      for (const name of shared.namers) name();
+      return model;
+    },
     (error) => {
       shared.loading = null; // so that another click tries again
       throw error;
     },
   );
   return shared.loading;
+}
+
+/** The page's model if it has a chat template, else the embedded one that has. @returns {Promise<RemoteModel>} */
+async function chatModel() {
+  if ((await recalledFiles()).length) await pageModel().catch(() => null);
+  if (shared.model?.loaded?.hasTemplate) return shared.model;
+  shared.chat ??= embeddedModel("chat").catch((error) => {
+    shared.chat = null;
+    throw error;
+  });
+  return shared.chat;
 }
 
 /** The files of an earlier visit, or the embedded model. @returns {Promise<RemoteModel>} */
@@ -109,7 +131,7 @@ async function firstModel() {
       await rememberFiles([]); // they were moved or changed since
     }
   }
-  return embeddedModel();
+  return embeddedModel("story");
 }
 
 /** @param {File[]} files */
@@ -129,7 +151,7 @@ function exchange(model) {
   shared.model?.end();
   shared.model = model;
   shared.loading = Promise.resolve(model);
-  for (const listener of shared.listeners) listener();
+  for (const listener of [...shared.namers, ...shared.listeners]) listener();
 }
 
 /**
@@ -145,28 +167,37 @@ export function offer(place, module) {
     box.setAttribute("role", "region");
     box.setAttribute("aria-label", box.querySelector("caption")?.textContent ?? "Table");
   }
+  place.dataset.ready = "";
+  if ("recorded" in place.dataset) {
+    // It begins with the page, on numbers that came with it; what is typed loads the model.
+    place.append(still);
+    open(place, still, module);
+    return;
+  }
   const status = h("p", { class: "pl-status", role: "status" });
   const start = h("button", { type: "button", class: "pl-start" }, "Run it on your own sentence");
   place.append(still, h("div", { class: "pl-offer" }, start, status));
-  place.dataset.ready = "";
 
   start.addEventListener("click", async () => {
     if (start.getAttribute("aria-disabled")) return;
     start.setAttribute("aria-disabled", "true");
     status.textContent = "Loading the model…";
     try {
-      await pageModel();
+      await (module.converses ? chatModel() : pageModel());
     } catch (error) {
       status.textContent = /** @type {Error} */ (error).message;
       start.removeAttribute("aria-disabled");
       return;
     }
     start.parentElement?.remove();
-    open(place, still, module);
+    open(place, still, module).focus({ preventScroll: true });
   });
 }
 
-/** @param {HTMLElement} place @param {HTMLElement} still @param {LabModule} module */
+/**
+ * Start a lab; returns the box for the sentence.
+ * @param {HTMLElement} place @param {HTMLElement} still @param {LabModule} module
+ */
 function open(place, still, module) {
   // What a lab says it also shows; this line says it to who does not see it.
   const status = h("p", { class: "pl-heard", role: "status" });
@@ -181,7 +212,7 @@ function open(place, still, module) {
     notice.textContent = text;
   };
   const fail = (/** @type {Error} */ error) => note(`${error.name}: ${error.message}`);
-  const box = sentenceBox(note, fail);
+  const box = sentenceBox(note, fail, module.converses ? chatModel : () => shared.loading);
   const live = h("div", { class: "pl-live" }, title, box.element, notice, body, status);
   place.append(live);
   place.dataset.started = "";
@@ -191,7 +222,11 @@ function open(place, still, module) {
     body,
     still,
     model: () => /** @type {RemoteModel} */ (shared.model),
+    isLoaded: () => shared.model !== null,
+    load: pageModel,
+    chatModel,
     sentence: () => sentence.value,
+    setSentence: sentence.set,
     say,
     fail,
     settings: place.dataset,
@@ -199,6 +234,11 @@ function open(place, still, module) {
   const run = async () => {
     note("");
     try {
+      if (!module.converses && !shared.model && sentence.value !== DEFAULT) {
+        note("Loading the model…");
+        await pageModel();
+        note("");
+      }
       await update();
     } catch (error) {
       fail(/** @type {Error} */ (error));
@@ -207,14 +247,15 @@ function open(place, still, module) {
   sentence.listeners.add(run);
   shared.listeners.add(run);
   run();
-  box.input.focus({ preventScroll: true });
+  return box.input;
 }
 
 /**
  * The box for the sentence, the choice of a model, the link.
  * @param {(text: string) => void} note @param {(error: Error) => void} fail
+ * @param {() => Promise<RemoteModel> | null} modelOfLab the one it runs on, if it runs already
  */
-function sentenceBox(note, fail) {
+function sentenceBox(note, fail, modelOfLab) {
   const input = h("input", { type: "text", maxlength: LONGEST, autocomplete: "off", spellcheck: "false" });
   input.value = sentence.value;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -244,11 +285,14 @@ function sentenceBox(note, fail) {
   });
 
   const used = h("span", { class: "pl-soft" });
-  const showModel = () => {
-    used.textContent = `Model: ${shared.model?.name ?? ""}, ${shared.model?.loaded?.backend ?? ""}.`;
+  const showModel = async () => {
+    const model = await modelOfLab();
+    used.textContent = model
+      ? `Model: ${model.name}, ${model.loaded?.backend ?? ""}.`
+      : "Type a sentence of your own, and the model loads: 4 MB, once.";
   };
-  showModel();
-  shared.listeners.add(showModel);
+  void showModel();
+  shared.namers.add(showModel);
   const files = h("input", { type: "file", multiple: true, accept: ".json,.safetensors,.gguf" });
   files.addEventListener("change", async () => {
     note("Reading the model's files…");
@@ -264,7 +308,7 @@ function sentenceBox(note, fail) {
   const own = h("button", { type: "button", class: "pl-quiet" }, "Back to the book's own model");
   own.addEventListener("click", async () => {
     await rememberFiles([]);
-    exchange(await embeddedModel());
+    exchange(await embeddedModel("story"));
   });
   const pick = h(
     "details",

@@ -8,6 +8,9 @@ import { h, newestOnly, percent, visible } from "./dom.js";
 const CELLS = 32; // numbers shown of a row
 const BEAT_MS = 900;
 
+/** @typedef {{ shape: number[], width: number, row: ArrayLike<number> }} Seen the last token's row of an array, and its whole width */
+/** @typedef {{ arrays: Record<string, Seen>, layers: number, last: string, next: string, share: number }} Run */
+
 /** Part of the drawing → the recorded array it shows, and what to say. @type {[string, string, string][]} */
 const LAYER_PARTS = [
   ["input_layernorm", "input_layernorm", "normalised"],
@@ -28,12 +31,14 @@ const LAYER_PARTS = [
 export const machine = {
   title: "The machine: your sentence runs through it",
   keepsStill: true,
-  mount({ body, still, model, sentence, say, fail }) {
+  mount({ body, still, model, isLoaded, load, sentence, say, fail, settings }) {
     /** @typedef {{ part: string, name: string, text: string, layer: number | null }} Stop */
     /** @type {Stop[]} */
     let stops = [];
-    /** @type {Map<string, TraceRecord>} */
+    /** What each array's shape is, and the last token's row of it. @type {Map<string, Seen>} */
     let records = new Map();
+    /** Whether it plays because the page was opened: then it does not speak. */
+    let isShow = false;
     let at = 0;
     let last = "";
     let next = "";
@@ -52,14 +57,23 @@ export const machine = {
     const text = h("p", { class: "pl-text" });
     body.append(text);
     let grown = "";
-    append.addEventListener("click", () => {
+    append.addEventListener("click", async () => {
+      try {
+        await load();
+      } catch (error) {
+        return fail(/** @type {Error} */ (error));
+      }
       grown += next;
       at = 0;
       void refresh();
     });
 
     function toggle() {
+      isShow = false;
       if (beat) return pause();
+      begin();
+    }
+    function begin() {
       play.textContent = "Pause";
       if (at >= stops.length - 1) go(0);
       beat = setInterval(() => (at < stops.length - 1 ? go(at + 1) : pause()), BEAT_MS);
@@ -70,11 +84,22 @@ export const machine = {
       play.textContent = "Play";
     }
 
-    const refresh = newestOnly(async () => {
+    /** @returns {Promise<Run>} */
+    async function computed() {
       const { ids, pieces } = await model().encode(sentence() + grown);
       const traced = await model().trace(ids);
-      records = new Map(traced.map((record) => [record.name, record]));
+      const arrays = Object.fromEntries(traced.map((record) => [record.name, seen(record)]));
+      const logits = /** @type {Float32Array} */ (arrays.logits.row);
+      const sampling = { temperature: 1, topK: 0, topP: 1 };
+      const { top } = await model().ask("chances", { logits, sampling, top: 1 });
       const layers = model().loaded?.config.num_hidden_layers ?? 0;
+      return { arrays, layers, last: pieces[pieces.length - 1]?.text ?? "", next: top[0].text, share: top[0].before };
+    }
+
+    const refresh = newestOnly(async () => {
+      const run = isLoaded() || !settings.recorded ? await computed() : /** @type {Run} */ (JSON.parse(settings.recorded));
+      const { layers } = run;
+      records = new Map(Object.entries(run.arrays));
       stops = [{ part: "embed_tokens", name: "embed_tokens", text: "one row of the table per token", layer: null }];
       for (let layer = 0; layer < layers; layer++) {
         for (const [part, name, said] of LAYER_PARTS) {
@@ -83,13 +108,9 @@ export const machine = {
       }
       stops.push({ part: "norm", name: "norm", text: "normalised a last time", layer: null });
       stops.push({ part: "logits", name: "logits", text: "a score for every token", layer: null });
-      const record = /** @type {TraceRecord} */ (records.get("logits"));
-      const logits = record.data.slice(-record.shape[1]);
-      const sampling = { temperature: 1, topK: 0, topP: 1 };
-      const { top } = await model().ask("chances", { logits, sampling, top: 1 });
-      last = visible(pieces[pieces.length - 1]?.text ?? "");
-      next = top[0].text;
-      share = top[0].before;
+      last = visible(run.last);
+      next = run.next;
+      share = run.share;
       text.replaceChildren(sentence(), h("mark", {}, grown));
       for (const label of still.querySelectorAll("[data-axes]")) {
         const made = stops.find(({ part }) => part === label.getAttribute("data-part"));
@@ -112,22 +133,22 @@ export const machine = {
       }
       const place = layer === null ? "" : `Layer ${layer}: `;
       where.textContent = `${place}${name.split(".").at(-1)}, shape ${record.shape.join(" × ")}`;
-      const row = lastRow(record);
+      const { row, width } = record;
       draw(row);
       const isEnd = at === stops.length - 1;
       words.textContent =
-        `${said}, for the last token, “${last}”. ${row.length} numbers` +
-        (row.length > CELLS ? `, the first ${CELLS} drawn.` : ".") +
+        `${said}, for the last token, “${last}”. ${width} numbers` +
+        (width > CELLS ? `, the first ${CELLS} drawn.` : ".") +
         (isEnd ? ` The best next token is “${visible(next)}”, with ${percent(share)}.` : "");
-      say(`${where.textContent}. ${isEnd ? words.textContent : said}`);
+      if (!isShow) say(`${where.textContent}. ${isEnd ? words.textContent : said}`);
       append.hidden = !isEnd;
       back.setAttribute("aria-disabled", String(at === 0));
       step.setAttribute("aria-disabled", String(isEnd));
     }
 
-    /** @param {Float32Array} row */
+    /** @param {ArrayLike<number>} row */
     function draw(row) {
-      const shown = Array.from(row.subarray(0, CELLS));
+      const shown = Array.from(row).slice(0, CELLS);
       const largest = shown.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-9);
       strip.setAttribute("aria-label", `Numbers from ${Math.min(...shown).toFixed(2)} to ${Math.max(...shown).toFixed(2)}`);
       strip.replaceChildren(
@@ -138,18 +159,20 @@ export const machine = {
       );
     }
 
-    return () => {
+    return async () => {
       grown = "";
       at = 0;
       pause();
-      return refresh();
+      isShow = !isLoaded();
+      await refresh();
+      if (isShow && !matchMedia("(prefers-reduced-motion: reduce)").matches) begin();
     };
   },
 };
 
-/** The numbers that belong to the last token: of the first head, where there are heads. @param {TraceRecord} record */
-function lastRow({ axes, shape, data }) {
+/** What is shown of an array: of the first head, where there are heads. @param {TraceRecord} record @returns {Seen} */
+function seen({ axes, shape, data }) {
   const width = shape[shape.length - 1];
   const seq = shape[axes.indexOf("seq")];
-  return data.subarray((seq - 1) * width, seq * width);
+  return { shape, width, row: data.subarray((seq - 1) * width, seq * width) };
 }
