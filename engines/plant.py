@@ -78,9 +78,10 @@ def _exchanged(source: str, find: str, new: str) -> str:
 def _switched(right: str, alternatives: list[tuple[str, str, bool]], language: str) -> str:
     chosen = right
     for name, wrong, statement in alternatives:
-        if statement or language == "rust":
-            test = 'planted("' + name + '")' if language == "rust" else '(planted("' + name + '"))'
-            chosen = f"if {test} {{ {wrong} }} else {{ {chosen} }}"
+        if language == "rust":
+            chosen = f'if planted("{name}") {{ {wrong} }} else {{ {chosen} }}'
+        elif statement:  # in braces of its own: the `else` is not to be another `if`'s
+            chosen = f'{{ if (planted("{name}")) {{ {wrong} }} else {{ {chosen} }} }}'
         else:
             chosen = f'(planted("{name}") ? ({wrong}) : ({chosen}))'
     return f"({chosen})" if language == "rust" and not alternatives[0][2] else chosen
