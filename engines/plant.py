@@ -21,7 +21,9 @@ class Plant:
 
     `wrong` takes the place of `find`, as an expression, or as a statement; `raw` does as it stands,
     with the switch in it. `expects` are keys of the catalogue, any of which is right; none for a
-    mistake that is not in it. A `harmless` one changes no number that counts.
+    mistake that is not in it. A `harmless` one changes no number that counts. `stage` is where it
+    shows; by default it follows from `expects`. An engine that plants its own mistakes, as the
+    page's does, needs no `find`.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Plant:
     statement: bool
     raw: str
     also: tuple[tuple[str, str], ...] = ()
+    stage: str = ""
 
 
 def read_plants(path: Path) -> list[Plant]:
@@ -42,11 +45,12 @@ def read_plants(path: Path) -> list[Plant]:
             entry["name"],
             tuple(entry.get("expects", ())),
             entry.get("harmless", False),
-            entry["find"],
+            entry.get("find", ""),
             entry.get("wrong", ""),
             entry.get("statement", False),
             entry.get("raw", ""),
             tuple((also["find"], also["wrong"]) for also in entry.get("also", ())),
+            entry.get("stage", ""),
         )
         for entry in table["plant"]
     ]

@@ -14,16 +14,16 @@ from pathlib import Path
 ENGINES = Path(__file__).resolve().parent
 STARTERS = ENGINES.parent / "llama_edu" / "verify" / "starters"
 MADE = {"rust/starter.rs": "rust.rs", "cpp/starter.cpp": "cpp.cpp"}
-RULE = "// " + "-" * 93
+SECTION = re.compile(r"^// ---- (.+?) -+$", re.MULTILINE)
 
 
 def sections(source: str) -> dict[str, str]:
-    """An engine's sections, by what stands before the colon in their titles."""
-    parts = re.split(rf"^{RULE}\n// (.+)\n{RULE}\n", source, flags=re.MULTILINE)
-    titles, texts = parts[1::2], parts[2::2]
+    """An engine's sections, by what stands before the colon in their titles, each with its title."""
+    found = list(SECTION.finditer(source))
+    ends = [match.start() for match in found[1:]] + [len(source)]
     return {
-        title.partition(":")[0]: f"{RULE}\n// {title}\n{RULE}\n{text}".rstrip() + "\n"
-        for title, text in zip(titles, texts, strict=True)
+        match[1].partition(":")[0]: source[match.start() : end].rstrip() + "\n"
+        for match, end in zip(found, ends, strict=True)
     }
 
 

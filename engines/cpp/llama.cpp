@@ -32,9 +32,7 @@ using Message = std::pair<string, string>;  // role and content
 
 [[noreturn]] void refuse(const string& why) { throw std::runtime_error(why); }
 
-// ---------------------------------------------------------------------------------------------
-// JSON: what configs, headers, tokenizers and requests are written in
-// ---------------------------------------------------------------------------------------------
+// ---- JSON: what configs, headers, tokenizers and requests are written in --------------------
 
 struct Json {
     enum Kind { Null, Bool, Number, Text, List, Object } kind = Null;
@@ -225,9 +223,7 @@ string listed(const std::vector<T>& items) {
     return out + "]";
 }
 
-// ---------------------------------------------------------------------------------------------
-// Bytes: chapter 1
-// ---------------------------------------------------------------------------------------------
+// ---- Bytes: chapter 1 -----------------------------------------------------------------------
 
 float bits_to_float(uint32_t bits) {
     float x;
@@ -357,9 +353,7 @@ private:
     std::unordered_map<string, Entry> entries_;
 };
 
-// ---------------------------------------------------------------------------------------------
-// Text to ids, and back: chapter 2
-// ---------------------------------------------------------------------------------------------
+// ---- Text to ids, and back: chapter 2 -------------------------------------------------------
 
 // One character of UTF-8 and how many bytes it takes; U+FFFD for bytes that are none, and then the
 // length of what was broken: as much as could still have become a character.
@@ -627,9 +621,7 @@ private:
     Ids opening_;
 };
 
-// ---------------------------------------------------------------------------------------------
-// Products: chapter 3
-// ---------------------------------------------------------------------------------------------
+// ---- Products: chapter 3 --------------------------------------------------------------------
 
 // Sixteen sums at once: a compiler may not reorder one sum of floats, but it may keep sixteen.
 float dot(const float* a, const float* b, size_t n) {
@@ -672,9 +664,7 @@ struct Linear {
     }
 };
 
-// ---------------------------------------------------------------------------------------------
-// The config: every field that changes the arithmetic is read, has a default, or is refused
-// ---------------------------------------------------------------------------------------------
+// ---- The config: a field is read, has a default, or is refused ------------------------------
 
 struct Config {
     size_t vocab, hidden, inter, layers, n_heads, n_kv_h, dqkv, max_seq;
@@ -736,9 +726,7 @@ struct Config {
     }
 };
 
-// ---------------------------------------------------------------------------------------------
-// Scores, mask and softmax, values: chapters 4 to 6
-// ---------------------------------------------------------------------------------------------
+// ---- Scores, mask and softmax, values: chapters 4 to 6 --------------------------------------
 
 // q: (seq, n_heads * dqkv)   keys, values: (past + seq, n_kv_h * dqkv)   out: like q
 //
@@ -773,9 +761,7 @@ Floats attention(const Floats& q, const Floats& keys, const Floats& values, size
     return out;
 }
 
-// ---------------------------------------------------------------------------------------------
-// RoPE: chapter 7
-// ---------------------------------------------------------------------------------------------
+// ---- RoPE: chapter 7 ------------------------------------------------------------------------
 
 // The angle each pair turns per position: computed in double, rounded once.
 Floats inverse_frequencies(const Config& c) {
@@ -819,9 +805,7 @@ void rope(Floats& x, size_t past, size_t n_heads, size_t dqkv, const Floats& inv
         }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Norm and gate: chapter 8
-// ---------------------------------------------------------------------------------------------
+// ---- Norm and gate: chapter 8 ---------------------------------------------------------------
 
 // x, y: (seq, hidden)
 Floats rms_norm(const Floats& x, const Floats& weight, float eps) {
@@ -843,9 +827,7 @@ void swiglu(Floats& gate, const Floats& up) {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// The cache: chapter 10
-// ---------------------------------------------------------------------------------------------
+// ---- The cache: chapter 10 ------------------------------------------------------------------
 
 // Per layer, rows of keys (after RoPE) and values by position. The first `len` of them count.
 struct KvCache {
@@ -871,9 +853,7 @@ private:
     }
 };
 
-// ---------------------------------------------------------------------------------------------
-// The whole model: chapter 9
-// ---------------------------------------------------------------------------------------------
+// ---- The whole model: chapter 9 -------------------------------------------------------------
 
 struct Layer {
     Floats input_layernorm, post_attention_layernorm;
@@ -953,9 +933,7 @@ private:
     Floats embed_tokens_, lm_head_, norm_, inv_freq_;
 };
 
-// ---------------------------------------------------------------------------------------------
-// Sampling: chapter 11
-// ---------------------------------------------------------------------------------------------
+// ---- Sampling: chapter 11 -------------------------------------------------------------------
 
 // What a draw is made from: temperature, then top-k, then top-p. 0 for every token that was cut.
 Floats probabilities(const Floats& logits, float temperature, size_t top_k, float top_p) {
@@ -983,9 +961,7 @@ Floats probabilities(const Floats& logits, float temperature, size_t top_k, floa
     return result;
 }
 
-// ---------------------------------------------------------------------------------------------
-// The engine
-// ---------------------------------------------------------------------------------------------
+// ---- The engine -----------------------------------------------------------------------------
 
 const string NAME = "llama.cpp of the book";
 const std::vector<string> OPS = {"tensor", "forward", "encode", "decode",
@@ -1044,9 +1020,7 @@ private:
     string no_tokenizer_;
 };
 
-// ---------------------------------------------------------------------------------------------
-// Protocol 1: an answer for every line, whatever happens
-// ---------------------------------------------------------------------------------------------
+// ---- Protocol 1: an answer for every line, whatever happens ---------------------------------
 
 Ids ids_of(const Json& request) {
     Ids ids;

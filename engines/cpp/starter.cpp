@@ -30,9 +30,7 @@ using Message = std::pair<string, string>;  // role and content
 
 // from llama.cpp: JSON
 
-// ---------------------------------------------------------------------------------------------
-// The engine
-// ---------------------------------------------------------------------------------------------
+// ---- The engine -----------------------------------------------------------------------------
 
 const string NAME = "my engine";
 // The ops that are written, of the seven below.

@@ -14,9 +14,7 @@ use std::path::Path;
 
 type Result<T> = std::result::Result<T, String>;
 
-// ---------------------------------------------------------------------------------------------
-// JSON: what configs, headers, tokenizers and requests are written in
-// ---------------------------------------------------------------------------------------------
+// ---- JSON: what configs, headers, tokenizers and requests are written in --------------------
 
 #[derive(Clone, Debug, PartialEq)]
 enum Json {
@@ -253,9 +251,7 @@ fn listed<T: std::fmt::Display>(items: &[T]) -> String {
     format!("[{}]", texts.join(","))
 }
 
-// ---------------------------------------------------------------------------------------------
-// Bytes: chapter 1
-// ---------------------------------------------------------------------------------------------
+// ---- Bytes: chapter 1 -----------------------------------------------------------------------
 
 fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits((bits as u32) << 16)
@@ -394,9 +390,7 @@ fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|e| format!("{}: expected a text, got: {e}", path.display()))
 }
 
-// ---------------------------------------------------------------------------------------------
-// Text to ids, and back: chapter 2
-// ---------------------------------------------------------------------------------------------
+// ---- Text to ids, and back: chapter 2 -------------------------------------------------------
 
 struct Tokenizer {
     ids: HashMap<Vec<u8>, u32>,                      // bytes of a token -> its id
@@ -624,9 +618,7 @@ fn push(waiting: &mut Vec<u8>, token: &[u8]) -> String {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Products: chapter 3
-// ---------------------------------------------------------------------------------------------
+// ---- Products: chapter 3 --------------------------------------------------------------------
 
 /// Sixteen sums at once, so that no addition waits for the one before it.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -694,9 +686,7 @@ fn add_in_place(x: &mut [f32], y: &[f32]) {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// The config: every field that changes the arithmetic is read, has a default, or is refused
-// ---------------------------------------------------------------------------------------------
+// ---- The config: a field is read, has a default, or is refused ------------------------------
 
 struct Config {
     vocab: usize,
@@ -783,9 +773,7 @@ fn kind_of_scaling(rope: &Json) -> &str {
     rope.get("rope_type").text().or(rope.get("type").text()).unwrap_or("default")
 }
 
-// ---------------------------------------------------------------------------------------------
-// Scores, mask and softmax, values: chapters 4 to 6
-// ---------------------------------------------------------------------------------------------
+// ---- Scores, mask and softmax, values: chapters 4 to 6 --------------------------------------
 
 // q:      (seq, n_kv_h * n_groups * dqkv)
 // k:      (total_seq, n_kv_h * dqkv)
@@ -852,9 +840,7 @@ fn score_v(out: &mut [f32], weights: &[f32], v: &[f32], n_kv_h: usize, n_groups:
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// RoPE: chapter 7
-// ---------------------------------------------------------------------------------------------
+// ---- RoPE: chapter 7 ------------------------------------------------------------------------
 
 /// The angle each pair turns per position: computed in float64, rounded once.
 fn inverse_frequencies(config: &Config) -> Result<Vec<f32>> {
@@ -898,9 +884,7 @@ fn rope(x: &mut [f32], past: usize, n_heads: usize, dqkv: usize, inv_freq: &[f32
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Norm and gate: chapter 8
-// ---------------------------------------------------------------------------------------------
+// ---- Norm and gate: chapter 8 ---------------------------------------------------------------
 
 // x, y: (seq, hidden)
 fn rms_norm(y: &mut [f32], x: &[f32], weight: &[f32], eps: f32) {
@@ -927,9 +911,7 @@ fn swiglu(gate: &mut [f32], up: &[f32]) {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// The cache: chapter 10
-// ---------------------------------------------------------------------------------------------
+// ---- The cache: chapter 10 ------------------------------------------------------------------
 
 /// Per layer, rows of keys (after RoPE) and values by position. The first `len` of them count.
 struct KvCache {
@@ -965,9 +947,7 @@ impl KvCache {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// The whole model: chapter 9
-// ---------------------------------------------------------------------------------------------
+// ---- The whole model: chapter 9 -------------------------------------------------------------
 
 struct Layer {
     input_layernorm: Vec<f32>,
@@ -1061,9 +1041,7 @@ impl Llama {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Sampling: chapter 11
-// ---------------------------------------------------------------------------------------------
+// ---- Sampling: chapter 11 -------------------------------------------------------------------
 
 /// What a draw is made from: temperature, then top-k, then top-p. 0 for every token that was cut.
 fn probabilities(logits: &[f32], temperature: f32, top_k: usize, top_p: f32) -> Vec<f32> {
@@ -1090,9 +1068,7 @@ fn probabilities(logits: &[f32], temperature: f32, top_k: usize, top_p: f32) -> 
     result
 }
 
-// ---------------------------------------------------------------------------------------------
-// The engine
-// ---------------------------------------------------------------------------------------------
+// ---- The engine -----------------------------------------------------------------------------
 
 const NAME: &str = "llama.rs";
 const OPS: &[&str] =
@@ -1163,9 +1139,7 @@ impl Engine {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Protocol 1: an answer for every line, whatever happens
-// ---------------------------------------------------------------------------------------------
+// ---- Protocol 1: an answer for every line, whatever happens ---------------------------------
 
 fn answer(engine: &mut Engine, line: &str) -> Result<String> {
     let request = Json::parse(line)?;

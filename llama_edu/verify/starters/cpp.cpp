@@ -28,9 +28,7 @@ using Message = std::pair<string, string>;  // role and content
 
 [[noreturn]] void refuse(const string& why) { throw std::runtime_error(why); }
 
-// ---------------------------------------------------------------------------------------------
-// JSON: what configs, headers, tokenizers and requests are written in
-// ---------------------------------------------------------------------------------------------
+// ---- JSON: what configs, headers, tokenizers and requests are written in --------------------
 
 struct Json {
     enum Kind { Null, Bool, Number, Text, List, Object } kind = Null;
@@ -221,9 +219,7 @@ string listed(const std::vector<T>& items) {
     return out + "]";
 }
 
-// ---------------------------------------------------------------------------------------------
-// The engine
-// ---------------------------------------------------------------------------------------------
+// ---- The engine -----------------------------------------------------------------------------
 
 const string NAME = "my engine";
 // The ops that are written, of the seven below.
@@ -262,9 +258,7 @@ private:
     string directory_;
 };
 
-// ---------------------------------------------------------------------------------------------
-// Protocol 1: an answer for every line, whatever happens
-// ---------------------------------------------------------------------------------------------
+// ---- Protocol 1: an answer for every line, whatever happens ---------------------------------
 
 Ids ids_of(const Json& request) {
     Ids ids;

@@ -14,9 +14,7 @@ use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, String>;
 
-// ---------------------------------------------------------------------------------------------
-// The engine
-// ---------------------------------------------------------------------------------------------
+// ---- The engine -----------------------------------------------------------------------------
 
 const NAME: &str = "my engine";
 /// The ops that are written, of the seven below.
@@ -76,9 +74,7 @@ impl Engine {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Protocol 1: an answer for every line, whatever happens
-// ---------------------------------------------------------------------------------------------
+// ---- Protocol 1: an answer for every line, whatever happens ---------------------------------
 
 fn answer(engine: &mut Engine, line: &str) -> Result<String> {
     let request = Json::parse(line)?;
@@ -158,9 +154,7 @@ fn main() {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// JSON: what configs, headers, tokenizers and requests are written in
-// ---------------------------------------------------------------------------------------------
+// ---- JSON: what configs, headers, tokenizers and requests are written in --------------------
 
 #[derive(Clone, Debug, PartialEq)]
 enum Json {
