@@ -21,7 +21,9 @@ class Plant:
 
     `wrong` takes the place of `find`, as an expression, or as a statement; `raw` does as it stands,
     with the switch in it. `expects` are keys of the catalogue, any of which is right; none for a
-    mistake that is not in it. A `harmless` one changes no number that counts.
+    mistake that is not in it. A `harmless` one changes no number that counts. `stage` is where it
+    shows; by default it follows from `expects`. An engine that plants its own mistakes, as the
+    page's does, needs no `find`.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Plant:
     statement: bool
     raw: str
     also: tuple[tuple[str, str], ...] = ()
+    stage: str = ""
 
 
 def read_plants(path: Path) -> list[Plant]:
@@ -42,11 +45,12 @@ def read_plants(path: Path) -> list[Plant]:
             entry["name"],
             tuple(entry.get("expects", ())),
             entry.get("harmless", False),
-            entry["find"],
+            entry.get("find", ""),
             entry.get("wrong", ""),
             entry.get("statement", False),
             entry.get("raw", ""),
             tuple((also["find"], also["wrong"]) for also in entry.get("also", ())),
+            entry.get("stage", ""),
         )
         for entry in table["plant"]
     ]
@@ -78,9 +82,10 @@ def _exchanged(source: str, find: str, new: str) -> str:
 def _switched(right: str, alternatives: list[tuple[str, str, bool]], language: str) -> str:
     chosen = right
     for name, wrong, statement in alternatives:
-        if statement or language == "rust":
-            test = 'planted("' + name + '")' if language == "rust" else '(planted("' + name + '"))'
-            chosen = f"if {test} {{ {wrong} }} else {{ {chosen} }}"
+        if language == "rust":
+            chosen = f'if planted("{name}") {{ {wrong} }} else {{ {chosen} }}'
+        elif statement:  # in braces of its own: the `else` is not to be another `if`'s
+            chosen = f'{{ if (planted("{name}")) {{ {wrong} }} else {{ {chosen} }} }}'
         else:
             chosen = f'(planted("{name}") ? ({wrong}) : ({chosen}))'
     return f"({chosen})" if language == "rust" and not alternatives[0][2] else chosen

@@ -1,6 +1,9 @@
 """The proof of the kit: every mistake planted in an engine, and what the kit says of it.
 
     python engines/prove.py rust /path/to/built/engine [--only NAME …] [--all]
+    python engines/prove.py js llama_edu/page/protocol.mjs
+
+`plant.py` makes the source to build for Rust and C++; the page's engine plants its own mistakes.
 
 `found` counts the mistakes that were noticed, `named` those in the catalogue whose name was among
 the explanations given, `wrong` those that were given only other names. A mistake that is not in the
@@ -20,6 +23,7 @@ from plant import VARIABLE, Plant, read_plants
 from llama_edu.verify.run import Options, verify_program
 
 ENGINES = Path(__file__).parent
+PATIENCE = 60.0  # seconds for a name: other work on the machine is not to decide what is found
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,17 @@ class Outcome:
 
 def stages_of(plant: Plant) -> Options:
     """The stages that are there for a mistake of this kind; the others would only take time."""
-    kind = plant.expects[0].split(".")[0] if plant.expects else "numbers"
+    kind = plant.stage or (plant.expects[0].split(".")[0] if plant.expects else "numbers")
     if kind in ("tokens", "sampling", "chat"):
         return Options(stages=(kind,), tiny=kind == "tokens")
-    return Options(models=("story",), stages=("forward", "cache"))
+    return Options(models=("story",), stages=("forward", "cache"), naming_seconds=PATIENCE)
 
 
 def examine(built: Path, plant: Plant, options: Options) -> Outcome:
     """Run the kit on an engine with one mistake switched on."""
     start = time.perf_counter()
-    report = verify_program(["env", f"{VARIABLE}={plant.name}", str(built)], options)
+    command = ["node", str(built)] if built.suffix == ".mjs" else [str(built)]
+    report = verify_program(["env", f"{VARIABLE}={plant.name}", *command], options)
     names = tuple(n.keys for verdict in report.verdicts for n in verdict.named)
     return Outcome(plant, report.exit_code == 1, names, time.perf_counter() - start)
 

@@ -28,12 +28,11 @@ using std::size_t;
 using std::string;
 using Floats = std::vector<float>;
 using Ids = std::vector<size_t>;
+using Message = std::pair<string, string>;  // role and content
 
 [[noreturn]] void refuse(const string& why) { throw std::runtime_error(why); }
 
-// ---------------------------------------------------------------------------------------------
-// JSON: what configs, headers, tokenizers and requests are written in
-// ---------------------------------------------------------------------------------------------
+// ---- JSON: what configs, headers, tokenizers and requests are written in --------------------
 
 struct Json {
     enum Kind { Null, Bool, Number, Text, List, Object } kind = Null;
@@ -224,9 +223,7 @@ string listed(const std::vector<T>& items) {
     return out + "]";
 }
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 1: bytes
-// ---------------------------------------------------------------------------------------------
+// ---- Bytes: chapter 1 -----------------------------------------------------------------------
 
 float bits_to_float(uint32_t bits) {
     float x;
@@ -356,54 +353,7 @@ private:
     std::unordered_map<string, Entry> entries_;
 };
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 2: products
-// ---------------------------------------------------------------------------------------------
-
-// Sixteen sums at once: a compiler may not reorder one sum of floats, but it may keep sixteen.
-float dot(const float* a, const float* b, size_t n) {
-    float sums[16] = {};
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (size_t s = 0; s < 16; ++s) sums[s] += a[i + s] * b[i + s];
-    float total = 0;
-    for (; i < n; ++i) total += a[i] * b[i];
-    for (const float sum : sums) total += sum;
-    return total;
-}
-
-// C = beta * C + A Bᵀ     a: (m, k)   b: (n, k)   c: (m, n)
-void matmul_transb(float* c, float beta, const float* a, const float* b, size_t m, size_t n, size_t k) {
-    for (size_t j = 0; j < n; ++j)
-        for (size_t i = 0; i < m; ++i) {
-            float& out = c[i * n + j];
-            out = (beta == 0 ? 0 : beta * out) + dot(a + i * k, b + j * k, k);
-        }
-}
-
-// A linear layer: weight (n_out, n_in), and a bias where the checkpoint has one.
-struct Linear {
-    Floats weight, bias;
-    size_t n_out = 0, n_in = 0;
-
-    // y = beta * y + x Wᵀ + b
-    void write(Floats& y, float beta, const Floats& x) const {
-        const size_t seq = x.size() / n_in;
-        y.resize(seq * n_out);
-        matmul_transb(y.data(), beta, x.data(), weight.data(), seq, n_out, n_in);
-        for (size_t i = 0; i < y.size() && !bias.empty(); ++i) y[i] += bias[i % n_out];
-    }
-
-    Floats operator()(const Floats& x) const {
-        Floats y;
-        write(y, 0, x);
-        return y;
-    }
-};
-
-// ---------------------------------------------------------------------------------------------
-// Chapter 3: text to ids, and back
-// ---------------------------------------------------------------------------------------------
+// ---- Text to ids, and back: chapter 2 -------------------------------------------------------
 
 // One character of UTF-8 and how many bytes it takes; U+FFFD for bytes that are none, and then the
 // length of what was broken: as much as could still have become a character.
@@ -422,6 +372,28 @@ std::pair<uint32_t, size_t> character(const string& text, size_t at) {
         code = code << 6 | (next & 0x3F);
     }
     return {code, more + 1};
+}
+
+// Whether the bytes from `at` on, the last there are, may still become a character.
+bool unfinished(const string& text, size_t at) {
+    const uint8_t first = uint8_t(text[at]);
+    const size_t whole = first < 0xC2 || first > 0xF4 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    const size_t length = character(text, at).second;
+    return at + length == text.size() && length < whole;
+}
+
+// Whole characters as they become whole; what is left waits for its other bytes.
+string push(string& waiting, const string& token) {
+    waiting += token;
+    string out;
+    size_t at = 0;
+    while (at < waiting.size() && !unfinished(waiting, at)) {
+        const auto [code, length] = character(waiting, at);
+        Parser::put_utf8(out, code);
+        at += length;
+    }
+    waiting.erase(0, at);
+    return out;
 }
 
 string repaired(const string& bytes) {
@@ -529,25 +501,44 @@ public:
         }
     }
 
-    // Ids of a text as a person typed it: `<|im_end|>` is ten characters.
     Ids encode(const string& text) const {
         Ids ids = opening_;
-        for (const string& word : split_words(text))
-            for (const string& piece : encode_word(word)) {
-                const auto found = ids_.find(piece);
-                if (found != ids_.end()) ids.push_back(found->second);
-            }
+        append_plain(ids, text);
         return ids;
+    }
+
+    // The bytes of an id; nothing for a control token.
+    string shown(size_t id) const {
+        const auto found = bytes_.find(id);
+        if (found == bytes_.end()) refuse("expected an id of a token, got " + std::to_string(id));
+        return is_special(id) ? string() : found->second;
     }
 
     string decode(const Ids& ids) const {
         string bytes;
-        for (const size_t id : ids) {
-            const auto found = bytes_.find(id);
-            if (found == bytes_.end()) refuse("expected an id of a token, got " + std::to_string(id));
-            if (!is_special(id)) bytes += found->second;
-        }
+        for (const size_t id : ids) bytes += shown(id);
         return repaired(bytes);
+    }
+
+    // A conversation as ChatML writes it, up to where the reply begins. Only here do control tokens
+    // come from; one that a person typed is spelled out, byte by byte.
+    Ids chat(const std::vector<Message>& messages) const {
+        const auto control = [&](const char* text) {
+            const auto found = special_.find(text);
+            if (found == special_.end()) refuse(string("expected a model that knows ") + text);
+            return found->second;
+        };
+        const size_t start = control("<|im_start|>"), end = control("<|im_end|>");
+        Ids ids;
+        for (const auto& [role, content] : messages) {
+            ids.push_back(start);
+            append_typed(ids, role + "\n" + content);
+            ids.push_back(end);
+            append_plain(ids, "\n");
+        }
+        ids.push_back(start);
+        append_plain(ids, "assistant\n");
+        return ids;
     }
 
 private:
@@ -593,6 +584,32 @@ private:
         }
     }
 
+    // Ids of a text as a person typed it: `<|im_end|>` is ten characters.
+    void append_plain(Ids& ids, const string& text) const {
+        for (const string& word : split_words(text))
+            for (const string& piece : encode_word(word)) {
+                const auto found = ids_.find(piece);
+                if (found != ids_.end()) ids.push_back(found->second);
+            }
+    }
+
+    // The same, with every control token in it spelled out.
+    void append_typed(Ids& ids, const string& text) const {
+        size_t first = string::npos;
+        string token;
+        for (const auto& [name, id] : special_)
+            if (const size_t at = text.find(name); at < first) {
+                first = at;
+                token = name;
+            }
+        append_plain(ids, text.substr(0, first));
+        if (first == string::npos) return;
+        for (const char byte : token)
+            if (const auto found = ids_.find(string(1, byte)); found != ids_.end())
+                ids.push_back(found->second);
+        append_typed(ids, text.substr(first + token.size()));
+    }
+
     bool is_special(size_t id) const {
         return std::any_of(special_.begin(), special_.end(), [&](auto& s) { return s.second == id; });
     }
@@ -604,9 +621,50 @@ private:
     Ids opening_;
 };
 
-// ---------------------------------------------------------------------------------------------
-// The config: every field that changes the arithmetic is read, has a default, or is refused
-// ---------------------------------------------------------------------------------------------
+// ---- Products: chapter 3 --------------------------------------------------------------------
+
+// Sixteen sums at once: a compiler may not reorder one sum of floats, but it may keep sixteen.
+float dot(const float* a, const float* b, size_t n) {
+    float sums[16] = {};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t s = 0; s < 16; ++s) sums[s] += a[i + s] * b[i + s];
+    float total = 0;
+    for (; i < n; ++i) total += a[i] * b[i];
+    for (const float sum : sums) total += sum;
+    return total;
+}
+
+// C = beta * C + A Bᵀ     a: (m, k)   b: (n, k)   c: (m, n)
+void matmul_transb(float* c, float beta, const float* a, const float* b, size_t m, size_t n, size_t k) {
+    for (size_t j = 0; j < n; ++j)
+        for (size_t i = 0; i < m; ++i) {
+            float& out = c[i * n + j];
+            out = (beta == 0 ? 0 : beta * out) + dot(a + i * k, b + j * k, k);
+        }
+}
+
+// A linear layer: weight (n_out, n_in), and a bias where the checkpoint has one.
+struct Linear {
+    Floats weight, bias;
+    size_t n_out = 0, n_in = 0;
+
+    // y = beta * y + x Wᵀ + b
+    void write(Floats& y, float beta, const Floats& x) const {
+        const size_t seq = x.size() / n_in;
+        y.resize(seq * n_out);
+        matmul_transb(y.data(), beta, x.data(), weight.data(), seq, n_out, n_in);
+        for (size_t i = 0; i < y.size() && !bias.empty(); ++i) y[i] += bias[i % n_out];
+    }
+
+    Floats operator()(const Floats& x) const {
+        Floats y;
+        write(y, 0, x);
+        return y;
+    }
+};
+
+// ---- The config: a field is read, has a default, or is refused ------------------------------
 
 struct Config {
     size_t vocab, hidden, inter, layers, n_heads, n_kv_h, dqkv, max_seq;
@@ -668,33 +726,42 @@ struct Config {
     }
 };
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 4: norm and gate
-// ---------------------------------------------------------------------------------------------
+// ---- Scores, mask and softmax, values: chapters 4 to 6 --------------------------------------
 
-// x, y: (seq, hidden)
-Floats rms_norm(const Floats& x, const Floats& weight, float eps) {
-    const size_t hidden = weight.size();
-    Floats y(x.size());
-    for (size_t row = 0; row < x.size(); row += hidden) {
-        const float squares = dot(&x[row], &x[row], hidden);
-        const float size = std::sqrt(squares / hidden + eps);
-        for (size_t i = 0; i < hidden; ++i) y[row + i] = weight[i] * (x[row + i] / size);
-    }
-    return y;
+// q: (seq, n_heads * dqkv)   keys, values: (past + seq, n_kv_h * dqkv)   out: like q
+//
+// One query of one head at a time: its scores over the keys it may see, their softmax, and the
+// mixture of as many values. What it may not see is never computed, so there is nothing to mask.
+Floats attention(const Floats& q, const Floats& keys, const Floats& values, size_t past, const Config& c) {
+    const size_t dqkv = c.dqkv, n_groups = c.n_heads / c.n_kv_h;
+    const size_t q_width = c.n_heads * dqkv, kv_width = c.n_kv_h * dqkv, seq = q.size() / q_width;
+    const float scale = 1 / std::sqrt(float(dqkv));
+    Floats out(q.size(), 0.0f), scores(past + seq);
+    for (size_t i = 0; i < seq; ++i)
+        for (size_t head = 0; head < c.n_heads; ++head) {
+            const size_t kv = head / n_groups;
+            const float* query = &q[i * q_width + head * dqkv];
+            const size_t seen = past + i + 1;  // itself, and everything before it
+            float largest = -INFINITY, total = 0;
+            for (size_t j = 0; j < seen; ++j) {
+                scores[j] = dot(query, &keys[j * kv_width + kv * dqkv], dqkv) * scale;
+                largest = std::max(largest, scores[j]);
+            }
+            for (size_t j = 0; j < seen; ++j) {
+                scores[j] = std::exp(scores[j] - largest);
+                total += scores[j];
+            }
+            float* row = &out[i * q_width + head * dqkv];
+            for (size_t j = 0; j < seen; ++j) {
+                const float weight = scores[j] / total;
+                const float* value = &values[j * kv_width + kv * dqkv];
+                for (size_t d = 0; d < dqkv; ++d) row[d] += weight * value[d];
+            }
+        }
+    return out;
 }
 
-// gate, up: (seq, inter); the result takes the place of gate
-void swiglu(Floats& gate, const Floats& up) {
-    for (size_t i = 0; i < gate.size(); ++i) {
-        const float g = gate[i], u = up[i];
-        gate[i] = g / (1 + std::exp(-g)) * u;
-    }
-}
-
-// ---------------------------------------------------------------------------------------------
-// Chapter 5: RoPE
-// ---------------------------------------------------------------------------------------------
+// ---- RoPE: chapter 7 ------------------------------------------------------------------------
 
 // The angle each pair turns per position: computed in double, rounded once.
 Floats inverse_frequencies(const Config& c) {
@@ -738,9 +805,29 @@ void rope(Floats& x, size_t past, size_t n_heads, size_t dqkv, const Floats& inv
         }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 10: the cache
-// ---------------------------------------------------------------------------------------------
+// ---- Norm and gate: chapter 8 ---------------------------------------------------------------
+
+// x, y: (seq, hidden)
+Floats rms_norm(const Floats& x, const Floats& weight, float eps) {
+    const size_t hidden = weight.size();
+    Floats y(x.size());
+    for (size_t row = 0; row < x.size(); row += hidden) {
+        const float squares = dot(&x[row], &x[row], hidden);
+        const float size = std::sqrt(squares / hidden + eps);
+        for (size_t i = 0; i < hidden; ++i) y[row + i] = weight[i] * (x[row + i] / size);
+    }
+    return y;
+}
+
+// gate, up: (seq, inter); the result takes the place of gate
+void swiglu(Floats& gate, const Floats& up) {
+    for (size_t i = 0; i < gate.size(); ++i) {
+        const float g = gate[i], u = up[i];
+        gate[i] = g / (1 + std::exp(-g)) * u;
+    }
+}
+
+// ---- The cache: chapter 10 ------------------------------------------------------------------
 
 // Per layer, rows of keys (after RoPE) and values by position. The first `len` of them count.
 struct KvCache {
@@ -766,46 +853,7 @@ private:
     }
 };
 
-// ---------------------------------------------------------------------------------------------
-// Chapters 6 to 8: scores, mask and softmax, values
-// ---------------------------------------------------------------------------------------------
-
-// q: (seq, n_heads * dqkv)   keys, values: (past + seq, n_kv_h * dqkv)   out: like q
-//
-// One query of one head at a time: its scores over the keys it may see, their softmax, and the
-// mixture of as many values. What it may not see is never computed, so there is nothing to mask.
-Floats attention(const Floats& q, const Floats& keys, const Floats& values, size_t past, const Config& c) {
-    const size_t dqkv = c.dqkv, n_groups = c.n_heads / c.n_kv_h;
-    const size_t q_width = c.n_heads * dqkv, kv_width = c.n_kv_h * dqkv, seq = q.size() / q_width;
-    const float scale = 1 / std::sqrt(float(dqkv));
-    Floats out(q.size(), 0.0f), scores(past + seq);
-    for (size_t i = 0; i < seq; ++i)
-        for (size_t head = 0; head < c.n_heads; ++head) {
-            const size_t kv = head / n_groups;
-            const float* query = &q[i * q_width + head * dqkv];
-            const size_t seen = past + i + 1;  // itself, and everything before it
-            float largest = -INFINITY, total = 0;
-            for (size_t j = 0; j < seen; ++j) {
-                scores[j] = dot(query, &keys[j * kv_width + kv * dqkv], dqkv) * scale;
-                largest = std::max(largest, scores[j]);
-            }
-            for (size_t j = 0; j < seen; ++j) {
-                scores[j] = std::exp(scores[j] - largest);
-                total += scores[j];
-            }
-            float* row = &out[i * q_width + head * dqkv];
-            for (size_t j = 0; j < seen; ++j) {
-                const float weight = scores[j] / total;
-                const float* value = &values[j * kv_width + kv * dqkv];
-                for (size_t d = 0; d < dqkv; ++d) row[d] += weight * value[d];
-            }
-        }
-    return out;
-}
-
-// ---------------------------------------------------------------------------------------------
-// Chapter 9: the whole model
-// ---------------------------------------------------------------------------------------------
+// ---- The whole model: chapter 9 -------------------------------------------------------------
 
 struct Layer {
     Floats input_layernorm, post_attention_layernorm;
@@ -885,9 +933,7 @@ private:
     Floats embed_tokens_, lm_head_, norm_, inv_freq_;
 };
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 11: sampling
-// ---------------------------------------------------------------------------------------------
+// ---- Sampling: chapter 11 -------------------------------------------------------------------
 
 // What a draw is made from: temperature, then top-k, then top-p. 0 for every token that was cut.
 Floats probabilities(const Floats& logits, float temperature, size_t top_k, float top_p) {
@@ -915,9 +961,11 @@ Floats probabilities(const Floats& logits, float temperature, size_t top_k, floa
     return result;
 }
 
-// ---------------------------------------------------------------------------------------------
-// Protocol 1
-// ---------------------------------------------------------------------------------------------
+// ---- The engine -----------------------------------------------------------------------------
+
+const string NAME = "llama.cpp of the book";
+const std::vector<string> OPS = {"tensor", "forward", "encode", "decode",
+                                 "stream", "probabilities", "chat"};
 
 class Engine {
 public:
@@ -930,56 +978,36 @@ public:
         }
     }
 
-    string answer(const string& line) {
-        const Json request = Parser::parse(line);
-        const string op = request["op"].text;
-        if (op == "hello")
-            return "{\"name\":\"llama.cpp of the book\",\"protocol\":1,\"ops\":[\"forward\",\"encode\","
-                   "\"decode\",\"probabilities\"]}";
-        if (op == "forward") return "{\"logits\":" + listed(forward(request)) + "}";
-        if (op == "encode") return "{\"ids\":" + listed(tokenizer().encode(request["text"].text)) + "}";
-        if (op == "decode") return "{\"text\":" + quoted(tokenizer().decode(ids(request))) + "}";
-        if (op == "probabilities") {
-            Floats logits;
-            for (const Json& x : request["logits"].items)
-                logits.push_back(x.kind == Json::Number ? float(x.number) : NAN);
-            if (logits.empty() || !finite(logits)) refuse("expected finite logits");
-            const float temperature = float(request["temperature"].number);
-            const size_t top_k = request["top_k"].size().value_or(0);
-            const float top_p = request["top_p"].kind == Json::Null ? 1 : float(request["top_p"].number);
-            return "{\"probabilities\":" + listed(probabilities(logits, temperature, top_k, top_p)) + "}";
-        }
-        refuse("expected an op of protocol 1, got " + quoted(op));
-    }
+    Floats tensor(const string& name, std::vector<size_t>& shape) { return file_.tensor(name, &shape); }
 
-private:
-    Floats forward(const Json& request) {
-        const Ids fed = ids(request);
-        const size_t past = request["past"].size().value_or(0);
+    Floats forward(const Ids& ids, size_t past) {
         const Config& c = model_.config;
-        for (const size_t id : fed)
+        for (const size_t id : ids)
             if (id >= c.vocab) refuse("expected ids below " + std::to_string(c.vocab));
-        if (fed.empty() || past > cache_.len || past + fed.size() > c.max_seq)
+        if (ids.empty() || past > cache_.len || past + ids.size() > c.max_seq)
             refuse("expected ids that fit, after a past that is cached");
         cache_.truncate(past);
-        Floats logits = model_.forward(fed, cache_);
-        if (!finite(logits)) refuse("logits are not finite");
-        return logits;
+        return model_.forward(ids, cache_);
     }
 
-    static bool finite(const Floats& x) {
-        return std::all_of(x.begin(), x.end(), [](float v) { return std::isfinite(v); });
+    Ids encode(const string& text) { return tokenizer().encode(text); }
+    string decode(const Ids& ids) { return tokenizer().decode(ids); }
+
+    std::vector<string> stream(const Ids& ids) {
+        string waiting;
+        std::vector<string> pieces;
+        for (const size_t id : ids) pieces.push_back(push(waiting, tokenizer().shown(id)));
+        pieces.push_back(repaired(waiting));  // what never became whole
+        return pieces;
     }
 
-    static Ids ids(const Json& request) {
-        Ids ids;
-        for (const Json& id : request["ids"].items) {
-            if (!id.size()) refuse("expected ids as whole numbers");
-            ids.push_back(*id.size());
-        }
-        return ids;
+    Floats probabilities(const Floats& logits, float temperature, size_t top_k, float top_p) {
+        return ::probabilities(logits, temperature, top_k, top_p);
     }
 
+    Ids chat(const std::vector<Message>& messages) { return tokenizer().chat(messages); }
+
+private:
     const Tokenizer& tokenizer() const {
         if (!tokenizer_) refuse(no_tokenizer_);
         return *tokenizer_;
@@ -992,6 +1020,69 @@ private:
     string no_tokenizer_;
 };
 
+// ---- Protocol 1: an answer for every line, whatever happens ---------------------------------
+
+Ids ids_of(const Json& request) {
+    Ids ids;
+    for (const Json& id : request["ids"].items) {
+        if (!id.size()) refuse("expected ids as whole numbers");
+        ids.push_back(*id.size());
+    }
+    return ids;
+}
+
+void check_finite(const Floats& numbers, const string& told) {
+    for (const float x : numbers)
+        if (!std::isfinite(x)) refuse(told);
+}
+
+string answer(Engine& engine, const string& line) {
+    const Json request = Parser::parse(line);
+    const string op = request["op"].text;
+    if (op == "hello") {
+        std::vector<string> ops;
+        for (const string& one : OPS) ops.push_back(quoted(one));
+        return "{\"name\":" + quoted(NAME) + ",\"protocol\":1,\"ops\":" + listed(ops) + "}";
+    }
+    if (op == "tensor") {
+        std::vector<size_t> shape;
+        const Floats values = engine.tensor(request["name"].text, shape);
+        return "{\"shape\":" + listed(shape) + ",\"values\":" + listed(values) + "}";
+    }
+    if (op == "forward") {
+        const Floats logits = engine.forward(ids_of(request), request["past"].size().value_or(0));
+        check_finite(logits, "logits are not finite");
+        return "{\"logits\":" + listed(logits) + "}";
+    }
+    if (op == "encode") return "{\"ids\":" + listed(engine.encode(request["text"].text)) + "}";
+    if (op == "decode") return "{\"text\":" + quoted(engine.decode(ids_of(request))) + "}";
+    if (op == "stream") {
+        std::vector<string> pieces;
+        for (const string& piece : engine.stream(ids_of(request))) pieces.push_back(quoted(piece));
+        return "{\"pieces\":" + listed(pieces) + "}";
+    }
+    if (op == "probabilities") {
+        const auto number = [&](const char* name) {
+            return request[name].kind == Json::Number ? float(request[name].number) : 1.0f;
+        };
+        Floats logits;
+        for (const Json& x : request["logits"].items)
+            logits.push_back(x.kind == Json::Number ? float(x.number) : NAN);
+        if (logits.empty()) refuse("expected logits");
+        check_finite(logits, "expected finite logits");
+        const Floats p = engine.probabilities(logits, number("temperature"),
+                                              request["top_k"].size().value_or(0), number("top_p"));
+        return "{\"probabilities\":" + listed(p) + "}";
+    }
+    if (op == "chat") {
+        std::vector<Message> messages;
+        for (const Json& m : request["messages"].items)
+            messages.emplace_back(m["role"].text, m["content"].text);
+        return "{\"ids\":" + listed(engine.chat(messages)) + "}";
+    }
+    refuse("expected an op of " + listed(OPS) + ", got " + quoted(op));
+}
+
 int main(int argc, char** argv) {
     if (argc != 2) {
         std::cerr << "expected the directory of a model\n";
@@ -1001,13 +1092,13 @@ int main(int argc, char** argv) {
         Engine engine(argv[1]);
         for (string line; std::getline(std::cin, line);) {
             try {
-                std::cout << engine.answer(line) << std::endl;
+                std::cout << answer(engine, line) << std::endl;
             } catch (const std::exception& problem) {
                 std::cout << "{\"error\":" << quoted(problem.what()) << "}" << std::endl;
             }
         }
     } catch (const std::exception& problem) {
-        std::cerr << problem.what() << "\n";
+        std::cerr << problem.what() << "\n";  // standard output is for answers alone
         return 1;
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! It reads a model directory as Hugging Face lays it out and answers protocol 1: one line of JSON
 //! for each line of JSON. The parts stand in the order of the book's chapters, and carry the names
-//! and arguments of its bridges.
+//! and arguments of its listings; Python has them under the same words.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,9 +14,7 @@ use std::path::Path;
 
 type Result<T> = std::result::Result<T, String>;
 
-// ---------------------------------------------------------------------------------------------
-// JSON: what configs, headers, tokenizers and requests are written in
-// ---------------------------------------------------------------------------------------------
+// ---- JSON: what configs, headers, tokenizers and requests are written in --------------------
 
 #[derive(Clone, Debug, PartialEq)]
 enum Json {
@@ -253,9 +251,7 @@ fn listed<T: std::fmt::Display>(items: &[T]) -> String {
     format!("[{}]", texts.join(","))
 }
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 1: bytes
-// ---------------------------------------------------------------------------------------------
+// ---- Bytes: chapter 1 -----------------------------------------------------------------------
 
 fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits((bits as u32) << 16)
@@ -394,79 +390,7 @@ fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|e| format!("{}: expected a text, got: {e}", path.display()))
 }
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 2: products
-// ---------------------------------------------------------------------------------------------
-
-/// Sixteen sums at once, so that no addition waits for the one before it.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 16];
-    let (xs, ys) = (a.chunks_exact(16), b.chunks_exact(16));
-    let rest: f32 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in xs.zip(ys) {
-        for i in 0..16 {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
-}
-
-// C = beta * C + alpha * A Bᵀ     a: (m, k)   b: (n, k)   c: (m, n)
-fn matmul_transb(c: &mut [f32], beta: f32, a: &[f32], b: &[f32], alpha: f32,
-                 m: usize, n: usize, k: usize) {
-    assert!(a.len() == m * k && b.len() == n * k && c.len() == m * n);
-    for j in 0..n {
-        let other = &b[j * k..(j + 1) * k]; // read once, met by every row of a
-        for i in 0..m {
-            let out = &mut c[i * n + j];
-            let old = if beta == 0.0 { 0.0 } else { beta * *out };
-            *out = alpha * dot(&a[i * k..(i + 1) * k], other) + old;
-        }
-    }
-}
-
-/// A linear layer: weight (n_out, n_in), and a bias where the checkpoint has one.
-struct Linear {
-    weight: Vec<f32>,
-    bias: Vec<f32>, // empty: none
-    n_in: usize,
-    n_out: usize,
-}
-
-impl Linear {
-    fn load(file: &Checkpoint, name: &str, n_out: usize, n_in: usize, bias: bool) -> Result<Linear> {
-        let weight = file.shaped(&format!("{name}.weight"), &[n_out, n_in])?;
-        let bias = if bias { file.shaped(&format!("{name}.bias"), &[n_out])? } else { Vec::new() };
-        Ok(Linear { weight, bias, n_in, n_out })
-    }
-
-    /// y = beta * y + x Wᵀ + b
-    fn write(&self, y: &mut [f32], beta: f32, x: &[f32]) {
-        let seq = x.len() / self.n_in;
-        matmul_transb(y, beta, x, &self.weight, 1.0, seq, self.n_out, self.n_in);
-        if !self.bias.is_empty() {
-            for row in y.chunks_exact_mut(self.n_out) {
-                add_in_place(row, &self.bias);
-            }
-        }
-    }
-
-    fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len() / self.n_in * self.n_out];
-        self.write(&mut y, 0.0, x);
-        y
-    }
-}
-
-fn add_in_place(x: &mut [f32], y: &[f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += y;
-    }
-}
-
-// ---------------------------------------------------------------------------------------------
-// Chapter 3: text to ids, and back
-// ---------------------------------------------------------------------------------------------
+// ---- Text to ids, and back: chapter 2 -------------------------------------------------------
 
 struct Tokenizer {
     ids: HashMap<Vec<u8>, u32>,                      // bytes of a token -> its id
@@ -568,16 +492,14 @@ impl Tokenizer {
 
     /// A conversation as ChatML writes it, up to where the reply begins. Only here do control
     /// tokens come from; one that a person typed is spelled out, byte by byte.
-    fn chat(&self, messages: &[Json]) -> Result<Vec<u32>> {
+    fn chat(&self, messages: &[(&str, &str)]) -> Result<Vec<u32>> {
         let control = |text: &str| {
             self.special.get(text).copied().ok_or(format!("expected a model that knows {text}"))
         };
         let (start, end) = (control("<|im_start|>")?, control("<|im_end|>")?);
         let mut ids = Vec::new();
         let mut between = String::new(); // what the template wrote since the last control token
-        for message in messages {
-            let role = message.get("role").text().ok_or("expected a role")?;
-            let content = message.get("content").text().ok_or("expected content")?;
+        for (role, content) in messages {
             ids.extend(self.encode_plain(&between));
             ids.push(start);
             ids.extend(self.encode_typed(&format!("{role}\n{content}")));
@@ -696,9 +618,75 @@ fn push(waiting: &mut Vec<u8>, token: &[u8]) -> String {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// The config: every field that changes the arithmetic is read, has a default, or is refused
-// ---------------------------------------------------------------------------------------------
+// ---- Products: chapter 3 --------------------------------------------------------------------
+
+/// Sixteen sums at once, so that no addition waits for the one before it.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let (xs, ys) = (a.chunks_exact(16), b.chunks_exact(16));
+    let rest: f32 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in xs.zip(ys) {
+        for i in 0..16 {
+            sums[i] += x[i] * y[i];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+// C = beta * C + alpha * A Bᵀ     a: (m, k)   b: (n, k)   c: (m, n)
+fn matmul_transb(c: &mut [f32], beta: f32, a: &[f32], b: &[f32], alpha: f32,
+                 m: usize, n: usize, k: usize) {
+    assert!(a.len() == m * k && b.len() == n * k && c.len() == m * n);
+    for j in 0..n {
+        let other = &b[j * k..(j + 1) * k]; // read once, met by every row of a
+        for i in 0..m {
+            let out = &mut c[i * n + j];
+            let old = if beta == 0.0 { 0.0 } else { beta * *out };
+            *out = alpha * dot(&a[i * k..(i + 1) * k], other) + old;
+        }
+    }
+}
+
+/// A linear layer: weight (n_out, n_in), and a bias where the checkpoint has one.
+struct Linear {
+    weight: Vec<f32>,
+    bias: Vec<f32>, // empty: none
+    n_in: usize,
+    n_out: usize,
+}
+
+impl Linear {
+    fn load(file: &Checkpoint, name: &str, n_out: usize, n_in: usize, bias: bool) -> Result<Linear> {
+        let weight = file.shaped(&format!("{name}.weight"), &[n_out, n_in])?;
+        let bias = if bias { file.shaped(&format!("{name}.bias"), &[n_out])? } else { Vec::new() };
+        Ok(Linear { weight, bias, n_in, n_out })
+    }
+
+    /// y = beta * y + x Wᵀ + b
+    fn write(&self, y: &mut [f32], beta: f32, x: &[f32]) {
+        let seq = x.len() / self.n_in;
+        matmul_transb(y, beta, x, &self.weight, 1.0, seq, self.n_out, self.n_in);
+        if !self.bias.is_empty() {
+            for row in y.chunks_exact_mut(self.n_out) {
+                add_in_place(row, &self.bias);
+            }
+        }
+    }
+
+    fn apply(&self, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; x.len() / self.n_in * self.n_out];
+        self.write(&mut y, 0.0, x);
+        y
+    }
+}
+
+fn add_in_place(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+// ---- The config: a field is read, has a default, or is refused ------------------------------
 
 struct Config {
     vocab: usize,
@@ -785,84 +773,7 @@ fn kind_of_scaling(rope: &Json) -> &str {
     rope.get("rope_type").text().or(rope.get("type").text()).unwrap_or("default")
 }
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 4: norm and gate
-// ---------------------------------------------------------------------------------------------
-
-// x, y: (seq, hidden)
-fn rms_norm(y: &mut [f32], x: &[f32], weight: &[f32], eps: f32) {
-    let hidden = weight.len();
-    for (y, x) in y.chunks_exact_mut(hidden).zip(x.chunks_exact(hidden)) {
-        let squares: f32 = x.iter().map(|v| v * v).sum();
-        let size = (squares / hidden as f32 + eps).sqrt();
-        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-            *y = w * (x / size);
-        }
-    }
-}
-
-fn normed(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    rms_norm(&mut y, x, weight, eps);
-    y
-}
-
-// gate, up: (seq, inter); the result takes the place of gate
-fn swiglu(gate: &mut [f32], up: &[f32]) {
-    for (g, u) in gate.iter_mut().zip(up) {
-        *g = *g / (1.0 + (-*g).exp()) * u;
-    }
-}
-
-// ---------------------------------------------------------------------------------------------
-// Chapter 5: RoPE
-// ---------------------------------------------------------------------------------------------
-
-/// The angle each pair turns per position: computed in float64, rounded once.
-fn inverse_frequencies(config: &Config) -> Result<Vec<f32>> {
-    let field = |name: &str| {
-        config.scaling.get(name).number().ok_or(format!("expected {name} in the RoPE scaling"))
-    };
-    (0..config.dqkv / 2)
-        .map(|j| {
-            let turn = config.theta.powf(-2.0 * j as f64 / config.dqkv as f64);
-            let scaled = match kind_of_scaling(&config.scaling) {
-                "default" => turn,
-                "linear" => turn / field("factor")?,
-                "llama3" => {
-                    // 1 for pairs that turn often within the trained context, 0 for the slow ones.
-                    let wavelength = 2.0 * std::f64::consts::PI / turn;
-                    let turns = field("original_max_position_embeddings")? / wavelength;
-                    let (low, high) = (field("low_freq_factor")?, field("high_freq_factor")?);
-                    let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                    keep * turn + (1.0 - keep) * turn / field("factor")?
-                }
-                other => return Err(format!("expected rope_type default, linear or llama3, got {other}")),
-            };
-            Ok(scaled as f32)
-        })
-        .collect()
-}
-
-// x: (seq, n_heads * dqkv), turned where it lies
-fn rope(x: &mut [f32], past: usize, n_heads: usize, dqkv: usize, inv_freq: &[f32]) {
-    let half = dqkv / 2;
-    for (i, row) in x.chunks_exact_mut(n_heads * dqkv).enumerate() {
-        for (j, &turn) in inv_freq.iter().enumerate() {
-            let (sin, cos) = ((past + i) as f32 * turn).sin_cos();
-            for head in row.chunks_exact_mut(dqkv) {
-                let (one, two) = (j, j + half);
-                let (a, b) = (head[one], head[two]); // both, before either is written
-                head[one] = a * cos - b * sin;
-                head[two] = b * cos + a * sin;
-            }
-        }
-    }
-}
-
-// ---------------------------------------------------------------------------------------------
-// Chapters 6 to 8: scores, mask and softmax, values
-// ---------------------------------------------------------------------------------------------
+// ---- Scores, mask and softmax, values: chapters 4 to 6 --------------------------------------
 
 // q:      (seq, n_kv_h * n_groups * dqkv)
 // k:      (total_seq, n_kv_h * dqkv)
@@ -929,9 +840,78 @@ fn score_v(out: &mut [f32], weights: &[f32], v: &[f32], n_kv_h: usize, n_groups:
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 10: the cache
-// ---------------------------------------------------------------------------------------------
+// ---- RoPE: chapter 7 ------------------------------------------------------------------------
+
+/// The angle each pair turns per position: computed in float64, rounded once.
+fn inverse_frequencies(config: &Config) -> Result<Vec<f32>> {
+    let field = |name: &str| {
+        config.scaling.get(name).number().ok_or(format!("expected {name} in the RoPE scaling"))
+    };
+    (0..config.dqkv / 2)
+        .map(|j| {
+            let turn = config.theta.powf(-2.0 * j as f64 / config.dqkv as f64);
+            let scaled = match kind_of_scaling(&config.scaling) {
+                "default" => turn,
+                "linear" => turn / field("factor")?,
+                "llama3" => {
+                    // 1 for pairs that turn often within the trained context, 0 for the slow ones.
+                    let wavelength = 2.0 * std::f64::consts::PI / turn;
+                    let turns = field("original_max_position_embeddings")? / wavelength;
+                    let (low, high) = (field("low_freq_factor")?, field("high_freq_factor")?);
+                    let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                    keep * turn + (1.0 - keep) * turn / field("factor")?
+                }
+                other => return Err(format!("expected rope_type default, linear or llama3, got {other}")),
+            };
+            Ok(scaled as f32)
+        })
+        .collect()
+}
+
+// x: (seq, n_heads * dqkv), turned where it lies
+fn rope(x: &mut [f32], past: usize, n_heads: usize, dqkv: usize, inv_freq: &[f32]) {
+    let half = dqkv / 2;
+    for (i, row) in x.chunks_exact_mut(n_heads * dqkv).enumerate() {
+        for (j, &turn) in inv_freq.iter().enumerate() {
+            let (sin, cos) = ((past + i) as f32 * turn).sin_cos();
+            for head in row.chunks_exact_mut(dqkv) {
+                let (one, two) = (j, j + half);
+                let (a, b) = (head[one], head[two]); // both, before either is written
+                head[one] = a * cos - b * sin;
+                head[two] = b * cos + a * sin;
+            }
+        }
+    }
+}
+
+// ---- Norm and gate: chapter 8 ---------------------------------------------------------------
+
+// x, y: (seq, hidden)
+fn rms_norm(y: &mut [f32], x: &[f32], weight: &[f32], eps: f32) {
+    let hidden = weight.len();
+    for (y, x) in y.chunks_exact_mut(hidden).zip(x.chunks_exact(hidden)) {
+        let squares: f32 = x.iter().map(|v| v * v).sum();
+        let size = (squares / hidden as f32 + eps).sqrt();
+        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+            *y = w * (x / size);
+        }
+    }
+}
+
+fn normed(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    rms_norm(&mut y, x, weight, eps);
+    y
+}
+
+// gate, up: (seq, inter); the result takes the place of gate
+fn swiglu(gate: &mut [f32], up: &[f32]) {
+    for (g, u) in gate.iter_mut().zip(up) {
+        *g = *g / (1.0 + (-*g).exp()) * u;
+    }
+}
+
+// ---- The cache: chapter 10 ------------------------------------------------------------------
 
 /// Per layer, rows of keys (after RoPE) and values by position. The first `len` of them count.
 struct KvCache {
@@ -967,9 +947,7 @@ impl KvCache {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 9: the whole model
-// ---------------------------------------------------------------------------------------------
+// ---- The whole model: chapter 9 -------------------------------------------------------------
 
 struct Layer {
     input_layernorm: Vec<f32>,
@@ -1063,9 +1041,7 @@ impl Llama {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Chapter 11: sampling
-// ---------------------------------------------------------------------------------------------
+// ---- Sampling: chapter 11 -------------------------------------------------------------------
 
 /// What a draw is made from: temperature, top-k, top-p, min-p. 0 for every token that was cut.
 fn probabilities(logits: &[f32], temperature: f32, top_k: usize, top_p: f32, min_p: f32) -> Vec<f32> {
@@ -1094,9 +1070,11 @@ fn probabilities(logits: &[f32], temperature: f32, top_k: usize, top_p: f32, min
     result
 }
 
-// ---------------------------------------------------------------------------------------------
-// Protocol 1
-// ---------------------------------------------------------------------------------------------
+// ---- The engine -----------------------------------------------------------------------------
+
+const NAME: &str = "llama.rs";
+const OPS: &[&str] =
+    &["tensor", "forward", "encode", "decode", "stream", "probabilities", "chat"];
 
 struct Engine {
     file: Checkpoint,
@@ -1104,8 +1082,6 @@ struct Engine {
     cache: KvCache,
     tokenizer: Result<Tokenizer>,
 }
-
-const OPS: [&str; 7] = ["forward", "encode", "decode", "stream", "probabilities", "chat", "tensor"];
 
 impl Engine {
     fn load(directory: &Path) -> Result<Engine> {
@@ -1116,61 +1092,13 @@ impl Engine {
         Ok(Engine { file, cache, model, tokenizer: Tokenizer::load(directory) })
     }
 
-    fn answer(&mut self, line: &str) -> Result<String> {
-        let request = Json::parse(line)?;
-        let tokenizer = self.tokenizer.as_ref().map_err(Clone::clone);
-        match request.get("op").text().unwrap_or("") {
-            "hello" => {
-                let ops: Vec<String> = OPS.iter().map(|op| quoted(op)).collect();
-                Ok(format!("{{\"name\":\"llama.rs\",\"protocol\":1,\"ops\":{}}}", listed(&ops)))
-            }
-            "forward" => self.forward(&request),
-            "encode" => {
-                let text = request.get("text").text().ok_or("expected text")?;
-                Ok(format!("{{\"ids\":{}}}", listed(&tokenizer?.encode(text))))
-            }
-            "decode" => {
-                let text = tokenizer?.decode(&ids_of(&request)?)?;
-                Ok(format!("{{\"text\":{}}}", quoted(&text)))
-            }
-            "stream" => {
-                let (tokenizer, mut waiting, mut pieces) = (tokenizer?, Vec::new(), Vec::new());
-                for id in ids_of(&request)? {
-                    pieces.push(quoted(&push(&mut waiting, tokenizer.shown(id)?)));
-                }
-                pieces.push(quoted(&String::from_utf8_lossy(&waiting))); // what never became whole
-                Ok(format!("{{\"pieces\":{}}}", listed(&pieces)))
-            }
-            "probabilities" => {
-                let logits: Vec<f32> = request.get("logits").list().iter()
-                    .map(|x| x.number().map_or(f32::NAN, |x| x as f32)).collect();
-                if logits.is_empty() || logits.iter().any(|x| !x.is_finite()) {
-                    return Err("expected finite logits".into());
-                }
-                let temperature = request.get("temperature").number().unwrap_or(1.0) as f32;
-                let top_k = request.get("top_k").size().unwrap_or(0);
-                let top_p = request.get("top_p").number().unwrap_or(1.0) as f32;
-                let min_p = request.get("min_p").number().unwrap_or(0.0) as f32;
-                let p = probabilities(&logits, temperature, top_k, top_p, min_p);
-                Ok(format!("{{\"probabilities\":{}}}", listed(&p)))
-            }
-            "chat" => {
-                let ids = tokenizer?.chat(request.get("messages").list())?;
-                Ok(format!("{{\"ids\":{}}}", listed(&ids)))
-            }
-            "tensor" => {
-                let name = request.get("name").text().ok_or("expected a name")?;
-                let (shape, values) = self.file.tensor(name)?;
-                Ok(format!("{{\"shape\":{},\"values\":{}}}", listed(&shape), listed(&values)))
-            }
-            other => Err(format!("expected one of {OPS:?}, got {other:?}")),
-        }
+    fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+        self.file.tensor(name)
     }
 
-    fn forward(&mut self, request: &Json) -> Result<String> {
+    fn forward(&mut self, ids: &[u32], past: usize) -> Result<Vec<f32>> {
         let config = &self.model.config;
-        let ids: Vec<usize> = ids_of(request)?.into_iter().map(|id| id as usize).collect();
-        let past = request.get("past").size().unwrap_or(0);
+        let ids: Vec<usize> = ids.iter().map(|id| *id as usize).collect();
         if ids.is_empty() || ids.iter().any(|id| *id >= config.vocab) {
             return Err(format!("expected ids from 0 to {}", config.vocab - 1));
         }
@@ -1179,11 +1107,92 @@ impl Engine {
                                self.cache.len, config.max_seq));
         }
         self.cache.truncate(past);
-        let logits = self.model.forward(&ids, &mut self.cache);
-        if logits.iter().any(|x| !x.is_finite()) {
-            return Err("logits are not finite".into());
+        Ok(self.model.forward(&ids, &mut self.cache))
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.tokenizer()?.encode(text))
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer()?.decode(ids)
+    }
+
+    fn stream(&self, ids: &[u32]) -> Result<Vec<String>> {
+        let (tokenizer, mut waiting, mut pieces) = (self.tokenizer()?, Vec::new(), Vec::new());
+        for id in ids {
+            pieces.push(push(&mut waiting, tokenizer.shown(*id)?));
         }
-        Ok(format!("{{\"logits\":{}}}", listed(&logits)))
+        pieces.push(String::from_utf8_lossy(&waiting).into_owned()); // what never became whole
+        Ok(pieces)
+    }
+
+    fn probabilities(&self, logits: &[f32], temperature: f32, top_k: usize, top_p: f32)
+        -> Result<Vec<f32>> {
+        Ok(probabilities(logits, temperature, top_k, top_p, 0.0))
+    }
+
+    fn chat(&self, messages: &[(&str, &str)]) -> Result<Vec<u32>> {
+        self.tokenizer()?.chat(messages)
+    }
+
+    fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().map_err(Clone::clone)
+    }
+}
+
+// ---- Protocol 1: an answer for every line, whatever happens ---------------------------------
+
+fn answer(engine: &mut Engine, line: &str) -> Result<String> {
+    let request = Json::parse(line)?;
+    let text = |name: &str| request.get(name).text().ok_or(format!("expected {name} as text"));
+    let number = |name: &str, missing| request.get(name).number().unwrap_or(missing) as f32;
+    match request.get("op").text().unwrap_or("") {
+        "hello" => {
+            let ops: Vec<String> = OPS.iter().map(|op: &&str| quoted(op)).collect();
+            let (name, ops) = (quoted(NAME), listed(&ops));
+            Ok(format!("{{\"name\":{name},\"protocol\":1,\"ops\":{ops}}}"))
+        }
+        "tensor" => {
+            let (shape, values) = engine.tensor(text("name")?)?;
+            Ok(format!("{{\"shape\":{},\"values\":{}}}", listed(&shape), listed(&values)))
+        }
+        "forward" => {
+            let past = request.get("past").size().unwrap_or(0);
+            let logits = engine.forward(&ids_of(&request)?, past)?;
+            if logits.iter().any(|x| !x.is_finite()) {
+                return Err("logits are not finite".into());
+            }
+            Ok(format!("{{\"logits\":{}}}", listed(&logits)))
+        }
+        "encode" => Ok(format!("{{\"ids\":{}}}", listed(&engine.encode(text("text")?)?))),
+        "decode" => {
+            let text = engine.decode(&ids_of(&request)?)?;
+            Ok(format!("{{\"text\":{}}}", quoted(&text)))
+        }
+        "stream" => {
+            let pieces = engine.stream(&ids_of(&request)?)?;
+            let pieces: Vec<String> = pieces.iter().map(|piece| quoted(piece)).collect();
+            Ok(format!("{{\"pieces\":{}}}", listed(&pieces)))
+        }
+        "probabilities" => {
+            let logits: Vec<f32> = request.get("logits").list().iter()
+                .map(|x| x.number().map_or(f32::NAN, |x| x as f32)).collect();
+            if logits.is_empty() || logits.iter().any(|x| !x.is_finite()) {
+                return Err("expected finite logits".into());
+            }
+            let top_k = request.get("top_k").size().unwrap_or(0);
+            let (temperature, top_p) = (number("temperature", 1.0), number("top_p", 1.0));
+            let p = engine.probabilities(&logits, temperature, top_k, top_p)?;
+            Ok(format!("{{\"probabilities\":{}}}", listed(&p)))
+        }
+        "chat" => {
+            let messages: Option<Vec<(&str, &str)>> = request.get("messages").list().iter()
+                .map(|m| Some((m.get("role").text()?, m.get("content").text()?))).collect();
+            let messages = messages.ok_or("expected a role and content in every message")?;
+            Ok(format!("{{\"ids\":{}}}", listed(&engine.chat(&messages)?)))
+        }
+        other => Err(format!("expected one of {OPS:?}, got {other:?}")),
     }
 }
 
@@ -1197,17 +1206,14 @@ fn main() {
         eprintln!("expected the directory of a model");
         std::process::exit(2);
     };
-    let mut engine = match Engine::load(Path::new(&directory)) {
-        Ok(engine) => engine,
-        Err(problem) => {
-            eprintln!("{problem}");
-            std::process::exit(1);
-        }
-    };
+    let mut engine = Engine::load(Path::new(&directory)).unwrap_or_else(|problem| {
+        eprintln!("{problem}"); // standard output is for answers alone
+        std::process::exit(1);
+    });
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };
-        let answer = engine.answer(&line)
+        let answer = answer(&mut engine, &line)
             .unwrap_or_else(|problem| format!("{{\"error\":{}}}", quoted(&problem)));
         if writeln!(out, "{answer}").and_then(|()| out.flush()).is_err() {
             break; // nobody reads any more

@@ -127,10 +127,18 @@ def _examined(args: argparse.Namespace) -> "Report":
     if args.timeout <= 0:
         raise InputError(f"expected a timeout above 0, got {args.timeout}")
     if args.url:
+        from llama_edu.verify.evidence import Declared
         from llama_edu.verify.http import verify_url
 
         names = tuple(args.model or MODELS[:1])
-        return verify_url(args.url, names, limit=args.timeout, naming_seconds=args.naming_seconds)
+        dtype = args.dtype or "f32"
+        return verify_url(
+            args.url,
+            names,
+            limit=args.timeout,
+            naming_seconds=args.naming_seconds,
+            declared=Declared(dtype, args.cache_dtype or dtype),
+        )
     if args.dump:
         from llama_edu.verify.dump import verify_dump
 

@@ -7,6 +7,7 @@ at work; and prompts that begin alike meet a prefix cache, where there is one.
 """
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,19 @@ from typing import Any
 import numpy as np
 
 from llama_edu import hub
-from llama_edu.engine.llama import Llama
 from llama_edu.errors import InputError
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.text.tokenizer import Tokenizer
 from llama_edu.verify.advice import verdict_of
 from llama_edu.verify.cases import Call
-from llama_edu.verify.evidence import Logprobs, Observed, Session, tolerance_of, widened
+from llama_edu.verify.evidence import (
+    Declared,
+    Logprobs,
+    Observed,
+    Session,
+    references,
+    widened,
+)
 from llama_edu.verify.naming import find_mistake
 from llama_edu.verify.parts import read_model
 from llama_edu.verify.protocol import ProgramError
@@ -39,20 +46,30 @@ DIGITS = 1.2e-4  # servers round log-probabilities to four digits
 
 
 def verify_url(
-    url: str, names: Sequence[str], *, limit: float = 60.0, naming_seconds: float = 8.0
+    url: str,
+    names: Sequence[str],
+    *,
+    limit: float = 60.0,
+    naming_seconds: float = 8.0,
+    declared: Declared | None = None,
 ) -> Report:
     """Examine the server at a base URL such as http://127.0.0.1:8080/v1, for each model.
 
+    A server cannot say what it rounds to, so `declared` says it: the formats it computes in and
+    keeps its cache in.
     What the server does ends in the report; `ProgramError` is raised where it does not answer.
     """
-    report = Report(url)
+    declared = Declared() if declared is None else declared
+    report = Report(url, declared.words)
+    start = time.perf_counter()
     sessions = []
     for name in names:
         client = _Client(url.rstrip("/"), Path(hub.locate(name)), name, limit)
-        sessions.append(client.session(report))
+        sessions.append(client.session(report, declared))
     if any(session.first_wrong() is not None for session in sessions):
         finding = find_mistake(sessions, seconds=naming_seconds)
         report.verdicts.append(verdict_of(finding, sessions))
+    report.seconds = time.perf_counter() - start
     return report
 
 
@@ -64,35 +81,33 @@ class _Client:
         self.ids_by_text = self._texts()
         self.served = self._served()
 
-    def session(self, report: Report) -> Session:
+    def session(self, report: Report, declared: Declared) -> Session:
         """Ask for every prompt, and compare what comes."""
         session = Session(self.name, read_model(self.directory))
-        model = Llama.from_pretrained(self.directory)
         source = ids_of_text(self.directory, self.name) or tuple(range(3, 60))
         rng = np.random.default_rng(7)
         more = tuple(int(i) for i in rng.integers(3, self.config.vocab_size, LONG))
         prompts = [source[:n] for n in LENGTHS if n <= len(source)]
         if self.config.max_position_embeddings > LONG + NEW:
             prompts.append((*source, *more)[:LONG])
+        calls, answers = [], []
         for prompt in prompts:
-            calls, answers = self._asked(prompt)
-            cache = model.new_cache()
-            wanted = []
-            for call in calls:
-                cache.truncate(call.past)
-                wanted.append(model.forward(list(call.ids), cache, last_only=True)[0])
-            bound = 2 * tolerance_of(wanted, self.config.num_hidden_layers) + DIGITS
-            for call, answer, want in zip(calls, answers, wanted, strict=True):
-                seen = Observed(call, answer, want, widened(bound, call))
-                session.observed.append(seen)
-                report.results.append(self._result(seen))
+            some = self._asked(prompt)
+            calls += some[0]
+            answers += some[1]
+        wanted, bound = references(self.directory, calls, declared)
+        bound = 2 * bound + DIGITS  # a sum over all tokens is taken from each
+        for call, answer, want in zip(calls, answers, wanted, strict=True):
+            seen = Observed(call, answer, want, widened(bound, call))
+            session.observed.append(seen)
+            report.results.append(self._result(seen, declared))
         return session
 
-    def _result(self, seen: Observed) -> Result:
+    def _result(self, seen: Observed, declared: Declared) -> Result:
         status, gap = ("right", "") if seen.right else ("wrong", f"{seen.gap:.3g}")
         detail = gap and (
-            f"log-probabilities are off by up to {gap}, where right engines differ by at most "
-            f"{seen.tolerance:.1g}"
+            f"log-probabilities are off by up to {gap}, where right engines in {declared.words} differ "
+            f"by at most {seen.tolerance:.1g}"
         )
         call = seen.call
         return Result(

@@ -18,6 +18,7 @@ __all__ = ["STAGES", "Named", "Report", "Result", "Verdict"]
 
 STAGES = ("bytes", "tokens", "forward", "cache", "sampling", "chat")
 
+NOBODY = "-"  # the model of a stage that was not examined
 RIGHT, WRONG, FAILED, REFUSED, NOTED = "right", "wrong", "failed", "refused", "noted"
 
 
@@ -133,6 +134,9 @@ class Report:
             for r in (r for r in self.results if r.stage == stage):
                 rows.setdefault(r.model, Counter())[r.status] += 1
             for model, counts in rows.items():
+                if model == NOBODY:
+                    yield f"  {stage:9}not examined"
+                    continue
                 whole = sum(counts.values())
                 others = [
                     f"{counts[status]} {status}"

@@ -312,7 +312,8 @@ class _Examination:
             for call in calls_for(
                 config, ids_of_text(target.directory, target.name), long=target.long
             )
-            if call.stage in self.options.stages
+            # Calls with a past continue those without, which are asked as well.
+            if call.stage in self.options.stages or "cache" in self.options.stages
         ]
         wanted, bound = references(target.directory, calls, self.declared)
         model = read_model(target.directory)

@@ -1,7 +1,8 @@
 """The listings in Rust and C++ that end the chapters compile, and compute what the engine does.
 
 `bridges/` holds what is around each listing: a line such as `// chapter rope` stands for it, and a
-small program feeds it numbers. Model, generation, chat and serving make one engine together.
+small program feeds it numbers. Model, generation, chat and serving make one engine together. What a
+reader collects from them is also put to `verify`, as the reader would, truncation included.
 """
 
 import json
@@ -30,9 +31,11 @@ from llama_edu.ops.linear import matmul_transb
 from llama_edu.ops.mlp import swiglu
 from llama_edu.ops.norm import rms_norm
 from llama_edu.ops.rope import apply_rope, inverse_frequencies, rope_cos_sin
+from llama_edu.verify.run import Options, verify_program
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 AROUND = Path(__file__).parent / "bridges"
+WHOLE = BOOK.parent / "engines" / "rust" / "llama.rs"
 WHERE = os.pathsep.join([os.environ.get("PATH", ""), str(Path.home() / ".cargo" / "bin")])
 # Sums are taken in another order than by BLAS, and exp and sin are another library's.
 TOLERANCE = 1e-5
@@ -64,25 +67,32 @@ def listing(chapter: str) -> str:
     return str(found)
 
 
+def with_listings(text: str) -> str:
+    """A text with the chapters' listings in their places."""
+    return re.sub(
+        r"^ *// chapter (\w+)$", lambda found: listing(found[1]), text, flags=re.MULTILINE
+    )
+
+
 @cache
 def compiled(name: str, directory: Path) -> Path:
     """The program that `bridges/name` makes around its listings."""
-    source = re.sub(
-        r"^ *// chapter (\w+)$",
-        lambda found: listing(found[1]),
-        (AROUND / name).read_text("utf-8"),
-        flags=re.MULTILINE,
-    )
+    source = with_listings((AROUND / name).read_text("utf-8"))
     if name.endswith(".rs"):
         source += (AROUND / "prelude.rs").read_text("utf-8")
         # Overflow is an error, also where the optimizer runs.
         command = ["rustc", "--edition=2021", "-O", "-Cdebug-assertions", "-Awarnings"]
     else:
         command = ["g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror"]
-    (directory / name).write_text(source, "utf-8")
-    program = directory / name.replace(".", "_")
+    return built(command, source, directory / name)
+
+
+def built(command: Sequence[str], source: str, path: Path) -> Path:
+    """The program that a compiler makes of a source."""
+    path.write_text(source, "utf-8")
+    program = path.with_name(path.name.replace(".", "_"))
     done = subprocess.run(
-        [*command, "-o", program, directory / name],
+        [*command, "-o", program, path],
         env=os.environ | {"PATH": WHERE},
         capture_output=True,
         text=True,
@@ -353,3 +363,54 @@ def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
     for prompt, count in together:
         assert ids() == expected(prompt, count)
     assert not list(got)
+
+
+# A reader's compiler says nothing; an engine asked to be quick is, and so is its examination.
+AS_A_READER = ["rustc", "--edition=2021", "-Copt-level=1", "-Cdebug-assertions", "-Awarnings"]
+# The chapters whose listings are functions of `engines/rust/llama.rs`, by name and arguments.
+FUNCTIONS = ("tokenizer", "linear", "scores", "mask_softmax", "rope")
+# What of that file is exchanged for the model and the cache of the listings.
+EXCHANGED = {
+    "    cache: KvCache,\n    tokenizer": "    l: super::Llama, cache: super::KvCache,\n    tokenizer",
+    "let cache = KvCache::new(&model.config);": "let l = collected(&model); let cache = l.new_cache();",
+    "Ok(Engine { file, cache,": "Ok(Engine { file, l, cache,",
+    "let ids: Vec<usize> = ids.iter().map(|id| *id as usize).collect();": "",
+    "|id| *id >= config.vocab": "|id| *id as usize >= config.vocab",
+    "self.model.forward(&ids, &mut self.cache)": "self.l.forward(ids, &mut self.cache)",
+    "\nfn main()": "\npub fn main()",
+}
+
+
+def found_right(program: Path, stages: tuple[str, ...]) -> int:
+    """How many cases of `story` a program is right in, and that it is right in all."""
+    report = verify_program([str(program)], Options(("story",), stages, tiny=False))
+    assert report.ok, "\n".join(report.text())
+    return report.counts["right"]
+
+
+@rust
+def test_listings_are_the_functions_of_the_whole_engine(tmp_path: Path) -> None:
+    source = WHOLE.read_text("utf-8")
+    for chapter in FUNCTIONS:
+        text = listing(chapter)
+        for kind, name in re.findall(r"^(fn|type) (\w+)", text, re.MULTILINE):
+            end = r".*?^}\n" if kind == "fn" else r".*?;\n"
+            pattern = re.compile(rf"^{kind} {name}\b{end}", re.MULTILINE | re.DOTALL)
+            source, count = pattern.subn("", source)
+            assert count == 1, f"expected {kind} {name} once in {WHOLE.name}, got {count}"
+        source += "\n" + text
+    program = built(AS_A_READER, source, tmp_path / "functions.rs")
+    assert found_right(program, ("tokens", "forward", "cache")) > 100
+
+
+@rust
+def test_the_collected_engine_is_right_also_after_truncation(tmp_path: Path) -> None:
+    whole = re.sub(r"^//!.*\n", "", WHOLE.read_text("utf-8"), flags=re.MULTILINE)
+    for find, new in EXCHANGED.items():
+        assert whole.count(find) == 1, find
+        whole = whole.replace(find, new)
+    listings = (AROUND / "engine.rs").read_text("utf-8").partition("\nfn read_model")[0]
+    around = (AROUND / "collected.rs").read_text("utf-8")
+    source = f"{with_listings(listings)}\nmod whole {{\n{whole}\n{around}\n}}\n"
+    program = built(AS_A_READER, source + "fn main() { whole::main() }\n", tmp_path / "all.rs")
+    assert found_right(program, ("forward", "cache")) >= 20

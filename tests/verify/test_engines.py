@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from llama_edu.chapters import chapter_number
 from llama_edu.verify.mistakes import CATALOGUE
 from llama_edu.verify.run import Options, verify_program
 from llama_edu.verify.sampling import SAMPLING_MISTAKES
@@ -17,28 +19,70 @@ from llama_edu.verify.tokens import DECODE_MISTAKES, ENCODE_MISTAKES
 ENGINES = Path(__file__).resolve().parents[2] / "engines"
 sys.path.insert(0, str(ENGINES))
 from plant import VARIABLE, read_plants, woven  # type: ignore[import-not-found]  # noqa: E402
+from starters import MADE, STARTERS, assembled  # type: ignore[import-not-found]  # noqa: E402
 
-COMPILERS = {
-    "rust": ("rustc", ".rs", ["--edition", "2021", "-C", "opt-level=1", "-A", "warnings"]),
-    "cpp": ("g++", ".cpp", ["-std=c++17", "-O1"]),
+# What is said beside a chapter's number in an engine or a starter, and the topics that have it.
+TOLD = {
+    "Bytes: ": ("bytes",),
+    "tensor": ("bytes",),
+    "ids, and back": ("tokenizer",),
+    "text to ids": ("tokenizer",),
+    "ids to text": ("tokenizer",),
+    "shown after each id": ("tokenizer",),
+    "Products": ("linear",),
+    "Scores": ("scores", "score_v"),
+    "cached positions": ("linear", "generate"),
+    "config.json and the weights": ("linear", "model"),
+    "RoPE": ("rope",),
+    "Norm": ("norm_mlp",),
+    "whole model": ("model",),
+    "The cache": ("generate",),
+    "keys and values": ("generate",),
+    "Sampling": ("sampling",),
+    "temperature": ("sampling",),
+    "roles and contents": ("chat",),
 }
+
+# Woven mistakes come in parentheses, and in C++ a sanitizer looks on: a temporary that dies too
+# early is no warning.
+COMPILERS = {
+    "rust": (
+        "rustc",
+        ".rs",
+        ["--edition=2021", "-Copt-level=1", "-Dwarnings", "-Aunused_parens"],
+    ),
+    "cpp": ("g++", ".cpp", ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror"]),
+}
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+
+
+def compiled(language: str, folder: Path, source: str, *more: str) -> Path:
+    """A program made of a source; skipped where there is no compiler for it."""
+    compiler, suffix, options = COMPILERS[language]
+    if shutil.which(compiler) is None:
+        pytest.skip(f"there is no {compiler}")
+    (folder / f"source{suffix}").write_text(source, encoding="utf-8")
+    built = folder / language
+    command = [compiler, *options, *more, str(folder / f"source{suffix}"), "-o", str(built)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if more and "cannot find" in done.stderr:
+        pytest.skip(f"there is no library for {more[0]}")
+    assert done.returncode == 0, done.stderr
+    return built
+
+
+def with_mistakes(language: str) -> str:
+    """An engine's source with all mistakes woven in."""
+    folder = ENGINES / language
+    source = (folder / f"llama{COMPILERS[language][1]}").read_text(encoding="utf-8")
+    return str(woven(source, read_plants(folder / "planted.toml"), language))
 
 
 @pytest.fixture(scope="module", params=sorted(COMPILERS))
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine with all mistakes woven in, compiled."""
-    compiler, suffix, options = COMPILERS[request.param]
-    if shutil.which(compiler) is None:
-        pytest.skip(f"there is no {compiler}")
-    folder = tmp_path_factory.mktemp(request.param)
-    source = (ENGINES / request.param / f"llama{suffix}").read_text(encoding="utf-8")
-    text = woven(source, read_plants(ENGINES / request.param / "planted.toml"), request.param)
-    (folder / f"engine{suffix}").write_text(text, encoding="utf-8")
-    built = folder / request.param
-    subprocess.run(
-        [compiler, *options, str(folder / f"engine{suffix}"), "-o", str(built)], check=True
-    )
-    return built
+    language = request.param
+    return compiled(language, tmp_path_factory.mktemp(language), with_mistakes(language))
 
 
 @pytest.mark.parametrize("language", sorted(COMPILERS))
@@ -59,6 +103,14 @@ def test_the_engine_is_right(engine: Path) -> None:
     assert report.counts["refused"] == 0
 
 
+def test_no_memory_is_misused(tmp_path: Path) -> None:
+    """By the code around the switches either, which is there whatever is switched on."""
+    built = compiled("cpp", tmp_path, with_mistakes("cpp"), *SANITIZERS)
+    options = Options(models=("story",), tiny=False, stages=("bytes", "tokens", "sampling"))
+    report = verify_program([str(built)], options)
+    assert report.ok, "\n".join(report.text())
+
+
 EXPECTED = {
     "rust": {"no_past": "position.no_past", "growing_rows": "cache.grows"},
     "cpp": {"modulo": "heads.modulo", "eps_1e-5": "config.eps_1e-05"},
@@ -73,12 +125,18 @@ def test_a_planted_mistake_is_named(engine: Path) -> None:
         assert report.exit_code == 1
 
 
-def test_starters_read_json_as_the_engines_do() -> None:
-    """One reader of JSON for each language, in two places."""
-    starters = ENGINES.parent / "llama_edu" / "verify" / "starters"
-    for engine_file, starter in (("rust/llama.rs", "rust.rs"), ("cpp/llama.cpp", "cpp.cpp")):
-        source = (ENGINES / engine_file).read_text(encoding="utf-8")
-        begin, end = source.index("// JSON: what configs"), source.index("// Chapter 1: bytes")
-        reader = source[begin:end].rpartition("// ---")[0].strip()
-        shared = reader.replace("std::fmt::Display", "Display")
-        assert shared in (starters / starter).read_text(encoding="utf-8")
+def test_starters_are_made_from_the_engines() -> None:
+    """One reader of JSON and one protocol loop for each language."""
+    for skeleton, name in MADE.items():
+        made = assembled(ENGINES / skeleton)
+        assert (STARTERS / name).read_text(encoding="utf-8") == made, "run engines/starters.py"
+
+
+@pytest.mark.parametrize("path", [*ENGINES.glob("*/llama.*"), *STARTERS.iterdir()], ids=str)
+def test_chapters_have_their_numbers(path: Path) -> None:
+    """Chapters may be reordered; what is named by a number is asked for its topic."""
+    for line in re.findall(r".*[Cc]hapters? \d.*", path.read_text(encoding="utf-8")):
+        topics = next((topics for words, topics in TOLD.items() if words in line), None)
+        assert topics is not None, f"expected one of {list(TOLD)}, got {line!r}"
+        numbers = re.findall(r"\d+", line.partition("hapter")[2])[: len(topics)]
+        assert numbers == [str(chapter_number(topic)) for topic in topics], line

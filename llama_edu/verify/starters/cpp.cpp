@@ -4,8 +4,8 @@
 //     llama-edu verify --program ./engine
 //
 // Name an op in OPS once it is written; until then the kit does not ask for it. The stages are the
-// book's chapters: bytes (op `tensor`), forward, cache, tokens (`encode`, `decode`), sampling
-// (`probabilities`).
+// book's chapters: bytes (op `tensor`), tokens (`encode`, `decode`, `stream`), forward and cache
+// (`forward`), sampling (`probabilities`), chat.
 
 #include <algorithm>
 #include <charconv>
@@ -17,18 +17,18 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 using std::size_t;
 using std::string;
 using Floats = std::vector<float>;
 using Ids = std::vector<size_t>;
+using Message = std::pair<string, string>;  // role and content
 
 [[noreturn]] void refuse(const string& why) { throw std::runtime_error(why); }
 
-// ---------------------------------------------------------------------------------------------
-// JSON: what configs, headers, tokenizers and requests are written in
-// ---------------------------------------------------------------------------------------------
+// ---- JSON: what configs, headers, tokenizers and requests are written in --------------------
 
 struct Json {
     enum Kind { Null, Bool, Number, Text, List, Object } kind = Null;
@@ -219,11 +219,10 @@ string listed(const std::vector<T>& items) {
     return out + "]";
 }
 
-// ---------------------------------------------------------------------------------------------
-// The engine
-// ---------------------------------------------------------------------------------------------
+// ---- The engine -----------------------------------------------------------------------------
 
-// The ops that are written: "tensor", "forward", "encode", "decode", "probabilities".
+const string NAME = "my engine";
+// The ops that are written, of the seven below.
 const std::vector<string> OPS = {};
 
 class Engine {
@@ -236,60 +235,91 @@ public:
         refuse("not written yet: " + name + " of " + directory_);
     }
 
-    // Chapters 2 to 10: keep the first `past` cached positions, feed the ids, and give the logits
+    // Chapters 3 to 10: keep the first `past` cached positions, feed the ids, and give the logits
     // after the last one.
     Floats forward(const Ids&, size_t) { refuse("not written yet"); }
 
-    // Chapter 3: text to ids.
+    // Chapter 2: text to ids.
     Ids encode(const string&) { refuse("not written yet"); }
 
-    // Chapter 3: ids to text; bytes that are no UTF-8 become U+FFFD.
+    // Chapter 2: ids to text; bytes that are no UTF-8 become U+FFFD.
     string decode(const Ids&) { refuse("not written yet"); }
+
+    // Chapter 2: what is shown after each id, whole characters only, and at last what is left.
+    std::vector<string> stream(const Ids&) { refuse("not written yet"); }
 
     // Chapter 11: temperature (0 is greedy), then top-k (0 is all), then top-p (1 is all).
     Floats probabilities(const Floats&, float, size_t, float) { refuse("not written yet"); }
 
-    string answer(const string& line) {
-        const Json request = Parser::parse(line);
-        const string op = request["op"].text;
-        if (op == "hello") {
-            std::vector<string> ops;
-            for (const string& one : OPS) ops.push_back(quoted(one));
-            return "{\"name\":\"my engine\",\"protocol\":1,\"ops\":" + listed(ops) + "}";
-        }
-        if (op == "tensor") {
-            std::vector<size_t> shape;
-            const Floats values = tensor(request["name"].text, shape);
-            return "{\"shape\":" + listed(shape) + ",\"values\":" + listed(values) + "}";
-        }
-        if (op == "forward") {
-            const Floats logits = forward(ids(request), request["past"].size().value_or(0));
-            for (const float x : logits)
-                if (!std::isfinite(x)) refuse("logits are not finite");
-            return "{\"logits\":" + listed(logits) + "}";
-        }
-        if (op == "encode") return "{\"ids\":" + listed(encode(request["text"].text)) + "}";
-        if (op == "decode") return "{\"text\":" + quoted(decode(ids(request))) + "}";
-        if (op == "probabilities") {
-            Floats logits;
-            for (const Json& x : request["logits"].items) logits.push_back(float(x.number));
-            const Floats p = probabilities(logits, float(request["temperature"].number),
-                                           request["top_k"].size().value_or(0),
-                                           float(request["top_p"].number));
-            return "{\"probabilities\":" + listed(p) + "}";
-        }
-        refuse("no op called " + op);
-    }
+    // Chapter 13: roles and contents to ids, up to where the reply begins.
+    Ids chat(const std::vector<Message>&) { refuse("not written yet"); }
 
 private:
-    static Ids ids(const Json& request) {
-        Ids ids;
-        for (const Json& id : request["ids"].items) ids.push_back(id.size().value());
-        return ids;
-    }
-
     string directory_;
 };
+
+// ---- Protocol 1: an answer for every line, whatever happens ---------------------------------
+
+Ids ids_of(const Json& request) {
+    Ids ids;
+    for (const Json& id : request["ids"].items) {
+        if (!id.size()) refuse("expected ids as whole numbers");
+        ids.push_back(*id.size());
+    }
+    return ids;
+}
+
+void check_finite(const Floats& numbers, const string& told) {
+    for (const float x : numbers)
+        if (!std::isfinite(x)) refuse(told);
+}
+
+string answer(Engine& engine, const string& line) {
+    const Json request = Parser::parse(line);
+    const string op = request["op"].text;
+    if (op == "hello") {
+        std::vector<string> ops;
+        for (const string& one : OPS) ops.push_back(quoted(one));
+        return "{\"name\":" + quoted(NAME) + ",\"protocol\":1,\"ops\":" + listed(ops) + "}";
+    }
+    if (op == "tensor") {
+        std::vector<size_t> shape;
+        const Floats values = engine.tensor(request["name"].text, shape);
+        return "{\"shape\":" + listed(shape) + ",\"values\":" + listed(values) + "}";
+    }
+    if (op == "forward") {
+        const Floats logits = engine.forward(ids_of(request), request["past"].size().value_or(0));
+        check_finite(logits, "logits are not finite");
+        return "{\"logits\":" + listed(logits) + "}";
+    }
+    if (op == "encode") return "{\"ids\":" + listed(engine.encode(request["text"].text)) + "}";
+    if (op == "decode") return "{\"text\":" + quoted(engine.decode(ids_of(request))) + "}";
+    if (op == "stream") {
+        std::vector<string> pieces;
+        for (const string& piece : engine.stream(ids_of(request))) pieces.push_back(quoted(piece));
+        return "{\"pieces\":" + listed(pieces) + "}";
+    }
+    if (op == "probabilities") {
+        const auto number = [&](const char* name) {
+            return request[name].kind == Json::Number ? float(request[name].number) : 1.0f;
+        };
+        Floats logits;
+        for (const Json& x : request["logits"].items)
+            logits.push_back(x.kind == Json::Number ? float(x.number) : NAN);
+        if (logits.empty()) refuse("expected logits");
+        check_finite(logits, "expected finite logits");
+        const Floats p = engine.probabilities(logits, number("temperature"),
+                                              request["top_k"].size().value_or(0), number("top_p"));
+        return "{\"probabilities\":" + listed(p) + "}";
+    }
+    if (op == "chat") {
+        std::vector<Message> messages;
+        for (const Json& m : request["messages"].items)
+            messages.emplace_back(m["role"].text, m["content"].text);
+        return "{\"ids\":" + listed(engine.chat(messages)) + "}";
+    }
+    refuse("expected an op of " + listed(OPS) + ", got " + quoted(op));
+}
 
 int main(int argc, char** argv) {
     if (argc != 2) {
@@ -300,7 +330,7 @@ int main(int argc, char** argv) {
         Engine engine(argv[1]);
         for (string line; std::getline(std::cin, line);) {
             try {
-                std::cout << engine.answer(line) << std::endl;
+                std::cout << answer(engine, line) << std::endl;
             } catch (const std::exception& problem) {
                 std::cout << "{\"error\":" << quoted(problem.what()) << "}" << std::endl;
             }

@@ -53,18 +53,18 @@ func (e *engine) tensor(name string) ([]int, []float32, error) {
 	return nil, nil, errNotWritten
 }
 
-// forward is chapters 2 to 10: keep the first past cached positions, feed the ids, and give the
+// forward is chapters 3 to 10: keep the first past cached positions, feed the ids, and give the
 // logits after the last one.
 func (e *engine) forward(ids []int, past int) ([]float32, error) {
 	return nil, errNotWritten
 }
 
-// encode is chapter 3: text to ids.
+// encode is chapter 2: text to ids.
 func (e *engine) encode(text string) ([]int, error) {
 	return nil, errNotWritten
 }
 
-// decode is chapter 3: ids to text; bytes that are no UTF-8 become U+FFFD.
+// decode is chapter 2: ids to text; bytes that are no UTF-8 become U+FFFD.
 func (e *engine) decode(ids []int) (string, error) {
 	return "", errNotWritten
 }

@@ -23,18 +23,18 @@ class Engine {
     throw new Error(`not written yet: ${name}`);
   }
 
-  // Chapters 2 to 10: keep the first `past` cached positions, feed the ids, and give the logits
+  // Chapters 3 to 10: keep the first `past` cached positions, feed the ids, and give the logits
   // after the last one, as an array.
   forward(ids, past) {
     throw new Error("not written yet");
   }
 
-  // Chapter 3: text to ids.
+  // Chapter 2: text to ids.
   encode(text) {
     throw new Error("not written yet");
   }
 
-  // Chapter 3: ids to text; bytes that are no UTF-8 become U+FFFD.
+  // Chapter 2: ids to text; bytes that are no UTF-8 become U+FFFD.
   decode(ids) {
     throw new Error("not written yet");
   }

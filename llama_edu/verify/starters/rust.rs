@@ -4,32 +4,36 @@
 //!     llama-edu verify --program ./engine
 //!
 //! Name an op in OPS once it is written; until then the kit does not ask for it. The stages are the
-//! book's chapters: bytes (op `tensor`), forward, cache, tokens (`encode`, `decode`), sampling
-//! (`probabilities`).
+//! book's chapters: bytes (op `tensor`), tokens (`encode`, `decode`, `stream`), forward and cache
+//! (`forward`), sampling (`probabilities`), chat.
 
-use std::fmt::Display;
+#![allow(dead_code)] // until every stage is there
+
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, String>;
 
-/// The ops that are written: "tensor", "forward", "encode", "decode", "probabilities".
-const OPS: [&str; 0] = [];
+// ---- The engine -----------------------------------------------------------------------------
+
+const NAME: &str = "my engine";
+/// The ops that are written, of the seven below.
+const OPS: &[&str] = &[];
 
 struct Engine {
     directory: PathBuf,
-    // Stage bytes, chapter 1: the tensors of model.safetensors.
-    // Stage forward, chapters 2 to 9: config.json and the weights.
-    // Stage cache, chapter 10: keys and values per layer, and how many positions count.
+    // Chapter 1: the tensors of model.safetensors.
+    // Chapters 3 to 9: config.json and the weights.
+    // Chapter 10: keys and values of every layer, and how many positions count.
 }
 
 impl Engine {
     /// Read the model. An error ends the program, and its text is what the report shows.
-    fn load(directory: PathBuf) -> Result<Engine> {
+    fn load(directory: &Path) -> Result<Engine> {
         if !directory.join("config.json").is_file() {
             return Err(format!("expected a config.json in {}", directory.display()));
         }
-        Ok(Engine { directory })
+        Ok(Engine { directory: directory.into() })
     }
 
     /// Chapter 1: the shape of a tensor, and its numbers as float32, row after row.
@@ -37,19 +41,24 @@ impl Engine {
         Err(format!("not written yet: {name} of {}", self.directory.display()))
     }
 
-    /// Chapters 2 to 10: keep the first `past` cached positions, feed the ids, and give the logits
+    /// Chapters 3 to 10: keep the first `past` cached positions, feed the ids, and give the logits
     /// after the last one.
-    fn forward(&mut self, _ids: &[usize], _past: usize) -> Result<Vec<f32>> {
+    fn forward(&mut self, _ids: &[u32], _past: usize) -> Result<Vec<f32>> {
         Err("not written yet".into())
     }
 
-    /// Chapter 3: text to ids.
-    fn encode(&self, _text: &str) -> Result<Vec<usize>> {
+    /// Chapter 2: text to ids.
+    fn encode(&self, _text: &str) -> Result<Vec<u32>> {
         Err("not written yet".into())
     }
 
-    /// Chapter 3: ids to text; bytes that are no UTF-8 become U+FFFD.
-    fn decode(&self, _ids: &[usize]) -> Result<String> {
+    /// Chapter 2: ids to text; bytes that are no UTF-8 become U+FFFD.
+    fn decode(&self, _ids: &[u32]) -> Result<String> {
+        Err("not written yet".into())
+    }
+
+    /// Chapter 2: what is shown after each id, whole characters only, and at last what is left.
+    fn stream(&self, _ids: &[u32]) -> Result<Vec<String>> {
         Err("not written yet".into())
     }
 
@@ -59,47 +68,70 @@ impl Engine {
         Err("not written yet".into())
     }
 
-    fn answer(&mut self, line: &str) -> Result<String> {
-        let request = Json::parse(line)?;
-        let sizes = |name: &str| {
-            let items = request.get(name).list().iter().map(Json::size);
-            items.collect::<Option<Vec<usize>>>().ok_or(format!("expected whole numbers in {name}"))
-        };
-        match request.get("op").text().unwrap_or("") {
-            "hello" => {
-                let ops: Vec<String> = OPS.iter().map(|op: &&str| quoted(op)).collect();
-                let ops = listed(&ops);
-                Ok(format!("{{\"name\":\"my engine\",\"protocol\":1,\"ops\":{ops}}}"))
-            }
-            "tensor" => {
-                let (shape, values) = self.tensor(request.get("name").text().unwrap_or(""))?;
-                Ok(format!("{{\"shape\":{},\"values\":{}}}", listed(&shape), listed(&values)))
-            }
-            "forward" => {
-                let past = request.get("past").size().unwrap_or(0);
-                let logits = self.forward(&sizes("ids")?, past)?;
-                if logits.iter().any(|x| !x.is_finite()) {
-                    return Err("logits are not finite".into());
-                }
-                Ok(format!("{{\"logits\":{}}}", listed(&logits)))
-            }
-            "encode" => {
-                let ids = self.encode(request.get("text").text().unwrap_or(""))?;
-                Ok(format!("{{\"ids\":{}}}", listed(&ids)))
-            }
-            "decode" => Ok(format!("{{\"text\":{}}}", quoted(&self.decode(&sizes("ids")?)?))),
-            "probabilities" => {
-                let numbers = request.get("logits").list().iter().filter_map(Json::number);
-                let logits: Vec<f32> = numbers.map(|x| x as f32).collect();
-                let number = |name: &str, missing| request.get(name).number().unwrap_or(missing) as f32;
-                let top_k = request.get("top_k").size().unwrap_or(0);
-                let (temperature, top_p) = (number("temperature", 1.0), number("top_p", 1.0));
-                let p = self.probabilities(&logits, temperature, top_k, top_p)?;
-                Ok(format!("{{\"probabilities\":{}}}", listed(&p)))
-            }
-            other => Err(format!("no op called {other:?}")),
-        }
+    /// Chapter 13: roles and contents to ids, up to where the reply begins.
+    fn chat(&self, _messages: &[(&str, &str)]) -> Result<Vec<u32>> {
+        Err("not written yet".into())
     }
+}
+
+// ---- Protocol 1: an answer for every line, whatever happens ---------------------------------
+
+fn answer(engine: &mut Engine, line: &str) -> Result<String> {
+    let request = Json::parse(line)?;
+    let text = |name: &str| request.get(name).text().ok_or(format!("expected {name} as text"));
+    let number = |name: &str, missing| request.get(name).number().unwrap_or(missing) as f32;
+    match request.get("op").text().unwrap_or("") {
+        "hello" => {
+            let ops: Vec<String> = OPS.iter().map(|op: &&str| quoted(op)).collect();
+            let (name, ops) = (quoted(NAME), listed(&ops));
+            Ok(format!("{{\"name\":{name},\"protocol\":1,\"ops\":{ops}}}"))
+        }
+        "tensor" => {
+            let (shape, values) = engine.tensor(text("name")?)?;
+            Ok(format!("{{\"shape\":{},\"values\":{}}}", listed(&shape), listed(&values)))
+        }
+        "forward" => {
+            let past = request.get("past").size().unwrap_or(0);
+            let logits = engine.forward(&ids_of(&request)?, past)?;
+            if logits.iter().any(|x| !x.is_finite()) {
+                return Err("logits are not finite".into());
+            }
+            Ok(format!("{{\"logits\":{}}}", listed(&logits)))
+        }
+        "encode" => Ok(format!("{{\"ids\":{}}}", listed(&engine.encode(text("text")?)?))),
+        "decode" => {
+            let text = engine.decode(&ids_of(&request)?)?;
+            Ok(format!("{{\"text\":{}}}", quoted(&text)))
+        }
+        "stream" => {
+            let pieces = engine.stream(&ids_of(&request)?)?;
+            let pieces: Vec<String> = pieces.iter().map(|piece| quoted(piece)).collect();
+            Ok(format!("{{\"pieces\":{}}}", listed(&pieces)))
+        }
+        "probabilities" => {
+            let logits: Vec<f32> = request.get("logits").list().iter()
+                .map(|x| x.number().map_or(f32::NAN, |x| x as f32)).collect();
+            if logits.is_empty() || logits.iter().any(|x| !x.is_finite()) {
+                return Err("expected finite logits".into());
+            }
+            let top_k = request.get("top_k").size().unwrap_or(0);
+            let (temperature, top_p) = (number("temperature", 1.0), number("top_p", 1.0));
+            let p = engine.probabilities(&logits, temperature, top_k, top_p)?;
+            Ok(format!("{{\"probabilities\":{}}}", listed(&p)))
+        }
+        "chat" => {
+            let messages: Option<Vec<(&str, &str)>> = request.get("messages").list().iter()
+                .map(|m| Some((m.get("role").text()?, m.get("content").text()?))).collect();
+            let messages = messages.ok_or("expected a role and content in every message")?;
+            Ok(format!("{{\"ids\":{}}}", listed(&engine.chat(&messages)?)))
+        }
+        other => Err(format!("expected one of {OPS:?}, got {other:?}")),
+    }
+}
+
+fn ids_of(request: &Json) -> Result<Vec<u32>> {
+    let ids = request.get("ids").list().iter().map(|id| id.size().map(|id| id as u32));
+    ids.collect::<Option<_>>().ok_or("expected ids as whole numbers".into())
 }
 
 fn main() {
@@ -107,24 +139,22 @@ fn main() {
         eprintln!("expected the directory of a model");
         std::process::exit(2);
     };
-    let mut engine = Engine::load(PathBuf::from(directory)).unwrap_or_else(|problem| {
+    let mut engine = Engine::load(Path::new(&directory)).unwrap_or_else(|problem| {
         eprintln!("{problem}"); // standard output is for answers alone
         std::process::exit(1);
     });
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };
-        let answer = engine.answer(&line)
+        let answer = answer(&mut engine, &line)
             .unwrap_or_else(|problem| format!("{{\"error\":{}}}", quoted(&problem)));
         if writeln!(out, "{answer}").and_then(|()| out.flush()).is_err() {
-            break;
+            break; // nobody reads any more
         }
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// JSON: what configs, headers, tokenizers and requests are written in
-// ---------------------------------------------------------------------------------------------
+// ---- JSON: what configs, headers, tokenizers and requests are written in --------------------
 
 #[derive(Clone, Debug, PartialEq)]
 enum Json {
@@ -356,7 +386,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Rust writes a float with as many digits as it takes to read the same one back.
-fn listed<T: Display>(items: &[T]) -> String {
+fn listed<T: std::fmt::Display>(items: &[T]) -> String {
     let texts: Vec<String> = items.iter().map(|item| item.to_string()).collect();
     format!("[{}]", texts.join(","))
 }

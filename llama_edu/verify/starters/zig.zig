@@ -41,18 +41,18 @@ const Engine = struct {
         return error.NotWrittenYet;
     }
 
-    // Chapters 2 to 10: keep the first `past` cached positions, feed the ids, and give the logits
+    // Chapters 3 to 10: keep the first `past` cached positions, feed the ids, and give the logits
     // after the last one. The allocator's memory goes when the answer is written.
     fn forward(_: *Engine, _: std.mem.Allocator, _: []const usize, _: usize) ![]const f32 {
         return error.NotWrittenYet;
     }
 
-    // Chapter 3: text to ids.
+    // Chapter 2: text to ids.
     fn encode(_: *Engine, _: std.mem.Allocator, _: []const u8) ![]const usize {
         return error.NotWrittenYet;
     }
 
-    // Chapter 3: ids to text; bytes that are no UTF-8 become U+FFFD.
+    // Chapter 2: ids to text; bytes that are no UTF-8 become U+FFFD.
     fn decode(_: *Engine, _: std.mem.Allocator, _: []const usize) ![]const u8 {
         return error.NotWrittenYet;
     }
