@@ -30,7 +30,7 @@ def directory(tmp_path_factory):
     return directory
 
 
-@settings(max_examples=1200)
+@settings(max_examples=600)
 @given(seed=seeds, start=st.sampled_from(starts))
 def test_damaged_files(directory, seed, start):
     file = fuzz.damaged(start, mutations.mutate, Random(seed))
@@ -38,7 +38,7 @@ def test_damaged_files(directory, seed, start):
     fuzz.within_bounds(len(file) + SLACK, lambda: fuzz.examine(file, path), trace_memory=False)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(seed=seeds)
 def test_damaged_indexes(directory, seed):
     text = fuzz.damaged(mutations.valid_index(), mutations.mutate_index, Random(seed))

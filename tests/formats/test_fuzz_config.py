@@ -130,7 +130,7 @@ def test_the_undamaged_config_is_read():
     assert LlamaConfig.from_dict(VALID).rope_scaling == RopeScaling("llama3", 8.0, 1.0, 4.0, 256)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(seed=st.integers(0, 2**64 - 1))
 def test_damaged_configs(seed):
     rng = Random(seed)

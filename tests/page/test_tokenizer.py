@@ -59,9 +59,10 @@ def outcome(encode: Callable[[str], list[int]], text: str) -> list[int] | str:
 
 
 @pytest.mark.parametrize("folder", ["story", "chat", SMOLLM2, *KINDS], indirect=True)
-def test_a_thousand_texts(folder: Path, node: str) -> None:
+def test_a_thousand_texts(folder: Path, tmp_path: Path, node: str) -> None:
     tokenizer = Tokenizer(folder)
-    texts = thousand_texts()
+    # A thousand for the models that a reader meets; a quarter of them for each other kind.
+    texts = thousand_texts()[:: 4 if folder == tmp_path else 1]
     wanted = [outcome(tokenizer.encode, text) for text in texts]
     ids_of = {
         text: ids for text, ids in zip(texts, wanted, strict=True) if not isinstance(ids, str)
@@ -88,8 +89,8 @@ def test_a_thousand_texts(folder: Path, node: str) -> None:
         parts = [stream.push(token) for token in ids] + [stream.finish()]
         assert streamed[i]["pieces"] == parts, text
         assert "".join(in_disorder[i]["pieces"]) == tokenizer.decode(shuffled[text]), text
-    assert len(texts) == 1000
-    assert len(ids_of) > 600  # a vocabulary may lack bytes; most texts still count
+    assert len(thousand_texts()) == 1000
+    assert len(ids_of) > 0.6 * len(texts)  # a vocabulary may lack bytes; most texts still count
 
 
 def test_what_a_user_types_stays_text(page_engine: Start) -> None:

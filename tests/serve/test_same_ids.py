@@ -93,7 +93,7 @@ ASKED = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     files=MODELS,
     asked=st.lists(ASKED, min_size=1, max_size=4),
