@@ -28,7 +28,15 @@ function begin() {
   if (!document.querySelector("[data-page-lab]:not([data-ready])")) return;
   if (!isStyled) document.head.append(h("style", {}, style));
   isStyled = true;
+  if (inJupyter()) {
+    // The built chapters are not there.
+    for (const link of document.querySelectorAll("[data-page-lab] svg a")) link.removeAttribute("xlink:href");
+  }
   offerLabs(LABS);
+}
+
+function inJupyter() {
+  return document.getElementById("jupyter-config-data") !== null;
 }
 
 // In the worker there is no document, and nothing to offer.
@@ -36,7 +44,7 @@ if (typeof document !== "undefined") {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
   else begin();
   // JupyterLab draws outputs when they are run, or come into view.
-  if (document.getElementById("jupyter-config-data")) {
+  if (inJupyter()) {
     new MutationObserver(begin).observe(document.body, { childList: true, subtree: true });
   }
 }
