@@ -108,7 +108,8 @@ def _box(part: Part, chapters: str) -> str:
         )
     )
     return (
-        f'{link}<a href="{escape(address)}" data-part="{part.name}">'
+        # `href` alone would be rewritten by JupyterLab, which knows links in HTML only.
+        f'{link}<a xlink:href="{escape(address)}" data-part="{part.name}">'
         f"<title>{escape(part.label)}: chapter {int(part.chapter[:2])}</title>"
         f'<rect class="pm-box" x="{left}" y="{y}" width="{right - left}" height="{BOX}" rx="6" '
         'fill="none" stroke="currentColor"/>'

@@ -7,7 +7,7 @@ as one: `llamaEduModels.story = {texts: {"config.json": …}, weights: "base64"}
 import base64
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,7 +38,18 @@ def write_page_files(folder: str | os.PathLike[str], models: Iterable[str] = MOD
     """Put `llama.js` and `llama-<model>.js` of each embedded model into a folder of pages."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copy(BUNDLE, target / BUNDLE.name)
+    _write(target / BUNDLE.name, BUNDLE.read_text("utf-8"))
     for name in models:
-        script = model_script(name, hub.locate(name))
-        (target / f"llama-{name}.js").write_text(script, "utf-8")
+        _write(target / f"llama-{name}.js", model_script(name, hub.locate(name)))
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing, and not again if it is there: several kernels may do this at once."""
+    if path.is_file() and path.stat().st_size == len(text.encode()):
+        return
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, delete=False, encoding="utf-8", newline="\n"
+    ) as part:
+        part.write(text)
+    Path(part.name).chmod(0o644)
+    Path(part.name).replace(path)

@@ -6,6 +6,7 @@ a table or a drawing, computed here by the NumPy engine from the sentence that t
 """
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -22,10 +23,11 @@ from llama_edu.engine.trace import Trace
 from llama_edu.errors import InputError
 from llama_edu.ops.rope import inverse_frequencies
 from llama_edu.page.drawing import PARTS, machine_svg
+from llama_edu.page.files import BUNDLE, write_page_files
 from llama_edu.text.tokenizer import Tokenizer
 from llama_edu.viz.parts.html import Html, aligned, escape, table, td, th
 
-__all__ = ["LABS", "SENTENCE", "lab"]
+__all__ = ["EDITED", "LABS", "SENTENCE", "TALK", "Lab", "lab"]
 
 SENTENCE = "Once upon a time, there was a little cat who wanted to"
 """What a lab begins with, until the reader types a sentence; the script has the same."""
@@ -70,7 +72,49 @@ def _run() -> _Run:
     return _Run(model, tokenizer, ids, trace)
 
 
-def lab(name: str, *, chapters: str = "", running: bool = False) -> Html:
+class Lab(Html):
+    """A lab's place. In JupyterLab it brings the script along, which a built page already has."""
+
+    def _repr_html_(self) -> str:
+        _put_beside_the_notebook()
+        return f"{self.html}<script>{_LOADER}</script>"
+
+
+# JupyterLab gives out the files under its root, which is the notebook's folder or the one above.
+# Everywhere else there is no such element, and the still stays.
+_FOLDER = "_labs"
+_LOADER = (
+    "(() => {"
+    'const config = document.getElementById("jupyter-config-data");'
+    "if (!config || globalThis.llamaEduAsked) return;"
+    "globalThis.llamaEduAsked = true;"
+    "const { baseUrl } = JSON.parse(config.textContent);"
+    f'const places = ["{_FOLDER}", "book/{_FOLDER}"];'
+    "const next = () => {"
+    "const place = places.shift();"
+    "if (!place) return;"
+    'const script = document.createElement("script");'
+    f"script.src = `${{baseUrl}}files/${{place}}/{BUNDLE.name}`;"
+    "script.onerror = next;"
+    "document.head.append(script);"
+    "};"
+    "next();"
+    "})();"
+)
+
+
+def _put_beside_the_notebook() -> None:
+    """Where a kernel runs: the script and the models, for JupyterLab to give out."""
+    shell = sys.modules.get("IPython")
+    if shell is None or getattr(shell.get_ipython(), "kernel", None) is None:
+        return
+    try:
+        write_page_files(_FOLDER)
+    except OSError:
+        return  # a folder that may not be written has the still
+
+
+def lab(name: str, *, chapters: str = "", running: bool = False) -> Lab:
     """One lab's place in a page, with its still, as HTML and as plain text.
 
     `chapters` is put before the chapters' addresses in the drawing of the machine, for a page
@@ -97,7 +141,7 @@ def lab(name: str, *, chapters: str = "", running: bool = False) -> Html:
     # The drawing says what the table says; folded away, the table is there for who wants it.
     fold = f"<details><summary>The same as a table</summary>{still}</details>" if drawing else still
     html = f'<div class="page-lab" data-page-lab="{name}"{settings}>{drawing}{fold}</div>'
-    return Html(html, f"{caption}\n{aligned(rows, set())}")
+    return Lab(html, f"{caption}\n{aligned(rows, set())}")
 
 
 def _recorded() -> dict[str, Any]:

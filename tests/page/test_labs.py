@@ -45,11 +45,12 @@ def open_labs(context: BrowserContext, site: Path) -> Iterator[Callable[..., Pag
     """A function that opens a page with some labs, from a file; what goes wrong fails the test."""
     complaints: list[str] = []
 
-    def start(*names: str, query: str = "") -> Page:
+    def start(*names: str, query: str = "", running_too: bool = False) -> Page:
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: complaints.append(line.text))
         body = "".join(lab(name).html for name in names)
+        body += lab("machine", running=True).html if running_too else ""
         (site / "page.html").write_text(PAGE.format(body), "utf-8")
         page.goto((site / "page.html").as_uri() + query)
         return page
@@ -80,6 +81,8 @@ def test_a_lab_has_a_still_in_html_and_in_text() -> None:
         assert "<script" not in shown.html
     with pytest.raises(InputError, match="expected a lab among"):
         lab("oven")
+    with pytest.raises(InputError, match="expected the machine to run"):
+        lab("bits", running=True)
 
 
 def test_the_drawing_says_what_the_trace_says() -> None:
@@ -187,6 +190,18 @@ def test_a_part_taken_out_shows_another_text_beside_the_right_one(
     page.wait_for_function("() => document.querySelectorAll('.pl-text')[1].textContent.length > 60")
     page.wait_for_function("() => !document.querySelector('.pl-status:not([hidden])')")
     assert texts.first.inner_text() != texts.nth(1).inner_text()
+    # A stale cache leaves the prompt's pass as it is: the first token stays, the rest goes.
+    place.get_by_label("no RoPE").uncheck()
+    place.get_by_text("Tick a part to take it out.").wait_for()
+    place.get_by_label("a cache that is not kept up to date").check()
+    page.wait_for_function(
+        "n => document.querySelectorAll('.pl-text')[1].textContent.length > n", arg=40
+    )
+    stale = texts.nth(1).inner_text()
+    first = tokenizer.decode(ids[:1])
+    assert stale.startswith(first)
+    assert stale[:40] != right[:40]
+    place.get_by_label("a cache that is not kept up to date").uncheck()
     # Nobody looks ahead while the mask is on; without it, they do.
     ahead = "() => [...document.querySelector('.pl-heat tr:nth-child(2)').cells].slice(2)"
     assert page.evaluate(
@@ -196,6 +211,43 @@ def test_a_part_taken_out_shows_another_text_beside_the_right_one(
     page.wait_for_function(
         f"() => ({ahead})().some((c) => c.style.getPropertyValue('--share') > 0)"
     )
+
+
+def test_the_machine_may_begin_with_the_page(open_labs: Callable[..., Page]) -> None:
+    """It walks on numbers that came along, and loads the model when the reader types."""
+    page = open_labs(running_too=True)
+    place = running(page, "machine")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    head = place.locator(".pl-head").first
+    place.get_by_role("button", name="Pause").click()
+    step = place.get_by_role("button", name="Step")
+    seen = [head.inner_text()]
+    while step.get_attribute("aria-disabled") != "true":
+        step.click()
+        seen.append(head.inner_text())
+    recorded = place.locator("p.pl-soft").inner_text()
+    assert seen[-1] == "A score for every token"
+    assert asked == []
+    place.get_by_role("button", name="Feed the new token back").click()
+    page.wait_for_selector("mark:not(:empty)")
+    assert f"“{page.locator('mark').inner_text().replace(' ', '␣')}”" in recorded
+    assert any("llama-story.js" in url for url in asked)
+    place.get_by_label("Your sentence").fill(OTHER)
+    page.wait_for_function(
+        "text => document.querySelector('.pl-text').textContent === text", arg=OTHER
+    )
+    # The same numbers as those that came along, once ours is typed again.
+    place.get_by_label("Your sentence").fill(SENTENCE)
+    page.wait_for_function(
+        "text => document.querySelector('.pl-text').textContent === text", arg=SENTENCE
+    )
+    again = [head.inner_text()]
+    while step.get_attribute("aria-disabled") != "true":
+        step.click()
+        again.append(head.inner_text())
+    assert again[-len(seen) :] == seen
+    assert place.locator("p.pl-soft").inner_text() == recorded
 
 
 def test_sampler_draws_the_text_that_python_draws(open_labs: Callable[..., Page]) -> None:
@@ -231,7 +283,7 @@ def test_the_machine_walks_every_layer_and_feeds_its_token_back(
         seen.append(place.locator(".pl-head").first.inner_text())
         assert page.locator("svg .pl-here").count() >= 1
     assert len(seen) == 1 + 2 * 12 + 2
-    assert seen[-1].startswith("logits, shape")
+    assert seen[-1] == "A score for every token"
     assert "best next token" in place.locator("p.pl-soft").inner_text()
     place.get_by_role("button", name="Feed the new token back").click()
     page.wait_for_selector("mark:not(:empty)")

@@ -21,13 +21,30 @@ export { serve } from "./worker.js";
 
 const LABS = { attention, bits, cache, clocks, machine, neighbours, sampler, tokens, turns };
 
+let isStyled = false;
+
+/** Offer every lab of the page that is not offered yet. */
+function begin() {
+  if (!document.querySelector("[data-page-lab]:not([data-ready])")) return;
+  if (!isStyled) document.head.append(h("style", {}, style));
+  isStyled = true;
+  if (inJupyter()) {
+    // The built chapters are not there.
+    for (const link of document.querySelectorAll("[data-page-lab] svg a")) link.removeAttribute("xlink:href");
+  }
+  offerLabs(LABS);
+}
+
+function inJupyter() {
+  return document.getElementById("jupyter-config-data") !== null;
+}
+
 // In the worker there is no document, and nothing to offer.
 if (typeof document !== "undefined") {
-  const begin = () => {
-    if (!document.querySelector("[data-page-lab]")) return;
-    document.head.append(h("style", {}, style));
-    offerLabs(LABS);
-  };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
   else begin();
+  // JupyterLab draws outputs when they are run, or come into view.
+  if (inJupyter()) {
+    new MutationObserver(begin).observe(document.body, { childList: true, subtree: true });
+  }
 }

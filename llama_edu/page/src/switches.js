@@ -11,6 +11,7 @@ import { OPERATORS } from "./operators.js";
  * @property {boolean} [scale]
  * @property {boolean} [sharing] each query head reads another key/value head than it was trained on
  * @property {boolean} [rope]
+ * @property {boolean} [stale] after the prompt, the cache is not brought up to date
  * @property {[number, number][]} [silenced]
  */
 
@@ -25,6 +26,25 @@ export function switchedOff(model, off) {
   }
   if (off.sharing) functions.kvHeadOf = (head, nGroups) => (Math.floor(head / nGroups) + 1) % kvHeads;
   if (off.rope) functions.applyRope = (x) => Float32Array.from(x);
+  if (off.stale) {
+    functions.remember = (cache, layer, k, v) => {
+      const { length } = cache;
+      if (!length) return OPERATORS.remember(cache, layer, k, v);
+      // What the token before has left there, once more for every new one.
+      const [width, { keys, values }] = [cache.headDim, cache.layer(layer)];
+      const seq = k.length / keys.length / width;
+      /** @param {typeof keys} heads */
+      const old = (heads) => {
+        const rows = new Float32Array(k.length);
+        heads.forEach((head, i) => {
+          const row = model.backend.read(head, length - 1, 1);
+          for (let j = 0; j < seq; j++) rows.set(row, (i * seq + j) * width);
+        });
+        return rows;
+      };
+      OPERATORS.remember(cache, layer, old(keys), old(values));
+    };
+  }
   if (off.silenced?.length) {
     const silent = new Set(off.silenced.map((place) => place.join()));
     functions.scoreV = (backend, weights, values, total, layer, head) => {

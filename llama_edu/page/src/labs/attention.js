@@ -14,6 +14,7 @@ const PARTS = [
   ["scale", "no scale"],
   ["sharing", "wrong sharing"],
   ["rope", "no RoPE"],
+  ["stale", "a cache that is not kept up to date"],
 ];
 
 /** @type {LabModule} */

@@ -13,18 +13,18 @@ const BEAT_MS = 900;
 
 /** Part of the drawing → the recorded array it shows, and what to say. @type {[string, string, string][]} */
 const LAYER_PARTS = [
-  ["input_layernorm", "input_layernorm", "normalised"],
-  ["q_proj", "self_attn.q_proj", "asked: the query"],
-  ["k_proj", "self_attn.k_proj", "offered: the key"],
-  ["v_proj", "self_attn.v_proj", "carried: the value"],
-  ["rope", "self_attn.q_rope", "the query, turned by its position"],
-  ["weights", "self_attn.weights", "shares of attention"],
-  ["attn_v", "self_attn.attn_v", "values, mixed"],
-  ["attn_residual", "attn_residual", "added to the stream"],
-  ["post_attention_layernorm", "post_attention_layernorm", "normalised again"],
-  ["gate_up", "mlp.gate_proj", "the gate"],
-  ["gated", "mlp.gated", "what the gate lets pass"],
-  ["mlp_residual", "mlp_residual", "added to the stream"],
+  ["input_layernorm", "input_layernorm", "every row is brought to one size"],
+  ["q_proj", "self_attn.q_proj", "the query: what this token asks"],
+  ["k_proj", "self_attn.k_proj", "the key: what it offers to others who ask"],
+  ["v_proj", "self_attn.v_proj", "the value: what it hands over when it is looked at"],
+  ["rope", "self_attn.q_rope", "the query, turned by the token's position"],
+  ["weights", "self_attn.weights", "how much it looks at each token before it"],
+  ["attn_v", "self_attn.attn_v", "the values, mixed by those shares"],
+  ["attn_residual", "attn_residual", "what was mixed is added to the token's row"],
+  ["post_attention_layernorm", "post_attention_layernorm", "once more brought to one size"],
+  ["gate_up", "mlp.gate_proj", "the gate: what to let pass"],
+  ["gated", "mlp.gated", "what the gate let pass"],
+  ["mlp_residual", "mlp_residual", "and that is added to the row too"],
 ];
 
 /** @type {LabModule} */
@@ -100,13 +100,13 @@ export const machine = {
       const run = isLoaded() || !settings.recorded ? await computed() : /** @type {Run} */ (JSON.parse(settings.recorded));
       const { layers } = run;
       records = new Map(Object.entries(run.arrays));
-      stops = [{ part: "embed_tokens", name: "embed_tokens", text: "one row of the table per token", layer: null }];
+      stops = [{ part: "embed_tokens", name: "embed_tokens", text: "each token takes its row of the table", layer: null }];
       for (let layer = 0; layer < layers; layer++) {
         for (const [part, name, said] of LAYER_PARTS) {
           stops.push({ part, name: `layers.${layer}.${name}`, text: said, layer });
         }
       }
-      stops.push({ part: "norm", name: "norm", text: "normalised a last time", layer: null });
+      stops.push({ part: "norm", name: "norm", text: "brought to one size a last time", layer: null });
       stops.push({ part: "logits", name: "logits", text: "a score for every token", layer: null });
       last = visible(run.last);
       next = run.next;
@@ -132,15 +132,16 @@ export const machine = {
         shape.classList.toggle("pl-here", shape.getAttribute("data-part") === part);
       }
       const place = layer === null ? "" : `Layer ${layer}: `;
-      where.textContent = `${place}${name.split(".").at(-1)}, shape ${record.shape.join(" × ")}`;
+      where.textContent = layer === null ? said[0].toUpperCase() + said.slice(1) : place + said;
       const { row, width } = record;
       draw(row);
       const isEnd = at === stops.length - 1;
       words.textContent =
-        `${said}, for the last token, “${last}”. ${width} numbers` +
-        (width > CELLS ? `, the first ${CELLS} drawn.` : ".") +
+        `The last token, “${last}”: ${width} numbers` +
+        (width > CELLS ? `, the first ${CELLS} of them drawn. ` : ". ") +
+        `They are a row of ${name.split(".").at(-1)}, ${record.shape.join(" × ")}.` +
         (isEnd ? ` The best next token is “${visible(next)}”, with ${percent(share)}.` : "");
-      if (!isShow) say(`${where.textContent}. ${isEnd ? words.textContent : said}`);
+      if (!isShow) say(`${where.textContent}. ${words.textContent}`);
       append.hidden = !isEnd;
       back.setAttribute("aria-disabled", String(at === 0));
       step.setAttribute("aria-disabled", String(isEnd));

@@ -1,0 +1,61 @@
+"""Pages are light, describe themselves, and every icon they show is in the small font."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fontTools.ttLib import TTFont
+from pages import HTML, Visit
+from playwright.sync_api import Browser, Response
+
+from tools.pages.icons import FONTS, characters
+
+MOST = 450_000  # bytes on the way, before a lab is started
+PACKED = (".woff", ".woff2", ".png")  # which gzip makes no smaller
+
+
+@pytest.mark.parametrize("name", ["index", "book/labs", "book/notation", "book/06_score_v"])
+def test_a_page_is_light_stands_still_and_complains_of_nothing(
+    name: str, browser: Browser, site: str
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    sizes: dict[str, int] = {}
+    complaints: list[str] = []
+
+    def weigh(response: Response) -> None:
+        body = response.body()
+        packed = Path(response.url.split("?")[0]).suffix in PACKED
+        sizes[response.url] = len(body) if packed else len(gzip.compress(body))
+
+    page.on("response", weigh)
+    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.add_init_script(
+        "window.moved = 0; new PerformanceObserver((list) => { for (const entry of"
+        " list.getEntries()) window.moved += entry.value; })"
+        ".observe({ type: 'layout-shift', buffered: true });"
+    )
+    page.goto(f"{site}/{name}.html", wait_until="networkidle")
+    assert sum(sizes.values()) <= MOST, sorted(sizes.items(), key=lambda item: -item[1])[:5]
+    assert not [url for url in sizes if "fontawesome" in url or "mathjax" in url]
+    assert page.evaluate("window.moved") < 0.1
+    assert complaints == []
+    said = page.locator('meta[name="description"]').get_attribute("content") or ""
+    assert 50 <= len(said) <= 160
+    page.close()
+
+
+def test_every_icon_is_in_the_small_font() -> None:
+    kept = {code for font in FONTS.values() for code in TTFont(font).getBestCmap()}
+    assert characters(HTML) <= kept, "python -m tools.pages.icons"
+
+
+def test_a_figure_can_be_looked_at_larger(visit: Callable[..., Visit]) -> None:
+    page = visit("book/06_score_v").page
+    page.locator(".llama-zoom").first.press("Enter")
+    page.locator("dialog.llama-large svg").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("dialog.llama-large").wait_for(state="detached")
