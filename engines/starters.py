@@ -18,7 +18,7 @@ SECTION = re.compile(r"^// ---- (.+?) -+$", re.MULTILINE)
 
 
 def sections(source: str) -> dict[str, str]:
-    """An engine's sections, by what stands before the colon in their titles, each with its title."""
+    """An engine's sections, by what stands before the colon in their titles."""
     found = list(SECTION.finditer(source))
     ends = [match.start() for match in found[1:]] + [len(source)]
     return {

@@ -373,7 +373,8 @@ def _scaled_fast(turns: Array, factor: float, low: float, high: float, context: 
 
 
 def _scaled_no_pi(turns: Array, factor: float, low: float, high: float, context: int) -> Array:
-    return _scaled_clipped(turns, factor, 2 * math.pi * low, 2 * math.pi * high, context)
+    keep = np.clip((context * turns - low) / (high - low), 0, 1)
+    return (turns * (keep + (1 - keep) / factor)).astype(np.float32)
 
 
 def _frequencies(theta: float, head_dim: int) -> Array:

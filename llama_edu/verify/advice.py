@@ -50,11 +50,9 @@ def _certainty(finding: Finding) -> str:
     if not finding.named:
         return ""
     how = "to within" if finding.gap > 0 else "exactly, to within"
-    others = (
-        f"; the nearest other entry is {finding.next_gap:.2g} away"
-        if finding.next_gap < 1e30
-        else ""
-    )
+    # In the first call that is off; one that is as near there is further away in another.
+    apart = finding.gap < finding.next_gap < 1e30
+    others = f"; the nearest other entry is {finding.next_gap:.2g} away" if apart else ""
     several = "They explain" if len(finding.named[0]) > 1 else "It explains"
     if len(finding.named) > 1:
         several = "Each of them explains"

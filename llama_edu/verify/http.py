@@ -106,8 +106,8 @@ class _Client:
     def _result(self, seen: Observed, declared: Declared) -> Result:
         status, gap = ("right", "") if seen.right else ("wrong", f"{seen.gap:.3g}")
         detail = gap and (
-            f"log-probabilities are off by up to {gap}, where right engines in {declared.words} differ "
-            f"by at most {seen.tolerance:.1g}"
+            f"log-probabilities are off by up to {gap}, where right engines in "
+            f"{declared.words} differ by at most {seen.tolerance:.1g}"
         )
         call = seen.call
         return Result(

@@ -434,7 +434,12 @@ class _Examination:
         """Stages that were asked for and had nothing to compare."""
         present = {r.stage for r in self.report.results if r.status != "noted"}
         explicit = self.options.stages != STAGES
-        ops = {"tokens": "encode or decode", "sampling": "probabilities", "chat": "chat"}
+        ops = {
+            "bytes": "tensor or forward",
+            "tokens": "encode or decode",
+            "sampling": "probabilities",
+            "chat": "chat",
+        }
         for stage in self.options.stages:
             if stage in present or not self.greeted:
                 continue

@@ -319,6 +319,10 @@ def _k_more(by: int) -> Make:
     return _steps(top_k=top_k)
 
 
+def _k_less_of_more(x: Array, kept: Array, k: int) -> Array:
+    return kept[: max(1, k - 1)] if 0 < k < len(kept) else kept
+
+
 def _smallest_k(x: Array, kept: Array, k: int) -> Array:
     return kept[::-1][:k] if k and k < len(kept) else kept
 
@@ -422,6 +426,13 @@ SAMPLING_MISTAKES: tuple[SamplingMistake, ...] = (
     ),
     _mistake(
         "k_one_less", "top-k keeps one less", ("order[..k]", "order[..k - 1]"), TOP_K, _k_more(-1)
+    ),
+    _mistake(
+        "k_one_less_of_more",
+        "top-k keeps one less, where there are more than k",
+        ("order[..k]", "order[..k - 1]"),
+        TOP_K,
+        _steps(top_k=_k_less_of_more),
     ),
     _mistake(
         "k_over_edge",

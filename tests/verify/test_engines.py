@@ -18,6 +18,7 @@ from llama_edu.verify.tokens import DECODE_MISTAKES, ENCODE_MISTAKES
 
 ENGINES = Path(__file__).resolve().parents[2] / "engines"
 sys.path.insert(0, str(ENGINES))
+import port_it  # type: ignore[import-not-found]  # noqa: E402
 from plant import VARIABLE, read_plants, woven  # type: ignore[import-not-found]  # noqa: E402
 from starters import MADE, STARTERS, assembled  # type: ignore[import-not-found]  # noqa: E402
 
@@ -111,18 +112,29 @@ def test_no_memory_is_misused(tmp_path: Path) -> None:
     assert report.ok, "\n".join(report.text())
 
 
-EXPECTED = {
-    "rust": {"no_past": "position.no_past", "growing_rows": "cache.grows"},
-    "cpp": {"modulo": "heads.modulo", "eps_1e-5": "config.eps_1e-05"},
-}
-ONLY = Options(models=("story",), stages=("forward", "cache"), naming_seconds=60.0)
+ONLY = Options(models=("story",), stages=("forward", "cache"), tiny=False, naming_seconds=60.0)
 
 
 def test_a_planted_mistake_is_named(engine: Path) -> None:
-    for plant, key in EXPECTED[engine.name].items():
-        report = verify_program(["env", f"{VARIABLE}={plant}", str(engine)], ONLY)
-        assert [named.keys for v in report.verdicts for named in v.named] == [(key,)]
-        assert report.exit_code == 1
+    plant, key = {
+        "rust": ("growing_rows", "cache.grows"),
+        "cpp": ("modulo", "heads.modulo"),
+    }[engine.name]
+    report = verify_program(["env", f"{VARIABLE}={plant}", str(engine)], ONLY)
+    assert [named.keys for v in report.verdicts for named in v.named] == [(key,)]
+    assert report.exit_code == 1
+
+
+def test_the_page_shows_what_the_kit_says(tmp_path: Path) -> None:
+    """The tokens of a story, a stage that is right, and a mistake; the rest is run by the tool."""
+    page = port_it.PAGE.read_text(encoding="utf-8")
+    blocks = list(port_it.BLOCK.finditer(page))
+    assert len(blocks) == page.count("% planted:") >= 11
+    built = compiled("rust", tmp_path, port_it.source())
+    for block in (blocks[0], blocks[1], blocks[4], blocks[-1]):
+        assert port_it.told(built, block) == block["text"], "run engines/port_it.py"
+    assert port_it.story(built, "eps_fixed", 48) == blocks[1]["text"]  # as the page says
+    assert blocks[0]["text"] != blocks[1]["text"]
 
 
 def test_starters_are_made_from_the_engines() -> None:

@@ -208,6 +208,15 @@ class _OneBack(_OffByOne):
     by = -1
 
 
+class _OneBackCut(_OneBack):
+    """The same, in rows that are made as many as there are tokens: what lay further on is gone."""
+
+    def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
+        for store in (self.keys, self.values):
+            store[layer] = store[layer][:, : self.length + k.shape[1]]
+        return super().append(layer, k, v)
+
+
 class _NoPast(Cache):
     """Only the rows of the present call are seen."""
 
@@ -451,6 +460,13 @@ CACHED: tuple[Mistake, ...] = (
         (WRITE, "row past - 1 + i = new row i"),
         "count",
         cache=_OneBack,
+    ),
+    _cache(
+        "one_back_cut",
+        "with a past, new rows are written one row too far back, and nothing into the last one",
+        (WRITE, "row past - 1 + i = new row i"),
+        "count",
+        cache=_OneBackCut,
     ),
     _cache(
         "ring_256",
