@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import openai
 import pytest
 from tiny_served import write_tiny
 
+from llama_edu.cli import main as cli
 from llama_edu.serve.threads import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
