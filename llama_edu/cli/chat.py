@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from typing import Any
 
 from llama_edu.chat.session import ChatSession
 from llama_edu.chat.usage import ledger_table
@@ -30,7 +31,7 @@ COMMANDS = """\
 /help            this list
 /quit            leave; so does Ctrl-D
 Ctrl-C stops a reply and keeps what there is of it. To send a message that begins with a slash,
-write two. A message of several lines stands between two """; with prompt_toolkit installed,
+write two. A message of several lines stands between two \"\"\"; with prompt_toolkit installed,
 Alt+Enter begins a line, too. What you type is kept for the next time; LLAMA_EDU_HISTORY=off keeps
 nothing, and NO_COLOR=1 shows no colours.
 """
@@ -161,8 +162,8 @@ class ChatCommand:
             )
         session = self.session
         if name in SAMPLING:
-            number = _number(name, value, SAMPLING[name])
-            session.sampling = replace(session.sampling, **{name: number})
+            changed: dict[str, Any] = {name: _number(name, value, SAMPLING[name])}
+            session.sampling = replace(session.sampling, **changed)
         elif name == "seed":
             session.reseed(int(_number(name, value, int)))
         elif name == "max_new_tokens":
