@@ -82,14 +82,6 @@ class ChatSession:
         template: ChatTemplate | None = None,
         prefix_cache: PrefixCache | None = None,
     ) -> None:
-        limit = model.config.max_position_embeddings
-        if not 1 <= max_new_tokens < limit:
-            raise InputError(
-                f"expected max_new_tokens from 1 to {limit - 1}, so that a context of {limit} "
-                f"has room for a prompt, got {max_new_tokens}"
-            )
-        if overflow not in OVERFLOWS:
-            raise InputError(f"expected overflow of {', '.join(OVERFLOWS)}, got {overflow!r}")
         self.model = model
         self.tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer) if template is None else template
@@ -124,6 +116,36 @@ class ChatSession:
     def cached_ids(self) -> tuple[int, ...]:
         """The ids whose keys and values are cached now."""
         return tuple(self._ids[: self._cache.length])
+
+    @property
+    def max_new_tokens(self) -> int:
+        """The most a reply has. Raises `InputError` if a context had no room for a prompt then."""
+        return self._max_new_tokens
+
+    @max_new_tokens.setter
+    def max_new_tokens(self, number: int) -> None:
+        limit = self.model.config.max_position_embeddings
+        if not 1 <= number < limit:
+            raise InputError(
+                f"expected max_new_tokens from 1 to {limit - 1}, so that a context of {limit} "
+                f"has room for a prompt, got {number}"
+            )
+        self._max_new_tokens = number
+
+    @property
+    def overflow(self) -> str:
+        """What is done when the context is full. Raises `InputError` for what is unknown."""
+        return self._overflow
+
+    @overflow.setter
+    def overflow(self, policy: str) -> None:
+        if policy not in OVERFLOWS:
+            raise InputError(f"expected overflow of {', '.join(OVERFLOWS)}, got {policy!r}")
+        self._overflow = policy
+
+    def reseed(self, seed: int) -> None:
+        """Make the replies from here on repeatable."""
+        self._rng = random_generator(seed)
 
     @property
     def system(self) -> str | None:

@@ -1,4 +1,4 @@
-"""A conversation in a terminal: lines in, replies out as they are made, and commands with a slash.
+"""A conversation in a terminal: messages in, replies out as they are made, slash commands.
 
 Replies go to standard output, everything else to standard error. Without a terminal, each line of
 standard input is a message, and the first error ends it.
@@ -7,12 +7,15 @@ standard input is a message, and the first error ends it.
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Any
 
 from llama_edu.chat.session import ChatSession
 from llama_edu.chat.usage import ledger_table
-from llama_edu.cli.terminal import one_line, printable, write_now
-from llama_edu.errors import InputError, LlamaEduError
+from llama_edu.cli.lines import PROMPT, messages
+from llama_edu.cli.terminal import may_colour, one_line, printable, write_now
+from llama_edu.errors import ContextError, InputError, LlamaEduError
 
 __all__ = ["COMMANDS", "ChatCommand"]
 
@@ -22,14 +25,23 @@ COMMANDS = """\
 /undo            take back the last turn
 /stats           what each turn reused, computed and dropped
 /system [TEXT]   show the system prompt, or set another one; "/system -" removes it
+/set [NAME VALUE]   show the settings, or change one, as in /set temperature 0.7
 /save FILE       write the conversation, with its cache, to a file
 /load FILE       go on with a saved conversation
 /help            this list
 /quit            leave; so does Ctrl-D
 Ctrl-C stops a reply and keeps what there is of it. To send a message that begins with a slash,
-write two.
+write two. A message of several lines stands between two \"\"\"; with prompt_toolkit installed,
+Alt+Enter begins a line, too. What you type is kept for the next time; LLAMA_EDU_HISTORY=off keeps
+nothing, and NO_COLOR=1 shows no colours.
 """
-PROMPT = "> "
+SAMPLING = {"temperature": float, "top_k": int, "top_p": float, "min_p": float}
+SETTINGS = (*SAMPLING, "max_new_tokens", "overflow", "seed")
+QUIET, ALARM, PLAIN = "\x1b[2m", "\x1b[31m", "\x1b[0m"
+WAYS_OUT = (
+    "/undo takes back the last turn, /set overflow drop_oldest leaves out the oldest ones from "
+    "here on, and /set max_new_tokens with a lower number asks for shorter replies"
+)
 HOW_IT_ENDED = {"done": "", "length": "; cut at its limit", "stopped": "; stopped"}
 
 
@@ -45,6 +57,7 @@ class ChatCommand:
             "undo": self._undo,
             "stats": self._stats,
             "system": self._system,
+            "set": self._set,
             "save": self._save,
             "load": self._load,
             "help": lambda _: _tell(COMMANDS.rstrip()),
@@ -57,52 +70,24 @@ class ChatCommand:
         """
         if self._interactive:
             _tell("/help lists the commands. Ctrl-C stops a reply, Ctrl-D leaves.")
-        for line in self._lines():
-            if line.strip() == "/quit":
+        for message in messages(_tell):
+            if message.strip() == "/quit":
                 return
             try:
-                self._answer(line)
+                self._answer(message)
+            except ContextError as problem:
+                if not self._interactive:
+                    raise ContextError(f"{problem}; --overflow drop_oldest goes on") from problem
+                _tell(f"error: {one_line(problem)}", ALARM)
+                _tell(f"The conversation is full: {WAYS_OUT}.")
             except (LlamaEduError, OSError) as problem:
                 if not self._interactive:
                     raise
-                _tell(f"error: {one_line(problem)}")
+                _tell(f"error: {one_line(problem)}", ALARM)
             except KeyboardInterrupt:  # outside of a reply: while a file is read, say
                 if not self._interactive:
                     raise
                 _tell("\nstopped")
-
-    def _lines(self) -> Iterator[str]:
-        """Lines that are not blank, until the input ends."""
-        if self._interactive:
-            with contextlib.suppress(ImportError):  # Windows has none
-                import readline  # noqa: F401, gives input() a history and an editor
-        while True:
-            try:
-                line = self._read()
-            except KeyboardInterrupt:
-                if not self._interactive:
-                    raise
-                _tell("\nCtrl-D leaves")
-                continue
-            except EOFError:
-                if self._interactive:
-                    _tell("")
-                return
-            if line.strip():
-                yield line
-
-    def _read(self) -> str:
-        if self._interactive and sys.stdout.isatty():
-            return input(PROMPT)
-        if self._interactive:  # replies go to a file, and the prompt does not belong there
-            print(PROMPT, end="", file=sys.stderr, flush=True)
-        data = sys.stdin.buffer.readline()
-        if not data:
-            raise EOFError
-        try:
-            return data.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as problem:
-            raise InputError(f"expected UTF-8 text on standard input, got {problem}") from problem
 
     def _answer(self, line: str) -> None:
         if not line.startswith("/"):
@@ -136,7 +121,7 @@ class ChatCommand:
             return
         turn = self.session.turns[-1]
         waited = f"; first text after {first - start:.2f} s" if first else ""
-        _tell(f"[{turn.ledger.in_words()}{waited}{HOW_IT_ENDED[turn.end]}]")
+        _tell(f"[{turn.ledger.in_words()}{waited}{HOW_IT_ENDED[turn.end]}]", QUIET)
 
     def _edit(self, argument: str) -> None:
         last = len(self.session.turns)
@@ -167,6 +152,32 @@ class ChatCommand:
             self.session.system = None if text == "-" else text
         _tell(f"system prompt: {printable(self.session.system or 'none')}")
 
+    def _set(self, argument: str) -> None:
+        name, _, value = argument.partition(" ")
+        name, value = name.replace("-", "_"), value.strip()
+        if name and (name not in SETTINGS or not value):
+            raise InputError(
+                f"expected /set NAME VALUE with a name of {', '.join(SETTINGS)}, "
+                f"got /set {argument}"
+            )
+        session = self.session
+        if name in SAMPLING:
+            changed: dict[str, Any] = {name: _number(name, value, SAMPLING[name])}
+            session.sampling = replace(session.sampling, **changed)
+        elif name == "seed":
+            session.reseed(int(_number(name, value, int)))
+        elif name == "max_new_tokens":
+            session.max_new_tokens = int(_number(name, value, int))
+        elif name == "overflow":
+            session.overflow = value
+        shown = {one: getattr(session.sampling, one) for one in SAMPLING}
+        shown |= {"max_new_tokens": session.max_new_tokens, "overflow": session.overflow}
+        if name == "seed":
+            shown = {name: value}
+        for one, now in shown.items():
+            if not name or one == name:
+                _tell(f"{one}: {now}")
+
     def _save(self, path: str) -> None:
         self._check_file(path, "save")
         self.session.save(path)
@@ -188,5 +199,15 @@ class ChatCommand:
             raise InputError(f"expected a file name after /{command}, got none")
 
 
-def _tell(text: str) -> None:
+def _number(name: str, value: str, kind: type[int] | type[float]) -> int | float:
+    try:
+        return kind(value)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise InputError(f"expected {wanted} as {name}, got {value!r}") from None
+
+
+def _tell(text: str, colour: str = "") -> None:
+    if colour and may_colour(sys.stderr):
+        text = f"{colour}{text}{PLAIN}"
     print(text, file=sys.stderr, flush=True)

@@ -33,6 +33,8 @@ def report(name_or_path: str, *, colour: bool = False) -> Iterator[str]:
     Raises `HubError` for an unknown name and `CheckpointError` for a damaged file.
     """
     path = Path(name_or_path)
+    if path.suffix in (".safetensors", ".gguf") and not path.exists():
+        raise InputError(f"{path}: expected a file there, got none")
     if path.is_file() and name_or_path not in hub.known_names():
         if path.suffix == ".gguf":
             raise InputError(
@@ -81,7 +83,7 @@ def _config_lines(directory: Path) -> Iterator[str]:
     try:
         config = LlamaConfig.from_directory(directory)
     except ConfigError as problem:
-        yield f"config.json: {problem}"
+        yield f"{problem}"
     else:
         tied = "tied" if config.tie_word_embeddings else "not tied"
         yield (

@@ -4,6 +4,7 @@ Importing this costs nothing; the web libraries are imported when a server is as
 """
 
 import argparse
+import errno
 import ipaddress
 import os
 import sys
@@ -143,13 +144,29 @@ def _run(args: argparse.Namespace) -> None:
     def ready(url: str) -> None:
         print(f"Serving {', '.join(args.models)} at {url}", flush=True)
 
+    try:
+        listening = server.listen(args.host, args.port)
+    except OSError as problem:
+        raise ServeError("internal", _why_no_port(problem, args.host, args.port)) from problem
     server.run(
         served.Serving(models, threads.BlasThreads(args.threads)),
         rules,
-        port=args.port,
+        listening,
         grace=args.grace,
         ready=ready,
     )
+
+
+def _why_no_port(problem: OSError, host: str, port: int) -> str:
+    """What the system has against an address, and the way out."""
+    if problem.errno == errno.EADDRINUSE:
+        return (
+            f"expected a free port, got {port}, which another program uses; "
+            "--port 0 takes one that is free"
+        )
+    if isinstance(problem, PermissionError):
+        return f"expected a port that may be used, got {port}; --port 0 takes one that is"
+    return f"expected --host to be an address of this computer, got {host}: {problem.strerror}"
 
 
 def _check(args: argparse.Namespace) -> None:

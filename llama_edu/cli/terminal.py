@@ -1,5 +1,6 @@
 """What the command line needs to behave on a terminal, and off one. Knows nothing about models."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -40,8 +41,30 @@ def may_colour(stream: Stream) -> bool:
 
 
 def one_line(problem: BaseException) -> str:
-    """A message without line breaks or escape codes: parts of it may come out of a file."""
-    return printable(str(problem) or type(problem).__name__)
+    """A message without line breaks or escape codes: parts of it may come out of a file.
+
+    What the system says of files and ports is put into words; an error's number helps nobody.
+    """
+    return printable(_in_words(problem))
+
+
+def _in_words(problem: BaseException) -> str:
+    if isinstance(problem, MemoryError):
+        return "expected more memory than this computer has left, got none"
+    if not isinstance(problem, OSError) or problem.strerror is None:
+        return str(problem) or type(problem).__name__
+    what = problem.filename if isinstance(problem.filename, str | os.PathLike) else ""
+    if isinstance(problem, FileNotFoundError):
+        return f"{what}: expected a file or a folder there, got none"
+    if isinstance(problem, PermissionError):
+        return f"{what}: expected leave to use it, got a refusal of the system"
+    if isinstance(problem, IsADirectoryError):
+        return f"{what}: expected a file, got a folder"
+    if isinstance(problem, NotADirectoryError):
+        return f"{what}: expected a folder, got a file"
+    if problem.errno == errno.ENOSPC:
+        return f"{what or 'the disk'}: expected room for what is written, got a full disk"
+    return f"{what}: {problem.strerror}" if what else problem.strerror
 
 
 def printable(text: str) -> str:

@@ -104,6 +104,41 @@ class TestThroughAPipe:
         assert "Ana" in replies[0]
         assert " 0 reused" not in err
 
+    def test_settings_are_shown_and_changed(self, say: Any) -> None:
+        code, replies, err = say(
+            "/set temperature 0.7",
+            "/set top-k 3",
+            "/set max_new_tokens 2",
+            "/set seed 5",
+            "Hello!",
+            "/set",
+        )
+        assert code == 0, err
+        assert len(replies) == 1
+        assert "2 new; " in err
+        assert "cut at its limit" in err
+        told = err.splitlines()
+        assert told[:4] == ["temperature: 0.7", "top_k: 3", "max_new_tokens: 2", "seed: 5"]
+        assert told[-6:] == [
+            *("temperature: 0.7", "top_k: 3", "top_p: 0.95", "min_p: 0.0"),
+            *("max_new_tokens: 2", "overflow: refuse"),
+        ]
+
+    def test_a_message_of_several_lines_is_one(
+        self, say: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        code, replies, err = say('"""Hello!', "My name is Ana.", '"""', "/undo")
+        assert (code, len(replies)) == (0, 1)
+        assert "took back: Hello!\\nMy name is Ana." in err
+        code, _, err = say('"""never ended')
+        assert code == 1
+        assert 'expected """ at the end of a message, got none' in err
+
+    def test_a_full_context_names_the_way_out(self, say: Any) -> None:
+        code, _, err = say("word " * 1100)
+        assert code == 1
+        assert "--overflow drop_oldest" in err
+
     def test_two_slashes_send_one(self, say: Any) -> None:
         code, replies, err = say("//hello", "/edit 1 //x", "/undo")
         assert (code, len(replies)) == (0, 2)
@@ -116,12 +151,17 @@ class TestThroughAPipe:
             ("/", "got /"),
             ("/retry", "expected a turn whose reply to make again, got none"),
             ("/undo", "expected a turn to take back, got none"),
+            ("/set heat 3", "expected /set NAME VALUE with a name of temperature, top_k"),
+            ("/set temperature warm", "expected a number as temperature, got 'warm'"),
+            ("/set temperature -1", "expected a temperature of at least 0, got -1"),
+            ("/set max_new_tokens 9999", "expected max_new_tokens from 1 to 1023"),
+            ("/set overflow never", "expected overflow of refuse, drop_oldest, got 'never'"),
             ("/edit", r"expected /edit \[N\] TEXT"),
             ("/edit 1 x", r"expected /edit \[N\] TEXT with a turn N of 0 so far"),
             ("/save", "expected a file name after /save, got none"),
             ("/load", "expected a file name after /load, got none"),
             ("/load none.chat", "expected a saved conversation, got none.chat"),
-            ("/save /no/such/folder/a.chat", "No such file"),
+            ("/save /no/such/folder/a.chat", "expected a file or a folder there, got none"),
             (b"\xff\xfe\n", "expected UTF-8 text on standard input"),
             ("word " * 900, "expected a conversation of at most 964 tokens"),
         ],
@@ -189,7 +229,7 @@ sys.exit(cli.main(sys.argv[1:]))
 class Keyboard:
     """A process on a pseudo-terminal: type at it, and wait for what it shows."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, **environment: str) -> None:
         import fcntl
         import pty
         import termios
@@ -206,7 +246,7 @@ class Keyboard:
             stderr=terminal,
             start_new_session=True,
             preexec_fn=take_terminal,
-            env={**os.environ, "TERM": "dumb"},
+            env={**os.environ, "TERM": "dumb", "LLAMA_EDU_HISTORY": "off", **environment},
         )
         os.close(terminal)
         self.shown = ""
@@ -255,8 +295,8 @@ class Keyboard:
 def keyboard() -> Any:
     started: list[Keyboard] = []
 
-    def start(*arguments: str) -> Keyboard:
-        started.append(Keyboard(*arguments))
+    def start(*arguments: str, **environment: str) -> Keyboard:
+        started.append(Keyboard(*arguments, **environment))
         return started[-1]
 
     yield start
@@ -277,6 +317,10 @@ class TestAtTheKeyboard:
         terminal.wait_for("> ")
         terminal.type("/dance\n")
         terminal.wait_for("error: expected a command")  # and it goes on
+        terminal.type("/set max_new_tokens 1020\n")
+        terminal.type("Hello!\n")
+        terminal.wait_for("The conversation is full: /undo takes back")
+        terminal.type("/set max_new_tokens 60\n")
         terminal.type("What is my name?\n")
         terminal.wait_for(r"\[\d+ prompt tokens = [1-9]\d* reused")
         terminal.wait_for("> ")
@@ -309,17 +353,29 @@ class TestAtTheKeyboard:
         terminal.type("/quit\n")
         assert terminal.leave() == 0
 
-    def test_earlier_lines_come_back_with_the_arrow(self, keyboard: Any) -> None:
-        pytest.importorskip("readline")
-        terminal = keyboard("-m", "llama_edu", "chat", *GREEDY)
-        terminal.wait_for("> ")
-        terminal.type("/system You are Max.\n")
-        terminal.wait_for(r"system prompt: You are Max\.")
-        terminal.wait_for("> ")
-        terminal.type("\x1b[A\n")  # up
-        terminal.wait_for(r"system prompt: You are Max\.")
-        terminal.type("/quit\n")
-        assert terminal.leave() == 0
+    @pytest.mark.parametrize("kind", ["dumb", "xterm"])  # readline, prompt_toolkit
+    def test_what_was_typed_comes_back_with_the_arrow_in_another_session(
+        self, keyboard: Any, tmp_path: Path, kind: str
+    ) -> None:
+        pytest.importorskip("readline" if kind == "dumb" else "prompt_toolkit")
+        prompt = "> " if kind == "dumb" else ">\x08"  # an editor moves the cursor
+        where = {"TERM": kind, "LLAMA_EDU_HISTORY": f"{tmp_path / 'new' / 'history'}"}
+        where["PROMPT_TOOLKIT_NO_CPR"] = "1"  # nobody here answers where the cursor is
+        for line in ("/system You are Max.\r", "\x1b[A\x1b[A\r"):  # up, up: over /quit
+            terminal = keyboard("-m", "llama_edu", "chat", *GREEDY, **where)
+            terminal.wait_for(prompt)
+            terminal.type(line)
+            terminal.wait_for(r"system prompt: You are Max\.")
+            terminal.wait_for(prompt)
+            if kind == "xterm" and line[0] == "/":  # Alt+Enter, or a paste, begins a line
+                terminal.type("/system one\x1b\rtwo\r")
+                terminal.wait_for(r"system prompt: one\\ntwo")
+                terminal.type("\x1b[200~/system three\nfour\x1b[201~\r")
+                terminal.wait_for(r"system prompt: three\\nfour")
+                terminal.type("\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\r")
+                terminal.wait_for(r"system prompt: You are Max\.")
+            terminal.type("/quit\r")
+            assert terminal.leave() == 0
 
 
 def test_a_template_is_looked_for_before_the_weights_are_read(

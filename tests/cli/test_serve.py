@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import openai
 import pytest
 from tiny_served import write_tiny
 
+from llama_edu.cli import main as cli
 from llama_edu.serve.threads import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -188,3 +190,15 @@ def test_what_cannot_be_served_is_told_in_a_line(model):
         assert result.returncode == code
         assert message in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_port_in_use_names_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert cli.main(["serve", "story", "--port", str(port)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: expected a free port, got {port}, which another program uses; "
+        "--port 0 takes one that is free\n"
+    )
+    assert cli.main(["serve", "story", "--host", "192.0.2.1", "--port", "0"]) == 1
+    assert "an address of this computer, got 192.0.2.1" in capsys.readouterr().err

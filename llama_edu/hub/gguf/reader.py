@@ -161,7 +161,8 @@ def open_gguf(path: str | os.PathLike[str]) -> GgufFile:
             first = file.read(NBYTES)
         known = None if first.startswith(b"GGUF") else really(first)
         raise CheckpointError(
-            f"{source}: expected a GGUF file, got {known or repr(problem):.200}"
+            f"{source}: expected a GGUF file, got "
+            f"{known or f'one that cannot be read: {problem or type(problem).__name__}':.200}"
         ) from problem
     metadata = Metadata(values, source)
     if metadata.integer("split.count", 0) > 1:

@@ -80,13 +80,12 @@ def address(listening: socket.socket) -> str:
 def run(
     serving: Serving,
     policy: Policy,
+    listening: socket.socket,
     *,
-    port: int,
     grace: float,
     ready: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM. `ready` is called with the URL once the port is open."""
-    listening = listen(policy.host, port)
+    """Serve at a socket until SIGINT or SIGTERM. `ready` is called with its URL before."""
     ready(address(listening))
     with contextlib.suppress(KeyboardInterrupt):  # how one ends a server, not an accident
         Server(serving, policy, grace).run(sockets=[listening])
