@@ -339,6 +339,7 @@ def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
     for prompt, ledger in zip(prompts, [[0, 7, 0], [7, 2, 0], [8, 1, 1], [2, 1, 7]], strict=True):
         assert ids() == ledger
         same(next(got), model.forward(prompt)[-1])
+    assert ids() == [200, 429]  # the queue has room for one more, and then none
     for prompt, count in together:
         assert ids() == expected(prompt, count)
     assert not list(got)
