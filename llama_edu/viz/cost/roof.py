@@ -26,6 +26,7 @@ MARKS = ("o", "s", "^", "D", "v", "P")
 WIDTH = 4.6  # inches: with words of this size a phone shows all of it, and 11 pixels high
 SIZE = 11.0  # points
 LETTER = 0.1  # inches that a letter of this size takes, or less
+BEHIND = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}  # so that no line crosses words
 LINE = 0.21  # inches from one line of words to the next
 
 
@@ -167,7 +168,7 @@ def _name_marks(page: Axes, ax: Axes, notes: Sequence[tuple[Number, Number, str,
             y += LINE
         y = min(y, height - 0.7)
         placed.append((start, start + width, y))
-        style = {"ha": "left"} if beside else {"ha": "right"}
+        style = {"ha": "left" if beside else "right", "bbox": dict(BEHIND)}
         write(page, start if beside else WIDTH - 0.05, y, words, SIZE, color=color, **style)
 
 
