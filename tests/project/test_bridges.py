@@ -360,6 +360,7 @@ def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
         reply = ids()
         assert reply == expected(prompt, count)
         cached = [*prompt, *reply[:-1]]  # the last one was chosen and never fed
+    assert ids() == [200, 429]  # the queue has room for one more, and then none
     for prompt, count in together:
         assert ids() == expected(prompt, count)
     assert not list(got)

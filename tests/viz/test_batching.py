@@ -58,7 +58,8 @@ def test_it_says_who_was_fed_and_who_grew() -> None:
     assert "b: prompt in 2 steps of [11, 3] tokens, 4 new tokens, from step 3 to step 6" in (
         picture.alt
     )
-    assert [t for t in texts(picture) if t.isdigit()] == ["16", "5", "11", "3"]
+    numbers = [t for t in texts(picture) if t.isdigit()]
+    assert numbers == ["16", "5", "11", "3", *"123456"]  # what was fed, then the steps
 
 
 def squares(picture: viz.Picture, color: object) -> int:
@@ -92,6 +93,9 @@ def test_the_rows_of_a_step_are_what_was_computed() -> None:
             want += [to_hex(WEIGHTS_MAP(float(w))) for w in row[: total_seq - seq + i + 1]]
     assert drawn == want
     assert "7 rows go through every product together" in picture.caption
+    assert "Layer 1; of all query heads, the largest weight." in picture.caption
+    masked = [patch for patch in axes.patches if patch.get_hatch() == "///"]
+    assert len(masked) == 1 + (3 + 2 + 1) + 1  # the key's, then those of a chunk of 4 and of 2
 
 
 @pytest.mark.parametrize(("names", "layer"), [(["Ana"], 0), (NAMES, 7), (NAMES[:2], 1)])

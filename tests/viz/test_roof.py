@@ -25,6 +25,17 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "large bars": lambda: viz.cost_bars([Cost("lm_head", 3 * 10**12, 2 * 10**9)]),
     "roof": lambda: viz.roofline(PASSES, 30e9, 100e9),
     "measured": lambda: viz.roofline(PASSES, 30e9, 100e9, measured={"one token": 1e-3}),
+    "four under a roof": lambda: viz.roofline(
+        {
+            "write, 32 bits": Cost("x", 276, 543),
+            "write, 16 bits": Cost("x", 276, 272),
+            "write, 8 bits": Cost("x", 276, 145),
+            "prompt of 512": Cost("x", 126_900, 562),
+        },
+        34,
+        185,
+        measured={"write, 32 bits": 17.5, "prompt of 512": 880},
+    ),
     "one under a roof": lambda: viz.roofline({"it": PASSES["one token"]}, 1e9, 1e9),
 }
 
@@ -56,7 +67,8 @@ def test_the_roof_says_which_wall_holds_whom() -> None:
 def test_what_was_measured_hangs_below_what_the_roof_allows() -> None:
     costs = {"slow memory": Cost("x", 100, 50), "busy": Cost("y", 4000, 40)}
     picture = viz.roofline(costs, 10, 100, measured={"busy": 50.0})
-    assert "arithmetic is its wall, 40 s at least, measured 50 s" in picture.alt
+    assert "40 s at least, measured 50 s: 80% of what the roof allows" in picture.alt
+    assert {"busy: 80%", "slow memory"} <= set(texts(picture))
     assert picture.alt.count("measured") == 1
     *_, hollow = picture.figure.axes[1].lines
     assert hollow.get_xydata().tolist() == [[100.0, 80.0]]

@@ -15,7 +15,6 @@ from llama_edu.viz.parts.figure import (
     INK,
     MUTED,
     PAPER,
-    WIDTH,
     Picture,
     board,
     box,
@@ -26,6 +25,9 @@ from llama_edu.viz.parts.figure import (
 __all__ = ["batch_rows", "batch_steps"]
 
 MOST_STEPS = 40
+WIDTH = 4.6  # inches: with words of this size a phone shows all of it, and 11 pixels high
+SIZE = 11.0  # points
+LETTER = 0.1  # inches that a letter of this size takes, or less
 
 
 @picture
@@ -48,16 +50,20 @@ def batch_steps(
     strangers = {n for step in (*prefilled, *chosen) for n in step} - set(names)
     if strangers:
         raise InputError(f"expected requests of {', '.join(names)}, got {min(strangers)!r}")
-    figure, ax = board(0.95 + 0.36 * len(names))
-    left = 0.2 + 0.09 * max(map(len, names))
-    cell = (WIDTH - left - 0.15) / steps
-    _key(ax, left)
+    figure, ax = board(1.05 + 0.4 * len(names), WIDTH)
+    left = 0.2 + LETTER * max(map(len, names))
+    cell = (WIDTH - left - 0.1) / steps
+    _key(ax)
     for row, name in enumerate(names):
-        y = 0.5 + 0.36 * row
-        write(ax, left - 0.08, y + 0.13, name, 10, ha="right")
+        y = 0.5 + 0.4 * row
+        write(ax, left - 0.08, y + 0.15, name, SIZE, ha="right")
         for i in range(steps):
             _cell(ax, left + i * cell, y, cell, prefilled[i].get(name, 0), name in chosen[i])
-    write(ax, left, 0.72 + 0.36 * len(names), "steps →", 9, color=MUTED)
+    foot = 0.58 + 0.4 * len(names)
+    every = next(n for n in (1, 2, 5, 10) if n * cell > 0.25)
+    for i in range(every - 1, steps, every):
+        write(ax, left + (i + 0.5) * cell, foot, str(i + 1), SIZE, ha="center", color=MUTED)
+    write(ax, left, foot + 0.24, "step →", SIZE, color=MUTED)
     return Picture(
         figure,
         alt=_alt(names, prefilled, chosen),
@@ -66,27 +72,29 @@ def batch_steps(
     )
 
 
-def _key(ax: Axes, left: float) -> None:
-    box(ax, left, 0.12, 0.2, 0.2, axis("seq").color, hatch="///", edgecolor=PAPER)
-    write(ax, left + 0.27, 0.22, "prompt tokens fed", 9)
-    box(ax, left + 1.75, 0.12, 0.2, 0.2, axis("vocab_size").color)
-    write(ax, left + 2.02, 0.22, "a new token", 9)
+def _key(ax: Axes) -> None:
+    box(ax, 0.15, 0.12, 0.2, 0.2, axis("seq").color, hatch="///", edgecolor=PAPER)
+    write(ax, 0.42, 0.22, "prompt tokens fed", SIZE)
+    box(ax, 2.45, 0.12, 0.2, 0.2, axis("vocab_size").color)
+    write(ax, 2.72, 0.22, "a new token", SIZE)
 
 
 def _cell(ax: Axes, x: float, y: float, width: float, fed: int, chosen: bool) -> None:
     """What a request fed and got in one step; at the end of a prompt, both."""
-    box(ax, x, y, width, 0.26, PAPER, edgecolor=FAINT, linewidth=0.8)
-    token = 0.25 * width if fed else width
+    height = 0.3
+    box(ax, x, y, width, height, PAPER, edgecolor=FAINT, linewidth=0.8)
+    token = min(0.06, 0.25 * width) if fed else width
     if fed:
         blue = axis("seq").color
         prompt = width - (token if chosen else 0.0)
-        box(ax, x, y, prompt, 0.26, blue, linewidth=0.8, hatch="///", edgecolor=PAPER)
-        if prompt > 0.24:
-            frame = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
-            write(ax, x + prompt / 2, y + 0.13, str(fed), 8.5, ha="center", color=INK, bbox=frame)
+        box(ax, x, y, prompt, height, blue, linewidth=0.8, hatch="///", edgecolor=PAPER)
+        if prompt >= LETTER * len(str(fed)):
+            frame = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}
+            middle = x + prompt / 2, y + height / 2
+            write(ax, *middle, str(fed), SIZE, ha="center", color=INK, bbox=frame)
     if chosen:
         green = axis("vocab_size").color
-        box(ax, x + width - token, y, token, 0.26, green, linewidth=0.8, edgecolor=PAPER)
+        box(ax, x + width - token, y, token, height, green, linewidth=0.8, edgecolor=PAPER)
 
 
 def _alt(
@@ -115,32 +123,41 @@ def batch_rows(trace: Trace, names: Sequence[str], layer: int = 0) -> Picture:
     `trace` holds a pass of `Llama.forward_chunks` or `forward_batch` over at least two sequences,
     the newest if there are several, and `names` are theirs, in order. Columns are the positions
     each sequence can look at, its past and its new ones. Each square is an attention weight, the
-    largest of all query heads; between two sequences there is none, since nothing is computed.
+    largest of all query heads; a hatched one is masked. Between two sequences there is no square,
+    since nothing is computed.
     Raises `InputError` for another number of names, for a layer that is not there, and for a trace
     of one sequence alone.
     """
     blocks = _blocks(trace, names, layer)
     rows = sum(block.shape[0] for block in blocks)
     columns = sum(block.shape[1] for block in blocks)
-    left, top = 0.35 + 0.09 * (6 + max(map(len, names))), 0.78
-    size = min((WIDTH - left - 0.15) / (columns + 0.5 * len(blocks)), 0.2)
+    left, top = 0.2 + LETTER * (7 + max(map(len, names))), 1.2
+    size = min((WIDTH - left - 0.1) / (columns + 0.5 * len(blocks)), 0.2)
     gap = 0.5 * size
-    figure, ax = board(top + rows * size + gap * len(blocks) + 0.1)
-    box(ax, left, 0.1, 0.2, 0.2, to_hex(WEIGHTS_MAP(0.7)))
-    write(ax, left + 0.27, 0.2, "looks there, the darker the more", 9)
-    for at, name, words in ((2.5, "past", "cached"), (3.3, "seq", "new")):
-        box(ax, left + at, 0.165, 0.2, 0.07, axis(name).color, linewidth=0.0)
-        write(ax, left + at + 0.25, 0.2, words, 9)
+    figure, ax = board(top + rows * size + gap * len(blocks) + 0.1, WIDTH)
+    _key_of_rows(ax)
     x, y = left, top
     for name, block in zip(names, blocks, strict=True):
         seq, total_seq = block.shape
         words = f"{name}: {seq} row{'s' * (seq != 1)}"
-        write(ax, left - 0.1, y + seq * size / 2, words, 9, ha="right")
-        write(ax, x + total_seq * size / 2, top - 0.24, name, 9, ha="center")
+        write(ax, left - 0.1, y + seq * size / 2, words, SIZE, ha="right")
+        write(ax, x + total_seq * size / 2, top - 0.28, name, SIZE, ha="center")
         _bars(ax, x, top - 0.13, (total_seq - seq) * size, seq * size)
         _squares(ax, x, y, size, block)
         x, y = x + total_seq * size + gap, y + seq * size + gap
-    return Picture(figure, alt=_alt_of_rows(names, blocks), caption=_caption_of_rows(rows))
+    return Picture(
+        figure, alt=_alt_of_rows(names, blocks, layer), caption=_caption_of_rows(rows, layer)
+    )
+
+
+def _key_of_rows(ax: Axes) -> None:
+    box(ax, 0.15, 0.1, 0.2, 0.2, to_hex(WEIGHTS_MAP(0.7)))
+    write(ax, 0.42, 0.2, "looks there, the stronger the more", SIZE)
+    _masked(ax, 0.15, 0.45, 0.2)
+    write(ax, 0.42, 0.55, "masked", SIZE)
+    for x, name, words in ((1.35, "past", "cached"), (2.5, "seq", "new")):
+        box(ax, x, 0.515, 0.2, 0.07, axis(name).color, linewidth=0.0)
+        write(ax, x + 0.27, 0.55, words, SIZE)
 
 
 def _bars(ax: Axes, x: float, y: float, past: float, new: float) -> None:
@@ -153,12 +170,18 @@ def _bars(ax: Axes, x: float, y: float, past: float, new: float) -> None:
 def _squares(
     ax: Axes, x: float, y: float, size: float, block: Float32[np.ndarray, "seq total_seq"]
 ) -> None:
-    """A square for each weight that is not masked."""
+    """A square for each weight, and another kind for those that are masked."""
     seq, total_seq = block.shape
     for i, row in enumerate(block):
         for j, weight in enumerate(row[: total_seq - seq + i + 1]):
             color = to_hex(WEIGHTS_MAP(float(weight)))
             box(ax, x + j * size, y + i * size, size, size, color, linewidth=0.4)
+        for j in range(total_seq - seq + i + 1, total_seq):
+            _masked(ax, x + j * size, y + i * size, size)
+
+
+def _masked(ax: Axes, x: float, y: float, size: float) -> None:
+    box(ax, x, y, size, size, PAPER, linewidth=0.5, hatch="///", edgecolor=FAINT)
 
 
 def _blocks(
@@ -176,13 +199,14 @@ def _blocks(
     return [record.array.max(axis=(0, 1)).astype(np.float32) for record in found]
 
 
-def _caption_of_rows(rows: int) -> str:
+def _caption_of_rows(rows: int, layer: int) -> str:
     return (
-        f"{rows} rows go through every product together; only attention keeps the sequences apart."
+        f"{rows} rows go through every product together; only attention keeps the sequences apart. "
+        f"Layer {layer}; of all query heads, the largest weight."
     )
 
 
-def _alt_of_rows(names: Sequence[str], blocks: Sequence[np.ndarray]) -> str:
+def _alt_of_rows(names: Sequence[str], blocks: Sequence[np.ndarray], layer: int) -> str:
     said = [
         f"{name}: {seq} row{'s' * (seq != 1)} over {total - seq} cached and {seq} new positions"
         for name, (seq, total) in zip(names, (block.shape for block in blocks), strict=True)
@@ -190,5 +214,5 @@ def _alt_of_rows(names: Sequence[str], blocks: Sequence[np.ndarray]) -> str:
     rows = sum(block.shape[0] for block in blocks)
     return (
         f"One step of {rows} rows. {'; '.join(said)}. Every row looks at its own sequence alone, "
-        "and at nothing behind it."
+        f"and at nothing after itself. Layer {layer}; of all query heads, the largest weight."
     )

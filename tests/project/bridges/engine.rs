@@ -1,6 +1,6 @@
 // One small engine from the listings of chapters 9, 10, 13 and 14. What the earlier chapters
 // spell out is written here again, short, over tensors that know their shape.
-use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::mpsc::{channel, sync_channel, Receiver, Sender, SyncSender, TrySendError};
 
 #[derive(Clone)]
 struct Tensor { shape: Vec<usize>, data: Vec<f32> }
@@ -145,11 +145,12 @@ impl Llama {
         KvCache { keys: old.clone(), values: old, len: 0 }
     }
 
-    /// Logits after the last token of each chunk; zeros after none.
+    /// Logits after the last token of each chunk, of which none is empty.
     fn forward_chunks(&self, chunks: &[Vec<u32>], caches: Vec<&mut KvCache>) -> Tensor {
         let vocab_size = self.embed_tokens.shape[0];
         let rows = chunks.iter().zip(caches).flat_map(|(ids, cache)| {
-            if ids.is_empty() { vec![0.0; vocab_size] } else { self.forward(ids, cache) }
+            assert!(!ids.is_empty());
+            self.forward(ids, cache)
         });
         Tensor { shape: vec![chunks.len(), vocab_size], data: rows.collect() }
     }
@@ -196,8 +197,8 @@ impl Job {
     fn take_piece(&mut self) -> Vec<u32> { std::mem::take(&mut self.piece) }
 }
 
-fn caches(live: &mut [Job]) -> Vec<&mut KvCache> {
-    live.iter_mut().map(|job| &mut job.cache).collect()
+fn caches<'a>(fed: &'a mut [&mut Job]) -> Vec<&'a mut KvCache> {
+    fed.iter_mut().map(|job| &mut job.cache).collect()
 }
 
 // chapter serve
@@ -255,20 +256,21 @@ fn main() {
         show(&reply);
     }
 
-    // 14: several texts at once, and a reader who leaves.
-    let (submit, jobs) = channel();
+    // 14: several texts, no more than two at once, a reader who leaves, and a queue with an end.
+    let (queue, jobs) = sync_channel(4);
     let readers: Vec<_> = (0..3)
         .map(|_| {
             let (tokens, reader) = channel();
             let (prompt, max_new) = (ids(), whole()[0]);
-            submit.send(Job::new(&model, prompt, max_new, tokens)).unwrap();
+            assert_eq!(submit(&queue, Job::new(&model, prompt, max_new, tokens)), 200);
             reader
         })
         .collect();
     let (tokens, reader) = channel();
-    submit.send(Job::new(&model, vec![1, 2], usize::MAX, tokens)).unwrap();
-    drop((submit, reader));
-    work(model, jobs);
+    let leaves = || Job::new(&model, vec![1, 2], usize::MAX, tokens.clone());
+    show(&[submit(&queue, leaves()), submit(&queue, leaves())]);
+    drop((queue, reader));
+    work(model, jobs, 2);
     for reader in readers {
         show(&reader.try_iter().flatten().collect::<Vec<u32>>());
     }
