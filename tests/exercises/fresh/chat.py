@@ -1,0 +1,235 @@
+"""Conversations."""
+
+from answers import right, wrong
+
+from llama_edu.exercises.chat import decode_toy, encode_toy
+
+CH, NP, PT, TD = "chatml", "next_prompt", "plan_turn", "turns_to_drop"
+S, E = "<|im_start|>", "<|im_end|>"
+
+
+def chat(messages, *, after_role="\n", after_end="\n", last=True, strip="", first="", sep=""):
+    text = first
+    for role, content in messages:
+        content = getattr(content, strip)() if strip else content
+        text += f"{S}{role}{after_role}{content}{E}{after_end}{sep}"
+    return text + (f"{S}assistant\n" if last else "")
+
+
+def chat_list(messages):
+    lines = [f"{S}{role}\n{said}{E}" for role, said in messages]
+    return "\n".join([*lines, f"{S}assistant\n"])
+
+
+def next_ids(history, reply, question, *, end=(2,), bos=False):
+    return list(history) + list(reply) + list(end) + encode_toy(question, add_special=bos)
+
+
+def next_loop(history, reply, question):
+    ids = []
+    for some in (history, reply, [2], encode_toy(question, False)):
+        ids.extend(some)
+    return ids
+
+
+def next_in_place(history, reply, question):
+    history += [*reply, 2, *encode_toy(question, add_special=False)]
+    return history
+
+
+def next_text(history, reply, question):
+    text = decode_toy(history) + decode_toy(reply) + question
+    return encode_toy(text)
+
+
+def next_reply_again(history, reply, question):
+    return [*history, *encode_toy(decode_toy(reply), False), 2, *encode_toy(question, False)]
+
+
+def next_joined(history, reply, question):
+    return [*history, *encode_toy(decode_toy(reply) + question, False)]
+
+
+def next_end_once(history, reply, question):
+    reply = [i for i in reply if i != 2]
+    return next_ids(history, list(dict.fromkeys(reply)), question)
+
+
+def plan(cached, prompt, *, keep_one=True, order=(0, 1, 2)):
+    n = 0
+    limit = len(prompt) - 1 if keep_one else len(prompt)
+    while n < min(len(cached), limit) and cached[n] == prompt[n]:
+        n += 1
+    three = n, len(prompt) - n, len(cached) - n
+    return tuple(three[i] for i in order)
+
+
+def plan_any(cached, prompt):
+    pairs = list(zip(cached, prompt, strict=False))
+    same = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    same = min(same, max(len(prompt) - 1, 0))
+    return same, len(prompt) - same, len(cached) - same
+
+
+def plan_count(cached, prompt):
+    n = sum(a == b for a, b in zip(cached, prompt[:-1], strict=False))
+    return n, len(prompt) - n, len(cached) - n
+
+
+def plan_sets(cached, prompt):
+    n = len(set(cached) & set(prompt[:-1]))
+    return n, len(prompt) - n, len(cached) - n
+
+
+def plan_lengths(cached, prompt):
+    n = min(len(cached), len(prompt) - 1)
+    return n, len(prompt) - n, len(cached) - n
+
+
+def plan_all_or_nothing(cached, prompt):
+    n = len(cached) if prompt[: len(cached)] == cached else 0
+    n = min(n, len(prompt) - 1)
+    return n, len(prompt) - n, len(cached) - n
+
+
+def drop(system, turns, question, room, context, *, strict=False, use_room=True, use_system=True, use_question=True, error=ValueError, newest=False, at_least=0):
+    fixed = (system if use_system else 0) + (question if use_question else 0) + (room if use_room else 0)
+    for n in range(at_least, len(turns) + 1):
+        left = turns[: len(turns) - n] if newest else turns[n:]
+        total = fixed + sum(left)
+        if total < context or (not strict and total == context):
+            return n
+    if error is None:
+        return len(turns)
+    raise error("never")
+
+
+def drop_while(system, turns, question, room, context):
+    left, n = context - system - question - room, 0
+    if left < 0:
+        raise ValueError("too long")
+    total = sum(turns)
+    while total > left:
+        total -= turns[n]
+        n += 1
+    return n
+
+
+def drop_one_more(system, turns, question, room, context):
+    n = drop_while(system, turns, question, room, context)
+    return min(n + 1, len(turns)) if n else 0
+
+
+def drop_largest(system, turns, question, room, context):
+    left = context - system - question - room
+    if left < 0:
+        raise ValueError("too long")
+    kept, n = sorted(turns), 0
+    while sum(kept) > left:
+        kept.pop()
+        n += 1
+    return n
+
+
+def drop_pairs(system, turns, question, room, context):
+    n = drop_while(system, turns, question, room, context)
+    return n + n % 2
+
+
+def drop_keeps_newest_that_fit(system, turns, question, room, context):
+    left = context - system - question - room
+    if left < 0:
+        raise ValueError("too long")
+    kept = 0
+    for turn in turns:
+        if turn <= left:
+            left -= turn
+            kept += 1
+    return len(turns) - kept
+
+
+def drop_list(system, turns, question, room, context):
+    return turns[drop_while(system, turns, question, room, context) :]
+
+
+def drop_no_room_checked(system, turns, question, room, context):
+    turns = list(turns)
+    n = 0
+    while turns and system + sum(turns) + question + room > context:
+        turns.pop(0)
+        n += 1
+    return n
+
+
+def drop_pops(system, turns, question, room, context):
+    n = 0
+    while system + sum(turns) + question + room > context:
+        if not turns:
+            raise ValueError("never")
+        turns.pop(0)
+        n += 1
+    return n
+
+
+ANSWERS = (
+    right(CH, "loop", chat),
+    right(CH, "list", chat_list),
+    wrong(CH, "no generation prompt", lambda m: chat(m, last=False)),
+    wrong(CH, "no line break after the end", lambda m: chat(m, after_end="")),
+    wrong(CH, "a space after the role", lambda m: chat(m, after_role=" ")),
+    wrong(CH, "colon", lambda m: chat(m, after_role=": ")),
+    wrong(CH, "stripped", lambda m: chat(m, strip="strip")),
+    wrong(CH, "rstrip", lambda m: chat(m, strip="rstrip")),
+    wrong(CH, "an empty line between", lambda m: chat(m, sep="\n")),
+    wrong(CH, "a bos", lambda m: chat(m, first="<s>")),
+    wrong(CH, "last message", lambda m: chat(m[-1:])),
+    wrong(CH, "trailing break missing", lambda m: chat(m)[:-1]),
+    wrong(CH, "a list", lambda m: [chat([x], last=False) for x in m]),
+    wrong(CH, "closed reply", lambda m: chat(m) + E + "\n"),
+    wrong(CH, "reversed", lambda m: chat(m[::-1])),
+    wrong(CH, "asks for the user", lambda m: chat(m, last=False) + f"{S}user\n"),
+    right(NP, "ids", next_ids),
+    right(NP, "loop", next_loop),
+    wrong(NP, "reply encoded again", next_reply_again),
+    wrong(NP, "no end token", lambda h, r, q: next_ids(h, r, q, end=())),
+    wrong(NP, "bos before the question", lambda h, r, q: next_ids(h, r, q, bos=True)),
+    wrong(NP, "in place", next_in_place),
+    wrong(NP, "all as text", next_text),
+    wrong(NP, "reply and question together", next_joined),
+    wrong(NP, "end twice", lambda h, r, q: next_ids(h, r, q, end=(2, 2))),
+    wrong(NP, "end after the question", lambda h, r, q: [*h, *r, *encode_toy(q, False), 2]),
+    wrong(NP, "without the history", lambda h, r, q: next_ids([], r, q)),
+    wrong(NP, "repeated ids dropped", next_end_once),
+    wrong(NP, "reply left out", lambda h, r, q: next_ids(h, [], q)),
+    wrong(NP, "bos instead of the end", lambda h, r, q: next_ids(h, r, q, end=(1,))),
+    right(PT, "while", plan),
+    right(PT, "next", plan_any),
+    wrong(PT, "nothing left to compute", lambda c, p: plan(c, p, keep_one=False)),
+    wrong(PT, "equal anywhere", plan_count),
+    wrong(PT, "sets", plan_sets),
+    wrong(PT, "lengths", plan_lengths),
+    wrong(PT, "all or nothing", plan_all_or_nothing),
+    wrong(PT, "another order", lambda c, p: plan(c, p, order=(0, 2, 1))),
+    wrong(PT, "two of three", lambda c, p: plan(c, p)[:2]),
+    wrong(PT, "nothing reused", lambda c, p: (0, len(p), len(c))),
+    wrong(PT, "one less reused", lambda c, p: (max(plan(c, p)[0] - 1, 0), len(p) - max(plan(c, p)[0] - 1, 0), len(c) - max(plan(c, p)[0] - 1, 0))),
+    wrong(PT, "never drops", lambda c, p: (*plan(c, p)[:2], 0)),
+    wrong(PT, "computes all", lambda c, p: (plan(c, p)[0], len(p), plan(c, p)[2])),
+    right(TD, "range", drop),
+    right(TD, "while", drop_while),
+    wrong(TD, "largest first", drop_largest),
+    wrong(TD, "strict", lambda *a: drop(*a, strict=True)),
+    wrong(TD, "room forgotten", lambda *a: drop(*a, use_room=False)),
+    wrong(TD, "system forgotten", lambda *a: drop(*a, use_system=False)),
+    wrong(TD, "question forgotten", lambda *a: drop(*a, use_question=False)),
+    wrong(TD, "no error", lambda *a: drop(*a, error=None)),
+    wrong(TD, "another error", lambda *a: drop(*a, error=RuntimeError)),
+    wrong(TD, "newest", lambda *a: drop(*a, newest=True)),
+    wrong(TD, "one more", drop_one_more),
+    wrong(TD, "at least one", lambda *a: drop(*a, at_least=1) if a[1] else drop(*a)),
+    wrong(TD, "pairs", drop_pairs),
+    wrong(TD, "whatever fits", drop_keeps_newest_that_fit),
+    wrong(TD, "the list", drop_list),
+    wrong(TD, "never refuses", drop_no_room_checked),
+    wrong(TD, "takes them out of the list", drop_pops),
+)
