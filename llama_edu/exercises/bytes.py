@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, pick, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.formats.precision import DTYPES
 from llama_edu.formats.safetensors import read_header
@@ -63,6 +64,12 @@ def _length_text(data: bytes) -> int:
     return len(data) - 8
 
 
+def _header_length_drawn(rng: np.random.Generator) -> list[Case]:
+    few, many = whole(rng, 3, 250), int.from_bytes(rng.bytes(8), "little")
+    lengths = {"a length": few * 257, "a length of 8 bytes": many}
+    return [Case(label, (n.to_bytes(8, "little") + b"{}",)) for label, n in lengths.items()]
+
+
 HEADER_LENGTH = Exercise(
     name="header_length",
     topic="bytes",
@@ -76,6 +83,7 @@ HEADER_LENGTH = Exercise(
         ),
         Case("a length that fills all 8 bytes", (bytes([1, 2, 3, 4, 5, 6, 7, 200]) + b"{}",)),
     ],
+    drawn=_header_length_drawn,
     correct=(_length_struct, _length_loop),
     mutants=(
         Mutant(
@@ -160,6 +168,13 @@ def _tensor_cases() -> list[Case]:
     ]
 
 
+def _read_tensor_drawn(rng: np.random.Generator) -> list[Case]:
+    shapes = {"first": (whole(rng, 2, 5),), "second": (whole(rng, 2, 5), 7), "third": (3, 4)}
+    tensors = {name: noise(rng, *shape) for name, shape in shapes.items()}
+    data = _file(tensors, spaces=whole(rng, 0, 9))
+    return [Case(f"the {name} of three tensors", (data, name)) for name in tensors]
+
+
 READ_TENSOR = Exercise(
     name="read_tensor",
     topic="bytes",
@@ -167,6 +182,7 @@ READ_TENSOR = Exercise(
     task="Repair a function that cuts one float32 tensor out of a file's bytes.",
     section="A file you can write yourself",
     cases=_tensor_cases,
+    drawn=_read_tensor_drawn,
     correct=(_tensor_frombuffer, _tensor_unpack),
     axes="",
     tolerance=0.0,
@@ -248,6 +264,11 @@ def _bf16_bytes(values: list[float]) -> bytes:
     return np.array(values, dtype=np.float32).astype(DTYPES["BF16"]).tobytes()
 
 
+def _bf16_to_float32_drawn(rng: np.random.Generator) -> list[Case]:
+    values = (noise(rng, whole(rng, 5, 9)) * 100).tolist()
+    return [Case("numbers of both signs", (_bf16_bytes(values),))]
+
+
 BF16_TO_FLOAT32 = Exercise(
     name="bf16_to_float32",
     topic="bytes",
@@ -258,6 +279,7 @@ BF16_TO_FLOAT32 = Exercise(
         Case("six numbers", (_bf16_bytes([1.0, -2.5, 0.0078125, 3.0e38, -1e-30, 0.0]),)),
         Case("three numbers", (_bf16_bytes([-0.1, 100.0, 7.0]),)),
     ],
+    drawn=_bf16_to_float32_drawn,
     correct=(_bf16_shift, _bf16_chunks, _bf16_library),
     tolerance=0.0,
     mutants=(
@@ -376,6 +398,16 @@ def _damaged() -> dict[str, bytes]:
     }
 
 
+def _check_file_drawn(rng: np.random.Generator) -> list[Case]:
+    tensors = {name: noise(rng, whole(rng, 1, 9), 3) for name in pick(rng, "abcdefghij", 4)}
+    data = _file(tensors, spaces=whole(rng, 0, 9))
+    return [
+        Case("a whole file", (data,)),
+        Case("a file that lacks some bytes", (data[: -whole(rng, 1, 12)],)),
+        Case("a file with bytes too many", (data + rng.bytes(whole(rng, 1, 8)),)),
+    ]
+
+
 CHECK_FILE = Exercise(
     name="check_file",
     topic="bytes",
@@ -383,6 +415,7 @@ CHECK_FILE = Exercise(
     task="Raise ValueError for a damaged file, and nothing for a whole one.",
     section="Damaged files",
     cases=lambda: [Case(label, (data,)) for label, data in _damaged().items()],
+    drawn=_check_file_drawn,
     correct=(_check_package, _check),
     refuses=(ValueError,),
     mutants=(

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from llama_edu.exercises.framework.draw import pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 
 Ids = list[int]
@@ -61,6 +64,13 @@ def _chatml_cases() -> list[Case]:
     ]
 
 
+def _chatml_drawn(rng: np.random.Generator) -> list[Case]:
+    said = ["Hello!", " so ", "\n", "x = 1\n", "Who?", "a  b"]
+    roles = ["system", *["user", "assistant"] * whole(rng, 1, 2), "user"]
+    messages = list(zip(roles, pick(rng, said, len(roles)), strict=True))
+    return [Case("another conversation", (messages,))]
+
+
 CHATML = Exercise(
     name="chatml",
     topic="chat",
@@ -68,6 +78,7 @@ CHATML = Exercise(
     task="Write a conversation as the text of a ChatML prompt that asks for the next reply.",
     section="A script with the speakers' names",
     cases=_chatml_cases,
+    drawn=_chatml_drawn,
     correct=(_chatml, _chatml_loop),
     mutants=(
         Mutant(
@@ -161,6 +172,12 @@ def _next_cases() -> list[Case]:
     ]
 
 
+def _next_prompt_drawn(rng: np.random.Generator) -> list[Case]:
+    history = encode_toy("".join(pick(rng, "abcdefgh .", 6)))
+    reply = pick(rng, [10, 11, 12, 15, 30, 31], 7)
+    return [Case("another reply", (history, reply, "".join(pick(rng, "abcdef", 5))))]
+
+
 NEXT_PROMPT = Exercise(
     name="next_prompt",
     topic="chat",
@@ -168,6 +185,7 @@ NEXT_PROMPT = Exercise(
     task="Continue a conversation with a reply that was generated and a new question, as ids.",
     section="Replies are kept as ids",
     cases=_next_cases,
+    drawn=_next_prompt_drawn,
     correct=(_next, _next_in_steps),
     mutants=(
         Mutant(
@@ -268,6 +286,16 @@ def _plan_cases() -> list[Case]:
     ]
 
 
+def _plan_turn_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str) -> Case:
+        cached = rng.integers(3, 9, size=whole(rng, 5, 12)).tolist()
+        keep = whole(rng, 1, len(cached))
+        new = rng.integers(3, 9, size=whole(rng, 2, 9)).tolist()
+        return Case(label, (cached, [*cached[:keep], *new]))
+
+    return [case("another turn"), case("a third turn")]
+
+
 PLAN_TURN = Exercise(
     name="plan_turn",
     topic="chat",
@@ -276,6 +304,7 @@ PLAN_TURN = Exercise(
     section="How far two scripts agree",
     cases=_plan_cases,
     parts=("reused", "computed", "dropped"),
+    drawn=_plan_turn_drawn,
     correct=(_plan, _plan_by_zip),
     mutants=(
         Mutant(
@@ -386,6 +415,15 @@ def _drop_cases() -> list[Case]:
     ]
 
 
+def _turns_to_drop_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str, more: int) -> Case:
+        turns = rng.integers(3, 40, size=6).tolist()
+        rest = wholes(rng, 3, 3, 25)
+        return Case(label, (rest[0], turns, rest[1], rest[2], sum(rest) + more + sum(turns[2:])))
+
+    return [case("room for most turns", 0), case("room for a little more", 2), case("tight", -9)]
+
+
 TURNS_TO_DROP = Exercise(
     name="turns_to_drop",
     topic="chat",
@@ -393,6 +431,7 @@ TURNS_TO_DROP = Exercise(
     task="Say how many of the oldest turns must go so that prompt and reply fit the context.",
     section="Fill the context",
     cases=_drop_cases,
+    drawn=_turns_to_drop_drawn,
     correct=(_drop, _drop_from_the_end),
     refuses=(ValueError,),
     mutants=(

@@ -6,6 +6,7 @@ import numpy as np
 
 from llama_edu.analysis.roofline import forward_costs, seconds_at_least, total_cost
 from llama_edu.engine.llama import Llama
+from llama_edu.exercises.framework.draw import pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import tiny_llama
 from llama_edu.formats.config import LlamaConfig
@@ -49,6 +50,11 @@ def _cache_squared(
     return 2 * layers * n_kv_heads * head_dim * positions**2 * itemsize
 
 
+def _cache_nbytes_drawn(rng: np.random.Generator) -> list[Case]:
+    layers, heads, dim, positions = wholes(rng, 4, 3, 99)
+    return [Case("another model", (layers, heads, dim, positions, pick(rng, [1, 2, 8], 1)[0]))]
+
+
 CACHE_NBYTES = Exercise(
     name="cache_nbytes",
     topic="cost",
@@ -60,6 +66,7 @@ CACHE_NBYTES = Exercise(
         Case("30 layers, 3 KV heads of 64, 2,000 positions, 16 bits", (30, 3, 64, 2000, 2)),
         Case("80 layers, 8 KV heads of 128, one position, 16 bits", (80, 8, 128, 1, 2)),
     ],
+    drawn=_cache_nbytes_drawn,
     correct=(_cache, _cache_counted),
     mutants=(
         Mutant("keys_only", _cache_keys, "when only keys are counted, and no values"),
@@ -107,6 +114,11 @@ def _scores_flops_half(
     return n_kv_heads * n_groups * seq * total_seq * head_dim
 
 
+def _score_flops_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, past, heads, groups, dim = wholes(rng, 5, 2, 30)
+    return [Case("other sizes", (seq, seq + past, heads, groups, dim))]
+
+
 SCORE_FLOPS = Exercise(
     name="score_flops",
     topic="cost",
@@ -118,6 +130,7 @@ SCORE_FLOPS = Exercise(
         Case("one token: seq 1, total_seq 9", (1, 9, 4, 2, 16)),
         Case("a second turn: seq 5, total_seq 21", (5, 21, 3, 3, 64)),
     ],
+    drawn=_score_flops_drawn,
     correct=(_scores_flops, _scores_flops_loop),
     mutants=(
         Mutant(
@@ -189,6 +202,10 @@ def _rows_of_head(answer: Callable[..., Array], token_ids: list[int]) -> list[ob
     return [logits, f"the head was given {products} rows"]
 
 
+def _last_logits_drawn(rng: np.random.Generator) -> list[Case]:
+    return [Case("other tokens", (rng.integers(31, size=whole(rng, 3, 8)).tolist(),))]
+
+
 LAST_LOGITS = Exercise(
     name="last_logits",
     topic="cost",
@@ -200,6 +217,7 @@ LAST_LOGITS = Exercise(
         Case("4 tokens", ([2, 7, 1, 8],)),
         Case("1 token", ([6],)),
     ],
+    drawn=_last_logits_drawn,
     correct=(_last, _last_with_cache),
     harness=_rows_of_head,
     parts=("the logits", "the rows of the head's products"),
@@ -282,6 +300,14 @@ def _tiny_config() -> LlamaConfig:
     return tiny_llama().config
 
 
+def _tokens_per_s_drawn(rng: np.random.Generator) -> list[Case]:
+    config, past = _tiny_config(), whole(rng, 5, 60)
+    return [
+        Case("another past, slow memory", (config, past, 2, 1e6 * whole(rng, 1, 9), 1e15)),
+        Case("another past, slow arithmetic", (config, past, 4, 1e15, 1e6 * whole(rng, 1, 9))),
+    ]
+
+
 TOKENS_PER_S = Exercise(
     name="tokens_per_s",
     topic="cost",
@@ -293,6 +319,7 @@ TOKENS_PER_S = Exercise(
         Case("arithmetic is the wall", (_tiny_config(), 20, 2, 1e12, 1e6)),
         Case("no past yet", (_tiny_config(), 0, 2, 1e5, 1e6)),
     ],
+    drawn=_tokens_per_s_drawn,
     correct=(_rate, _rate_by_hand),
     tolerance=1e-9,
     mutants=(

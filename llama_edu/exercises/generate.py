@@ -10,6 +10,7 @@ from llama_edu.engine.cache import KVCache
 from llama_edu.engine.generate import generate, prefill
 from llama_edu.engine.llama import Llama
 from llama_edu.errors import ContextError, InputError
+from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
 from llama_edu.ops.rope import apply_rope, rope_cos_sin
@@ -143,6 +144,12 @@ def _decode_cases() -> list[Case]:
     ]
 
 
+def _decode_loop_drawn(rng: np.random.Generator) -> list[Case]:
+    seed = whole(rng, 20, 40)
+    prompt = rng.integers(31, size=whole(rng, 2, 6)).tolist()
+    return [Case("another model", (_ending_with(seed, 29, whole(rng, 0, 15), 30), prompt, 7))]
+
+
 DECODE_LOOP = Exercise(
     name="decode_loop",
     topic="generate",
@@ -153,6 +160,7 @@ DECODE_LOOP = Exercise(
     cases=_decode_cases,
     harness=_counted_decode,
     parts=("the new ids", "the positions that were run"),
+    drawn=_decode_loop_drawn,
     correct=(_decode, _decode_by_generate),
     mutants=(
         Mutant(
@@ -282,6 +290,12 @@ def _rotate_cases() -> list[Case]:
     ]
 
 
+def _rotate_in_calls_drawn(rng: np.random.Generator) -> list[Case]:
+    sizes = [whole(rng, 2, 5), *pick(rng, [1, 2, 3], 3)]
+    heads, dim = whole(rng, 2, 4), 2 * whole(rng, 2, 5)
+    return [Case("other calls", (noise(rng, heads, sum(sizes), dim), _turning(dim), sizes))]
+
+
 ROTATE_IN_CALLS = Exercise(
     name="rotate_in_calls",
     topic="generate",
@@ -289,6 +303,7 @@ ROTATE_IN_CALLS = Exercise(
     task="Repair the positions: rows that come in several calls are turned as if they came in one.",
     section="Forget the offset",
     cases=_rotate_cases,
+    drawn=_rotate_in_calls_drawn,
     correct=(_rotate_calls, _rotate_at_once),
     axes="heads seq head_dim",
     mutants=(
@@ -398,6 +413,13 @@ def _reuse_cases() -> list[Case]:
     ]
 
 
+def _reuse_prefix_drawn(rng: np.random.Generator) -> list[Case]:
+    old = rng.integers(31, size=8).tolist()
+    new = [*old[: whole(rng, 1, 6)], *rng.integers(31, size=whole(rng, 2, 4)).tolist()]
+    model = CountingModel(tiny_llama(whole(rng, 20, 40)))
+    return [Case("other prompts", (model, old, new)), Case("less of it", (model, old, old[:5]))]
+
+
 REUSE_PREFIX = Exercise(
     name="reuse_prefix",
     topic="generate",
@@ -407,6 +429,7 @@ REUSE_PREFIX = Exercise(
     cases=_reuse_cases,
     harness=_reused,
     parts=("the logits", "the cache's length", "the positions of each pass"),
+    drawn=_reuse_prefix_drawn,
     correct=(_reuse, _reuse_loop),
     tolerance=1e-4,
     mutants=(
@@ -516,6 +539,15 @@ def _chunk_cases() -> list[Case]:
     ]
 
 
+def _prefill_chunks_drawn(rng: np.random.Generator) -> list[Case]:
+    model = CountingModel(tiny_llama(whole(rng, 20, 40)))
+    past, new = rng.integers(31, size=3).tolist(), rng.integers(31, size=whole(rng, 6, 9)).tolist()
+    return [
+        Case("other ids, just enough room", (model, past, new, whole(rng, 2, 4), 3 + len(new))),
+        Case("other ids, no room for the last", (model, past, new, 2, 2 + len(new))),
+    ]
+
+
 PREFILL_CHUNKS = Exercise(
     name="prefill_chunks",
     topic="generate",
@@ -532,6 +564,7 @@ PREFILL_CHUNKS = Exercise(
         "the tokens of a pass",
         "the logits",
     ),
+    drawn=_prefill_chunks_drawn,
     correct=(_chunks, _chunks_by_prefill),
     tolerance=1e-4,
     mutants=(
@@ -646,6 +679,12 @@ def _fork_cases() -> list[Case]:
     ]
 
 
+def _fork_cache_drawn(rng: np.random.Generator) -> list[Case]:
+    ids = rng.integers(31, size=whole(rng, 4, 8)).tolist()
+    ends = [rng.integers(31, size=n).tolist() for n in wholes(rng, 2, 1, 4)]
+    return [Case("other ids", (CountingModel(tiny_llama(whole(rng, 20, 40))), ids, ends))]
+
+
 FORK_CACHE = Exercise(
     name="fork_cache",
     topic="generate",
@@ -655,6 +694,7 @@ FORK_CACHE = Exercise(
     cases=_fork_cases,
     harness=_forked,
     parts=("the logits", "the positions of each pass", "the room in the second cache"),
+    drawn=_fork_cache_drawn,
     correct=(_fork, _fork_row_by_row),
     tolerance=1e-4,
     mutants=(

@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.watched import Watched
 from llama_edu.ops.linear import matmul_transb
@@ -52,6 +53,14 @@ def _position_in_bytes(index: tuple[int, ...], shape: tuple[int, ...]) -> int:
     return 4 * _position_by_factoring(index, shape)
 
 
+def _position_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(axes: int) -> Case:
+        shape = tuple(wholes(rng, axes, 2, 9))
+        return Case(f"{axes} axes", (tuple(whole(rng, 0, n - 1) for n in shape), shape))
+
+    return [case(2), case(3), case(4)]
+
+
 POSITION = Exercise(
     name="position",
     topic="linear",
@@ -65,6 +74,7 @@ POSITION = Exercise(
         Case("index (1, 0, 2, 1) of 2 × 3 × 4 × 6", ((1, 0, 2, 1), (2, 3, 4, 6))),
         Case("index (5,) of 7", ((5,), (7,))),
     ],
+    drawn=_position_drawn,
     correct=(_position_by_strides, _position_by_factoring),
     mutants=(
         Mutant(
@@ -177,6 +187,16 @@ def _gemm_cases() -> list[Case]:
     ]
 
 
+def _gemm_drawn(rng: np.random.Generator) -> list[Case]:
+    (m, n, k), c = wholes(rng, 3, 2, 7), noise(rng, 3, 3)
+    alpha, beta = pick(rng, [-2.5, 0.75, 3.0], 1)[0], pick(rng, [-0.5, 1.5, 2.0], 1)[0]
+    c[0, 1], c[2, 2] = np.nan, np.inf  # with a β that is not 0, they stay what they are
+    return [
+        Case("a used buffer", (noise(rng, m, n), beta, noise(rng, m, k), noise(rng, n, k), alpha)),
+        Case("an old NaN that counts", (c, beta, noise(rng, 3, k), noise(rng, 3, k), alpha)),
+    ]
+
+
 GEMM = Exercise(
     name="gemm",
     topic="linear",
@@ -185,6 +205,7 @@ GEMM = Exercise(
     section="C = β C + α A Bᵀ",
     cases=_gemm_cases,
     harness=_written,
+    drawn=_gemm_drawn,
     correct=(_gemm_whole, _gemm_loop),
     axes="rows columns",
     mutants=(
@@ -399,6 +420,11 @@ def _in_blocks_float64(a: Array, b: Array, block: int) -> Array:
     return c
 
 
+def _in_blocks_drawn(rng: np.random.Generator) -> list[Case]:
+    m, n, k = wholes(rng, 3, 3, 9)
+    return [Case("tiles that do not fit", (noise(rng, m, k), noise(rng, n, k), whole(rng, 2, 3)))]
+
+
 IN_BLOCKS = Exercise(
     name="in_blocks",
     topic="linear",
@@ -417,6 +443,7 @@ IN_BLOCKS = Exercise(
     ],
     harness=_in_tiles,
     parts=("the product", "the largest piece that was multiplied"),
+    drawn=_in_blocks_drawn,
     correct=(_in_blocks, _in_blocks_tile_by_tile),
     axes="rows columns",
     mutants=(

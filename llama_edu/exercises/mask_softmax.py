@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.attention import apply_mask, causal_mask, softmax
 
@@ -53,6 +54,11 @@ def _stairs_upside_down(seq: int, past: int) -> Array:
     return ~causal_mask(seq, past)
 
 
+def _staircase_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, past = wholes(rng, 2, 2, 9)
+    return [Case("another length", (seq, past)), Case("the lengths exchanged", (past, seq))]
+
+
 STAIRCASE = Exercise(
     name="staircase",
     topic="mask_softmax",
@@ -65,6 +71,7 @@ STAIRCASE = Exercise(
         Case("1 token after a past of 6", (1, 6)),
         Case("2 tokens after a past of 3", (2, 3)),
     ],
+    drawn=_staircase_drawn,
     correct=(causal_mask, _stairs_compared, _stairs_loop),
     axes="seq total_seq",
     mutants=(
@@ -142,6 +149,11 @@ def _mask_in_place(scores: Array) -> Array:
     return scores
 
 
+def _mask_scores_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, past = wholes(rng, 4, 2, 7)
+    return [Case("tokens after a past", (noise(rng, heads, groups, seq, seq + past),))]
+
+
 MASK_SCORES = Exercise(
     name="mask_scores",
     topic="mask_softmax",
@@ -153,6 +165,7 @@ MASK_SCORES = Exercise(
         Case("4 tokens after a past of 2", (_random(2, 2, 3, 4, 6),)),
         Case("1 token after a past of 6", (_random(3, 4, 2, 1, 7),)),
     ],
+    drawn=_mask_scores_drawn,
     correct=(_mask_where, _mask_loop),
     axes="n_kv_heads n_groups seq total_seq",
     mutants=(
@@ -245,6 +258,11 @@ def _far_rows() -> Array:
     return rows + np.array([400, -350, 0], dtype=np.float32)[:, None]
 
 
+def _row_softmax_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, past = wholes(rng, 4, 2, 7)
+    return [Case("masked rows", (_mask_where(noise(rng, heads, groups, seq, seq + past) * 5),))]
+
+
 ROW_SOFTMAX = Exercise(
     name="row_softmax",
     topic="mask_softmax",
@@ -256,6 +274,7 @@ ROW_SOFTMAX = Exercise(
         Case("1 row, no mask", (_random(5, 4, 2, 1, 7),)),
         Case("rows around 400, −350 and 0", (_far_rows(),)),
     ],
+    drawn=_row_softmax_drawn,
     correct=(_rows_stable, _rows_loop, softmax),
     axes="n_kv_heads n_groups seq total_seq",
     mutants=(
@@ -363,6 +382,16 @@ def _row(*scores: float | int) -> Array:
     return np.array(scores, dtype=np.float32)
 
 
+def _fold_block_drawn(rng: np.random.Generator) -> list[Case]:
+    scores = noise(rng, 12) * 9
+    scores[rng.random(12) < 0.4] = -np.inf
+    return [
+        Case("a row with masked scores", (scores, 2)),
+        Case("the same row in longer blocks", (scores, 4)),
+        Case("a row without them", (noise(rng, 9) * 30, 3)),
+    ]
+
+
 FOLD_BLOCK = Exercise(
     name="fold_block",
     topic="mask_softmax",
@@ -378,6 +407,7 @@ FOLD_BLOCK = Exercise(
     ],
     harness=_states,
     axes="block largest,total",
+    drawn=_fold_block_drawn,
     correct=(_fold, _fold_one_by_one),
     mutants=(
         Mutant(

@@ -13,6 +13,7 @@ from llama_edu.engine.trace import Trace
 from llama_edu.engine.weights import LayerWeights
 from llama_edu.errors import CheckpointError
 from llama_edu.exercises.framework.compare import relative_gap
+from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
 from llama_edu.ops import attention
@@ -109,6 +110,15 @@ def _shapes_cases() -> list[Case]:
     ]
 
 
+def _projection_shapes_drawn(rng: np.random.Generator) -> list[Case]:
+    kv, groups, dim, hidden, inner = (n * 4 for n in wholes(rng, 5, 2, 12))
+    config = {"hidden_size": hidden, "intermediate_size": inner, "num_attention_heads": kv * groups}
+    return [
+        Case("other sizes", ({**config, "num_key_value_heads": kv, "head_dim": dim},)),
+        Case("other sizes, every head its own keys", ({**config, "head_dim": dim},)),
+    ]
+
+
 PROJECTION_SHAPES = Exercise(
     name="projection_shapes",
     topic="model",
@@ -117,6 +127,7 @@ PROJECTION_SHAPES = Exercise(
     section="Where the numbers are",
     cases=_shapes_cases,
     harness=_listed_shapes,
+    drawn=_projection_shapes_drawn,
     correct=(_shapes, _shapes_from_the_widths),
     mutants=(
         Mutant(
@@ -223,6 +234,16 @@ def _ends_cases() -> list[Case]:
     ]
 
 
+def _both_ends_drawn(rng: np.random.Generator) -> list[Case]:
+    rows, columns = wholes(rng, 2, 3, 9)
+    table, other = noise(rng, rows, columns), noise(rng, rows, columns)
+    return [
+        Case("other tables, untied", ({HEAD: other, EMBED: table}, False)),
+        Case("another table, tied", ({HEAD: table}, True)),
+        Case("a head alone, untied", ({HEAD: table}, False)),
+    ]
+
+
 BOTH_ENDS = Exercise(
     name="both_ends",
     topic="model",
@@ -232,6 +253,7 @@ BOTH_ENDS = Exercise(
     cases=_ends_cases,
     harness=_ends_judged,
     parts=("the embedding", "the head", "what is stored"),
+    drawn=_both_ends_drawn,
     correct=(_ends, _ends_by_lookup),
     refuses=(CheckpointError, KeyError, ValueError),
     mutants=(
@@ -422,6 +444,25 @@ def _scaled_case(
     return Case(label, (want, got, bound))
 
 
+def _first_gap_drawn(rng: np.random.Generator) -> list[Case]:
+    names = pick(rng, ["q", "k", "v", "scores", "mlp"], 9)
+    want = {f"{name}.{i}": noise(rng, 3, 4) for i, name in enumerate(names)}
+    for array in want.values():
+        array[0, 3] = -np.inf
+    wrong, bound = names[5] + ".5", whole(rng, 1, 9) * 1e-4
+    one = np.zeros((3, 4), dtype=np.float32)
+    one[1, 2] = bound * np.abs(want[wrong][1:]).max()
+    unmasked = np.zeros((3, 4), dtype=np.float32)
+    unmasked[0, 3] = np.inf  # −∞ + ∞ is NaN; see below
+    cases = [
+        _scaled_case("a gap of three bounds", want, {wrong: 3 * one}, bound),
+        _scaled_case("a gap of a third of the bound", want, {wrong: one / 3}, bound),
+    ]
+    lost = {name: np.where(np.isneginf(a) & (name == wrong), 0, a) for name, a in want.items()}
+    lost = {name: a.astype(np.float32) for name, a in lost.items()}
+    return [*cases, Case("a masked score that is not masked", (want, lost, bound))]
+
+
 FIRST_GAP = Exercise(
     name="first_gap",
     topic="model",
@@ -429,6 +470,7 @@ FIRST_GAP = Exercise(
     task="Name the first array that differs from the reference by more than rounding.",
     section="Find the broken layer",
     cases=_first_cases,
+    drawn=_first_gap_drawn,
     correct=(_first, _first_by_allclose),
     mutants=(
         Mutant(
@@ -559,6 +601,13 @@ def _finish_eps_fixed(model: Llama, x: np.ndarray, first_layer: int) -> np.ndarr
     return _finish(usual, x, first_layer)
 
 
+def _finish_forward_drawn(rng: np.random.Generator) -> list[Case]:
+    model = CountingModel(tiny_llama(whole(rng, 20, 40)))
+    model.config = replace(model.config, rms_norm_eps=whole(rng, 1, 9) / 10)
+    x = noise(rng, whole(rng, 3, 7), model.config.hidden_size)
+    return [Case("another stream", (model, x, whole(rng, 0, 1)))]
+
+
 FINISH_FORWARD = Exercise(
     name="finish_forward",
     topic="model",
@@ -567,6 +616,7 @@ FINISH_FORWARD = Exercise(
     section="The parts in order",
     cases=_finish_cases,
     axes="seq vocab_size",
+    drawn=_finish_forward_drawn,
     correct=(_finish, _finish_by_resuming),
     tolerance=1e-4,
     mutants=(

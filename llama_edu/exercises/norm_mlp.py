@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, seed_from, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.linear import linear
 from llama_edu.ops.mlp import silu, swiglu
@@ -92,6 +93,12 @@ def _sizes() -> Array:
     return np.array([[0.01], [1], [100]], dtype=np.float32)
 
 
+def _norm_rows_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, hidden = wholes(rng, 2, 3, 9)
+    x = noise(rng, seq, hidden) + np.float32(0.7)
+    return [Case("an eps that counts", (x / 3, 1 + noise(rng, hidden) / 2, whole(rng, 1, 9) / 20))]
+
+
 NORM_ROWS = Exercise(
     name="norm_rows",
     topic="norm_mlp",
@@ -99,6 +106,7 @@ NORM_ROWS = Exercise(
     task="Divide each row by its root mean square, eps inside the root, and weight each feature.",
     section="RMSNorm, as the engine has it",
     cases=_norm_cases,
+    drawn=_norm_rows_drawn,
     correct=(_norm_loop, _norm_reciprocal, rms_norm),
     axes="seq hidden_size",
     mutants=(
@@ -212,6 +220,15 @@ def _size_cases() -> list[Case]:
     ]
 
 
+def _row_size_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, hidden = wholes(rng, 2, 3, 9)
+    x, eps = noise(rng, seq, hidden), whole(rng, 1, 9) / 20
+    return [
+        Case("an eps that counts", (x / 2, eps)),
+        Case("float16 rows", ((x * 100).astype(np.float16), 1e-4)),
+    ]
+
+
 ROW_SIZE = Exercise(
     name="row_size",
     topic="norm_mlp",
@@ -219,6 +236,7 @@ ROW_SIZE = Exercise(
     task="Repair the number a row is divided by: eps, its place, and the dtype of the squares.",
     section="RMSNorm, as the engine has it",
     cases=_size_cases,
+    drawn=_row_size_drawn,
     correct=(_size_in_float32, _size_by_rows),
     mutants=(
         Mutant(
@@ -312,6 +330,11 @@ def _gate_cases() -> list[Case]:
     ]
 
 
+def _gated_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, wide = wholes(rng, 2, 3, 9)
+    return [Case("other sizes", (noise(rng, seq, wide) * 3, noise(rng, seq, wide) * 2))]
+
+
 GATED = Exercise(
     name="gated",
     topic="norm_mlp",
@@ -320,6 +343,7 @@ GATED = Exercise(
     section="SiLU and the gate",
     cases=_gate_cases,
     harness=_quiet,
+    drawn=_gated_drawn,
     correct=(_gated_by_sign, _gated_by_tanh, swiglu),
     axes="seq intermediate_size",
     mutants=(
@@ -441,6 +465,11 @@ def _mlp_case(label: str, seed: int, seq: int, hidden: int, wide: int) -> Case:
     return Case(label, (_random(seed + 4, seq, hidden) * 3, norm, gate, up, down, 1e-5))
 
 
+def _add_mlp_drawn(rng: np.random.Generator) -> list[Case]:
+    case = _mlp_case("an eps that counts", seed_from(rng), *wholes(rng, 3, 2, 7))
+    return [Case(case.label, (*case.args[:-1], whole(rng, 5, 30) / 10))]
+
+
 ADD_MLP = Exercise(
     name="add_mlp",
     topic="norm_mlp",
@@ -452,6 +481,7 @@ ADD_MLP = Exercise(
         _mlp_case("1 token, 6 features, 5 inside", 40, 1, 6, 5),
     ],
     harness=_into_dirty_buffers,
+    drawn=_add_mlp_drawn,
     correct=(_add_mlp_into, _add_mlp_rows),
     axes="seq hidden_size",
     mutants=(

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 
 from llama_edu.engine.backends import pure16 as pure
+from llama_edu.exercises.framework.draw import noise, seed_from, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.formats.quantize import quantize
 
@@ -58,6 +59,12 @@ def _bits_value(x: Array) -> Array:
         return np.clip(x, 0, 65535).astype(np.uint16)
 
 
+def _to_bf16_drawn(rng: np.random.Generator) -> list[Case]:
+    x = noise(rng, 40)
+    halves = (x.view(np.uint32) & np.uint32(0xFFFF0000) | np.uint32(0x8000)).view(np.float32)
+    return [Case("other numbers", (x,)), Case("others half-way between two", (halves,))]
+
+
 TO_BF16 = Exercise(
     name="to_bf16",
     topic="precision",
@@ -70,6 +77,7 @@ TO_BF16 = Exercise(
         Case("numbers half-way between two", (_f32(1 + 1 / 256, 1 + 3 / 256, -1 - 1 / 256),)),
         Case("zeros and the largest", (_f32(0.0, -0.0, 3.3e38, 70000.0, np.inf),)),
     ],
+    drawn=_to_bf16_drawn,
     correct=(_bits, _bits_by_steps),
     axes="number",
     tolerance=0.0,
@@ -123,6 +131,14 @@ def _not_transposed(x: Array, weight: Array) -> Array:
     return (x.astype(np.float32) @ shuffled.astype(np.float32)).astype(x.dtype)
 
 
+def _bf16_linear_drawn(rng: np.random.Generator) -> list[Case]:
+    # Whole numbers and eighths, so that a float32 sum is exact in whatever order.
+    seq, out, n = whole(rng, 2, 4), whole(rng, 5, 7), whole(rng, 200, 400)
+    x = rng.integers(1, 90, size=(seq, n)).astype(np.float32)
+    weight = (rng.integers(-3, 20, size=(out, n)) / 8).astype(np.float32)
+    return [Case("exact sums", (x.astype(BF16), weight.astype(BF16)))]
+
+
 BF16_LINEAR = Exercise(
     name="bf16_linear",
     topic="precision",
@@ -142,6 +158,7 @@ BF16_LINEAR = Exercise(
             (np.full((1, 513), 1 + 2**-7).astype(BF16), np.full((3, 513), 1 - 2**-8).astype(BF16)),
         ),
     ],
+    drawn=_bf16_linear_drawn,
     correct=(_wide_sum, _wide_sum_loop),
     axes="seq out_features",
     # Another order of the sum may end on the neighbour, one step of bfloat16 away.
@@ -220,6 +237,17 @@ def _norm_float32(x: Array, weight: Array, eps: float) -> Array:
     return _norm_gain_first(x.astype(np.float32), weight, eps)
 
 
+def _bf16_rms_norm_drawn(rng: np.random.Generator) -> list[Case]:
+    # No row whose normalised numbers lie near the middle of two: there, right answers may differ.
+    while True:
+        x = (noise(rng, 1, 24) / 3).astype(BF16)
+        wide, eps = x.astype(np.float64), whole(rng, 1, 9) / 20
+        normed = wide / np.sqrt((wide * wide).mean() + eps)
+        places = np.abs(normed) / 2.0 ** (np.floor(np.log2(np.abs(normed) + 1e-30)) - 7) % 1
+        if np.abs(places - 0.5).min() > 1e-3:
+            return [Case("an eps that counts", (x, _gain(seed_from(rng), 24), eps))]
+
+
 BF16_RMS_NORM = Exercise(
     name="bf16_rms_norm",
     topic="precision",
@@ -233,6 +261,7 @@ BF16_RMS_NORM = Exercise(
         Case("a row of zeros", (np.zeros((2, 48), BF16), _gain(10, 48), 1e-5)),
         Case("a row near 0", ((_random(33, 1, 64) / 1000).astype(BF16), _gain(11, 64), 1e-5)),
     ],
+    drawn=_bf16_rms_norm_drawn,
     correct=(_norm, _norm_by_rows),
     axes="seq hidden_size",
     tolerance=0.0,
@@ -323,6 +352,13 @@ def _restored(answer: Callable[[Array], tuple[Array, float]], row: Array) -> lis
     return [codes, float(scale), codes.astype(np.float32) * np.float32(scale)]
 
 
+def _int8_row_drawn(rng: np.random.Generator) -> list[Case]:
+    return [
+        Case("other weights", (noise(rng, whole(rng, 9, 20)) * whole(rng, 1, 9),)),
+        Case("all negative", (-np.abs(noise(rng, 11)),)),
+    ]
+
+
 INT8_ROW = Exercise(
     name="int8_row",
     topic="precision",
@@ -335,6 +371,7 @@ INT8_ROW = Exercise(
         Case("very small weights", (_random(12, 13) * np.float32(1e-6),)),
         Case("a row of zeros", (np.zeros(7, dtype=np.float32),)),
     ],
+    drawn=_int8_row_drawn,
     correct=(_codes, _codes_by_hand),
     harness=_restored,
     parts=("the codes", "the scale", "scale · codes"),

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from llama_edu.engine.llama import Llama
+from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import tiny_checkpoint
 from llama_edu.formats.config import LlamaConfig
@@ -75,6 +76,11 @@ def _angles_for_all(head_dim: int, theta: float, past: int, seq: int) -> Array:
     return np.concatenate([angles, angles], axis=-1)
 
 
+def _angles_drawn(rng: np.random.Generator) -> list[Case]:
+    dim, past, seq = 2 * whole(rng, 3, 8), whole(rng, 1, 90), whole(rng, 2, 6)
+    return [Case("other numbers", (dim, float(whole(rng, 50, 9000)), past, seq))]
+
+
 ANGLES = Exercise(
     name="angles",
     topic="rope",
@@ -86,6 +92,7 @@ ANGLES = Exercise(
         Case("2 positions after a past of 7, theta 500,000", (8, 500000.0, 7, 2)),
         Case("1 position after a past of 30, head_dim 2", (2, 100.0, 30, 1)),
     ],
+    drawn=_angles_drawn,
     correct=(_angles, _angles_loop),
     axes="seq half_dim",
     mutants=(
@@ -192,6 +199,11 @@ def _turns(past: int, seq: int, half: int) -> tuple[Array, Array]:
     return np.cos(angles), np.sin(angles)
 
 
+def _rotate_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, seq, half, past = wholes(rng, 4, 2, 7)
+    return [Case("other sizes", (noise(rng, heads, seq, 2 * half), *_turns(past, seq, half)))]
+
+
 ROTATE = Exercise(
     name="rotate",
     topic="rope",
@@ -203,6 +215,7 @@ ROTATE = Exercise(
         Case("2 heads, 1 position after a past of 9", (_random(2, 2, 1, 10), *_turns(9, 1, 5))),
         Case("head_dim 2, where both layouts are one", (_random(3, 5, 3, 2), *_turns(2, 3, 1))),
     ],
+    drawn=_rotate_drawn,
     correct=(_rotate_concatenated, _rotate_complex, apply_rope),
     axes="n_heads seq head_dim",
     mutants=(
@@ -299,6 +312,14 @@ def _rows_unchanged(weight: Array, n_heads: int) -> Array:
     return weight.copy()
 
 
+def _rows_to_neighbours_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, half, columns = wholes(rng, 3, 3, 7)
+    return [
+        Case("other sizes", (noise(rng, heads * 2 * half, columns), heads)),
+        Case("a bias of other sizes", (noise(rng, heads * 2 * half), heads)),
+    ]
+
+
 ROWS_TO_NEIGHBOURS = Exercise(
     name="rows_to_neighbours",
     topic="rope",
@@ -310,6 +331,7 @@ ROWS_TO_NEIGHBOURS = Exercise(
         Case("2 heads of 10 rows, 6 columns", (_random(5, 20, 6), 2)),
         Case("a bias of 2 heads of 6", (_random(6, 12), 2)),
     ],
+    drawn=_rows_to_neighbours_drawn,
     correct=(_rows_indexed, _rows_strided, half_split_to_interleaved),
     axes="n_heads*head_dim hidden_size",
     mutants=(
@@ -381,6 +403,13 @@ def _frequencies(theta: float, head_dim: int) -> Array:
     return (theta ** (-2 * pairs / head_dim)).astype(np.float32)
 
 
+def _scaled_turns_drawn(rng: np.random.Generator) -> list[Case]:
+    low = float(whole(rng, 1, 3))
+    turns = _frequencies(float(whole(rng, 100, 999)), 2 * whole(rng, 9, 14))
+    factor, context = float(whole(rng, 3, 9)), whole(rng, 200, 900)
+    return [Case("other numbers", (turns, factor, low, low + whole(rng, 4, 20), context))]
+
+
 SCALED_TURNS = Exercise(
     name="scaled_turns",
     topic="rope",
@@ -392,6 +421,7 @@ SCALED_TURNS = Exercise(
         Case("Llama 3.1 8B", (_frequencies(500000.0, 128), 8.0, 1.0, 4.0, 8192)),
         Case("other borders, theta 100", (_frequencies(100.0, 12), 5.0, 2.0, 9.0, 60)),
     ],
+    drawn=_scaled_turns_drawn,
     correct=(_scaled_by_cases, _scaled_clipped),
     axes="half_dim",
     tolerance=1e-6,
@@ -486,6 +516,19 @@ def _layout_case(label: str, seed: int, *, interleaved: bool) -> Case:
     return Case(label, (config, tensors, ids))
 
 
+CLEAR_SEEDS = [2, 4, 5, 7, 8]
+
+
+def _layout_of_drawn(rng: np.random.Generator) -> list[Case]:
+    # Of random models, some write a text that both layouts find likely. These do not.
+    seeds = pick(rng, CLEAR_SEEDS, 1)
+    kinds = {"a drawn checkpoint": bool(rng.integers(2))}
+    return [
+        _layout_case(label, seed, interleaved=interleaved)
+        for seed, (label, interleaved) in zip(seeds, kinds.items(), strict=True)
+    ]
+
+
 LAYOUT_OF = Exercise(
     name="layout_of",
     topic="rope",
@@ -499,6 +542,7 @@ LAYOUT_OF = Exercise(
         _layout_case("another half-split checkpoint", 7, interleaved=False),
         _layout_case("a third interleaved checkpoint", 8, interleaved=True),
     ],
+    drawn=_layout_of_drawn,
     correct=(_by_rows, _by_operator),
     mutants=(
         Mutant("larger_loss", _layout_of_larger_loss, "when the larger loss wins"),

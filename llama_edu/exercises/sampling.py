@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llama_edu.engine.sampling import Sampling, probabilities
+from llama_edu.exercises.framework.draw import noise, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.attention import softmax
 
@@ -55,6 +56,15 @@ def _warm_not_normalised(logits: Array, temperature: float) -> Array:
     return np.exp((logits - logits.max()) / temperature)
 
 
+def _with_temperature_drawn(rng: np.random.Generator) -> list[Case]:
+    n, temperature = whole(rng, 5, 9), whole(rng, 4, 30) / 10
+    return [
+        Case("other logits", (noise(rng, n) * 3, temperature)),
+        Case("other logits around 500", (noise(rng, n) * 3 + np.float32(500), temperature)),
+        Case("logits far apart", (noise(rng, n) * 300, temperature)),
+    ]
+
+
 WITH_TEMPERATURE = Exercise(
     name="with_temperature",
     topic="sampling",
@@ -67,6 +77,7 @@ WITH_TEMPERATURE = Exercise(
         Case("logits of several hundred", (_f32(310.0, 305.0, 300.0), 0.8)),
         Case("logits of 400 at temperature 0.5", (_f32(400.0, 399.5, 398.0), 0.5)),
     ],
+    drawn=_with_temperature_drawn,
     correct=(_warm, _warm_loop),
     axes="vocab_size",
     mutants=(
@@ -174,6 +185,11 @@ def _nucleus_threshold(p: Array, top_p: float) -> Array:
     return kept / kept.sum()
 
 
+def _nucleus_drawn(rng: np.random.Generator) -> list[Case]:
+    p = softmax(noise(rng, whole(rng, 6, 12)))
+    return [Case(f"other tokens, top_p {top_p}", (p, top_p)) for top_p in (0.35, 0.72, 0.97)]
+
+
 NUCLEUS = Exercise(
     name="nucleus",
     topic="sampling",
@@ -189,6 +205,7 @@ NUCLEUS = Exercise(
         Case("two of five equal ones reach top_p", (_f32(0.1, 0.2, 0.2, 0.2, 0.3), 0.6)),
     ],
     harness=_up_to_ties,
+    drawn=_nucleus_drawn,
     correct=(_nucleus, _nucleus_loop),
     axes="vocab_size",
     mutants=(
@@ -284,6 +301,16 @@ def _no_top_k(logits: Array, temperature: float, top_k: int, top_p: float) -> Ar
     return _filtered(logits, temperature, 0, top_p)
 
 
+def _filtered_drawn(rng: np.random.Generator) -> list[Case]:
+    x, t = noise(rng, whole(rng, 7, 12)) * 2, whole(rng, 5, 20) / 10
+    tied = np.round(noise(rng, 9)) + np.float32(0)
+    return [
+        Case("other logits", (x, t, whole(rng, 2, 5), 0.65)),
+        Case("other logits, all of them", (x, t, 0, 0.8)),
+        Case("other equal logits", (tied, t, whole(rng, 2, 4), 1.0)),
+    ]
+
+
 FILTERED = Exercise(
     name="filtered",
     topic="sampling",
@@ -296,6 +323,7 @@ FILTERED = Exercise(
         Case("top_k on equal logits", (_f32(1.0, 3.0, 1.0, 1.0), 1.0, 2, 1.0)),
         Case("top_k larger than the vocabulary", (_random(6, 5), 1.3, 50, 0.9)),
     ],
+    drawn=_filtered_drawn,
     correct=(_filtered, _filtered_by_steps),
     axes="vocab_size",
     mutants=(
@@ -366,6 +394,13 @@ def _draw_past_the_end(p: Array, point: float) -> int:
     return int(np.searchsorted(np.cumsum(p), np.float32(point), side="right"))
 
 
+def _draw_drawn(rng: np.random.Generator) -> list[Case]:
+    p = rng.random(9) * (rng.random(9) < 0.6)
+    p[4] += 0.1
+    p = (p / p.sum()).astype(np.float32)
+    return [Case(f"point {u:.3f}", (p, u)) for u in rng.random(5).tolist()]
+
+
 DRAW = Exercise(
     name="draw",
     topic="sampling",
@@ -378,6 +413,7 @@ DRAW = Exercise(
         Case("a point on a border", (_f32(0.25, 0.25, 0.5), 0.5)),
         Case("a point near 1, last tokens impossible", (_f32(0.5, 0.49999, 0.0, 0.0), 0.9999999)),
     ],
+    drawn=_draw_drawn,
     correct=(_draw_cumulative, _draw_loop),
     mutants=(
         Mutant(

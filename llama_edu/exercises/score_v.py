@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, seed_from, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.attention import (
     apply_mask,
@@ -74,6 +75,13 @@ def _mix_not_weighted(weights: Array, buffer: Array) -> Array:
     return _mix_matmul((weights > 0).astype(np.float32), buffer)
 
 
+def _mix_values_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, dim = wholes(rng, 4, 2, 7)
+    total = seq + whole(rng, 1, 4)
+    buffer = noise(rng, heads, total + whole(rng, 1, 5), dim)
+    return [Case("other sizes", (_weights(seed_from(rng), heads, groups, seq, total), buffer))]
+
+
 MIX_VALUES = Exercise(
     name="mix_values",
     topic="score_v",
@@ -85,6 +93,7 @@ MIX_VALUES = Exercise(
         Case("1 token after a past of 6", (_weights(3, 4, 2, 1, 7), _random(4, 4, 8, 3))),
         Case("a buffer without room to spare", (_weights(5, 3, 1, 5, 5), _random(6, 3, 5, 2))),
     ],
+    drawn=_mix_values_drawn,
     correct=(_mix_matmul, _mix_einsum, _mix_loop),
     axes="n_kv_heads n_groups seq head_dim",
     mutants=(
@@ -153,6 +162,10 @@ def _merge_stacked(attn_v: Array) -> Array:
     return _merge_loop(attn_v).T
 
 
+def _merge_drawn(rng: np.random.Generator) -> list[Case]:
+    return [Case("other sizes", (noise(rng, *wholes(rng, 4, 2, 7)),))]
+
+
 MERGE = Exercise(
     name="merge",
     topic="score_v",
@@ -164,6 +177,7 @@ MERGE = Exercise(
         Case("1 token, 4 groups of 2 heads", (_random(8, 4, 2, 1, 3),)),
         Case("5 tokens, 3 groups of 1 head", (_random(9, 3, 1, 5, 2),)),
     ],
+    drawn=_merge_drawn,
     correct=(_merge_loop, _merge_concatenated, merge_heads),
     axes="seq n_heads*head_dim",
     mutants=(
@@ -259,6 +273,12 @@ def _heads(
     return (q, k, v, *_turns(total_seq, head_dim))
 
 
+def _attention_rows_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, past = wholes(rng, 4, 2, 6)
+    dim = 2 * whole(rng, 2, 5)
+    return [Case("other sizes", _heads(seed_from(rng), heads, groups, seq, seq + past, dim))]
+
+
 ATTENTION_ROWS = Exercise(
     name="attention_rows",
     topic="score_v",
@@ -270,6 +290,7 @@ ATTENTION_ROWS = Exercise(
         Case("1 token after a past of 4", _heads(13, 4, 2, 1, 5, 8)),
         Case("5 tokens, no past", _heads(16, 3, 1, 5, 5, 2)),
     ],
+    drawn=_attention_rows_drawn,
     correct=(_rows, _rows_by_head),
     axes="seq n_heads*head_dim",
     mutants=(
@@ -357,6 +378,17 @@ def _silent_in_place(merged: Array, weight: Array, head: int, head_dim: int) -> 
     return merged @ weight.T
 
 
+def _without_head_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, dim, hidden, seq = wholes(rng, 4, 2, 7)
+    width = heads * dim
+    return [
+        Case(
+            "a head in the middle",
+            (noise(rng, seq, width), noise(rng, hidden, width), heads // 2, dim),
+        )
+    ]
+
+
 WITHOUT_HEAD = Exercise(
     name="without_head",
     topic="score_v",
@@ -368,6 +400,7 @@ WITHOUT_HEAD = Exercise(
         Case("head 0 of 4, width 12 to 17", (_random(21, 1, 12), _random(22, 17, 12), 0, 3)),
         Case("the last head of 3", (_random(23, 5, 12), _random(24, 15, 12), 2, 4)),
     ],
+    drawn=_without_head_drawn,
     correct=(_silent_input, _silent_by_difference, _silent_by_others),
     axes="seq hidden_size",
     mutants=(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.watched import Watched
 from llama_edu.ops.attention import qk_scores, softmax, split_query_heads
@@ -69,6 +70,17 @@ def _score_cases() -> list[Case]:
     ]
 
 
+def _group_scores_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, dim = wholes(rng, 4, 2, 7)
+    total = seq + whole(rng, 1, 4)
+    return [
+        Case(
+            "heads of other sizes",
+            (noise(rng, heads, groups, seq, dim), noise(rng, heads, total, dim)),
+        )
+    ]
+
+
 GROUP_SCORES = Exercise(
     name="group_scores",
     topic="scores",
@@ -76,6 +88,7 @@ GROUP_SCORES = Exercise(
     task="Score every query against the keys of its KV group, with one einsum or one matmul.",
     section="The real function",
     cases=_score_cases,
+    drawn=_group_scores_drawn,
     correct=(_scores_einsum, _scores_by_group, qk_scores),
     axes="n_kv_heads n_groups seq total_seq",
     mutants=(
@@ -166,6 +179,11 @@ def _split_cases() -> list[Case]:
     ]
 
 
+def _split_queries_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, heads, groups, dim = wholes(rng, 4, 2, 7)
+    return [Case("other sizes", (noise(rng, seq, heads * groups * dim), heads, dim))]
+
+
 SPLIT_QUERIES = Exercise(
     name="split_queries",
     topic="scores",
@@ -173,6 +191,7 @@ SPLIT_QUERIES = Exercise(
     task="Repair the way from a projection's rows to one matrix per query head.",
     section="Rows into heads",
     cases=_split_cases,
+    drawn=_split_queries_drawn,
     correct=(_split_transposed, _split_loop, split_query_heads),
     axes="n_kv_heads n_groups seq head_dim",
     mutants=(
@@ -230,6 +249,11 @@ def _key_head_cases() -> list[Case]:
     return [Case(f"{h} query heads, {kv} key/value heads", (h, kv)) for h, kv in sizes]
 
 
+def _key_head_of_drawn(rng: np.random.Generator) -> list[Case]:
+    kv, groups = whole(rng, 3, 6), whole(rng, 3, 5)
+    return [Case("other sizes", (kv * groups, kv)), Case("two groups", (2 * groups, 2))]
+
+
 KEY_HEAD_OF = Exercise(
     name="key_head_of",
     topic="scores",
@@ -238,6 +262,7 @@ KEY_HEAD_OF = Exercise(
     section="Nine heads, three boards",
     cases=_key_head_cases,
     harness=_all_key_heads,
+    drawn=_key_head_of_drawn,
     correct=(_key_head, _key_head_by_blocks),
     mutants=(
         Mutant(
@@ -373,6 +398,12 @@ def _attend_cases() -> list[Case]:
     ]
 
 
+def _attend_in_blocks_drawn(rng: np.random.Generator) -> list[Case]:
+    keys, dim, wide = wholes(rng, 3, 5, 12)
+    q, k, v = noise(rng, dim), noise(rng, keys, dim), noise(rng, keys, wide)
+    return [Case("more keys", (q, k, v, whole(rng, 2, 4))), Case("larger keys", (q, k * 30, v, 2))]
+
+
 ATTEND_IN_BLOCKS = Exercise(
     name="attend_in_blocks",
     topic="scores",
@@ -382,6 +413,7 @@ ATTEND_IN_BLOCKS = Exercise(
     cases=_attend_cases,
     harness=_read_in_blocks,
     parts=("the output", "the keys or values read at a time"),
+    drawn=_attend_in_blocks_drawn,
     correct=(_online, _two_passes),
     axes="head_dim",
     tolerance=1e-4,

@@ -11,6 +11,7 @@ import numpy as np
 
 from llama_edu.engine.generate import generate, prefill
 from llama_edu.engine.llama import Llama
+from llama_edu.exercises.framework.draw import pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import tiny_llama
 from llama_edu.serve.output import OutputText
@@ -87,6 +88,12 @@ def _read_request(answer: Callable[..., Sent], *args: object) -> list[object]:
     return [url, kind, asked]
 
 
+def _stream_request_drawn(rng: np.random.Generator) -> list[Case]:
+    prompt = "".join(pick(rng, ["Once", " upon", ' "a"', "\n", " é"], 5))
+    url = f"http://127.0.0.1:{whole(rng, 2000, 9999)}/v1"
+    return [Case("another prompt", (url, prompt, whole(rng, 61, 99)))]
+
+
 STREAM_REQUEST = Exercise(
     name="stream_request",
     topic="serve",
@@ -98,6 +105,7 @@ STREAM_REQUEST = Exercise(
         Case("quotes and a line break", ("http://localhost:9000/v1", 'She said: "Go!"\nHe', 5)),
         Case("another script", ("https://models.example/v1", "你好", 1)),
     ],
+    drawn=_stream_request_drawn,
     correct=(_request, _request_by_hand),
     harness=_read_request,
     parts=("the address", "the content type", "the body"),
@@ -195,6 +203,10 @@ def _frames_indented(pieces: Sequence[str]) -> bytes:
     return "".join([*frames, "data: [DONE]\n\n"]).encode()
 
 
+def _frames_drawn(rng: np.random.Generator) -> list[Case]:
+    return [Case("other pieces", (pick(rng, [" so", "\n", '"', "[DONE]", "é", "data: "], 5),))]
+
+
 FRAMES = Exercise(
     name="frames",
     topic="serve",
@@ -207,6 +219,7 @@ FRAMES = Exercise(
         Case("quotes and another script", (['"你好"', "\\"],)),
         Case("no piece at all", ([],)),
     ],
+    drawn=_frames_drawn,
     correct=(_frames, _frames_loop),
     harness=_read_frames,
     parts=("the events", "what follows the last one"),
@@ -376,6 +389,17 @@ def _stream_cases() -> list[Case]:
     ]
 
 
+def _read_stream_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str, size: int) -> Case:
+        pieces = [" ", *pick(rng, ["so", " it", "é", "🌍", "[DONE]", "\n"], 4), "\n "]
+        usage = {"prompt_tokens": whole(rng, 2, 9), "completion_tokens": 6, "total_tokens": 15}
+        return Case(
+            label, (_cut(_stream(pieces, pick(rng, ["stop", "length"], 1)[0], usage), size),)
+        )
+
+    return [case("another text", whole(rng, 4, 20)), case("a third text", 500)]
+
+
 READ_STREAM = Exercise(
     name="read_stream",
     topic="serve",
@@ -384,6 +408,7 @@ READ_STREAM = Exercise(
     section="One stream's life, as frames",
     cases=_stream_cases,
     parts=("the text", "the finish reason", "the usage"),
+    drawn=_read_stream_drawn,
     correct=(_read, _read_by_lines),
     mutants=(
         Mutant(
@@ -516,6 +541,14 @@ def _settled_all_held(pieces: Sequence[str], stop: str) -> list[str]:
     return [*([""] * (count - 1)), whole[: whole.index(stop)]]
 
 
+def _settled_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str, stop: str) -> Case:
+        texts = ("".join(pick(rng, "ab", whole(rng, 1, 3))) for _ in range(7))
+        return Case(label, (list(texts), stop))
+
+    return [case("letters, one", "aab"), case("letters, two", "abab"), case("letters, three", "bb")]
+
+
 SETTLED = Exercise(
     name="settled",
     topic="serve",
@@ -530,6 +563,7 @@ SETTLED = Exercise(
         Case("no stop at all", (["one ", "two"], "\n\n")),
         Case("a stop twice in one piece", (["a", "b END c END d"], "END")),
     ],
+    drawn=_settled_drawn,
     correct=(_settled, _settled_by_hand),
     mutants=(
         Mutant(
@@ -578,6 +612,14 @@ def _step_last_first(prompts: list[int], sequences: int, budget: int) -> tuple[l
     return fed[::-1], sequences
 
 
+def _next_step_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str) -> Case:
+        prompts = rng.integers(1, 30, size=4).tolist()
+        return Case(label, (prompts, whole(rng, 1, 5), whole(rng, 20, 60)))
+
+    return [case("four prompts"), case("four others")]
+
+
 NEXT_STEP = Exercise(
     name="next_step",
     topic="serve",
@@ -591,6 +633,7 @@ NEXT_STEP = Exercise(
         Case("nobody writes yet", ([40], 0, 32)),
     ],
     parts=("the prompt tokens", "the sequences that get one"),
+    drawn=_next_step_drawn,
     correct=(_next_step, _next_step_sums),
     mutants=(
         Mutant(
@@ -702,6 +745,11 @@ def _watched(
     return [replies, sizes]
 
 
+def _serve_all_drawn(rng: np.random.Generator) -> list[Case]:
+    prompts = [rng.integers(31, size=whole(rng, 2, 4)).tolist() for _ in range(4)]
+    return [Case("four sequences", (prompts, [1, *wholes(rng, 3, 2, 6)]))]
+
+
 SERVE_ALL = Exercise(
     name="serve_all",
     topic="serve",
@@ -715,6 +763,7 @@ SERVE_ALL = Exercise(
         Case("the first ends first", ([[2, 7], [1, 8, 2]], [2, 7])),
         Case("one token is all", ([[4, 4], [2, 6, 1], [5]], [1, 4, 1])),
     ],
+    drawn=_serve_all_drawn,
     correct=(_batched, _batched_queue),
     harness=_watched,
     parts=("the replies", "the sequences in each step"),

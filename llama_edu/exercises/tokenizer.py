@@ -5,6 +5,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
+import numpy as np
+
+from llama_edu.exercises.framework.draw import pick, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 
 Pieces = list[bytes]
@@ -88,6 +91,16 @@ def _split(text: str) -> Pieces:
     return [piece.encode() for piece in text.split("|")]
 
 
+def _merge_pair_drawn(rng: np.random.Generator) -> list[Case]:
+    letters = [b"a", b"b", b"ab"]
+    rows = [pick(rng, letters, 14) for _ in range(2)]
+    pairs = [(b"a", b"b"), (b"b", b"b")]
+    return [
+        Case(f"{one.decode()}, {two.decode()} in a long row", (row, (one, two)))
+        for row, (one, two) in zip(rows, pairs, strict=True)
+    ]
+
+
 MERGE_PAIR = Exercise(
     name="merge_pair",
     topic="tokenizer",
@@ -103,6 +116,7 @@ MERGE_PAIR = Exercise(
     ],
     harness=_merged_anew,
     parts=("the pieces", "the list"),
+    drawn=_merge_pair_drawn,
     correct=(_merge, _merge_by_stack),
     mutants=(
         Mutant("first_only", _merge_first_only, "when only the first occurrence is joined"),
@@ -159,6 +173,12 @@ def _clean_matched(pieces: Sequence[str]) -> str:
     return "".join(re.sub(r"</?s>", "", piece).strip() for piece in pieces)
 
 
+def _clean_drawn(rng: np.random.Generator) -> list[Case]:
+    words = ["<", "s", ">", "/", " is", " <s>", "a</s>b", "<s>!", " ", "ss", "</s"]
+    texts = [["<s>", *pick(rng, words, 9), "</s>"] for _ in range(2)]
+    return [Case(f"pieces of a text, {n}", (text,)) for n, text in enumerate(texts)]
+
+
 CLEAN = Exercise(
     name="clean",
     topic="tokenizer",
@@ -171,6 +191,7 @@ CLEAN = Exercise(
         Case("a text about tags", (["<s>", "write ", "<", "s", ">", " first", "</s>"],)),
         Case("a text that ends in space", ([" grass ", "</s>"],)),
     ],
+    drawn=_clean_drawn,
     correct=(_clean, _clean_loop),
     mutants=(
         Mutant(
@@ -274,6 +295,20 @@ def _ranks(text: str) -> dict[Pair, int]:
     return {(one.encode(), two.encode()): rank for rank, (one, two) in enumerate(rows)}
 
 
+def _encode_word_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str) -> Case:
+        pieces, ranks = [b"a", b"b", b"c", b"d"], {}
+        while len(ranks) < 9:  # as they are learned: a piece is used after it was joined
+            one, two = pick(rng, pieces, 2)
+            if one + two not in pieces:
+                ranks[one, two] = len(ranks)
+                pieces.append(one + two)
+        word = b"".join(pick(rng, pieces, 5))
+        return Case(label, (word, ranks))
+
+    return [case(f"a word of a made-up language, {n}") for n in range(4)]
+
+
 ENCODE_WORD = Exercise(
     name="encode_word",
     topic="tokenizer",
@@ -288,6 +323,7 @@ ENCODE_WORD = Exercise(
         Case("a word without a merge", (b"xyz", _ranks("a+b"))),
         Case("an é of two bytes", ("é".encode() + b"a", {(b"\xa9", b"a"): 0})),
     ],
+    drawn=_encode_word_drawn,
     correct=(_encode_lowest, _encode_one_at_a_time),
     mutants=(
         Mutant(
@@ -407,8 +443,21 @@ def _stream_by_difference(chunks: Sequence[bytes]) -> list[str]:
     return [*texts, ""]
 
 
+def _stream_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str) -> Case:
+        data = "".join(pick(rng, ["a", "é", "你", "🌍", "\ufffd", " so"], 7)).encode()
+        if rng.random() < 0.5:
+            at = whole(rng, 0, len(data))
+            data = data[:at] + pick(rng, [b"\xff", b"\xe4", b"\x80", b"\xf0\x9f"], 1)[0] + data[at:]
+        ends = sorted({*rng.integers(1, len(data), size=6).tolist(), len(data)})
+        return Case(label, ([data[i:j] for i, j in zip([0, *ends], ends, strict=False)],))
+
+    return [case(f"a text cut anywhere, {n}") for n in range(3)]
+
+
 STREAM = Exercise(
     name="stream",
+    forbids=("codecs", "_codecs", "encodings", "io", "_io"),
     topic="tokenizer",
     stars=3,
     task="Decode bytes as they come: whole characters only, nothing lost, nothing twice.",
@@ -422,6 +471,7 @@ STREAM = Exercise(
         Case("cut off at the end", ([b"so \xe4", b"\xbd"],)),
         Case("a character that never goes on", ([b"\xe4", b"a", b"b"],)),
     ],
+    drawn=_stream_drawn,
     correct=(_stream_by_codec, _stream_by_hand),
     mutants=(
         Mutant(

@@ -245,9 +245,7 @@ class Exercise:
             for mutant in self.mutants
         }
         known = [
-            mutant
-            for mutant in self.mutants
-            if all(map(self._same, outcomes, theirs[mutant.name]))
+            mutant for mutant in self.mutants if all(map(self._same, outcomes, theirs[mutant.name]))
         ]
         if known:
             return known, None, None

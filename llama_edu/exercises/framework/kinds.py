@@ -129,7 +129,7 @@ def _bytes_for_text(pair: Pair) -> str | None:
     return None
 
 
-def _list_kind(pair: Pair) -> str | None:  # noqa: PLR0911  a table in the form of questions
+def _list_kind(pair: Pair) -> str | None:
     got, want = pair.got, pair.want
     if isinstance(got, np.ndarray) and isinstance(want, list | tuple) and got.ndim == 1:
         return "an array comes back, and a list is due" if got.tolist() == list(want) else None
@@ -174,7 +174,7 @@ def _number_kind(pair: Pair) -> str | None:
     return _factor(np.array([float(got)]), np.array([float(want)]), 1e-9)
 
 
-def _array_kind(pair: Pair, tolerance: float) -> str | None:  # noqa: PLR0911, PLR0912  as above
+def _array_kind(pair: Pair, tolerance: float) -> str | None:
     if not isinstance(pair.want, np.ndarray):
         return None
     got, want = _array(pair.got), _array(pair.want)
@@ -187,7 +187,9 @@ def _array_kind(pair: Pair, tolerance: float) -> str | None:  # noqa: PLR0911, P
     if want.ndim >= 2:
         for one in range(want.ndim):
             for other in range(one + 1, want.ndim):
-                if _equal(got.swapaxes(one, other) if got.ndim == want.ndim else got, want, tolerance):
+                if _equal(
+                    got.swapaxes(one, other) if got.ndim == want.ndim else got, want, tolerance
+                ):
                     return "the numbers are right, with two axes exchanged"
     if got.shape != want.shape:
         if got.size == want.size and _equal(got.reshape(want.shape), want, tolerance):

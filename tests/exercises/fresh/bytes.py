@@ -229,9 +229,9 @@ ANSWERS = (
     wrong(
         BF,
         "float64",
-        lambda d: (np.frombuffer(d, "<u2").astype(np.uint32) << 16)
-        .view(np.float32)
-        .astype(np.float64),
+        lambda d: (
+            (np.frombuffer(d, "<u2").astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        ),
     ),
     wrong(
         BF,

@@ -92,8 +92,26 @@ def plan_all_or_nothing(cached, prompt):
     return n, len(prompt) - n, len(cached) - n
 
 
-def drop(system, turns, question, room, context, *, strict=False, use_room=True, use_system=True, use_question=True, error=ValueError, newest=False, at_least=0):
-    fixed = (system if use_system else 0) + (question if use_question else 0) + (room if use_room else 0)
+def drop(
+    system,
+    turns,
+    question,
+    room,
+    context,
+    *,
+    strict=False,
+    use_room=True,
+    use_system=True,
+    use_question=True,
+    error=ValueError,
+    newest=False,
+    at_least=0,
+):
+    fixed = (
+        (system if use_system else 0)
+        + (question if use_question else 0)
+        + (room if use_room else 0)
+    )
     for n in range(at_least, len(turns) + 1):
         left = turns[: len(turns) - n] if newest else turns[n:]
         total = fixed + sum(left)
@@ -212,7 +230,15 @@ ANSWERS = (
     wrong(PT, "another order", lambda c, p: plan(c, p, order=(0, 2, 1))),
     wrong(PT, "two of three", lambda c, p: plan(c, p)[:2]),
     wrong(PT, "nothing reused", lambda c, p: (0, len(p), len(c))),
-    wrong(PT, "one less reused", lambda c, p: (max(plan(c, p)[0] - 1, 0), len(p) - max(plan(c, p)[0] - 1, 0), len(c) - max(plan(c, p)[0] - 1, 0))),
+    wrong(
+        PT,
+        "one less reused",
+        lambda c, p: (
+            max(plan(c, p)[0] - 1, 0),
+            len(p) - max(plan(c, p)[0] - 1, 0),
+            len(c) - max(plan(c, p)[0] - 1, 0),
+        ),
+    ),
     wrong(PT, "never drops", lambda c, p: (*plan(c, p)[:2], 0)),
     wrong(PT, "computes all", lambda c, p: (plan(c, p)[0], len(p), plan(c, p)[2])),
     right(TD, "range", drop),

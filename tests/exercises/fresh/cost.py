@@ -51,7 +51,27 @@ def logits_numpy(model, token_ids):
     return model.forward(ids, model.new_cache(), last_only=True)[-1][None]
 
 
-def speed(c, past, itemsize, bw, fl, *, cache=True, both=False, new=True, head=True, embed=False, mac=2, groups=True, kv=True, gate=3, flops_too=True, worst=max, o=True, byte=1):
+def speed(
+    c,
+    past,
+    itemsize,
+    bw,
+    fl,
+    *,
+    cache=True,
+    both=False,
+    new=True,
+    head=True,
+    embed=False,
+    mac=2,
+    groups=True,
+    kv=True,
+    gate=3,
+    flops_too=True,
+    worst=max,
+    o=True,
+    byte=1,
+):
     n, kvh, d, h = c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.hidden_size
     kvh = kvh if kv else n
     matrices = h * n * d * (2 if o else 1) + 2 * h * kvh * d + gate * h * c.intermediate_size

@@ -7,10 +7,30 @@ from llama_edu.engine.cache import KVCache
 from llama_edu.errors import ContextError
 from llama_edu.ops.rope import apply_rope, rope_cos_sin
 
-DL, RC, RP, PC, FC = "decode_loop", "rotate_in_calls", "reuse_prefix", "prefill_chunks", "fork_cache"
+DL, RC, RP, PC, FC = (
+    "decode_loop",
+    "rotate_in_calls",
+    "reuse_prefix",
+    "prefill_chunks",
+    "fork_cache",
+)
 
 
-def decode(model, token_ids, count, *, eos=True, one_eos=False, first_eos=True, keep_eos=True, cached=True, extra=0, pick=np.argmax, with_prompt=False, last_fed=False):
+def decode(
+    model,
+    token_ids,
+    count,
+    *,
+    eos=True,
+    one_eos=False,
+    first_eos=True,
+    keep_eos=True,
+    cached=True,
+    extra=0,
+    pick=np.argmax,
+    with_prompt=False,
+    last_fed=False,
+):
     cache = model.new_cache() if cached else None
     ends = set(model.config.eos_token_ids)
     ends = {min(ends)} if one_eos and ends else ends
@@ -75,7 +95,14 @@ def calls(x, inv_freq, sizes, *, step="past"):
     out, past = [], 0
     for number, seq in enumerate(sizes):
         rows = x[:, past : past + seq]
-        start = {"past": past, "zero": 0, "number": number, "twice": 2 * past, "one": past + 1, "off": max(past - 1, 0)}[step]
+        start = {
+            "past": past,
+            "zero": 0,
+            "number": number,
+            "twice": 2 * past,
+            "one": past + 1,
+            "off": max(past - 1, 0),
+        }[step]
         out.append(apply_rope(rows, *rope_cos_sin(inv_freq, start, seq)))
         past += seq
     return np.concatenate(out, axis=1)
@@ -127,7 +154,9 @@ def reuse(model, cache, old_ids, new_ids):
 
 def reuse_with_zip(model, cache, old_ids, new_ids):
     keep = 0
-    for one, other in zip(old_ids[:-1] if list(old_ids) == list(new_ids) else old_ids, new_ids[:-1], strict=False):
+    for one, other in zip(
+        old_ids[:-1] if list(old_ids) == list(new_ids) else old_ids, new_ids[:-1], strict=False
+    ):
         if one != other:
             break
         keep += 1
@@ -197,7 +226,9 @@ def reuse_whole_or_nothing(model, cache, old_ids, new_ids):
     return model.forward(new_ids[keep:], cache)[-1]
 
 
-def chunks(model, cache, token_ids, chunk, *, check=True, rows=False, skip_rest=False, size=0, limit=None):
+def chunks(
+    model, cache, token_ids, chunk, *, check=True, rows=False, skip_rest=False, size=0, limit=None
+):
     room = (cache.max_seq - cache.length) if limit is None else limit(model, cache)
     if check and len(token_ids) > room:
         raise ContextError("too long")
@@ -268,7 +299,9 @@ def chunks_none(model, cache, token_ids, chunk):
         return None
 
 
-def fork(model, cache, *, share=False, advance=True, room=None, layers=None, values=True, swap=False):
+def fork(
+    model, cache, *, share=False, advance=True, room=None, layers=None, values=True, swap=False
+):
     new = model.new_cache(cache.max_seq if room is None else room(cache))
     for layer in range(cache.n_layers if layers is None else layers):
         k, v = cache.keys(layer), cache.values(layer)
@@ -362,9 +395,19 @@ ANSWERS = (
     wrong(RC, "one back", lambda x, f, s: calls(x, f, s, step="off")),
     wrong(RC, "first rows always", calls_same_rows),
     wrong(RC, "first size always", calls_first_size),
-    wrong(RC, "backwards", lambda x, f, s: apply_rope(x, rope_cos_sin(f, 0, sum(s))[0], -rope_cos_sin(f, 0, sum(s))[1])),
+    wrong(
+        RC,
+        "backwards",
+        lambda x, f, s: apply_rope(
+            x, rope_cos_sin(f, 0, sum(s))[0], -rope_cos_sin(f, 0, sum(s))[1]
+        ),
+    ),
     wrong(RC, "not turned", lambda x, f, s: x.copy()),
-    wrong(RC, "sin and cos exchanged", lambda x, f, s: apply_rope(x, *rope_cos_sin(f, 0, sum(s))[::-1])),
+    wrong(
+        RC,
+        "sin and cos exchanged",
+        lambda x, f, s: apply_rope(x, *rope_cos_sin(f, 0, sum(s))[::-1]),
+    ),
     wrong(RC, "a list", lambda x, f, s: list(calls(x, f, s))),
     wrong(RC, "last call only", lambda x, f, s: calls(x, f, s)[:, -s[-1] :]),
     right(RP, "shared prefix", reuse),
@@ -388,8 +431,14 @@ ANSWERS = (
     wrong(PC, "rest left out", lambda m, c, t, n: chunks(m, c, t, n, skip_rest=True)),
     wrong(PC, "all rows", lambda m, c, t, n: chunks(m, c, t, n, rows=True)),
     wrong(PC, "chunk plus one", lambda m, c, t, n: chunks(m, c, t, n, size=1)),
-    wrong(PC, "past not counted", lambda m, c, t, n: chunks(m, c, t, n, limit=lambda m, c: c.max_seq)),
-    wrong(PC, "one too strict", lambda m, c, t, n: chunks(m, c, t, n, limit=lambda m, c: c.max_seq - c.length - 1)),
+    wrong(
+        PC, "past not counted", lambda m, c, t, n: chunks(m, c, t, n, limit=lambda m, c: c.max_seq)
+    ),
+    wrong(
+        PC,
+        "one too strict",
+        lambda m, c, t, n: chunks(m, c, t, n, limit=lambda m, c: c.max_seq - c.length - 1),
+    ),
     wrong(PC, "cut", chunks_cut),
     wrong(PC, "cut at the left", chunks_cut_left),
     wrong(PC, "ValueError", chunks_value_error),

@@ -61,7 +61,7 @@ def gemm_rows(c, beta, a, b, alpha):
 
 
 def gemm_new(c, beta, a, b, alpha):
-    c = beta * c + alpha * a @ b.T  # noqa: F841  the mistake
+    c = beta * c + alpha * a @ b.T
 
 
 def gemm_returns(c, beta, a, b, alpha):
@@ -199,32 +199,56 @@ ANSWERS = (
     wrong(PO, "last axis only", lambda i, s: i[-1]),
     wrong(PO, "first stride only", lambda i, s: i[0] * math.prod(s[1:]) + sum(i[1:])),
     wrong(PO, "reversed index", lambda i, s: horner(i[::-1], s[::-1])),
-    wrong(PO, "with the whole shape", lambda i, s: sum(x * math.prod(s[a:]) for a, x in enumerate(i))),
+    wrong(
+        PO, "with the whole shape", lambda i, s: sum(x * math.prod(s[a:]) for a, x in enumerate(i))
+    ),
     right(GE, "beta asked", gemm_right),
     right(GE, "loops", gemm_rows),
     wrong(GE, "beta ignored", gemm_with(lambda c, beta, a, b, alpha: c + alpha * a @ b.T)),
     wrong(GE, "alpha ignored", gemm_with(lambda c, beta, a, b, alpha: beta * c + a @ b.T)),
-    wrong(GE, "alpha on both", gemm_with(lambda c, beta, a, b, alpha: alpha * (beta * c + a @ b.T))),
+    wrong(
+        GE, "alpha on both", gemm_with(lambda c, beta, a, b, alpha: alpha * (beta * c + a @ b.T))
+    ),
     wrong(GE, "b not turned", gemm_with(lambda c, beta, a, b, alpha: beta * c + alpha * a @ b)),
     wrong(GE, "zero times NaN", gemm_one_by_one),
     wrong(GE, "a new array", gemm_new),
     wrong(GE, "returned", gemm_returns),
     wrong(GE, "c taken for empty", gemm_with(lambda c, beta, a, b, alpha: alpha * a @ b.T)),
     wrong(GE, "beta on both", gemm_with(lambda c, beta, a, b, alpha: beta * (c + alpha * a @ b.T))),
-    wrong(GE, "beta and alpha exchanged", gemm_with(lambda c, beta, a, b, alpha: alpha * c + beta * a @ b.T)),
+    wrong(
+        GE,
+        "beta and alpha exchanged",
+        gemm_with(lambda c, beta, a, b, alpha: alpha * c + beta * a @ b.T),
+    ),
     wrong(GE, "written too early", gemm_twice),
     wrong(GE, "beta in the loop", gemm_beta_in_loop),
     wrong(GE, "a is changed", gemm_writes_a),
-    wrong(GE, "nan_to_num", gemm_with(lambda c, beta, a, b, alpha: np.nan_to_num(c) * beta + alpha * a @ b.T)),
+    wrong(
+        GE,
+        "nan_to_num",
+        gemm_with(lambda c, beta, a, b, alpha: np.nan_to_num(c) * beta + alpha * a @ b.T),
+    ),
     right(TC, "not square", case(C3, 2.0, A, B3, 3.0)),
     right(TC, "square c, other factors", case(C, 0.5, A, B, 3.0)),
     wrong(TC, "beta is 1", case(C3, 1.0, A, B3, 3.0)),
     wrong(TC, "alpha is 1", case(C3, 2.0, A, B3, 1.0)),
     wrong(TC, "beta is 0", case(C3, 0.0, A, B3, 3.0)),
     wrong(TC, "c is zero", case(np.zeros_like(C3), 2.0, A, B3, 3.0)),
-    wrong(TC, "all ones", case(np.ones((2, 2), np.float32), 1.0, np.ones((2, 3), np.float32), np.ones((2, 3), np.float32), 1.0)),
+    wrong(
+        TC,
+        "all ones",
+        case(
+            np.ones((2, 2), np.float32),
+            1.0,
+            np.ones((2, 3), np.float32),
+            np.ones((2, 3), np.float32),
+            1.0,
+        ),
+    ),
     wrong(TC, "a is b", case(C, 2.0, A, A, 3.0)),
-    wrong(TC, "identity", case(C, 1.0, np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), 1.0)),
+    wrong(
+        TC, "identity", case(C, 1.0, np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), 1.0)
+    ),
     wrong(TC, "shapes that do not fit", case(C, 2.0, A, B3, 3.0)),
     wrong(TC, "b already turned", case(C3, 2.0, A, B3.T, 3.0)),
     wrong(TC, "nothing", lambda: None),

@@ -167,14 +167,20 @@ ANSWERS = (
     wrong(SC, "float", lambda s, p: np.tri(s, s + p, p, dtype=np.float32)),
     wrong(SC, "turned", lambda s, p: np.tri(s, s + p, p, dtype=bool).T),
     wrong(SC, "all true", lambda s, p: np.ones((s, s + p), bool)),
-    wrong(SC, "past hidden", lambda s, p: np.hstack([np.zeros((s, p), bool), np.tri(s, dtype=bool)])),
-    wrong(SC, "past behind", lambda s, p: np.hstack([np.tri(s, dtype=bool), np.ones((s, p), bool)])),
+    wrong(
+        SC, "past hidden", lambda s, p: np.hstack([np.zeros((s, p), bool), np.tri(s, dtype=bool)])
+    ),
+    wrong(
+        SC, "past behind", lambda s, p: np.hstack([np.tri(s, dtype=bool), np.ones((s, p), bool)])
+    ),
     wrong(SC, "square", lambda s, p: np.tri(s + p, dtype=bool)),
     wrong(SC, "upper triangle", lambda s, p: np.triu(np.ones((s, s + p), bool), p)),
     wrong(SC, "integers", lambda s, p: np.tri(s, s + p, p, dtype=int)),
     right(MS, "by places", mask_by_place),
     right(MS, "where", mask_where),
-    wrong(MS, "off with a past", lambda s: s.copy() if s.shape[-1] > s.shape[-2] else mask_where(s)),
+    wrong(
+        MS, "off with a past", lambda s: s.copy() if s.shape[-1] > s.shape[-2] else mask_where(s)
+    ),
     wrong(MS, "past forgotten", mask_with(lambda n, t: np.tri(n, t, dtype=bool))),
     wrong(MS, "not itself", mask_with(lambda n, t: np.tri(n, t, t - n - 1, dtype=bool))),
     wrong(MS, "one too far", mask_with(lambda n, t: np.tri(n, t, t - n + 1, dtype=bool))),
@@ -186,7 +192,11 @@ ANSWERS = (
     wrong(MS, "added product", mask_added),
     wrong(MS, "multiplied", mask_multiplied),
     wrong(MS, "float64", lambda s: mask_where(s).astype(np.float64)),
-    wrong(MS, "past masked", mask_with(lambda n, t: np.hstack([np.zeros((n, t - n), bool), np.tri(n, dtype=bool)]))),
+    wrong(
+        MS,
+        "past masked",
+        mask_with(lambda n, t: np.hstack([np.zeros((n, t - n), bool), np.tri(n, dtype=bool)])),
+    ),
     right(RS, "rows", soft_rows),
     right(RS, "with logarithms", soft_logs),
     right(RS, "at once", soft),
@@ -197,9 +207,21 @@ ANSWERS = (
     wrong(RS, "not divided", lambda s: np.exp(s - s.max(-1, keepdims=True))),
     wrong(RS, "float64", lambda s: soft(s, dtype=np.float64)),
     wrong(RS, "powers of two", lambda s: soft(s, scale=np.log(2))),
-    wrong(RS, "log softmax", lambda s: s - s.max(-1, keepdims=True) - np.log(np.exp(s - s.max(-1, keepdims=True)).sum(-1, keepdims=True))),
+    wrong(
+        RS,
+        "log softmax",
+        lambda s: (
+            s
+            - s.max(-1, keepdims=True)
+            - np.log(np.exp(s - s.max(-1, keepdims=True)).sum(-1, keepdims=True))
+        ),
+    ),
     wrong(RS, "NaN made 0", soft_nan),
-    wrong(RS, "minus the mean", lambda s: soft(np.where(np.isfinite(s), s - np.mean(s[np.isfinite(s)]), s), shift=False)),
+    wrong(
+        RS,
+        "minus the mean",
+        lambda s: soft(np.where(np.isfinite(s), s - np.mean(s[np.isfinite(s)]), s), shift=False),
+    ),
     wrong(RS, "share of the sum", lambda s: s / s.sum(-1, keepdims=True)),
     wrong(RS, "scaled again", lambda s: soft(s, scale=s.shape[-1] ** -0.5)),
     wrong(RS, "hardmax", lambda s: (s == s.max(-1, keepdims=True)).astype(np.float32)),

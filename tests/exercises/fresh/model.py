@@ -110,11 +110,20 @@ def gap(want, got, bound, *, sort=False, shapes_too=True, nan=True, scale="max",
             return name
         a, b = a.astype(np.float64), b.astype(np.float64)
         finite = np.isfinite(a)
-        if nan and not np.array_equal(np.where(finite, 0.0, a), np.where(finite, 0.0, np.where(finite, 0.0, b)), equal_nan=True):
+        if nan and not np.array_equal(
+            np.where(finite, 0.0, a),
+            np.where(finite, 0.0, np.where(finite, 0.0, b)),
+            equal_nan=True,
+        ):
             return name
         if not finite.any():
             continue
-        largest = {"max": np.abs(a[finite]).max(), "mean": np.abs(a[finite]).mean(), "one": 1.0, "got": np.abs(b[finite]).max()}[scale]
+        largest = {
+            "max": np.abs(a[finite]).max(),
+            "mean": np.abs(a[finite]).mean(),
+            "one": 1.0,
+            "got": np.abs(b[finite]).max(),
+        }[scale]
         worst = np.abs(a[finite] - b[finite]).max()
         if not worst <= bound * largest:
             return name
@@ -134,7 +143,9 @@ def gap_allclose(want, got, bound):
 
 def gap_relative(want, got, bound):
     for name, a in want.items():
-        if got[name].shape != a.shape or not np.allclose(got[name], a, rtol=bound, atol=0, equal_nan=True):
+        if got[name].shape != a.shape or not np.allclose(
+            got[name], a, rtol=bound, atol=0, equal_nan=True
+        ):
             return name
     return None
 
@@ -184,7 +195,24 @@ def attend(model, x, layer, *, masked=True, turn=True, scaled=True):
     return attention.merge_heads(mixed) @ layer.o_proj.weight.T
 
 
-def finish(model, x, first, *, last=None, norm=True, masked=True, turn=True, swap=False, post=False, resid=True, eps=None, embed=False, gate=silu, skip_mlp=False, row=None):
+def finish(
+    model,
+    x,
+    first,
+    *,
+    last=None,
+    norm=True,
+    masked=True,
+    turn=True,
+    swap=False,
+    post=False,
+    resid=True,
+    eps=None,
+    embed=False,
+    gate=silu,
+    skip_mlp=False,
+    row=None,
+):
     w, eps = model.weights, model.config.rms_norm_eps if eps is None else eps
     for layer in w.layers[first:last]:
         norms = layer.input_layernorm, layer.post_attention_layernorm
@@ -194,7 +222,9 @@ def finish(model, x, first, *, last=None, norm=True, masked=True, turn=True, swa
         if skip_mlp:
             continue
         n = x if post else rms_norm(x, second_norm, eps)
-        y = (gate(n @ layer.gate_proj.weight.T) * (n @ layer.up_proj.weight.T)) @ layer.down_proj.weight.T
+        y = (
+            gate(n @ layer.gate_proj.weight.T) * (n @ layer.up_proj.weight.T)
+        ) @ layer.down_proj.weight.T
         x = x + y
     x = rms_norm(x, w.norm, eps) if norm else x
     out = x @ (w.embed_tokens if embed else w.lm_head).T
@@ -205,7 +235,9 @@ def finish_in_steps(model, x, first):
     hidden = np.array(x)
     for index in range(first, model.config.num_hidden_layers):
         layer = model.weights.layers[index]
-        hidden += attend(model, rms_norm(hidden, layer.input_layernorm, model.config.rms_norm_eps), layer)
+        hidden += attend(
+            model, rms_norm(hidden, layer.input_layernorm, model.config.rms_norm_eps), layer
+        )
         n = rms_norm(hidden, layer.post_attention_layernorm, model.config.rms_norm_eps)
         a, b = n @ layer.gate_proj.weight.T, n @ layer.up_proj.weight.T
         hidden += (a / (1 + np.exp(-a)) * b) @ layer.down_proj.weight.T
@@ -216,7 +248,9 @@ def finish_in_place(model, x, first):
     for layer in model.weights.layers[first:]:
         x += attend(model, rms_norm(x, layer.input_layernorm, model.config.rms_norm_eps), layer)
         n = rms_norm(x, layer.post_attention_layernorm, model.config.rms_norm_eps)
-        x += (silu(n @ layer.gate_proj.weight.T) * (n @ layer.up_proj.weight.T)) @ layer.down_proj.weight.T
+        x += (
+            silu(n @ layer.gate_proj.weight.T) * (n @ layer.up_proj.weight.T)
+        ) @ layer.down_proj.weight.T
     return rms_norm(x, model.weights.norm, model.config.rms_norm_eps) @ model.weights.lm_head.T
 
 
@@ -236,7 +270,9 @@ ANSWERS = (
     wrong(PS, "o_proj square", lambda c: shapes(c) | {"o_proj": (c["hidden_size"],) * 2}),
     wrong(PS, "q_proj square", lambda c: shapes(c) | {"q_proj": (c["hidden_size"],) * 2}),
     wrong(PS, "down_proj as up_proj", lambda c: shapes(c) | {"down_proj": shapes(c)["up_proj"]}),
-    wrong(PS, "four times hidden", lambda c: shapes(c | {"intermediate_size": 4 * c["hidden_size"]})),
+    wrong(
+        PS, "four times hidden", lambda c: shapes(c | {"intermediate_size": 4 * c["hidden_size"]})
+    ),
     wrong(PS, "other names", lambda c: {f"{n}.weight": s for n, s in shapes(c).items()}),
     wrong(PS, "six of seven", lambda c: {n: s for n, s in shapes(c).items() if n != "o_proj"}),
     wrong(PS, "sizes", lambda c: {n: a * b for n, (a, b) in shapes(c).items()}),

@@ -9,7 +9,19 @@ from llama_edu.ops.norm import rms_norm
 NR, RS, GA, AM = "norm_rows", "row_size", "gated", "add_mlp"
 
 
-def norm(x, weight, eps, *, axis=-1, outside=False, mean=True, center=False, root=True, weighted=True, add=False):
+def norm(
+    x,
+    weight,
+    eps,
+    *,
+    axis=-1,
+    outside=False,
+    mean=True,
+    center=False,
+    root=True,
+    weighted=True,
+    add=False,
+):
     x = x - x.mean(-1, keepdims=True) if center else x
     square = (x * x).mean(axis, keepdims=True) if mean else (x * x).sum(axis, keepdims=True)
     size = (np.sqrt(square) + eps if outside else np.sqrt(square + eps)) if root else square + eps
@@ -109,7 +121,7 @@ def add_simple(x, norm_, gate, up, down, eps, work):
 
 
 def add_new(x, norm_, gate, up, down, eps, work):
-    x = x + mlp(x, norm_, gate, up, down, eps)  # noqa: F841  the mistake
+    x = x + mlp(x, norm_, gate, up, down, eps)
 
 
 def add_returned(x, norm_, gate, up, down, eps, work):
@@ -184,7 +196,11 @@ ANSWERS = (
     wrong(NR, "eps fixed", lambda x, w, e: norm(x, w, 1e-6)),
     wrong(NR, "float64", lambda x, w, e: norm(x, w, e).astype(np.float64)),
     wrong(NR, "in place", norm_in_place),
-    wrong(NR, "standard deviation", lambda x, w, e: (x / (x.std(-1, keepdims=True) + e) * w).astype(np.float32)),
+    wrong(
+        NR,
+        "standard deviation",
+        lambda x, w, e: (x / (x.std(-1, keepdims=True) + e) * w).astype(np.float32),
+    ),
     right(RS, "wide", size),
     right(RS, "norm of NumPy", size_norm),
     wrong(RS, "eps outside", lambda x, e: size(x, e, outside=True)),
@@ -198,7 +214,11 @@ ANSWERS = (
     wrong(RS, "float64", lambda x, e: size(x, e).astype(np.float64)),
     wrong(RS, "one over", lambda x, e: 1 / size(x, e)),
     wrong(RS, "at least eps", lambda x, e: np.maximum(size(x, e, use_eps=False), np.float32(e))),
-    wrong(RS, "mean of sizes", lambda x, e: (np.abs(x.astype(np.float32)).mean(-1, keepdims=True) + np.float32(e))),
+    wrong(
+        RS,
+        "mean of sizes",
+        lambda x, e: np.abs(x.astype(np.float32)).mean(-1, keepdims=True) + np.float32(e),
+    ),
     right(GA, "stable", gate_stable),
     right(GA, "plain", gate_plain),
     right(GA, "tanh", gate_tanh),

@@ -45,7 +45,11 @@ def products_rounded(x, w):
 
 
 def cut(a):
-    return (np.ascontiguousarray(a.astype(np.float32)).view(np.uint32) >> 16).astype(np.uint16).view(BF16)
+    return (
+        (np.ascontiguousarray(a.astype(np.float32)).view(np.uint32) >> 16)
+        .astype(np.uint16)
+        .view(BF16)
+    )
 
 
 def by_halves(x, w):
@@ -53,7 +57,20 @@ def by_halves(x, w):
     return wide_linear(x[:, :h], w[:, :h]) + wide_linear(x[:, h:], w[:, h:])
 
 
-def rms(x, w, eps, *, outside=False, narrow=False, first=False, mean=True, wide_out=False, gain=True, cast=True, fixed=None):
+def rms(
+    x,
+    w,
+    eps,
+    *,
+    outside=False,
+    narrow=False,
+    first=False,
+    mean=True,
+    wide_out=False,
+    gain=True,
+    cast=True,
+    fixed=None,
+):
     y = x.astype(np.float32)
     eps = np.float32(eps if fixed is None else fixed)
     if narrow:
@@ -129,7 +146,17 @@ ANSWERS = (
     wrong(TB, "bfloat16", lambda x: x.astype(BF16)),
     wrong(TB, "numbers", lambda x: x.astype(np.uint16)),
     wrong(TB, "float32 back", lambda x: x.astype(BF16).astype(np.float32)),
-    wrong(TB, "ties to odd", lambda x: bits_add(x, add=0x8000, odd=False) - ((x.view(np.uint32) >> 16) % 2 == 0).astype(np.uint16) * ((x.view(np.uint32) & 0xFFFF) == 0x8000).astype(np.uint16) * 0 + ((x.view(np.uint32) & 0xFFFF) == 0x8000) * np.uint16(0)),
+    wrong(
+        TB,
+        "ties to odd",
+        lambda x: (
+            bits_add(x, add=0x8000, odd=False)
+            - ((x.view(np.uint32) >> 16) % 2 == 0).astype(np.uint16)
+            * ((x.view(np.uint32) & 0xFFFF) == 0x8000).astype(np.uint16)
+            * 0
+            + ((x.view(np.uint32) & 0xFFFF) == 0x8000) * np.uint16(0)
+        ),
+    ),
     wrong(TB, "int16", lambda x: bits_add(x).view(np.int16)),
     wrong(TB, "sign lost", lambda x: bits_add(np.abs(x))),
     right(BL, "wide", wide_linear),
@@ -138,13 +165,19 @@ ANSWERS = (
     wrong(BL, "products rounded", products_rounded),
     wrong(BL, "float32 out", lambda x, w: x.astype(np.float32) @ w.astype(np.float32).T),
     wrong(BL, "cut off", lambda x, w: cut(x.astype(np.float32) @ w.astype(np.float32).T)),
-    wrong(BL, "not turned", lambda x, w: (x.astype(np.float32) @ w.astype(np.float32)).astype(BF16)),
+    wrong(
+        BL, "not turned", lambda x, w: (x.astype(np.float32) @ w.astype(np.float32)).astype(BF16)
+    ),
     wrong(BL, "two halves", by_halves),
     wrong(BL, "float16", lambda x, w: (x.astype(np.float16) @ w.astype(np.float16).T).astype(BF16)),
     wrong(BL, "turned", lambda x, w: wide_linear(w, x)),
     wrong(BL, "bits", lambda x, w: wide_linear(x, w).view(np.uint16)),
     wrong(BL, "float16 out", lambda x, w: wide_linear(x, w).astype(np.float16)),
-    wrong(BL, "matmul of NumPy, as float64", lambda x, w: x.astype(np.float64) @ w.astype(np.float64).T),
+    wrong(
+        BL,
+        "matmul of NumPy, as float64",
+        lambda x, w: x.astype(np.float64) @ w.astype(np.float64).T,
+    ),
     right(BN, "rounded twice", rms_reciprocal),
     right(BN, "rows", rms_rows),
     wrong(BN, "rounded once", lambda x, w, e: rms(x, w, e, first=True)),

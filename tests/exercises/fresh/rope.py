@@ -107,7 +107,9 @@ def neighbours_second_first(weight, n_heads):
     return out
 
 
-def scaled(turns, factor, low, high, context, *, swap=False, linear=True, blend=True, in_turns=True):
+def scaled(
+    turns, factor, low, high, context, *, swap=False, linear=True, blend=True, in_turns=True
+):
     out = []
     for turn in turns:
         count = context * turn / (2 * math.pi) if in_turns else context * turn
@@ -136,7 +138,10 @@ def scaled_clip(turns, factor, low, high, context):
 def neighbour_rows(config, tensors):
     out = dict(tensors)
     for name, array in tensors.items():
-        for kind, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
+        for kind, heads in (
+            ("q_proj", config.num_attention_heads),
+            ("k_proj", config.num_key_value_heads),
+        ):
             if kind in name:
                 out[name] = to_halves(array, heads)
     return out
@@ -168,14 +173,28 @@ def layout_other(config, tensors, ids):
 
 
 def layout_q_only(config, tensors, ids):
-    turned = {n: (to_halves(a, config.num_attention_heads) if "q_proj" in n else a) for n, a in tensors.items()}
-    return "half-split" if loss(Llama(config, tensors), ids) < loss(Llama(config, turned), ids) else "interleaved"
+    turned = {
+        n: (to_halves(a, config.num_attention_heads) if "q_proj" in n else a)
+        for n, a in tensors.items()
+    }
+    return (
+        "half-split"
+        if loss(Llama(config, tensors), ids) < loss(Llama(config, turned), ids)
+        else "interleaved"
+    )
 
 
 def layout_one_heads(config, tensors, ids):
     heads = config.num_attention_heads
-    turned = {n: (to_halves(a, heads if "q_proj" in n else 1) if ("q_proj" in n or "k_proj" in n) else a) for n, a in tensors.items()}
-    return "half-split" if loss(Llama(config, tensors), ids) < loss(Llama(config, turned), ids) else "interleaved"
+    turned = {
+        n: (to_halves(a, heads if "q_proj" in n else 1) if ("q_proj" in n or "k_proj" in n) else a)
+        for n, a in tensors.items()
+    }
+    return (
+        "half-split"
+        if loss(Llama(config, tensors), ids) < loss(Llama(config, turned), ids)
+        else "interleaved"
+    )
 
 
 def layout_not_shifted(config, tensors, ids):
@@ -192,7 +211,11 @@ def layout_with_v(config, tensors, ids):
     for name, array in tensors.items():
         if "v_proj" in name:
             turned[name] = to_halves(array, config.num_key_value_heads)
-    return "half-split" if loss(Llama(config, tensors), ids) < loss(Llama(config, turned), ids) else "interleaved"
+    return (
+        "half-split"
+        if loss(Llama(config, tensors), ids) < loss(Llama(config, turned), ids)
+        else "interleaved"
+    )
 
 
 ANSWERS = (
@@ -234,7 +257,11 @@ ANSWERS = (
     wrong(RN, "as it was", lambda w, n: w),
     wrong(RN, "a copy", lambda w, n: w.copy()),
     wrong(RN, "heads reversed", lambda w, n: neighbours(w[::-1], n)),
-    wrong(RN, "columns", lambda w, n: neighbours(w.T, n).T if w.ndim == 2 and len(w.T) % (2 * n) == 0 else w.copy()),
+    wrong(
+        RN,
+        "columns",
+        lambda w, n: neighbours(w.T, n).T if w.ndim == 2 and len(w.T) % (2 * n) == 0 else w.copy(),
+    ),
     wrong(RN, "twice", lambda w, n: neighbours(neighbours(w, n), n)),
     wrong(RN, "not put together", lambda w, n: w.reshape(n, 2, -1, *w.shape[1:]).swapaxes(1, 2)),
     right(SL, "loop", scaled),
@@ -246,7 +273,11 @@ ANSWERS = (
     wrong(SL, "all divided", lambda t, f, lo, hi, c: (t / f).astype(t.dtype)),
     wrong(SL, "nothing divided", lambda t, f, lo, hi, c: t.copy()),
     wrong(SL, "low and high exchanged", lambda t, f, lo, hi, c: scaled(t, f, hi, lo, c)),
-    wrong(SL, "slow ones kept", lambda t, f, lo, hi, c: np.where(t * c / (2 * np.pi) >= hi, t / f, t).astype(t.dtype)),
+    wrong(
+        SL,
+        "slow ones kept",
+        lambda t, f, lo, hi, c: np.where(t * c / (2 * np.pi) >= hi, t / f, t).astype(t.dtype),
+    ),
     wrong(SL, "multiplied", lambda t, f, lo, hi, c: scaled(t, 1 / f, lo, hi, c)),
     wrong(SL, "context times factor", lambda t, f, lo, hi, c: scaled(t, f, lo, hi, c * f)),
     wrong(SL, "float64", lambda *a: scaled(*a).astype(np.float64)),

@@ -56,7 +56,9 @@ def top_p_loop(p, top_p):
     return out / out.sum()
 
 
-def top_p_search(p, top_p, *, side="left", drop=False, normal=True, stable=True, plus=1, at_least=1):
+def top_p_search(
+    p, top_p, *, side="left", drop=False, normal=True, stable=True, plus=1, at_least=1
+):
     order = np.argsort(-p, kind="stable") if stable else np.argsort(p)[::-1]
     sums = np.cumsum(p[order].astype(np.float64))
     n = int(np.searchsorted(sums, top_p - 1e-9, side)) + plus
@@ -255,13 +257,19 @@ ANSWERS = (
     right(DR, "support", draw_scaled),
     wrong(DR, "left", lambda p, u: draw(p, u, side="left", zero=False)),
     wrong(DR, "past the end", lambda p, u: draw(p, u, last=False, zero=False)),
-    wrong(DR, "last id", lambda p, u: min(int(np.searchsorted(np.cumsum(p), u, "right")), len(p) - 1)),
+    wrong(
+        DR, "last id", lambda p, u: min(int(np.searchsorted(np.cumsum(p), u, "right")), len(p) - 1)
+    ),
     wrong(DR, "likeliest", lambda p, u: int(p.argmax())),
     wrong(DR, "point times length", lambda p, u: min(int(u * len(p)), len(p) - 1)),
     wrong(DR, "a float", lambda p, u: float(draw(p, u))),
     wrong(DR, "from the other end", lambda p, u: len(p) - 1 - draw(p[::-1], u)),
     wrong(DR, "1 − point", lambda p, u: draw(p, min(1 - u, 1 - 1e-9))),
-    wrong(DR, "sorted first", lambda p, u: int(np.argsort(-p, kind="stable")[draw(np.sort(p)[::-1], u)])),
+    wrong(
+        DR,
+        "sorted first",
+        lambda p, u: int(np.argsort(-p, kind="stable")[draw(np.sort(p)[::-1], u)]),
+    ),
     wrong(DR, "one too many", lambda p, u: min(draw(p, u) + 1, len(p) - 1)),
     wrong(DR, "probability", lambda p, u: float(p[draw(p, u)])),
     wrong(DR, "random", lambda p, u: int(np.random.default_rng(0).choice(len(p), p=p / p.sum()))),

@@ -34,7 +34,23 @@ def heads_concatenated(attn_v):
     return np.concatenate(list(heads), axis=1)
 
 
-def rows(q, k, v, cos, sin, *, q_at="end", turn=apply_rope, v_turned=False, k_turned=True, q_turned=True, masked=True, past_in_mask=True, scale=1.0, merged=True):
+def rows(
+    q,
+    k,
+    v,
+    cos,
+    sin,
+    *,
+    q_at="end",
+    turn=apply_rope,
+    v_turned=False,
+    k_turned=True,
+    q_turned=True,
+    masked=True,
+    past_in_mask=True,
+    scale=1.0,
+    merged=True,
+):
     seq, total = q.shape[2], k.shape[1]
     at = {"end": slice(total - seq, total), "start": slice(0, seq)}[q_at]
     if q_turned:
@@ -45,7 +61,11 @@ def rows(q, k, v, cos, sin, *, q_at="end", turn=apply_rope, v_turned=False, k_tu
         v = turn(v, cos, sin)
     scores = attention.qk_scores(q * np.float32(scale), k)
     if masked:
-        mask = attention.causal_mask(seq, total - seq) if past_in_mask else np.tri(seq, total, dtype=bool)
+        mask = (
+            attention.causal_mask(seq, total - seq)
+            if past_in_mask
+            else np.tri(seq, total, dtype=bool)
+        )
         scores = attention.apply_mask(scores, mask)
     mixed = attention.score_v(attention.softmax(scores), v)
     return attention.merge_heads(mixed) if merged else mixed
@@ -130,7 +150,14 @@ def without_result(merged, weight, head, head_dim):
 ANSWERS = (
     right(MV, "einsum", mix_einsum),
     right(MV, "loop", mix_loop),
-    wrong(MV, "whole buffer, zeros appended", lambda w, b: np.pad(w, ((0, 0),) * 3 + ((0, b.shape[1] - w.shape[-1]),), constant_values=1) @ b[:, None]),
+    wrong(
+        MV,
+        "whole buffer, zeros appended",
+        lambda w, b: (
+            np.pad(w, ((0, 0),) * 3 + ((0, b.shape[1] - w.shape[-1]),), constant_values=1)
+            @ b[:, None]
+        ),
+    ),
     wrong(MV, "whole buffer", lambda w, b: np.einsum("ngst,ntd->ngsd", w, b)),
     wrong(MV, "last rows", lambda w, b: w @ b[:, None, -w.shape[-1] :]),
     wrong(MV, "first seq rows", lambda w, b: w[..., : w.shape[2]] @ b[:, None, : w.shape[2]]),
@@ -140,8 +167,16 @@ ANSWERS = (
     wrong(MV, "heads reversed", lambda w, b: mix_einsum(w, b[::-1])),
     wrong(MV, "float64", lambda w, b: mix_einsum(w, b).astype(np.float64)),
     wrong(MV, "normalised again", lambda w, b: mix_einsum(w / np.float32(w.shape[-1]), b)),
-    wrong(MV, "merged", lambda w, b: mix_einsum(w, b).transpose(2, 0, 1, 3).reshape(w.shape[2], -1)),
-    wrong(MV, "mean of values", lambda w, b: np.broadcast_to(b[:, None, None, : w.shape[-1]].mean(-2), mix_einsum(w, b).shape).copy()),
+    wrong(
+        MV, "merged", lambda w, b: mix_einsum(w, b).transpose(2, 0, 1, 3).reshape(w.shape[2], -1)
+    ),
+    wrong(
+        MV,
+        "mean of values",
+        lambda w, b: np.broadcast_to(
+            b[:, None, None, : w.shape[-1]].mean(-2), mix_einsum(w, b).shape
+        ).copy(),
+    ),
     right(ME, "loop", merge_loop),
     right(ME, "concatenate", heads_concatenated),
     wrong(ME, "only reshaped", lambda a: a.reshape(a.shape[2], -1)),
@@ -152,9 +187,17 @@ ANSWERS = (
     wrong(ME, "heads reversed", lambda a: merge_loop(a[::-1])),
     wrong(ME, "mean of heads", lambda a: a.mean((0, 1))),
     wrong(ME, "sum of heads", lambda a: a.sum((0, 1))),
-    wrong(ME, "only kv heads merged", lambda a: a.transpose(1, 2, 0, 3).reshape(a.shape[1], a.shape[2], -1)),
+    wrong(
+        ME,
+        "only kv heads merged",
+        lambda a: a.transpose(1, 2, 0, 3).reshape(a.shape[1], a.shape[2], -1),
+    ),
     wrong(ME, "swapaxes", lambda a: a.swapaxes(1, 2).reshape(a.shape[2], -1)),
-    wrong(ME, "concatenated below", lambda a: np.concatenate(list(a.reshape(-1, *a.shape[2:])), axis=0)),
+    wrong(
+        ME,
+        "concatenated below",
+        lambda a: np.concatenate(list(a.reshape(-1, *a.shape[2:])), axis=0),
+    ),
     right(AR, "with the operators", rows),
     right(AR, "by hand", rows_by_hand),
     wrong(AR, "v turned", lambda *a: rows(*a, v_turned=True)),

@@ -98,7 +98,9 @@ def at_once(q_row, k, v, block):
 
 
 def blocks_averaged(q_row, k, v, block):
-    outs = [at_once(q_row, k[i : i + block], v[i : i + block], block) for i in range(0, len(k), block)]
+    outs = [
+        at_once(q_row, k[i : i + block], v[i : i + block], block) for i in range(0, len(k), block)
+    ]
     return np.mean(outs, axis=0, dtype=np.float32)
 
 
@@ -148,13 +150,23 @@ ANSWERS = (
     wrong(GS, "divided by head_dim", wrong_scale(lambda d, q, k: 1 / d)),
     wrong(GS, "multiplied", wrong_scale(lambda d, q, k: d**0.5)),
     wrong(GS, "scaled by seq", wrong_scale(lambda d, q, k: k.shape[1] ** -0.5)),
-    wrong(GS, "scaled by the width", wrong_scale(lambda d, q, k: (d * len(k) * q.shape[1]) ** -0.5)),
-    wrong(GS, "float64", lambda q, k: np.einsum("ngsd,ntd->ngst", q, k) / np.sqrt(np.float64(q.shape[-1]))),
+    wrong(
+        GS, "scaled by the width", wrong_scale(lambda d, q, k: (d * len(k) * q.shape[1]) ** -0.5)
+    ),
+    wrong(
+        GS,
+        "float64",
+        lambda q, k: np.einsum("ngsd,ntd->ngst", q, k) / np.sqrt(np.float64(q.shape[-1])),
+    ),
     wrong(GS, "axes exchanged", lambda q, k: scores_at(q, k).swapaxes(-1, -2)),
     wrong(GS, "q scaled in place", scores_scaled_in_place),
     wrong(GS, "keys repeated the wrong way", scores_repeat),
     wrong(GS, "first head's keys for all", lambda q, k: scores_at(q, np.repeat(k[:1], len(k), 0))),
-    wrong(GS, "softmax as well", lambda q, k: np.exp(scores_at(q, k)) / np.exp(scores_at(q, k)).sum(-1, keepdims=True)),
+    wrong(
+        GS,
+        "softmax as well",
+        lambda q, k: np.exp(scores_at(q, k)) / np.exp(scores_at(q, k)).sum(-1, keepdims=True),
+    ),
     wrong(GS, "flat heads", lambda q, k: scores_at(q, k).reshape(-1, q.shape[2], k.shape[1])),
     right(SQ, "reshape and transpose", split_swap),
     right(SQ, "loops", split_loop),
@@ -162,12 +174,26 @@ ANSWERS = (
     wrong(SQ, "groups first", split_group_first),
     wrong(SQ, "numbers of a head far apart", split_dims_first),
     wrong(SQ, "token first", lambda q, n, d: q.reshape(len(q), n, -1, d)),
-    wrong(SQ, "two axes exchanged", lambda q, n, d: q.reshape(len(q), n, -1, d).transpose(1, 0, 2, 3)),
-    wrong(SQ, "groups first in the result", lambda q, n, d: q.reshape(len(q), n, -1, d).transpose(2, 1, 0, 3)),
+    wrong(
+        SQ, "two axes exchanged", lambda q, n, d: q.reshape(len(q), n, -1, d).transpose(1, 0, 2, 3)
+    ),
+    wrong(
+        SQ,
+        "groups first in the result",
+        lambda q, n, d: q.reshape(len(q), n, -1, d).transpose(2, 1, 0, 3),
+    ),
     wrong(SQ, "no group axis", lambda q, n, d: q.reshape(len(q), -1, d).transpose(1, 0, 2)),
-    wrong(SQ, "swapaxes of the wrong two", lambda q, n, d: q.reshape(len(q), n, -1, d).swapaxes(0, 2).swapaxes(0, 1)[::-1]),
+    wrong(
+        SQ,
+        "swapaxes of the wrong two",
+        lambda q, n, d: q.reshape(len(q), n, -1, d).swapaxes(0, 2).swapaxes(0, 1)[::-1],
+    ),
     wrong(SQ, "turned first", lambda q, n, d: q.T.reshape(n, -1, d, len(q))),
-    wrong(SQ, "turned and reshaped", lambda q, n, d: np.ascontiguousarray(q.T).reshape(n, -1, len(q), d)),
+    wrong(
+        SQ,
+        "turned and reshaped",
+        lambda q, n, d: np.ascontiguousarray(q.T).reshape(n, -1, len(q), d),
+    ),
     right(KH, "groups", lambda h, n, kv: h // (n // kv)),
     right(KH, "a share", lambda h, n, kv: h * kv // n),
     wrong(KH, "modulo", lambda h, n, kv: h % kv),

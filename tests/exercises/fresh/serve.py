@@ -6,10 +6,27 @@ import json
 import numpy as np
 from answers import right, wrong
 
-FR, SR, ST, RD, NS, SA = "frames", "stream_request", "settled", "read_stream", "next_step", "serve_all"
+FR, SR, ST, RD, NS, SA = (
+    "frames",
+    "stream_request",
+    "settled",
+    "read_stream",
+    "next_step",
+    "serve_all",
+)
 
 
-def frames(pieces, *, prefix="data: ", end="\n\n", done="data: [DONE]\n\n", key="text", ascii_=True, indent=None, raw=False):
+def frames(
+    pieces,
+    *,
+    prefix="data: ",
+    end="\n\n",
+    done="data: [DONE]\n\n",
+    key="text",
+    ascii_=True,
+    indent=None,
+    raw=False,
+):
     out = ""
     for piece in pieces:
         said = piece if raw else json.dumps({key: piece}, ensure_ascii=ascii_, indent=indent)
@@ -26,7 +43,16 @@ def frames_one(pieces):
     return ("data: " + json.dumps({"text": "".join(pieces)}) + "\n\ndata: [DONE]\n\n").encode()
 
 
-def request(base_url, prompt, max_tokens, *, path="/completions", header="application/json", stream=True, **changed):
+def request(
+    base_url,
+    prompt,
+    max_tokens,
+    *,
+    path="/completions",
+    header="application/json",
+    stream=True,
+    **changed,
+):
     body = {"model": "story", "prompt": prompt, "max_tokens": max_tokens, "temperature": 0}
     if stream:
         body["stream"] = True
@@ -42,8 +68,18 @@ def request_compact(base_url, prompt, max_tokens):
 
 
 def request_messages(base_url, prompt, max_tokens):
-    body = {"model": "story", "messages": [{"role": "user", "content": prompt}], "max_tokens": max_tokens, "temperature": 0, "stream": True}
-    return base_url + "/chat/completions", {"Content-Type": "application/json"}, json.dumps(body).encode()
+    body = {
+        "model": "story",
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "stream": True,
+    }
+    return (
+        base_url + "/chat/completions",
+        {"Content-Type": "application/json"},
+        json.dumps(body).encode(),
+    )
 
 
 def settle(pieces, stop):
@@ -52,7 +88,9 @@ def settle(pieces, stop):
         held += piece
         if stop in held:
             return [*out, held[: held.index(stop)]]
-        keep = next((n for n in range(min(len(stop) - 1, len(held)), 0, -1) if held.endswith(stop[:n])), 0)
+        keep = next(
+            (n for n in range(min(len(stop) - 1, len(held)), 0, -1) if held.endswith(stop[:n])), 0
+        )
         out.append(held[: len(held) - keep])
         held = held[len(held) - keep :]
     return [*out, held]
@@ -89,7 +127,9 @@ def settle_rindex(pieces, stop):
         held += piece
         if stop in held:
             return [*out, held[: held.rindex(stop)]]
-        keep = next((n for n in range(min(len(stop) - 1, len(held)), 0, -1) if held.endswith(stop[:n])), 0)
+        keep = next(
+            (n for n in range(min(len(stop) - 1, len(held)), 0, -1) if held.endswith(stop[:n])), 0
+        )
         out.append(held[: len(held) - keep])
         held = held[len(held) - keep :]
     return [*out, held]
@@ -138,8 +178,24 @@ def settle_goes_on(pieces, stop):
     return settle("".join(pieces).split(stop), "\0")
 
 
-def read(chunks, *, done=True, space=True, comments=True, crlf=True, first=False, reason_last=False, usage_too=True, done_anywhere=False, whole=True):
-    data = b"".join(chunks).decode("utf-8", "replace") if whole else "".join(c.decode("utf-8", "replace") for c in chunks)
+def read(
+    chunks,
+    *,
+    done=True,
+    space=True,
+    comments=True,
+    crlf=True,
+    first=False,
+    reason_last=False,
+    usage_too=True,
+    done_anywhere=False,
+    whole=True,
+):
+    data = (
+        b"".join(chunks).decode("utf-8", "replace")
+        if whole
+        else "".join(c.decode("utf-8", "replace") for c in chunks)
+    )
     data = data.replace("\r\n", "\n") if crlf else data
     text, reason, usage = "", None, None
     for line in data.split("\n"):
@@ -263,7 +319,9 @@ def serve_pops(model, prompts, counts):
         done |= {number: ids for number, _, ids in jobs if len(ids) >= counts[number]}
         jobs = [job for job in jobs if job[0] not in done]
         if jobs:
-            rows = model.forward_batch([ids[-1] for _, _, ids in jobs], [cache for _, cache, _ in jobs])
+            rows = model.forward_batch(
+                [ids[-1] for _, _, ids in jobs], [cache for _, cache, _ in jobs]
+            )
             for (_, _, ids), row in zip(jobs, rows, strict=True):
                 ids.append(int(np.argmax(row)))
     return [done[number] for number in range(len(prompts))]
@@ -335,7 +393,13 @@ ANSWERS = (
     wrong(FR, "done as JSON", lambda p: frames(p, done='data: "[DONE]"\n\n')),
     wrong(FR, "done without data:", lambda p: frames(p, done="[DONE]\n\n")),
     wrong(FR, "a list of frames", lambda p: frames(p).split(b"\n\n")),
-    wrong(FR, "repr", lambda p: ("".join(f"data: {{'text': {x!r}}}\n\n" for x in p) + "data: [DONE]\n\n").encode()),
+    wrong(
+        FR,
+        "repr",
+        lambda p: (
+            "".join(f"data: {{'text': {x!r}}}\n\n" for x in p) + "data: [DONE]\n\n"
+        ).encode(),
+    ),
     wrong(FR, "done not ended", lambda p: frames(p)[:-2]),
     right(SR, "a dict", request),
     right(SR, "compact", request_compact),
@@ -343,10 +407,16 @@ ANSWERS = (
     wrong(SR, "v1 twice", lambda u, p, n: request(u, p, n, path="/v1/completions")),
     wrong(SR, "no stream", lambda u, p, n: request(u, p, n, stream=False)),
     wrong(SR, "stream as text", lambda u, p, n: request(u, p, n, stream="true")),
-    wrong(SR, "form header", lambda u, p, n: request(u, p, n, header="application/x-www-form-urlencoded")),
+    wrong(
+        SR,
+        "form header",
+        lambda u, p, n: request(u, p, n, header="application/x-www-form-urlencoded"),
+    ),
     wrong(SR, "no header", lambda u, p, n: (request(u, p, n)[0], {}, request(u, p, n)[2])),
     wrong(SR, "text body", lambda u, p, n: (*request(u, p, n)[:2], request(u, p, n)[2].decode())),
-    wrong(SR, "dict body", lambda u, p, n: (*request(u, p, n)[:2], json.loads(request(u, p, n)[2]))),
+    wrong(
+        SR, "dict body", lambda u, p, n: (*request(u, p, n)[:2], json.loads(request(u, p, n)[2]))
+    ),
     wrong(SR, "temperature 1", lambda u, p, n: request(u, p, n, temperature=1)),
     wrong(SR, "max_new_tokens", lambda u, p, n: request(u, p, n, max_new_tokens=n)),
     wrong(SR, "60 always", lambda u, p, n: request(u, p, 60)),
@@ -390,7 +460,11 @@ ANSWERS = (
     wrong(NS, "no sequences meanwhile", lambda p, s, b: (plan(p, s, b)[0], 0 if p else s)),
     wrong(NS, "last first", lambda p, s, b: (plan(p[::-1], s, b)[0][::-1], s)),
     wrong(NS, "only those fed", lambda p, s, b: ([n for n in plan(p, s, b)[0] if n], s)),
-    wrong(NS, "what is left", lambda p, s, b: ([n - f for n, f in zip(p, plan(p, s, b)[0], strict=True)], s)),
+    wrong(
+        NS,
+        "what is left",
+        lambda p, s, b: ([n - f for n, f in zip(p, plan(p, s, b)[0], strict=True)], s),
+    ),
     wrong(NS, "sum", lambda p, s, b: (sum(plan(p, s, b)[0]), s)),
     right(SA, "live", serve),
     right(SA, "jobs", serve_pops),
@@ -403,6 +477,10 @@ ANSWERS = (
     wrong(SA, "prompt again each time", serve_again),
     wrong(SA, "one more", serve_one_more),
     wrong(SA, "in reverse", lambda m, p, n: serve(m, p, n)[::-1]),
-    wrong(SA, "with the prompts", lambda m, p, n: [[*x, *y] for x, y in zip(p, serve(m, p, n), strict=True)]),
+    wrong(
+        SA,
+        "with the prompts",
+        lambda m, p, n: [[*x, *y] for x, y in zip(p, serve(m, p, n), strict=True)],
+    ),
     wrong(SA, "counts of the first", lambda m, p, n: serve(m, p, [n[0]] * len(n))),
 )

@@ -317,15 +317,25 @@ ANSWERS = (
     right(CL, "a join", lambda ps: "".join(p for p in ps if p not in SPECIAL)),
     wrong(CL, "strip", lambda ps: "".join(p.strip("<s>").strip("</s>") for p in ps)),
     wrong(CL, "strip of the whole", lambda ps: "".join(ps).strip("</s>")),
-    wrong(CL, "replace in the whole", lambda ps: "".join(ps).replace("<s>", "").replace("</s>", "")),
-    wrong(CL, "replace in pieces", lambda ps: "".join(p.replace("<s>", "").replace("</s>", "") for p in ps)),
+    wrong(
+        CL, "replace in the whole", lambda ps: "".join(ps).replace("<s>", "").replace("</s>", "")
+    ),
+    wrong(
+        CL,
+        "replace in pieces",
+        lambda ps: "".join(p.replace("<s>", "").replace("</s>", "") for p in ps),
+    ),
     wrong(CL, "spaces stripped", lambda ps: "".join(p for p in ps if p not in SPECIAL).strip()),
     wrong(CL, "joined by spaces", lambda ps: " ".join(p for p in ps if p not in SPECIAL)),
     wrong(CL, "one special only", lambda ps: "".join(p for p in ps if p != "</s>")),
     wrong(CL, "first and last cut", lambda ps: "".join(ps[1:-1])),
     wrong(CL, "a list", lambda ps: [p for p in ps if p not in SPECIAL]),
     wrong(CL, "regex on the whole", lambda ps: re.sub(r"</?s>", "", "".join(ps))),
-    wrong(CL, "removeprefix", lambda ps: "".join(p.removeprefix("<s>").removesuffix("</s>") for p in ps)),
+    wrong(
+        CL,
+        "removeprefix",
+        lambda ps: "".join(p.removeprefix("<s>").removesuffix("</s>") for p in ps),
+    ),
     wrong(CL, "in the text", lambda ps: "".join(p for p in ps if p not in "<s></s>")),
     right(EW, "pairwise", encode),
     right(EW, "in place, leftmost of the lowest", encode_scan),
@@ -349,7 +359,9 @@ ANSWERS = (
     wrong(ST, "waits for the announced bytes", stream_by_announced),
     wrong(ST, "every replacement waits", stream_replacement_waits),
     wrong(ST, "without the last item", lambda c: stream_try(c)[:-1]),
-    wrong(ST, "all at the end", lambda c: ["" for _ in c] + [b"".join(c).decode("utf-8", "replace")]),
+    wrong(
+        ST, "all at the end", lambda c: ["" for _ in c] + [b"".join(c).decode("utf-8", "replace")]
+    ),
     wrong(ST, "latin-1", lambda c: [*(x.decode("latin-1") for x in c), ""]),
     wrong(ST, "strict", lambda c: [*(x.decode() for x in c), ""]),
     wrong(ST, "one text", lambda c: "".join(stream_try(c))),
