@@ -665,10 +665,12 @@ def _forked(answer: Callable[..., Any], model: CountingModel, ids: Ids, ends: li
         # The model would take None for "no cache", and the verdict would blame the counting.
         kind = "nothing (None)" if second is None else f"a {type(second).__name__}"
         raise TypeError(f"expected a KVCache, got {kind}")
+    # The order of the past is no matter to attention, and is to whoever forgets the end of it.
+    held = [np.array(second.keys(0)), np.array(second.values(0))]
     rows = [model.forward(end, c)[-1] for end, c in zip(ends, (first, second), strict=True)]
     # Once more on the first: a fork that shares memory has been disturbed by the second.
     rows.append(model.forward([1], first)[-1])
-    return [rows, model.positions, second.max_seq]
+    return [rows, model.positions, second.max_seq, held]
 
 
 def _fork_cases() -> list[Case]:
@@ -693,7 +695,12 @@ FORK_CACHE = Exercise(
     section="Forget to count",
     cases=_fork_cases,
     harness=_forked,
-    parts=("the logits", "the positions of each pass", "the room in the second cache"),
+    parts=(
+        "the logits",
+        "the positions of each pass",
+        "the room in the second cache",
+        "keys and values of a layer",
+    ),
     drawn=_fork_cache_drawn,
     correct=(_fork, _fork_row_by_row),
     tolerance=1e-4,

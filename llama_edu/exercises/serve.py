@@ -85,6 +85,9 @@ def _read_request(answer: Callable[..., Sent], *args: object) -> list[object]:
         asked = json.loads(body)
     except ValueError:
         asked = f"not JSON: {body[:40]!r}"
+    if isinstance(asked, dict) and isinstance(asked.get("temperature"), float):
+        # JSON knows one kind of number: 0.0 asks for what 0 asks for.
+        asked["temperature"] = int(asked["temperature"]) or asked["temperature"] or 0
     return [url, kind, asked]
 
 

@@ -252,14 +252,17 @@ class Exercise:
         wrong, pairs = self._wrong(answer, cases, outcomes)
         if len(pairs) < len(wrong):  # some raise: what the others have in common is not all
             return [], None, None
+        # Where the numbers are right and only their dtype is not, no mistake in them is meant.
+        telling = [pair for pair in pairs if not same_numbers(pair.got, pair.want, self.tolerance)]
         near = [
             mutant
             for mutant in self.mutants
-            if len(wrong) >= ENOUGH
+            if len(telling) >= ENOUGH
+            and len({repr(pair.want) for pair in telling}) >= ENOUGH
             and all(self._alike(outcomes[i], theirs[mutant.name][i]) for i in wrong)
         ]
         kind = kind_of(pairs, self.tolerance)
-        return [], near[0] if len(near) == 1 else None, kind
+        return [], near[0] if len(near) == 1 and kind is None else None, kind
 
     def _wrong(
         self, answer: Callable[..., Any], cases: list[Case], outcomes: list[Outcome]

@@ -24,14 +24,6 @@ def flops_per_row(seq, total, kv, groups, d):
     return seq * kv * groups * per_row
 
 
-def logits_by_hand(model, token_ids):
-    cache = model.new_cache()
-    if len(token_ids) > 1:
-        model.forward(token_ids[:-1], cache, last_only=True)
-        cache.truncate(len(token_ids) - 1)
-    return model.forward(token_ids, last_only=True)
-
-
 def logits_one_by_one(model, token_ids):
     cache = model.new_cache()
     for token in token_ids:
@@ -133,7 +125,6 @@ ANSWERS = (
     wrong(LL, "flat", lambda m, t: m.forward(t, last_only=True)[0]),
     wrong(LL, "all rows", lambda m, t: m.forward(t)),
     wrong(LL, "prefill and one", logits_prefill),
-    wrong(LL, "twice", logits_by_hand),
     wrong(LL, "without the last", lambda m, t: m.forward(t[:-1] or t, last_only=True)),
     wrong(LL, "the id", lambda m, t: int(m.forward(t, last_only=True).argmax())),
     wrong(LL, "a list", lambda m, t: m.forward(t, last_only=True).tolist()),

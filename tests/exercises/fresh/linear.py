@@ -250,7 +250,7 @@ ANSWERS = (
         TC, "identity", case(C, 1.0, np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), 1.0)
     ),
     wrong(TC, "shapes that do not fit", case(C, 2.0, A, B3, 3.0)),
-    wrong(TC, "b already turned", case(C3, 2.0, A, B3.T, 3.0)),
+    right(TC, "b square", case(C3, 2.0, A, B3.T, 3.0)),
     wrong(TC, "nothing", lambda: None),
     wrong(TC, "another order", lambda: (A, B3, C3, 2.0, 3.0)),
     wrong(TC, "lists", lambda: (C3.tolist(), 2.0, A.tolist(), B3.tolist(), 3.0)),

@@ -67,8 +67,8 @@ def soft(scores, *, axis=-1, shift=True, dtype=np.float32, scale=1.0):
 
 def soft_rows(scores):
     out = np.empty_like(scores)
-    for i, row in enumerate(scores):
-        p = np.exp(row - row.max())
+    for i in np.ndindex(scores.shape[:-1]):
+        p = np.exp(scores[i] - scores[i].max())
         out[i] = p / p.sum()
     return out
 
@@ -235,7 +235,7 @@ ANSWERS = (
     wrong(FB, "old maximum", fold_old_maximum),
     wrong(FB, "mean of the block", fold_mean),
     wrong(FB, "maximum from 0", fold_from_zero),
-    wrong(FB, "NaN made 0", fold_nan),
+    right(FB, "NaN made 0", fold_nan),
     wrong(FB, "exchanged", lambda m, t, b: fold(m, t, b)[::-1]),
     wrong(FB, "only total", lambda m, t, b: fold(m, t, b)[1]),
     wrong(FB, "nothing changes", lambda m, t, b: (m, t)),

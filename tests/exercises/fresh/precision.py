@@ -146,17 +146,6 @@ ANSWERS = (
     wrong(TB, "bfloat16", lambda x: x.astype(BF16)),
     wrong(TB, "numbers", lambda x: x.astype(np.uint16)),
     wrong(TB, "float32 back", lambda x: x.astype(BF16).astype(np.float32)),
-    wrong(
-        TB,
-        "ties to odd",
-        lambda x: (
-            bits_add(x, add=0x8000, odd=False)
-            - ((x.view(np.uint32) >> 16) % 2 == 0).astype(np.uint16)
-            * ((x.view(np.uint32) & 0xFFFF) == 0x8000).astype(np.uint16)
-            * 0
-            + ((x.view(np.uint32) & 0xFFFF) == 0x8000) * np.uint16(0)
-        ),
-    ),
     wrong(TB, "int16", lambda x: bits_add(x).view(np.int16)),
     wrong(TB, "sign lost", lambda x: bits_add(np.abs(x))),
     right(BL, "wide", wide_linear),
