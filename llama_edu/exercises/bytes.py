@@ -1,6 +1,7 @@
 """Exercises of chapter 1: a header's length, a tensor's place, 16-bit numbers, damaged files."""
 
 import json
+import math
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -96,6 +97,32 @@ HEADER_LENGTH = Exercise(
         Mutant("signed", _length_signed, "when the number is read as signed"),
         Mutant("counts_itself", _length_with_itself, "when the 8 bytes count themselves"),
         Mutant("rest_of_file", _length_text, "when everything after the length counts as header"),
+        Mutant(
+            "two_bytes",
+            lambda data: int.from_bytes(data[:2], "little"),
+            "when two of the eight bytes are read",
+        ),
+        Mutant("one_byte", lambda data: data[0], "when the first byte alone is read"),
+        Mutant(
+            "seven_bytes",
+            lambda data: int.from_bytes(data[:7], "little"),
+            "when seven of the eight bytes are read",
+        ),
+        Mutant(
+            "bytes_summed",
+            lambda data: sum(data[:8]),
+            "when the bytes are added as if each weighed the same",
+        ),
+        Mutant(
+            "whole_file",
+            lambda data: len(data),
+            "when the data are counted, and what they say is not read",
+        ),
+        Mutant(
+            "not_unpacked",
+            lambda data: struct.unpack("<Q", data[:8]),
+            "when the tuple that `struct.unpack` gives is not unpacked",
+        ),
     ),
 )
 
@@ -175,6 +202,13 @@ def _read_tensor_drawn(rng: np.random.Generator) -> list[Case]:
     return [Case(f"the {name} of three tensors", (data, name)) for name in tensors]
 
 
+def _tensor_at_the_start(data: bytes, name: str) -> Array:
+    length = int.from_bytes(data[:8], "little")
+    shape = json.loads(data[8 : 8 + length])[name]["shape"]
+    numbers = np.frombuffer(data[8 + length :], dtype="<f4")
+    return numbers[: int(np.prod(shape))].reshape(shape)
+
+
 READ_TENSOR = Exercise(
     name="read_tensor",
     topic="bytes",
@@ -215,6 +249,11 @@ READ_TENSOR = Exercise(
             _tensor_flat,
             "when the shape in the header is not used",
             section="Nothing is copied",
+        ),
+        Mutant(
+            "always_first",
+            _tensor_at_the_start,
+            "when the tensor's own start is not added: every one begins where the first does",
         ),
     ),
 )
@@ -309,6 +348,27 @@ BF16_TO_FLOAT32 = Exercise(
             "when the bytes are cut into fours",
             "https://github.com/microsoft/onnxruntime-genai/issues/2202",
             section="Common mistakes",
+        ),
+        Mutant(
+            "value_shifted",
+            lambda data: (np.frombuffer(data, "<u2").astype(np.uint32) << 16).astype(np.float32),
+            "when the shifted bits are converted and not viewed",
+        ),
+        Mutant(
+            "by_8",
+            lambda data: (np.frombuffer(data, "<u2").astype(np.uint32) << 8).view(np.float32),
+            "when the bits are shifted by 8 places, not 16",
+        ),
+        Mutant(
+            "lost_in_16",
+            lambda data: (np.frombuffer(data, "<u2") << 16).astype(np.uint32).view(np.float32),
+            "when 16 bits are shifted before they are widened: nothing is left of them",
+        ),
+        Mutant("sign_lost", lambda data: np.abs(_bf16_shift(data)), "when the sign is lost"),
+        Mutant(
+            "every_second",
+            lambda data: _bf16_shift(data)[::2],
+            "when every second number is left out",
         ),
     ),
 )

@@ -1,6 +1,6 @@
 """Exercises of chapter 13: a template, replies as ids, what a turn reuses, and what to forget."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -94,6 +94,44 @@ CHATML = Exercise(
         Mutant("closed", _chatml_closed, "when the reply is closed before it began"),
         Mutant("last_message", _chatml_last_only, "when only the last message is sent"),
         Mutant("trimmed", _chatml_trimmed, "when messages are trimmed and the template does not"),
+        Mutant(
+            "colon",
+            lambda messages: (
+                "".join(f"<|im_start|>{role}: {said}<|im_end|>\n" for role, said in messages)
+                + "<|im_start|>assistant\n"
+            ),
+            "when a colon stands after the role",
+        ),
+        Mutant(
+            "reversed",
+            lambda messages: _chatml(messages[::-1]),
+            "when the last message comes first",
+        ),
+        Mutant(
+            "as_user",
+            lambda messages: _chatml(messages).removesuffix("assistant\n") + "user\n",
+            "when the user is asked to go on",
+        ),
+        Mutant(
+            "blank_line",
+            lambda messages: _chatml(messages).replace("<|im_end|>\n", "<|im_end|>\n\n"),
+            "when an empty line stands between messages",
+        ),
+        Mutant(
+            "right_trimmed",
+            lambda messages: _chatml([(role, said.rstrip()) for role, said in messages]),
+            "when blanks at the end of a message are lost",
+        ),
+        Mutant(
+            "bos",
+            lambda messages: "<s>" + _chatml(messages),
+            "when the text begins with a token of its own",
+        ),
+        Mutant(
+            "no_last_break",
+            lambda messages: _chatml(messages)[:-1],
+            "when the line break after the last role is missing",
+        ),
     ),
 )
 
@@ -167,6 +205,7 @@ def _next_cases() -> list[Case]:
     return [
         Case("a reply whose tokens would merge", (first, encode_toy("a", False), "dad")),
         Case("a reply of b and c apart", (first, [*encode_toy("b", False), 12], "a cab")),
+        Case("a reply that says things twice", (first, [10, 11, 10, 30, 30], "dad")),
         Case("an empty reply", (encode_toy("abc"), [], "fad")),
         Case("two letters that merge across turns", (encode_toy("a f"), [10, 15], "bc")),
     ]
@@ -221,6 +260,56 @@ NEXT_PROMPT = Exercise(
             section="A script with the speakers' names",
         ),
         Mutant("in_place", _next_in_place, "when the history is changed in place"),
+        Mutant(
+            "reply_left_out",
+            lambda history, reply, question: _next(history, [], question),
+            "when the reply is left out",
+        ),
+        Mutant(
+            "history_left_out",
+            lambda history, reply, question: _next([], reply, question),
+            "when the history is left out",
+        ),
+        Mutant(
+            "bos_as_end",
+            lambda history, reply, question: [
+                *history,
+                *reply,
+                BOS,
+                *encode_toy(question, add_special=False),
+            ],
+            "when bos stands where the end token is due",
+        ),
+        Mutant(
+            "end_behind",
+            lambda history, reply, question: [
+                *history,
+                *reply,
+                *encode_toy(question, add_special=False),
+                END,
+            ],
+            "when the end token stands behind the question",
+        ),
+        Mutant(
+            "one_text",
+            lambda history, reply, question: [
+                *history,
+                *encode_toy(decode_toy(reply) + question, add_special=False),
+            ],
+            "when reply and question are encoded as one text",
+        ),
+        Mutant(
+            "all_one_text",
+            lambda history, reply, question: encode_toy(
+                decode_toy(history) + decode_toy(reply) + question
+            ),
+            "when everything is encoded again as one text",
+        ),
+        Mutant(
+            "each_once",
+            lambda history, reply, question: _next(history, list(dict.fromkeys(reply)), question),
+            "when ids that come again in the reply are dropped",
+        ),
     ),
 )
 
@@ -296,6 +385,14 @@ def _plan_turn_drawn(rng: np.random.Generator) -> list[Case]:
     return [case("another turn"), case("a third turn")]
 
 
+def _plan_of(cached_ids: Ids, prompt_ids: Ids, reused: int) -> tuple[int, int, int]:
+    return reused, len(prompt_ids) - reused, len(cached_ids) - reused
+
+
+def _plan_with(cached_ids: Ids, prompt_ids: Ids, more: int) -> tuple[int, int, int]:
+    return _plan_of(cached_ids, prompt_ids, max(_plan(cached_ids, prompt_ids)[0] + more, 0))
+
+
 PLAN_TURN = Exercise(
     name="plan_turn",
     topic="chat",
@@ -326,6 +423,44 @@ PLAN_TURN = Exercise(
             "when a prefix that broke is thrown away whole, its good part too",
         ),
         Mutant("keeps_the_rest", _plan_keeps_the_rest, "when what no longer fits is not dropped"),
+        Mutant(
+            "nothing_reused",
+            lambda cached_ids, prompt_ids: (0, len(prompt_ids), len(cached_ids)),
+            "when nothing is reused",
+        ),
+        Mutant(
+            "one_less",
+            lambda cached_ids, prompt_ids: _plan_with(cached_ids, prompt_ids, -1),
+            "when one position fewer is reused than could be",
+        ),
+        Mutant(
+            "computes_all",
+            lambda cached_ids, prompt_ids: (
+                _plan(cached_ids, prompt_ids)[0],
+                len(prompt_ids),
+                _plan(cached_ids, prompt_ids)[2],
+            ),
+            "when the whole prompt counts as computed",
+        ),
+        Mutant(
+            "sets",
+            lambda cached_ids, prompt_ids: _plan_of(
+                cached_ids, prompt_ids, len(set(cached_ids) & set(prompt_ids[:-1]))
+            ),
+            "when ids that both have are counted, wherever they stand",
+        ),
+        Mutant(
+            "other_order",
+            lambda cached_ids, prompt_ids: tuple(
+                _plan(cached_ids, prompt_ids)[i] for i in (0, 2, 1)
+            ),
+            "when computed and dropped change places",
+        ),
+        Mutant(
+            "two_of_three",
+            lambda cached_ids, prompt_ids: _plan(cached_ids, prompt_ids)[:2],
+            "when what is dropped is not said",
+        ),
     ),
 )
 
@@ -424,6 +559,30 @@ def _turns_to_drop_drawn(rng: np.random.Generator) -> list[Case]:
     return [case("room for most turns", 0), case("room for a little more", 2), case("tight", -9)]
 
 
+def _drop_and(
+    system: int,
+    turns: list[int],
+    question: int,
+    reply_room: int,
+    context: int,
+    change: Callable[[int], int],
+) -> int:
+    return change(_drop(system, turns, question, reply_room, context))
+
+
+def _whatever_fits(
+    system: int, turns: list[int], question: int, reply_room: int, context: int
+) -> int:
+    left = context - system - question - reply_room
+    if left < 0:
+        raise ValueError("the question alone is too long")
+    kept = 0
+    for turn in turns:
+        if turn <= left:
+            left, kept = left - turn, kept + 1
+    return len(turns) - kept
+
+
 TURNS_TO_DROP = Exercise(
     name="turns_to_drop",
     topic="chat",
@@ -451,6 +610,55 @@ TURNS_TO_DROP = Exercise(
             _drop_silently,
             "when a question that can never fit is sent all the same",
             "https://github.com/ollama/ollama/issues/14259",
+        ),
+        Mutant(
+            "no_question",
+            lambda system, turns, question, reply_room, context: _drop(
+                system, turns, 0, reply_room, context
+            ),
+            "when the question is not counted",
+        ),
+        Mutant(
+            "newest",
+            lambda system, turns, question, reply_room, context: _drop(
+                system, turns[::-1], question, reply_room, context
+            ),
+            "when the newest turns go first",
+        ),
+        Mutant(
+            "one_more",
+            lambda system, turns, question, reply_room, context: _drop_and(
+                system, turns, question, reply_room, context, lambda n: min(n + (n > 0), len(turns))
+            ),
+            "when one turn more goes than must",
+        ),
+        Mutant(
+            "at_least_one",
+            lambda system, turns, question, reply_room, context: _drop_and(
+                system, turns, question, reply_room, context, lambda n: max(n, min(1, len(turns)))
+            ),
+            "when a turn goes even where all fits",
+        ),
+        Mutant(
+            "in_pairs",
+            lambda system, turns, question, reply_room, context: _drop_and(
+                system, turns, question, reply_room, context, lambda n: n + n % 2
+            ),
+            "when turns go in pairs",
+        ),
+        Mutant(
+            "whatever_fits",
+            lambda system, turns, question, reply_room, context: _whatever_fits(
+                system, turns, question, reply_room, context
+            ),
+            "when old turns are kept as long as they fit, and newer ones go",
+        ),
+        Mutant(
+            "a_list",
+            lambda system, turns, question, reply_room, context: turns[
+                _drop(system, turns, question, reply_room, context) :
+            ],
+            "when the turns that stay come back, and their number is due",
         ),
     ),
 )

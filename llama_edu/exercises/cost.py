@@ -78,6 +78,48 @@ CACHE_NBYTES = Exercise(
             "when the cache grows with the square of the positions: that is the scores",
             section="How the cost grows with the past",
         ),
+        Mutant(
+            "numbers",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                2 * layers * n_kv_heads * head_dim * positions
+            ),
+            "when numbers are counted and not bytes",
+        ),
+        Mutant(
+            "one_head",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                2 * layers * head_dim * positions * itemsize
+            ),
+            "when the KV heads are not counted",
+        ),
+        Mutant(
+            "one_more",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: _cache(
+                layers, n_kv_heads, head_dim, positions + 1, itemsize
+            ),
+            "when one position more is counted",
+        ),
+        Mutant(
+            "bits",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                8 * _cache(layers, n_kv_heads, head_dim, positions, itemsize)
+            ),
+            "when bits are counted",
+        ),
+        Mutant(
+            "twice",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                2 * _cache(layers, n_kv_heads, head_dim, positions, itemsize)
+            ),
+            "when keys and values are counted twice",
+        ),
+        Mutant(
+            "summed",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                layers + n_kv_heads + head_dim + positions + itemsize
+            ),
+            "when sizes are added and not multiplied",
+        ),
     ),
 )
 
@@ -146,6 +188,55 @@ SCORE_FLOPS = Exercise(
             section="How the cost grows with the past",
         ),
         Mutant("half", _scores_flops_half, "when a multiplication and its addition count as one"),
+        Mutant(
+            "one_group",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                2 * n_groups * seq * total_seq * head_dim
+            ),
+            "when the KV heads are not counted",
+        ),
+        Mutant(
+            "one_query",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                2 * n_kv_heads * n_groups * total_seq * head_dim
+            ),
+            "when one query is counted and not all of seq",
+        ),
+        Mutant(
+            "total_square",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                2 * n_kv_heads * n_groups * total_seq**2 * head_dim
+            ),
+            "when the past asks as well",
+        ),
+        Mutant(
+            "no_width",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                2 * n_kv_heads * n_groups * seq * total_seq
+            ),
+            "when a score is counted as one product, whatever head_dim is",
+        ),
+        Mutant(
+            "one_fewer_sum",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                n_kv_heads * n_groups * seq * total_seq * (2 * head_dim - 1)
+            ),
+            "when the first addition of each sum is left out: by custom it counts",
+        ),
+        Mutant(
+            "scaling_too",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                n_kv_heads * n_groups * seq * total_seq * (2 * head_dim + 1)
+            ),
+            "when the scaling of each score counts as well",
+        ),
+        Mutant(
+            "values_too",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                4 * n_kv_heads * n_groups * seq * total_seq * head_dim
+            ),
+            "when the product with the values counts as well",
+        ),
     ),
 )
 
@@ -230,6 +321,26 @@ LAST_LOGITS = Exercise(
         Mutant("one_by_one", _last_one_by_one, "when every token goes through the head on its own"),
         Mutant("forgets", _last_forgets, "when the tokens before the last are not fed"),
         Mutant("first_row", _first_row, "when the first row is taken for the last"),
+        Mutant(
+            "flat",
+            lambda model, token_ids: _last(model, token_ids)[0],
+            "when the axis of rows is dropped",
+        ),
+        Mutant(
+            "every_row",
+            lambda model, token_ids: model.forward(token_ids),
+            "when a row for each token comes back",
+        ),
+        Mutant(
+            "without_last",
+            lambda model, token_ids: model.forward(token_ids[:-1] or token_ids, last_only=True),
+            "when the last token is not fed",
+        ),
+        Mutant(
+            "an_id",
+            lambda model, token_ids: int(_last(model, token_ids).argmax()),
+            "when the likeliest id comes back and not the logits",
+        ),
     ),
 )
 
@@ -308,6 +419,16 @@ def _tokens_per_s_drawn(rng: np.random.Generator) -> list[Case]:
     ]
 
 
+def _rate_of(
+    config: LlamaConfig, past: int, itemsize: int, speeds: tuple[float, float], *, weights: int
+) -> float:
+    """With so many weights more than there are."""
+    counted, cached = _counts(config, past + 1)
+    counted += weights
+    reading = (counted + cached) * itemsize / speeds[0]
+    return 1 / max(reading, 2 * (counted + cached * _heads(config)) / speeds[1])
+
+
 TOKENS_PER_S = Exercise(
     name="tokens_per_s",
     topic="cost",
@@ -336,6 +457,71 @@ TOKENS_PER_S = Exercise(
             _rate_old_past,
             "when the new token's own key and value are not counted",
             section="How the cost grows with the past",
+        ),
+        Mutant(
+            "memory_only",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate(
+                config, past, itemsize, bytes_per_s, 1e30
+            ),
+            "when only the memory is a wall",
+        ),
+        Mutant(
+            "compute_only",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate(
+                config, past, itemsize, 1e30, flops_per_s
+            ),
+            "when only arithmetic is a wall",
+        ),
+        Mutant(
+            "better",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: max(
+                _rate(config, past, itemsize, bytes_per_s, 1e30),
+                _rate(config, past, itemsize, 1e30, flops_per_s),
+            ),
+            "when the faster of the two walls is taken",
+        ),
+        Mutant(
+            "seconds",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: (
+                1 / _rate(config, past, itemsize, bytes_per_s, flops_per_s)
+            ),
+            "when seconds a token come back",
+        ),
+        Mutant(
+            "whole_number",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: int(
+                _rate(config, past, itemsize, bytes_per_s, flops_per_s)
+            ),
+            "when the speed is cut to a whole number",
+        ),
+        Mutant(
+            "no_head",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate_of(
+                config,
+                past,
+                itemsize,
+                (bytes_per_s, flops_per_s),
+                weights=-config.vocab_size * config.hidden_size,
+            ),
+            "when the head is not read",
+        ),
+        Mutant(
+            "embedding_too",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate_of(
+                config,
+                past,
+                itemsize,
+                (bytes_per_s, flops_per_s),
+                weights=config.vocab_size * config.hidden_size,
+            ),
+            "when the whole embedding is read as well: it is one row",
+        ),
+        Mutant(
+            "one_operation",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate(
+                config, past, itemsize, bytes_per_s, 2 * flops_per_s
+            ),
+            "when a multiplication and its addition count as one",
         ),
     ),
 )

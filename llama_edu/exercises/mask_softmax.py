@@ -95,6 +95,36 @@ STAIRCASE = Exercise(
             _stairs_upside_down,
             "when True means masked: here True means that a query may look",
         ),
+        Mutant(
+            "all_true",
+            lambda seq, past: np.ones((seq, past + seq), dtype=bool),
+            "when nothing is hidden",
+        ),
+        Mutant(
+            "past_last",
+            lambda seq, past: np.hstack([np.tri(seq, dtype=bool), np.ones((seq, past), bool)]),
+            "when the past stands behind the new tokens",
+        ),
+        Mutant(
+            "upper",
+            lambda seq, past: np.triu(np.ones((seq, past + seq), dtype=bool), past),
+            "when a query looks at itself and the future",
+        ),
+        Mutant(
+            "whole_square",
+            lambda seq, past: np.tri(past + seq, dtype=bool),
+            "when the past has rows as well",
+        ),
+        Mutant(
+            "turned",
+            lambda seq, past: causal_mask(seq, past).T,
+            "when rows and columns change places",
+        ),
+        Mutant(
+            "not_bool",
+            lambda seq, past: causal_mask(seq, past).astype(np.float32),
+            "when the mask is of numbers and not of bool",
+        ),
     ),
 )
 
@@ -154,6 +184,12 @@ def _mask_scores_drawn(rng: np.random.Generator) -> list[Case]:
     return [Case("tokens after a past", (noise(rng, heads, groups, seq, seq + past),))]
 
 
+def _mask_by(scores: Array, more: int) -> Array:
+    seq, total_seq = scores.shape[-2:]
+    allowed = np.tri(seq, total_seq, total_seq - seq + more, dtype=np.bool_)
+    return np.where(allowed, scores, np.float32(-np.inf))
+
+
 MASK_SCORES = Exercise(
     name="mask_scores",
     topic="mask_softmax",
@@ -201,6 +237,45 @@ MASK_SCORES = Exercise(
             section="Who may look where",
         ),
         Mutant("in_place", _mask_in_place, "when the caller's scores are overwritten"),
+        Mutant(
+            "not_itself", lambda scores: _mask_by(scores, -1), "when a query does not see itself"
+        ),
+        Mutant(
+            "one_more",
+            lambda scores: _mask_by(scores, 1),
+            "when a query sees one key of the future",
+        ),
+        Mutant(
+            "upside_down",
+            lambda scores: np.where(np.isneginf(_mask_where(scores)), scores, np.float32(-np.inf)),
+            "when what may be seen is hidden",
+        ),
+        Mutant(
+            "zeros",
+            lambda scores: np.where(np.isneginf(_mask_where(scores)), np.float32(0), scores),
+            "when hidden scores are 0",
+        ),
+        Mutant(
+            "plus_infinity",
+            lambda scores: np.where(np.isneginf(_mask_where(scores)), np.float32(np.inf), scores),
+            "when hidden scores are +∞",
+        ),
+        Mutant(
+            "past_hidden",
+            lambda scores: np.concatenate(
+                [
+                    np.full_like(scores[..., : scores.shape[-1] - scores.shape[-2]], -np.inf),
+                    _mask_where(scores)[..., scores.shape[-1] - scores.shape[-2] :],
+                ],
+                axis=-1,
+            ),
+            "when the past is hidden",
+        ),
+        Mutant(
+            "billion",
+            lambda scores: np.where(np.isneginf(_mask_where(scores)), np.float32(-1e9), scores),
+            "when hidden scores are a large negative number and not −∞",
+        ),
     ),
 )
 
@@ -263,6 +338,18 @@ def _row_softmax_drawn(rng: np.random.Generator) -> list[Case]:
     return [Case("masked rows", (_mask_where(noise(rng, heads, groups, seq, seq + past) * 5),))]
 
 
+def _soft_over(scores: Array, axis: int | None) -> Array:
+    with np.errstate(invalid="ignore"):  # a column may be masked as a whole
+        powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
+        return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def _soft_unshifted(scores: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        powers = np.exp(scores)
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+
 ROW_SOFTMAX = Exercise(
     name="row_softmax",
     topic="mask_softmax",
@@ -301,6 +388,46 @@ ROW_SOFTMAX = Exercise(
         Mutant("one_sum", _rows_one_sum, "when everything is divided by the sum of everything"),
         Mutant("not_divided", _rows_not_divided, "when the powers are not divided by their sum"),
         Mutant("float64", _rows_float64, "when the softmax is computed and returned in float64"),
+        Mutant(
+            "first_axis",
+            lambda scores: _soft_over(scores, 0),
+            "when the softmax is over the first axis",
+        ),
+        Mutant(
+            "powers_of_two",
+            lambda scores: softmax(scores * np.float32(np.log(2))),
+            "when powers of 2 are taken, not of e",
+        ),
+        Mutant(
+            "scaled_again",
+            lambda scores: softmax(scores * np.float32(scores.shape[-1] ** -0.5)),
+            "when the scores are scaled once more",
+        ),
+        Mutant(
+            "hard",
+            lambda scores: (scores == scores.max(axis=-1, keepdims=True)).astype(np.float32),
+            "when the largest score gets everything",
+        ),
+        Mutant(
+            "logarithms",
+            lambda scores: np.log(softmax(scores)),
+            "when the logarithms of the weights come back",
+        ),
+        Mutant(
+            "all_numbers",
+            lambda scores: _soft_over(scores, None),
+            "when the softmax is over all numbers together",
+        ),
+        Mutant(
+            "shares",
+            lambda scores: scores / scores.sum(axis=-1, keepdims=True),
+            "when the scores are divided by their sum, without a power",
+        ),
+        Mutant(
+            "nan_made_0",
+            lambda scores: np.nan_to_num(_soft_unshifted(scores)).astype(np.float32),
+            "when no largest score is subtracted, and NaN is made 0",
+        ),
     ),
 )
 
@@ -392,6 +519,12 @@ def _fold_block_drawn(rng: np.random.Generator) -> list[Case]:
     ]
 
 
+def _fold_old(largest: float, total: float, block: Array) -> tuple[float, float]:
+    with np.errstate(over="ignore"):
+        both = total + float(np.exp(block - np.float32(largest)).sum())
+    return max(largest, float(block.max())), both
+
+
 FOLD_BLOCK = Exercise(
     name="fold_block",
     topic="mask_softmax",
@@ -433,6 +566,50 @@ FOLD_BLOCK = Exercise(
             _fold_counts,
             "when a masked score adds 1 to the total, as e⁰ does",
             section='What stands for "not allowed"?',
+        ),
+        Mutant(
+            "exchanged",
+            lambda largest, total, block: _fold(largest, total, block)[::-1],
+            "when largest and total change places",
+        ),
+        Mutant(
+            "block_alone",
+            lambda largest, total, block: (
+                (largest, total) if block.max() == -np.inf else _fold(-np.inf, 0.0, block)
+            ),
+            "when a block replaces what was held",
+        ),
+        Mutant(
+            "mean",
+            lambda largest, total, block: (
+                _fold(largest, total, block)[0],
+                _fold(largest, total, block)[1] / len(block),
+            ),
+            "when the total is divided by the length of the block",
+        ),
+        Mutant(
+            "from_0",
+            lambda largest, total, block: _fold(max(largest, 0.0), total, block),
+            "when the largest score begins at 0 and not at −∞",
+        ),
+        Mutant(
+            "nothing",
+            lambda largest, total, block: (largest, total),
+            "when what is held stays as it was",
+        ),
+        Mutant(
+            "total_alone",
+            lambda largest, total, block: _fold(largest, total, block)[1],
+            "when only the total comes back",
+        ),
+        Mutant(
+            "old_largest",
+            lambda largest, total, block: (
+                _fold(largest, total, block)
+                if largest == -np.inf
+                else _fold_old(largest, total, block)
+            ),
+            "when the old largest score is subtracted and not the new one",
         ),
     ),
 )

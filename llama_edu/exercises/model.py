@@ -161,6 +161,26 @@ PROJECTION_SHAPES = Exercise(
             _shapes_kv_heads_required,
             "when a config without num_key_value_heads cannot be read: it means one per query head",
         ),
+        Mutant(
+            "o_square",
+            lambda config: {**_shapes(config), "o_proj": (config["hidden_size"],) * 2},
+            "when o_proj is taken to be square",
+        ),
+        Mutant(
+            "q_square",
+            lambda config: {**_shapes(config), "q_proj": (config["hidden_size"],) * 2},
+            "when q_proj is taken to be square",
+        ),
+        Mutant(
+            "down_like_up",
+            lambda config: {**_shapes(config), "down_proj": _shapes(config)["up_proj"]},
+            "when down_proj has the shape of up_proj",
+        ),
+        Mutant(
+            "four_times",
+            lambda config: _shapes({**config, "intermediate_size": 4 * config["hidden_size"]}),
+            "when the MLP is taken to be four times as wide",
+        ),
     ),
 )
 
@@ -287,6 +307,34 @@ BOTH_ENDS = Exercise(
             _ends_filled_in,
             "when an untied model whose head is missing is given the embedding instead of an error",
             "https://github.com/NVIDIA-NeMo/Automodel/pull/2511",
+        ),
+        Mutant(
+            "exchanged",
+            lambda tensors, tied: _ends(tensors, tied)[::-1],
+            "when the two tables change places",
+        ),
+        Mutant(
+            "head_turned",
+            lambda tensors, tied: (_ends(tensors, tied)[0], _ends(tensors, tied)[1].T),
+            "when the head is turned",
+        ),
+        Mutant(
+            "zeros",
+            lambda tensors, tied: (
+                _ends(tensors, tied)
+                if tied or HEAD in tensors
+                else (tensors[EMBED], np.zeros_like(tensors[EMBED]))
+            ),
+            "when a missing head is filled with zeros",
+        ),
+        Mutant(
+            "tied_anyway",
+            lambda tensors, tied: (
+                (tensors[EMBED], tensors[EMBED])
+                if tied
+                else (tensors[EMBED], tensors.get(HEAD, tensors[EMBED]))
+            ),
+            "when a missing head is taken from the embedding, tied or not",
         ),
     ),
 )
@@ -463,6 +511,28 @@ def _first_gap_drawn(rng: np.random.Generator) -> list[Case]:
     return [*cases, Case("a masked score that is not masked", (want, lost, bound))]
 
 
+def _first_by_norm(want: Tensors, got: Tensors, bound: float) -> str | None:
+    for name, array in want.items():
+        finite = np.isfinite(array)
+        if not np.array_equal(array[~finite], got[name][~finite]):
+            return name
+        gap = np.linalg.norm((got[name] - array)[finite])
+        if not gap <= bound * np.linalg.norm(array[finite]):
+            return name
+    return None
+
+
+def _first_by_mean_scale(want: Tensors, got: Tensors, bound: float) -> str | None:
+    for name, array in want.items():
+        finite = np.isfinite(array)
+        if not np.array_equal(array[~finite], got[name][~finite]):
+            return name
+        gap = np.abs((got[name] - array)[finite]).max()
+        if not gap <= bound * np.abs(array[finite]).mean():
+            return name
+    return None
+
+
 FIRST_GAP = Exercise(
     name="first_gap",
     topic="model",
@@ -510,6 +580,65 @@ FIRST_GAP = Exercise(
             "masked",
             _first_where_masked,
             "when −∞ is subtracted from −∞: a masked score then differs from itself",
+        ),
+        Mutant(
+            "fixed_bound",
+            lambda want, got, bound: _first(want, got, 1e-4),
+            "when the bound is 1e-4, whatever is asked",
+        ),
+        Mutant(
+            "twice",
+            lambda want, got, bound: _first(want, got, 2 * bound),
+            "when twice the bound is allowed",
+        ),
+        Mutant(
+            "no_bound",
+            lambda want, got, bound: _first(want, got, 0.0),
+            "when nothing is allowed: rounding is no gap",
+        ),
+        Mutant(
+            "last",
+            lambda want, got, bound: _first(dict(reversed(list(want.items()))), got, bound),
+            "when the last one is named and not the first",
+        ),
+        Mutant(
+            "each_number",
+            lambda want, got, bound: next(
+                (
+                    name
+                    for name, a in want.items()
+                    if not np.allclose(got[name], a, rtol=bound, atol=0, equal_nan=True)
+                ),
+                None,
+            ),
+            "when each number is measured by its own size",
+        ),
+        Mutant(
+            "norms",
+            lambda want, got, bound: _first_by_norm(want, got, bound),
+            "when lengths of whole arrays are compared: one number drowns among many",
+        ),
+        Mutant(
+            "mean_scale",
+            lambda want, got, bound: _first_by_mean_scale(want, got, bound),
+            "when the mean of an array is the scale and not its largest number",
+        ),
+        Mutant(
+            "as_a_list",
+            lambda want, got, bound: [
+                name for name in want if _first({name: want[name]}, got, bound)
+            ],
+            "when all names come back",
+        ),
+        Mutant(
+            "as_a_bool",
+            lambda want, got, bound: _first(want, got, bound) is not None,
+            "when the answer is yes or no",
+        ),
+        Mutant(
+            "empty_text",
+            lambda want, got, bound: _first(want, got, bound) or "",
+            "when no gap is an empty text and not None",
         ),
     ),
 )
@@ -608,6 +737,32 @@ def _finish_forward_drawn(rng: np.random.Generator) -> list[Case]:
     return [Case("another stream", (model, x, whole(rng, 0, 1)))]
 
 
+def _finish_parts(  # noqa: PLR0913, options by keyword
+    model: Llama,
+    x: np.ndarray,
+    first: int,
+    *,
+    last: int | None = None,
+    mlp: bool = True,
+    turned: bool = True,
+    residual: bool = True,
+    second_norm: bool = True,
+) -> np.ndarray:
+    """With each switch another part is left out."""
+    weights, eps = model.weights, model.config.rms_norm_eps
+    norm = model.operators.rms_norm
+    flat = copy.copy(model)
+    if not turned:
+        flat.inv_freq = np.zeros_like(model.inv_freq)
+    for layer in weights.layers[first:last]:
+        mixed = _attended(flat, norm(x, layer.input_layernorm, eps), layer, masked=True)
+        x = x + mixed if residual else mixed
+        if mlp:
+            inner = norm(x, layer.post_attention_layernorm, eps) if second_norm else x
+            x = x + _gated(model, inner, layer)
+    return _finish(model, x, len(weights.layers))
+
+
 FINISH_FORWARD = Exercise(
     name="finish_forward",
     topic="model",
@@ -647,6 +802,36 @@ FINISH_FORWARD = Exercise(
             "when an untied model is scored with its embedding",
             "https://github.com/NVIDIA-NeMo/Automodel/issues/2941",
             section="Tied, untied, and under either name",
+        ),
+        Mutant(
+            "no_mlp",
+            lambda model, x, first_layer: _finish_parts(model, x, first_layer, mlp=False),
+            "when the MLP is left out",
+        ),
+        Mutant(
+            "no_rope",
+            lambda model, x, first_layer: _finish_parts(model, x, first_layer, turned=False),
+            "when nothing is turned",
+        ),
+        Mutant(
+            "no_residual",
+            lambda model, x, first_layer: _finish_parts(model, x, first_layer, residual=False),
+            "when attention replaces the stream and is not added",
+        ),
+        Mutant(
+            "no_second_norm",
+            lambda model, x, first_layer: _finish_parts(model, x, first_layer, second_norm=False),
+            "when the norm in front of the MLP is left out",
+        ),
+        Mutant(
+            "up_to",
+            lambda model, x, first_layer: _finish_parts(model, x, 0, last=first_layer),
+            "when the layers in front of it are run and not those behind",
+        ),
+        Mutant(
+            "last_row",
+            lambda model, x, first_layer: _finish(model, x, first_layer)[-1],
+            "when only the last row of logits comes back",
         ),
     ),
 )

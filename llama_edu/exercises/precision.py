@@ -92,6 +92,32 @@ TO_BF16 = Exercise(
             section="Range or resolution",
         ),
         Mutant("value", _bits_value, "when the number is converted instead of its bits"),
+        Mutant(
+            "half_down",
+            lambda x: ((x.view(np.uint32).astype(np.uint64) + 0x7FFF) >> 16).astype(np.uint16),
+            "when a half is rounded down, odd or even",
+        ),
+        Mutant(
+            "always_up",
+            lambda x: ((x.view(np.uint32).astype(np.uint64) + 0xFFFF) >> 16).astype(np.uint16),
+            "when everything is rounded up in size",
+        ),
+        Mutant("sign_lost", lambda x: _bits(np.abs(x)), "when the sign is lost"),
+        Mutant(
+            "as_numbers",
+            lambda x: _bits(x).view(BF16),
+            "when the numbers come back and not their bits",
+        ),
+        Mutant(
+            "signed",
+            lambda x: _bits(x).view(np.int16),
+            "when the bits are taken for signed numbers",
+        ),
+        Mutant(
+            "widened",
+            lambda x: _bits(x).view(BF16).astype(np.float32),
+            "when the rounded numbers come back in float32",
+        ),
     ),
 )
 
@@ -184,6 +210,39 @@ BF16_LINEAR = Exercise(
             "not_transposed",
             _not_transposed,
             "when the weight is reshaped where it should be transposed",
+        ),
+        Mutant(
+            "cut",
+            lambda x, weight: (
+                ((x.astype(np.float32) @ weight.astype(np.float32).T).view(np.uint32) >> 16)
+                .astype(np.uint16)
+                .view(BF16)
+            ),
+            "when the sum is cut to 16 bits and not rounded",
+        ),
+        Mutant(
+            "two_halves",
+            lambda x, weight: (
+                _wide_sum(x[:, : x.shape[1] // 2], weight[:, : x.shape[1] // 2])
+                + _wide_sum(x[:, x.shape[1] // 2 :], weight[:, x.shape[1] // 2 :])
+            ),
+            "when parts of the sum are rounded before they are added",
+        ),
+        Mutant("turned", lambda x, weight: _wide_sum(weight, x), "when x and weight change places"),
+        Mutant(
+            "float64",
+            lambda x, weight: x.astype(np.float64) @ weight.astype(np.float64).T,
+            "when the sum stays in float64",
+        ),
+        Mutant(
+            "in_float16",
+            lambda x, weight: (x.astype(np.float16) @ weight.astype(np.float16).T).astype(BF16),
+            "when the sum is held in float16",
+        ),
+        Mutant(
+            "float16_out",
+            lambda x, weight: _wide_sum(x, weight).astype(np.float16),
+            "when the result is float16",
         ),
     ),
 )
@@ -286,6 +345,49 @@ BF16_RMS_NORM = Exercise(
             "when the result stays float32",
             section="The three questions in an engine",
         ),
+        Mutant(
+            "sum",
+            lambda x, weight, eps: (
+                _norm((x.astype(np.float32) * np.float32(1)).astype(BF16), weight, eps)
+                if x.shape[1] < 0
+                else weight
+                * (
+                    x.astype(np.float32)
+                    / np.sqrt(
+                        (x.astype(np.float32) ** 2).sum(axis=-1, keepdims=True) + np.float32(eps)
+                    )
+                ).astype(BF16)
+            ),
+            "when squares are added, and not averaged",
+        ),
+        Mutant(
+            "no_gain",
+            lambda x, weight, eps: _norm(x, np.ones_like(weight), eps),
+            "when the gain is left out",
+        ),
+        Mutant(
+            "fixed_eps",
+            lambda x, weight, eps: _norm(x, weight, 1e-6),
+            "when eps is 1e-6, whatever the config says",
+        ),
+        Mutant(
+            "one_plus_gain",
+            lambda x, weight, eps: _norm(x, (weight + BF16.type(1)).astype(BF16), eps),
+            "when 1 is added to the gain",
+        ),
+        Mutant(
+            "square_rounded",
+            lambda x, weight, eps: (
+                weight
+                * (
+                    x.astype(np.float32)
+                    / np.sqrt(
+                        (x * x).astype(np.float32).mean(axis=-1, keepdims=True) + np.float32(eps)
+                    )
+                ).astype(BF16)
+            ),
+            "when each square is rounded to 16 bits",
+        ),
     ),
 )
 
@@ -359,6 +461,18 @@ def _int8_row_drawn(rng: np.random.Generator) -> list[Case]:
     ]
 
 
+def _codes_by(row: Array, most: float) -> tuple[Array, float]:
+    scale = float(np.abs(row).max()) / most
+    codes = np.round(row / scale) if scale else np.zeros_like(row)
+    return np.clip(codes, -128, 127).astype(np.int8), scale
+
+
+def _codes_of_range(row: Array) -> tuple[Array, float]:
+    scale = float(np.ptp(row)) / 2 / 127
+    codes = np.round(row / scale) if scale else np.zeros_like(row)
+    return np.clip(codes, -128, 127).astype(np.int8), scale
+
+
 INT8_ROW = Exercise(
     name="int8_row",
     topic="precision",
@@ -386,6 +500,45 @@ INT8_ROW = Exercise(
         Mutant("zero_divides", _codes_zero_divides, "when a row of zeros divides by its scale"),
         Mutant("scale_one", _codes_scale_one, "when a row of zeros gets the scale 1, not 0"),
         Mutant("unsigned", _codes_unsigned, "when codes start from the smallest weight, unsigned"),
+        Mutant(
+            "by_255",
+            lambda row: _codes_by(row, 255.0),
+            "when the largest weight gets the code 255, which int8 does not have",
+        ),
+        Mutant(
+            "by_100",
+            lambda row: _codes_by(row, 100.0),
+            "when the largest weight gets the code 100 and not 127",
+        ),
+        Mutant(
+            "by_128",
+            lambda row: _codes_by(row, 128.0),
+            "when the largest weight gets the code 128, cut to 127",
+        ),
+        Mutant(
+            "scale_inverted",
+            lambda row: (_codes(row)[0], 1 / _codes(row)[1] if _codes(row)[1] else 0.0),
+            "when one over the scale comes back",
+        ),
+        Mutant("exchanged", lambda row: _codes(row)[::-1], "when codes and scale change places"),
+        Mutant(
+            "wide_codes",
+            lambda row: (_codes(row)[0].astype(np.int32), _codes(row)[1]),
+            "when the codes are int32",
+        ),
+        Mutant(
+            "no_scale",
+            lambda row: (
+                np.clip(np.round(row), -128, 127).astype(np.int8),
+                1.0 if row.any() else 0.0,
+            ),
+            "when weights are rounded as they are, with a scale of 1",
+        ),
+        Mutant(
+            "half_range",
+            lambda row: _codes_of_range(row),
+            "when half the range is taken for the largest weight",
+        ),
     ),
 )
 

@@ -130,6 +130,35 @@ ANGLES = Exercise(
             _angles_for_all,
             "when every angle comes twice: one per number, where one per pair is asked for",
         ),
+        Mutant(
+            "from_zero_on",
+            lambda head_dim, theta, past, seq: _angles(head_dim, theta, 0, past + seq),
+            "when the past's positions get angles as well",
+        ),
+        Mutant(
+            "cosines",
+            lambda head_dim, theta, past, seq: np.cos(_angles(head_dim, theta, past, seq)),
+            "when the cosine is taken as well",
+        ),
+        Mutant(
+            "every_number",
+            lambda head_dim, theta, past, seq: np.outer(
+                np.arange(past, past + seq), theta ** (-2.0 * np.arange(head_dim) / head_dim)
+            ).astype(np.float32),
+            "when there is an angle for each number, not for each pair",
+        ),
+        Mutant(
+            "turned",
+            lambda head_dim, theta, past, seq: _angles(head_dim, theta, past, seq).T,
+            "when positions are the columns",
+        ),
+        Mutant(
+            "turns",
+            lambda head_dim, theta, past, seq: (
+                _angles(head_dim, theta, past, seq) / np.float32(2 * np.pi)
+            ),
+            "when angles are counted in full turns",
+        ),
     ),
 )
 
@@ -259,6 +288,20 @@ ROTATE = Exercise(
         ),
         Mutant("first_half", _rotate_first_half_only, "when only the first half is turned"),
         Mutant("in_place", _rotate_in_place, "when the caller's heads are turned in place"),
+        Mutant(
+            "exchanged",
+            lambda x, cos, sin: _rotate_concatenated(x, sin, cos),
+            "when sine and cosine change places",
+        ),
+        Mutant(
+            "cosine_only", lambda x, cos, sin: x * np.tile(cos, 2), "when only the cosine is used"
+        ),
+        Mutant(
+            "twice",
+            lambda x, cos, sin: _rotate_concatenated(_rotate_concatenated(x, cos, sin), cos, sin),
+            "when everything is turned twice",
+        ),
+        Mutant("not_turned", lambda x, cos, sin: x.copy(), "when nothing is turned"),
     ),
 )
 
@@ -347,6 +390,30 @@ ROWS_TO_NEIGHBOURS = Exercise(
         Mutant(
             "unchanged", _rows_unchanged, "when nothing is reordered", section="Which layout is it?"
         ),
+        Mutant(
+            "twice",
+            lambda weight, n_heads: _rows_indexed(_rows_indexed(weight, n_heads), n_heads),
+            "when the rows are reordered twice",
+        ),
+        Mutant(
+            "heads_reversed",
+            lambda weight, n_heads: _rows_indexed(weight[::-1], n_heads),
+            "when the rows begin at the end",
+        ),
+        Mutant(
+            "weights_only",
+            lambda weight, n_heads: _rows_indexed(weight, n_heads).reshape(
+                len(weight), weight.shape[1]
+            ),
+            "when only weights of two axes are allowed for",
+        ),
+        Mutant(
+            "not_joined",
+            lambda weight, n_heads: _rows_indexed(weight, n_heads).reshape(
+                n_heads, -1, 2, *weight.shape[1:]
+            ),
+            "when heads, pairs and rows are not joined to one axis again",
+        ),
     ),
 )
 
@@ -410,6 +477,26 @@ def _scaled_turns_drawn(rng: np.random.Generator) -> list[Case]:
     return [Case("other numbers", (turns, factor, low, low + whole(rng, 4, 20), context))]
 
 
+def _blended(
+    turns: Array,
+    factor: float,
+    low: float,
+    high: float,
+    context: int,
+    change: Callable[[Array], Array],
+) -> Array:
+    """Scaled with a share of one's own, from the right one."""
+    share = np.clip((turns * (context / (2 * math.pi)) - low) / (high - low), 0, 1)
+    inside = (share > 0) & (share < 1)
+    share = np.where(inside, change(share), share)
+    return (turns * (share + (1 - share) / factor)).astype(turns.dtype)
+
+
+def _periods_blended(turns: Array, factor: float, low: float, high: float, context: int) -> Array:
+    share = np.clip((turns * (context / (2 * math.pi)) - low) / (high - low), 0, 1)
+    return (turns / (share + (1 - share) * factor)).astype(turns.dtype)
+
+
 SCALED_TURNS = Exercise(
     name="scaled_turns",
     topic="rope",
@@ -443,6 +530,57 @@ SCALED_TURNS = Exercise(
         Mutant("step", _scaled_step, "when there is no blend between the two borders"),
         Mutant("fast", _scaled_fast, "when the fast pairs are divided and the slow ones stay"),
         Mutant("no_pi", _scaled_no_pi, "when 2π is forgotten: a turn is 2π radians, not 1"),
+        Mutant(
+            "shares_exchanged",
+            lambda turns, factor, low, high, context: _blended(
+                turns, factor, low, high, context, lambda share: 1 - share
+            ),
+            "when the two shares of the blend change places",
+        ),
+        Mutant(
+            "radians",
+            lambda turns, factor, low, high, context: _scaled_by_cases(
+                turns, factor, low / (2 * math.pi), high / (2 * math.pi), context
+            ),
+            "when radians are taken for full turns",
+        ),
+        Mutant(
+            "multiplied",
+            lambda turns, factor, low, high, context: _scaled_by_cases(
+                turns, 1 / factor, low, high, context
+            ),
+            "when the slow ones are multiplied",
+        ),
+        Mutant(
+            "longer_context",
+            lambda turns, factor, low, high, context: _scaled_by_cases(
+                turns, factor, low, high, context * factor
+            ),
+            "when turns are counted in the longer context",
+        ),
+        Mutant(
+            "half_turns",
+            lambda turns, factor, low, high, context: _scaled_by_cases(
+                turns, factor, low, high, 2 * context
+            ),
+            "when half turns are counted",
+        ),
+        Mutant(
+            "fast_divided",
+            lambda turns, factor, low, high, context: np.where(
+                turns * np.float32(context / (2 * math.pi)) >= high,
+                turns / np.float32(factor),
+                turns,
+            ),
+            "when the fast ones are divided, and the others stay",
+        ),
+        Mutant(
+            "periods_blended",
+            lambda turns, factor, low, high, context: _periods_blended(
+                turns, factor, low, high, context
+            ),
+            "when the periods are blended and not the speeds",
+        ),
     ),
 )
 

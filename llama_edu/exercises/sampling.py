@@ -98,6 +98,40 @@ WITH_TEMPERATURE = Exercise(
             _warm_not_normalised,
             "when the exponentials are not divided",
         ),
+        Mutant(
+            "probabilities",
+            lambda logits, temperature: softmax(logits) / np.float32(temperature),
+            "when probabilities are divided, and no longer sum to 1",
+        ),
+        Mutant(
+            "greedy",
+            lambda logits, temperature: (logits == logits.max()).astype(np.float32),
+            "when the likeliest token gets everything",
+        ),
+        Mutant(
+            "root",
+            lambda logits, temperature: softmax(logits / np.float32(temperature**0.5)),
+            "when the root of the temperature divides",
+        ),
+        Mutant(
+            "by_largest",
+            lambda logits, temperature: softmax(
+                logits / np.float32(float(logits.max()) * temperature)
+            ),
+            "when the largest logit divides and is not subtracted",
+        ),
+        Mutant(
+            "logarithms",
+            lambda logits, temperature: np.log(
+                softmax(logits / np.float32(temperature)) + np.float32(1e-30)
+            ),
+            "when the logarithms come back",
+        ),
+        Mutant(
+            "clipped",
+            lambda logits, temperature: softmax(np.clip(logits / np.float32(temperature), -80, 80)),
+            "when large logits are clipped to one size",
+        ),
     ),
 )
 
@@ -190,6 +224,26 @@ def _nucleus_drawn(rng: np.random.Generator) -> list[Case]:
     return [Case(f"other tokens, top_p {top_p}", (p, top_p)) for top_p in (0.35, 0.72, 0.97)]
 
 
+def _kept_count(p: Array, top_p: float) -> int:
+    return int((_nucleus(p, top_p) > 0).sum())
+
+
+def _first_tokens(p: Array, n: int) -> Array:
+    """The `n` likeliest, summing to 1."""
+    kept = np.zeros_like(p)
+    best = np.argsort(-p, kind="stable")[:n]
+    kept[best] = p[best]
+    return kept / kept.sum()
+
+
+def _ascending(p: Array, top_p: float) -> Array:
+    order = np.argsort(p, kind="stable")
+    before = np.cumsum(p[order]) - p[order]
+    return _scattered(
+        p, order[before < top_p], p[order[before < top_p]] / p[order[before < top_p]].sum()
+    )
+
+
 NUCLEUS = Exercise(
     name="nucleus",
     topic="sampling",
@@ -247,6 +301,35 @@ NUCLEUS = Exercise(
             "ties_kept",
             _nucleus_ties,
             "when all tokens as likely as the last one are kept: fewer would do",
+        ),
+        Mutant(
+            "one_more",
+            lambda p, top_p: _first_tokens(p, _kept_count(p, top_p) + 1),
+            "when one token more is kept",
+        ),
+        Mutant(
+            "likeliest", lambda p, top_p: _first_tokens(p, 1), "when only the likeliest is kept"
+        ),
+        Mutant("all", lambda p, top_p: p.copy(), "when everything is kept"),
+        Mutant(
+            "at_least_two",
+            lambda p, top_p: _first_tokens(p, max(2, _kept_count(p, top_p))),
+            "when at least two tokens are kept",
+        ),
+        Mutant(
+            "ascending", lambda p, top_p: _ascending(p, top_p), "when the least likely come first"
+        ),
+        Mutant(
+            "in_order",
+            lambda p, top_p: np.sort(_nucleus(p, top_p))[::-1].copy(),
+            "when the result stays in the order of size",
+        ),
+        Mutant(
+            "share_of_largest",
+            lambda p, top_p: (
+                np.where(p >= top_p * p.max(), p, 0) / np.where(p >= top_p * p.max(), p, 0).sum()
+            ),
+            "when a share of the largest is the border: that is min-p",
         ),
     ),
 )
@@ -353,6 +436,37 @@ FILTERED = Exercise(
             section="Cutting the tail",
         ),
         Mutant("no_top_k", _no_top_k, "when top_k is not used", section="Cutting the tail"),
+        Mutant(
+            "no_temperature",
+            lambda logits, temperature, top_k, top_p: _filtered(logits, 1.0, top_k, top_p),
+            "when the temperature is not used",
+        ),
+        Mutant(
+            "no_top_p",
+            lambda logits, temperature, top_k, top_p: _filtered(logits, temperature, top_k, 1.0),
+            "when top-p is not used",
+        ),
+        Mutant(
+            "one_more",
+            lambda logits, temperature, top_k, top_p: _filtered(
+                logits, temperature, top_k + 1 if top_k else 0, top_p
+            ),
+            "when top-k keeps one too many",
+        ),
+        Mutant(
+            "multiplied",
+            lambda logits, temperature, top_k, top_p: _filtered(
+                logits, 1 / temperature, top_k, top_p
+            ),
+            "when the temperature multiplies",
+        ),
+        Mutant(
+            "higher_ids",
+            lambda logits, temperature, top_k, top_p: _filtered(
+                logits[::-1].copy(), temperature, top_k, top_p
+            )[::-1].copy(),
+            "when the higher ids of equal logits are kept",
+        ),
     ),
 )
 
@@ -431,6 +545,38 @@ DRAW = Exercise(
             "when rounding lets the point pass the end of the sums: float32 shares do not add to 1",
             "https://github.com/sherjilozair/char-rnn-tensorflow/issues/18",
             section="Common mistakes",
+        ),
+        Mutant(
+            "likeliest",
+            lambda p, point: int(p.argmax()),
+            "when the likeliest is taken, whatever the point",
+        ),
+        Mutant(
+            "equal_pieces",
+            lambda p, point: min(int(point * len(p)), len(p) - 1),
+            "when all pieces of the line are taken to be equally long",
+        ),
+        Mutant(
+            "from_the_end",
+            lambda p, point: len(p) - 1 - _draw_cumulative(p[::-1], point),
+            "when the line is laid out from the last token",
+        ),
+        Mutant(
+            "other_point",
+            lambda p, point: _draw_cumulative(p, min(1 - point, 1 - 1e-9)),
+            "when 1 − point is used",
+        ),
+        Mutant(
+            "last_id",
+            lambda p, point: min(
+                int(np.searchsorted(np.cumsum(p), point, side="right")), len(p) - 1
+            ),
+            "when the last id is taken near 1, though its probability may be 0",
+        ),
+        Mutant(
+            "probability",
+            lambda p, point: float(p[_draw_cumulative(p, point)]),
+            "when the probability comes back and not the id",
         ),
     ),
 )

@@ -97,6 +97,11 @@ def _stream_request_drawn(rng: np.random.Generator) -> list[Case]:
     return [Case("another prompt", (url, prompt, whole(rng, 61, 99)))]
 
 
+def _asked_with(base_url: str, prompt: str, max_tokens: int, **changed: object) -> Sent:
+    url, headers, body = _request(base_url, prompt, max_tokens)
+    return url, headers, json.dumps({**json.loads(body), **changed}).encode()
+
+
 STREAM_REQUEST = Exercise(
     name="stream_request",
     topic="serve",
@@ -139,6 +144,52 @@ STREAM_REQUEST = Exercise(
             _request_whole,
             "when no stream is asked for: the reply comes in one piece",
             section="One stream's life, as frames",
+        ),
+        Mutant(
+            "chat_address",
+            lambda base_url, prompt, max_tokens: (
+                base_url + "/chat/completions",
+                *_request(base_url, prompt, max_tokens)[1:],
+            ),
+            "when the request goes to the chat's address",
+        ),
+        Mutant(
+            "stream_as_text",
+            lambda base_url, prompt, max_tokens: (
+                *_request(base_url, prompt, max_tokens)[:2],
+                json.dumps(
+                    {**json.loads(_request(base_url, prompt, max_tokens)[2]), "stream": "true"}
+                ).encode(),
+            ),
+            'when stream is the text "true" and not true',
+        ),
+        Mutant(
+            "warm",
+            lambda base_url, prompt, max_tokens: _asked_with(
+                base_url, prompt, max_tokens, temperature=1
+            ),
+            "when the temperature is 1: then tokens are drawn",
+        ),
+        Mutant(
+            "sixty",
+            lambda base_url, prompt, max_tokens: _request(base_url, prompt, 60),
+            "when max_tokens is always 60",
+        ),
+        Mutant(
+            "other_model",
+            lambda base_url, prompt, max_tokens: _asked_with(
+                base_url, prompt, max_tokens, model="chat"
+            ),
+            "when another model is asked for",
+        ),
+        Mutant(
+            "form_type",
+            lambda base_url, prompt, max_tokens: (
+                base_url + "/completions",
+                {"Content-Type": "application/x-www-form-urlencoded"},
+                _request(base_url, prompt, max_tokens)[2],
+            ),
+            "when the header says that a web form comes",
         ),
     ),
 )
@@ -247,6 +298,33 @@ FRAMES = Exercise(
         ),
         Mutant(
             "all_at_once", _frames_all_at_once, "when one frame is sent after everything is made"
+        ),
+        Mutant(
+            "other_key",
+            lambda pieces: _frames(pieces).replace(b'{"text": ', b'{"content": '),
+            "when the text has another key",
+        ),
+        Mutant(
+            "done_quoted",
+            lambda pieces: _frames(pieces)[: -len(b"[DONE]\n\n")] + b'"[DONE]"\n\n',
+            "when [DONE] is sent as JSON, in quotes",
+        ),
+        Mutant(
+            "done_bare",
+            lambda pieces: _frames(pieces)[: -len(b"data: [DONE]\n\n")] + b"[DONE]\n\n",
+            "when the last line has no `data:`",
+        ),
+        Mutant(
+            "done_open",
+            lambda pieces: _frames(pieces)[:-2],
+            "when no empty line ends the last frame",
+        ),
+        Mutant(
+            "python_quotes",
+            lambda pieces: (
+                "".join(f"data: { {'text': piece} }\n\n" for piece in pieces) + "data: [DONE]\n\n"
+            ).encode(),
+            "when Python's notation of a dict is sent, which is no JSON",
         ),
     ),
 )
@@ -388,6 +466,7 @@ def _stream_cases() -> list[Case]:
         Case("everything at once, and a comment", ([b": still here\n\n" + words],)),
         Case("a text that names the end", ([_stream(["say [DONE]", " twice"], "stop", usage)],)),
         Case("line breaks of two characters", (_cut(words.replace(b"\n", b"\r\n"), 3),)),
+        Case("blanks at both ends", ([_stream([" so", " ", "\n"], "stop", None)],)),
         Case("no space after the colon", ([words.replace(b"data: ", b"data:")],)),
     ]
 
@@ -401,6 +480,12 @@ def _read_stream_drawn(rng: np.random.Generator) -> list[Case]:
         )
 
     return [case("another text", whole(rng, 4, 20)), case("a third text", 500)]
+
+
+def _read_until_done(chunks: Sequence[bytes]) -> Read:
+    events = b"".join(chunks).replace(b"\r\n", b"\n").split(b"\n\n")
+    stop = next((i for i, event in enumerate(events) if b"[DONE]" in event), len(events))
+    return _read([b"".join(event + b"\n\n" for event in events[:stop])])
 
 
 READ_STREAM = Exercise(
@@ -459,6 +544,27 @@ READ_STREAM = Exercise(
             _read_with_space,
             "when a space is wanted after `data:`: it may be left out",
             section="A stream is text with empty lines in it",
+        ),
+        Mutant(
+            "stripped",
+            lambda chunks: (_read(chunks)[0].strip(), *_read(chunks)[1:]),
+            "when blanks at the ends of the text are lost",
+        ),
+        Mutant("text_only", lambda chunks: _read(chunks)[0], "when only the text comes back"),
+        Mutant(
+            "ends_at_any_done",
+            lambda chunks: _read_until_done(chunks),
+            "when reading ends at a text that says [DONE]",
+        ),
+        Mutant(
+            "as_a_dict",
+            lambda chunks: dict(zip(("text", "reason", "usage"), _read(chunks), strict=True)),
+            "when a dict comes back, and a tuple is due",
+        ),
+        Mutant(
+            "whole_chunks",
+            lambda chunks: _read([chunk.decode("utf-8", "replace").encode() for chunk in chunks]),
+            "when every chunk is decoded alone",
         ),
     ),
 )
@@ -552,6 +658,31 @@ def _settled_drawn(rng: np.random.Generator) -> list[Case]:
     return [case("letters, one", "aab"), case("letters, two", "abab"), case("letters, three", "bb")]
 
 
+def _settled_by(pieces: Sequence[str], stop: str, lengths: range) -> list[str]:
+    """What is held back is the first of these lengths that begins a stop."""
+    sent, held = [], ""
+    for piece in pieces:
+        held += piece
+        if stop in held:
+            return [*sent, held[: held.index(stop)]]
+        keep = next((n for n in lengths if held.endswith(stop[:n])), 0)
+        sent.append(held[: len(held) - keep])
+        held = held[len(held) - keep :]
+    return [*sent, held]
+
+
+def _always_held(pieces: Sequence[str], stop: str) -> list[str]:
+    sent, held = [], ""
+    for piece in pieces:
+        held += piece
+        if stop in held:
+            return [*sent, held[: held.index(stop)]]
+        cut = max(len(held) - len(stop) + 1, 0)
+        sent.append(held[:cut])
+        held = held[cut:]
+    return [*sent, held]
+
+
 SETTLED = Exercise(
     name="settled",
     topic="serve",
@@ -578,6 +709,36 @@ SETTLED = Exercise(
         Mutant("stop_sent", _settled_stop_sent, "when the stop text itself is sent"),
         Mutant("lost", _settled_lost, "when what was held back is never sent"),
         Mutant("all_held", _settled_all_held, "when everything is held until the end"),
+        Mutant(
+            "shortest_held",
+            lambda pieces, stop: _settled_by(pieces, stop, range(1, len(stop))),
+            "when the shortest beginning is held back where a longer one may be meant",
+        ),
+        Mutant(
+            "as_it_came",
+            lambda pieces, stop: [*pieces, ""],
+            "when nothing is held back, and no stop ends the text",
+        ),
+        Mutant(
+            "all_at_end",
+            lambda pieces, stop: [*("" for _ in pieces), "".join(pieces).split(stop)[0]],
+            "when all of the text waits for the end",
+        ),
+        Mutant(
+            "goes_on",
+            lambda pieces, stop: _settled("".join(pieces).split(stop), "\0"),
+            "when the text goes on after the stop",
+        ),
+        Mutant(
+            "one_text",
+            lambda pieces, stop: "".join(_settled(pieces, stop)),
+            "when one text comes back, and one for each piece is due",
+        ),
+        Mutant(
+            "always_held",
+            lambda pieces, stop: _always_held(pieces, stop),
+            "when as much is held back as a stop is long, whatever it says",
+        ),
     ),
 )
 
@@ -623,6 +784,14 @@ def _next_step_drawn(rng: np.random.Generator) -> list[Case]:
     return [case("four prompts"), case("four others")]
 
 
+def _whole_ones(prompts: list[int], sequences: int, budget: int) -> tuple[list[int], int]:
+    fed = []
+    for left in prompts:
+        fed.append(left if left <= budget else 0)
+        budget -= fed[-1]
+    return fed, sequences
+
+
 NEXT_STEP = Exercise(
     name="next_step",
     topic="serve",
@@ -647,6 +816,55 @@ NEXT_STEP = Exercise(
         Mutant("prompts_first", _step_prompts_first, "when sequences wait while there is a prompt"),
         Mutant("budget_each", _step_budget_each, "when each prompt gets the whole budget"),
         Mutant("last_first", _step_last_first, "when the last in line goes first"),
+        Mutant(
+            "sequences_first",
+            lambda prompts, sequences, budget: _next_step(
+                prompts, sequences, max(budget - sequences, 0)
+            ),
+            "when the sequences' tokens are taken from the budget, which is for prompts",
+        ),
+        Mutant(
+            "equal_shares",
+            lambda prompts, sequences, budget: (
+                [min(left, budget // len(prompts)) for left in prompts],
+                sequences,
+            ),
+            "when the budget is shared out equally",
+        ),
+        Mutant(
+            "whole_ones",
+            lambda prompts, sequences, budget: _whole_ones(prompts, sequences, budget),
+            "when a prompt is fed whole or not at all",
+        ),
+        Mutant(
+            "one_prompt",
+            lambda prompts, sequences, budget: (
+                [min(left, budget) if i == 0 else 0 for i, left in enumerate(prompts)],
+                sequences,
+            ),
+            "when only the first prompt is fed",
+        ),
+        Mutant(
+            "what_is_left",
+            lambda prompts, sequences, budget: (
+                [
+                    left - fed
+                    for left, fed in zip(
+                        prompts, _next_step(prompts, sequences, budget)[0], strict=True
+                    )
+                ],
+                sequences,
+            ),
+            "when what is left of each prompt comes back and not what is fed",
+        ),
+        Mutant(
+            "fed_only",
+            lambda prompts, sequences, budget: (
+                [fed for fed in _next_step(prompts, sequences, budget)[0] if fed],
+                sequences,
+            ),
+            "when prompts that get nothing are left out of the list",
+        ),
     ),
 )
 
@@ -806,6 +1024,29 @@ SERVE_ALL = Exercise(
             _batched_until_longest,
             "when all go on until the longest is done",
             section="Who goes next?",
+        ),
+        Mutant(
+            "one_more",
+            lambda model, prompts, counts: _batched(model, prompts, [n + 1 for n in counts]),
+            "when each reply has one token too many",
+        ),
+        Mutant(
+            "reversed",
+            lambda model, prompts, counts: _batched(model, prompts, counts)[::-1],
+            "when the replies come in reverse",
+        ),
+        Mutant(
+            "with_prompts",
+            lambda model, prompts, counts: [
+                [*prompt, *reply]
+                for prompt, reply in zip(prompts, _batched(model, prompts, counts), strict=True)
+            ],
+            "when the prompts come back as well",
+        ),
+        Mutant(
+            "first_count",
+            lambda model, prompts, counts: _batched(model, prompts, [counts[0]] * len(counts)),
+            "when all replies are as long as the first",
         ),
     ),
 )

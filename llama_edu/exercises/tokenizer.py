@@ -101,6 +101,15 @@ def _merge_pair_drawn(rng: np.random.Generator) -> list[Case]:
     ]
 
 
+def _merge_either(pieces: Pieces, pair: Pair) -> Pieces:
+    merged, i = [], 0
+    while i < len(pieces):
+        is_pair = tuple(pieces[i : i + 2]) in (pair, pair[::-1])
+        merged.append(b"".join(pieces[i : i + 1 + is_pair]))
+        i += 1 + is_pair
+    return merged
+
+
 MERGE_PAIR = Exercise(
     name="merge_pair",
     topic="tokenizer",
@@ -112,6 +121,7 @@ MERGE_PAIR = Exercise(
         Case("a, a in a a a b a a", (_split("a|a|a|b|a|a"), (b"a", b"a"))),
         Case("an, a in b an an a", (_split("b|an|an|a"), (b"an", b"a"))),
         Case("t, h in a row without it", (_split("t|he|t|o"), (b"t", b"h"))),
+        Case("a, b in b a b a b", (_split("b|a|b|a|b"), (b"a", b"b"))),
         Case("no pieces", ([], (b"a", b"b"))),
     ],
     harness=_merged_anew,
@@ -136,6 +146,37 @@ MERGE_PAIR = Exercise(
             _merge_returned,
             "when the caller's list is returned where there is nothing to join",
         ),
+        Mutant(
+            "end_lost",
+            lambda pieces, pair: (
+                _merge(pieces, pair)[: None if tuple(pieces[-2:]) == pair else -1]
+                if not (len(pieces) > 1 and _merge(pieces, pair)[-1] == b"".join(pair))
+                else _merge(pieces, pair)
+            ),
+            "when the last piece is lost, which has no neighbour",
+        ),
+        Mutant(
+            "from_the_right",
+            lambda pieces, pair: [
+                piece[::-1]
+                for piece in _merge([p[::-1] for p in pieces[::-1]], (pair[1][::-1], pair[0][::-1]))
+            ][::-1],
+            "when the row is walked from the right",
+        ),
+        Mutant(
+            "second_kept",
+            lambda pieces, pair: [
+                b"".join(pieces[i : i + 2]) if tuple(pieces[i : i + 2]) == pair else pieces[i]
+                for i in range(len(pieces))
+            ],
+            "when the second of a pair stays as well",
+        ),
+        Mutant(
+            "either_order",
+            lambda pieces, pair: _merge_either(pieces, pair),
+            "when the pair counts in either order",
+        ),
+        Mutant("one_piece", lambda pieces, pair: [b"".join(pieces)], "when everything is joined"),
     ),
 )
 
@@ -190,6 +231,7 @@ CLEAN = Exercise(
         Case("s's and slashes", (["<s>", "sss", " a/s", "/", ">", "</s>"],)),
         Case("a text about tags", (["<s>", "write ", "<", "s", ">", " first", "</s>"],)),
         Case("a text that ends in space", ([" grass ", "</s>"],)),
+        Case("pieces that hold a tag", (["<s>", "a</s>b", "<s>!", " it", "</s>"],)),
     ],
     drawn=_clean_drawn,
     correct=(_clean, _clean_loop),
@@ -216,6 +258,36 @@ CLEAN = Exercise(
             _clean_matched,
             "when pieces are stripped of their spaces: a space belongs to the word after it",
             section="A space belongs to the word after it",
+        ),
+        Mutant(
+            "joined_by_spaces",
+            lambda pieces: " ".join(p for p in pieces if p not in ("<s>", "</s>")),
+            "when the pieces are joined with spaces between",
+        ),
+        Mutant(
+            "end_only",
+            lambda pieces: "".join(p for p in pieces if p != "</s>"),
+            "when only one of the two special tokens is dropped",
+        ),
+        Mutant(
+            "replaced_in_pieces",
+            lambda pieces: "".join(p.replace("<s>", "").replace("</s>", "") for p in pieces),
+            "when the tags are cut out of ordinary pieces as well",
+        ),
+        Mutant(
+            "ends_cut_off",
+            lambda pieces: "".join(pieces[1:-1]),
+            "when the first and the last piece are dropped, whatever they are",
+        ),
+        Mutant(
+            "substring",
+            lambda pieces: "".join(p for p in pieces if p not in "<s></s>"),
+            "when a piece is looked for in a text and not among the two tokens",
+        ),
+        Mutant(
+            "affixes",
+            lambda pieces: "".join(p.removeprefix("<s>").removesuffix("</s>") for p in pieces),
+            "when the tags are cut off ordinary pieces as well",
         ),
     ),
 )
@@ -309,6 +381,13 @@ def _encode_word_drawn(rng: np.random.Generator) -> list[Case]:
     return [case(f"a word of a made-up language, {n}") for n in range(4)]
 
 
+def _encode_by(word: bytes, ranks: Ranks, choose: Callable[[list[Pair]], Pair]) -> Pieces:
+    pieces = [bytes([byte]) for byte in word]
+    while known := [pair for pair in pairwise(pieces) if pair in ranks]:
+        pieces = _merge(pieces, choose(known))
+    return pieces
+
+
 ENCODE_WORD = Exercise(
     name="encode_word",
     topic="tokenizer",
@@ -350,6 +429,30 @@ ENCODE_WORD = Exercise(
             _encode_characters,
             "when a word is cut into characters, not bytes",
             section="Start from bytes",
+        ),
+        Mutant(
+            "no_merge",
+            lambda word, ranks: [bytes([byte]) for byte in word],
+            "when nothing is merged",
+        ),
+        Mutant("whole_word", lambda word, ranks: [word], "when the word is taken as one piece"),
+        Mutant(
+            "from_the_right",
+            lambda word, ranks: _encode_by(word, ranks, lambda known: known[-1]),
+            "when the rightmost pair is joined first",
+        ),
+        Mutant(
+            "longest_pair",
+            lambda word, ranks: _encode_by(
+                word, ranks, lambda known: max(known, key=lambda pair: len(pair[0] + pair[1]))
+            ),
+            "when the pair that makes the longest piece is joined first",
+        ),
+        Mutant("numbers", lambda word, ranks: list(word), "when the bytes stay numbers"),
+        Mutant(
+            "letters",
+            lambda word, ranks: [piece.decode("latin-1") for piece in _encode_lowest(word, ranks)],
+            "when the pieces are text and not bytes",
         ),
     ),
 )
@@ -500,6 +603,31 @@ STREAM = Exercise(
             "by_difference",
             _stream_by_difference,
             "when a text that ends in U+FFFD is taken for unfinished, though it may be meant",
+        ),
+        Mutant(
+            "latin",
+            lambda chunks: [*(chunk.decode("latin-1") for chunk in chunks), ""],
+            "when every byte is taken for a character",
+        ),
+        Mutant(
+            "no_rest",
+            lambda chunks: _stream_by_codec(chunks)[:-1],
+            "when the last item, for what is left at the end, is missing",
+        ),
+        Mutant(
+            "joined",
+            lambda chunks: "".join(_stream_by_codec(chunks)),
+            "when the texts are joined, where one for each chunk is due",
+        ),
+        Mutant(
+            "at_the_end",
+            lambda chunks: [*("" for _ in chunks), b"".join(chunks).decode("utf-8", "replace")],
+            "when all of the text waits for the end",
+        ),
+        Mutant(
+            "strict",
+            lambda chunks: [*(chunk.decode() for chunk in chunks), ""],
+            "when each chunk is decoded alone, and must be valid",
         ),
     ),
 )

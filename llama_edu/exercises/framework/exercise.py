@@ -31,7 +31,7 @@ from llama_edu.exercises.framework.answer import (
     plain_call,
 )
 from llama_edu.exercises.framework.difference import Expected, counted, kind_name
-from llama_edu.exercises.framework.kinds import Pair, kind_of, same_numbers
+from llama_edu.exercises.framework.kinds import Pair, is_telling, kind_of, same_numbers
 
 __all__ = ["Case", "Exercise", "Harness", "Mutant", "Verdict"]
 
@@ -39,6 +39,7 @@ WIDTH = 72  # of a verdict's lines, narrow enough for a page
 LONGEST = 1500  # characters of a verdict before the section to read
 SEEDS = 1_000_000
 ENOUGH = 3  # inputs on which an answer must agree with a mistake to look like it
+MOST = 0.6  # of the inputs that go wrong
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class Exercise:
             if kind is not None:
                 lines.append(f"  Wherever it is wrong: {kind}.")
             if near is not None:
-                lines.append(f"  It looks like what you get {near.when}.")
+                lines.append(f"  On most inputs it looks like what you get {near.when}.")
         lines = ["\n".join(lines)]
         if len(lines[0]) > LONGEST:
             lines[0] = lines[0][: LONGEST - 1] + "…"
@@ -250,25 +251,32 @@ class Exercise:
         if known:
             return known, None, None
         wrong, pairs = self._wrong(answer, cases, outcomes)
-        if len(pairs) < len(wrong):  # some raise: what the others have in common is not all
-            return [], None, None
-        # Where the numbers are right and only their dtype is not, no mistake in them is meant.
-        telling = [pair for pair in pairs if not same_numbers(pair.got, pair.want, self.tolerance)]
-        near = [
-            mutant
-            for mutant in self.mutants
-            if len(telling) >= ENOUGH
-            and len({repr(pair.want) for pair in telling}) >= ENOUGH
-            and all(self._alike(outcomes[i], theirs[mutant.name][i]) for i in wrong)
+        kind = kind_of(list(pairs.values()), self.tolerance) if len(pairs) == len(wrong) else None
+        near = [mutant for mutant in self.mutants if self._is_near(pairs, theirs[mutant.name])]
+        if kind is not None or len(near) != 1:
+            return [], None, kind
+        return [], near[0], None
+
+    def _is_near(self, pairs: dict[int, Pair], theirs: list[Outcome]) -> bool:
+        """Whether a mistake gives the same numbers on most of the inputs that go wrong.
+
+        Where the numbers are right and only their dtype is not, no mistake in them is meant; and
+        numbers that are few, or all NaN, agree by chance.
+        """
+        alike = [
+            i
+            for i, pair in pairs.items()
+            if theirs[i].error is None
+            and is_telling(pair, self.tolerance)
+            and same_numbers(pair.got, theirs[i].value, self.tolerance)
         ]
-        kind = kind_of(pairs, self.tolerance)
-        return [], near[0] if len(near) == 1 and kind is None else None, kind
+        return len(alike) >= ENOUGH and len(alike) >= MOST * len(pairs)
 
     def _wrong(
         self, answer: Callable[..., Any], cases: list[Case], outcomes: list[Outcome]
-    ) -> tuple[list[int], list[Pair]]:
+    ) -> tuple[list[int], dict[int, Pair]]:
         """The inputs an answer is wrong on, and its results where it has some."""
-        wrong, pairs = [], []
+        wrong, pairs = [], {}
         for i, (case, got) in enumerate(zip(cases, outcomes, strict=True)):
             want = self._run(case, self.correct[0])
             if self._error_difference(got, want, answer) is not None and (got.error or want.error):
@@ -277,14 +285,8 @@ class Exercise:
                 self.expected.difference(got.value, want.value) is not None
             ):
                 wrong.append(i)
-                pairs.append(Pair(got.value, want.value, case.args))
+                pairs[i] = Pair(got.value, want.value, case.args)
         return wrong, pairs
-
-    def _alike(self, mine: Outcome, other: Outcome) -> bool:
-        """The same but for dtypes, and lists for tuples."""
-        if mine.error is not None or other.error is not None:
-            return False
-        return same_numbers(mine.value, other.value, self.tolerance)
 
     def _same(self, mine: Outcome, other: Outcome) -> bool:
         if mine.error is not None or other.error is not None:

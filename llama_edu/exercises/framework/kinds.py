@@ -13,7 +13,7 @@ import numpy as np
 
 from llama_edu.exercises.framework.difference import shown
 
-__all__ = ["Pair", "kind_of", "same_numbers"]
+__all__ = ["Pair", "is_telling", "kind_of", "same_numbers"]
 
 TELLING = 4  # numbers or characters in all wrong results together; fewer agree by chance
 ROUNDING = 0.01  # of the largest number: what a narrower dtype on the way may do
@@ -56,6 +56,13 @@ def _constant(pairs: Sequence[Pair]) -> bool:
     return all(same_numbers(pair.got, first, 0.0) for pair in pairs) and any(
         not same_numbers(pair.want, pairs[0].want, 0.0) for pair in pairs
     )
+
+
+def is_telling(pair: Pair, tolerance: float) -> bool:
+    """Whether a wrong result says enough to be known again: several numbers, and wrong ones."""
+    if _size(pair.got) < TELLING or same_numbers(pair.got, pair.want, tolerance):
+        return False
+    return not isinstance(pair.got, np.ndarray) or bool(np.isfinite(_array(pair.got)).any())
 
 
 def same_numbers(one: Any, other: Any, tolerance: float) -> bool:
