@@ -1,7 +1,6 @@
 """Exercises of chapter 1: a header's length, a tensor's place, 16-bit numbers, damaged files."""
 
 import json
-import math
 import struct
 from collections.abc import Callable
 from typing import Any

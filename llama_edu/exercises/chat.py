@@ -371,6 +371,7 @@ def _plan_cases() -> list[Case]:
         Case("the same prompt again", (cached, list(cached))),
         Case("a prompt taken back", (cached, cached[:4])),
         Case("another conversation", (cached, [1, 6, 7])),
+        Case("ids that come again", ([4, 4, 4, 5, 6], [4, 4, 4, 7, 8, 8])),
         Case("nothing cached yet", ([], [5, 6])),
     ]
 
@@ -546,6 +547,7 @@ def _drop_cases() -> list[Case]:
         Case("no system prompt", (0, [7, 7, 7], 7, 7, 21)),
         Case("no turn may stay", (10, [40, 50], 15, 20, 45)),
         Case("a long turn between short ones", (10, [5, 40, 5], 5, 20, 60)),
+        Case("the oldest turn is the longest", (5, [30, 10, 10, 10], 5, 10, 50)),
         Case("the question alone is too long", (10, [5], 80, 20, 100)),
     ]
 

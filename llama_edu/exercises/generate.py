@@ -947,7 +947,9 @@ FORK_CACHE = Exercise(
     tolerance=1e-4,
     mutants=(
         Mutant("the_same_cache", _fork_same, "when both continuations write into one cache"),
-        Mutant("not_counted", _fork_not_counted, "when the copied positions are never counted"),
+        Mutant(
+            "not_counted", _fork_not_counted, "when no copied position counts in the second cache"
+        ),
         Mutant("first_layer", _fork_first_layer, "when every layer gets the keys of layer 0"),
         Mutant("swapped", _fork_swapped, "when keys and values change places"),
         Mutant("other_room", _fork_other_room, "when the second cache has room for another count"),

@@ -303,11 +303,6 @@ GEMM = Exercise(
             "when the product is written before the old C is read",
         ),
         Mutant(
-            "alpha_ignored_and_zero",
-            lambda c, beta, a, b, alpha: _write(c, beta * c + a @ b.T),
-            "when α is ignored, and β = 0 still reads C",
-        ),
-        Mutant(
             "alpha_on_all_and_zero",
             lambda c, beta, a, b, alpha: _write(c, alpha * (beta * c + a @ b.T)),
             "when α multiplies βC too, and β = 0 still reads C",

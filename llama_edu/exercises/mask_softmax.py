@@ -251,11 +251,6 @@ MASK_SCORES = Exercise(
             "when what may be seen is hidden",
         ),
         Mutant(
-            "zeros",
-            lambda scores: np.where(np.isneginf(_mask_where(scores)), np.float32(0), scores),
-            "when hidden scores are 0",
-        ),
-        Mutant(
             "plus_infinity",
             lambda scores: np.where(np.isneginf(_mask_where(scores)), np.float32(np.inf), scores),
             "when hidden scores are +∞",

@@ -451,6 +451,13 @@ def _first_cases() -> list[Case]:
         return _scaled_case(label, arrays([*layers, "scores"]), gaps)
 
     layers = [f"layers.{i}" for i in (0, 1, 2, 10)]
+
+    def one_large() -> Case:
+        """A gap of almost two bounds, beside one number that is as large as all of them."""
+        want = arrays([*layers, "scores"])
+        want["layers.2"] = (want["layers.2"] / 1000 + 4 * one).astype(np.float32)
+        return _scaled_case("a gap beside one large number", want, {"layers.2": 1.9 * 4e-5 * one})
+
     return [
         gaps_in("only rounding, a mask on both sides", {}),
         gaps_in("one number is too small", {"layers.1": -one}),
@@ -471,6 +478,7 @@ def _first_cases() -> list[Case]:
         off_by(0.5, bound=1e-3),
         off_by(2.0, bound=1e-3),
         small_beside_large(),
+        one_large(),
         gaps_in("two large gaps", {"layers.0": 5 * one, "layers.2": 5 * one}),
     ]
 

@@ -561,7 +561,7 @@ def _add_mlp_swapped(
     _add_mlp_into(x, norm, up, gate, down, eps, work)
 
 
-def _mlp_case(  # noqa: PLR0913, what a sub-layer is made of
+def _mlp_case(
     label: str, seed: int, seq: int, hidden: int, wide: int, *, eps: float = 1e-5
 ) -> Case:
     gate, up = _random(seed, wide, hidden), _random(seed + 1, wide, hidden)

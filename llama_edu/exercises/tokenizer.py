@@ -441,13 +441,6 @@ ENCODE_WORD = Exercise(
             lambda word, ranks: _encode_by(word, ranks, lambda known: known[-1]),
             "when the rightmost pair is joined first",
         ),
-        Mutant(
-            "longest_pair",
-            lambda word, ranks: _encode_by(
-                word, ranks, lambda known: max(known, key=lambda pair: len(pair[0] + pair[1]))
-            ),
-            "when the pair that makes the longest piece is joined first",
-        ),
         Mutant("numbers", lambda word, ranks: list(word), "when the bytes stay numbers"),
         Mutant(
             "letters",

@@ -39,7 +39,7 @@ WIDTH = 72  # of a verdict's lines, narrow enough for a page
 LONGEST = 1500  # characters of a verdict before the section to read
 SEEDS = 1_000_000
 ENOUGH = 3  # inputs on which an answer must agree with a mistake to look like it
-MOST = 0.6  # of the inputs that go wrong
+CHOICE = 2  # results to choose from: agreeing on all inputs may be chance
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Exercise:
             if kind is not None:
                 lines.append(f"  Wherever it is wrong: {kind}.")
             if near is not None:
-                lines.append(f"  On most inputs it looks like what you get {near.when}.")
+                lines.append(f"  It looks like what you get {near.when}.")
         lines = ["\n".join(lines)]
         if len(lines[0]) > LONGEST:
             lines[0] = lines[0][: LONGEST - 1] + "…"
@@ -248,29 +248,40 @@ class Exercise:
         known = [
             mutant for mutant in self.mutants if all(map(self._same, outcomes, theirs[mutant.name]))
         ]
+        wrong, pairs = self._wrong(answer, cases, outcomes)
+        if all(outcomes[i].error is not None for i in wrong):  # errors are alike by their kinds
+            known = [
+                mutant
+                for mutant in known
+                if all(_same_error(outcomes[i], theirs[mutant.name][i]) for i in wrong)
+            ]
+        if known and self._is_a_choice(cases):
+            when = ", or ".join(mutant.when for mutant in known)
+            return [], None, f"the answers are those that you get {when}"
         if known:
             return known, None, None
-        wrong, pairs = self._wrong(answer, cases, outcomes)
         kind = kind_of(list(pairs.values()), self.tolerance) if len(pairs) == len(wrong) else None
         near = [mutant for mutant in self.mutants if self._is_near(pairs, theirs[mutant.name])]
-        if kind is not None or len(near) != 1:
+        if kind is not None or len(near) != 1 or self._is_a_choice(cases):
             return [], None, kind
         return [], near[0], None
 
+    def _is_a_choice(self, cases: list[Case]) -> bool:
+        """Whether one of two words is asked for, as a wrong answer may have it right by chance."""
+        wants = [self._run(case, self.correct[0]).value for case in cases]
+        return all(isinstance(want, str) for want in wants) and len(set(wants)) == CHOICE
+
     def _is_near(self, pairs: dict[int, Pair], theirs: list[Outcome]) -> bool:
-        """Whether a mistake gives the same numbers on most of the inputs that go wrong.
+        """Whether a mistake gives the same numbers wherever they are wrong and many.
 
         Where the numbers are right and only their dtype is not, no mistake in them is meant; and
         numbers that are few, or all NaN, agree by chance.
         """
-        alike = [
-            i
-            for i, pair in pairs.items()
-            if theirs[i].error is None
-            and is_telling(pair, self.tolerance)
-            and same_numbers(pair.got, theirs[i].value, self.tolerance)
-        ]
-        return len(alike) >= ENOUGH and len(alike) >= MOST * len(pairs)
+        telling = {i: pair for i, pair in pairs.items() if is_telling(pair, self.tolerance)}
+        return len(telling) >= ENOUGH and all(
+            theirs[i].error is None and same_numbers(pair.got, theirs[i].value, self.tolerance)
+            for i, pair in telling.items()
+        )
 
     def _wrong(
         self, answer: Callable[..., Any], cases: list[Case], outcomes: list[Outcome]
@@ -320,6 +331,14 @@ class Exercise:
         names = [one.name for one in found if one.kind is not one.VAR_POSITIONAL]
         own = names if plain else names[1:]
         return ", ".join(own[i] if i < len(own) else f"number {i + 1}" for i in positions)
+
+
+def _same_error(mine: Outcome, other: Outcome) -> bool:
+    """Whether two calls failed with the same words, or neither did."""
+    try:
+        return str(mine.error) == str(other.error)
+    except Exception:
+        return False
 
 
 @dataclass(frozen=True)
