@@ -204,7 +204,8 @@ class Exercise:
         """How results are compared, and what their parts are called."""
         return Expected(self.tolerance, tuple(self.axes.split()), self.parts)
 
-    def _run(self, case: Case, function: Callable[..., Any]) -> Outcome:
+    def run(self, case: Case, function: Callable[..., Any]) -> Outcome:
+        """What a function does on one input."""
         return called(function, case.args, self.harness, self.seconds, self.forbids)
 
     def _first_fault(
@@ -216,8 +217,8 @@ class Exercise:
         """
         for number, case in enumerate(cases):
             if number == len(wanted):
-                wanted.append(self._run(case, self.correct[0]))
-            want, got = wanted[number], self._run(case, answer)
+                wanted.append(self.run(case, self.correct[0]))
+            want, got = wanted[number], self.run(case, answer)
             if want.error is not None and not isinstance(want.error, self.refuses):
                 raise want.error  # the exercise itself is broken, and must not pass for right
             if got.error is not None or want.error is not None:
@@ -238,15 +239,14 @@ class Exercise:
         """The mistakes an answer is, the one it looks like, and what its results have in common."""
         if fault.is_final:
             return [], None, None
-        outcomes = [self._run(case, answer) for case in cases]
+        outcomes = [self.run(case, answer) for case in cases]
         if any(isinstance(outcome.error, TooSlowError) for outcome in outcomes):
             return [], None, None
-        theirs = {
-            mutant.name: [self._run(case, mutant.function) for case in cases]
-            for mutant in self.mutants
-        }
+        theirs = {mutant.name: _Runs(self, mutant.function, cases) for mutant in self.mutants}
         known = [
-            mutant for mutant in self.mutants if all(map(self._same, outcomes, theirs[mutant.name]))
+            mutant
+            for mutant in self.mutants
+            if all(self._same(mine, theirs[mutant.name][i]) for i, mine in enumerate(outcomes))
         ]
         wrong, pairs = self._wrong(answer, cases, outcomes)
         if all(outcomes[i].error is not None for i in wrong):  # errors are alike by their kinds
@@ -268,10 +268,10 @@ class Exercise:
 
     def _is_a_choice(self, cases: list[Case]) -> bool:
         """Whether one of two words is asked for, as a wrong answer may have it right by chance."""
-        wants = [self._run(case, self.correct[0]).value for case in cases]
+        wants = [self.run(case, self.correct[0]).value for case in cases]
         return all(isinstance(want, str) for want in wants) and len(set(wants)) == CHOICE
 
-    def _is_near(self, pairs: dict[int, Pair], theirs: list[Outcome]) -> bool:
+    def _is_near(self, pairs: dict[int, Pair], theirs: "_Runs") -> bool:
         """Whether a mistake gives the same numbers wherever they are wrong and many.
 
         Where the numbers are right and only their dtype is not, no mistake in them is meant; and
@@ -289,7 +289,7 @@ class Exercise:
         """The inputs an answer is wrong on, and its results where it has some."""
         wrong, pairs = [], {}
         for i, (case, got) in enumerate(zip(cases, outcomes, strict=True)):
-            want = self._run(case, self.correct[0])
+            want = self.run(case, self.correct[0])
             if self._error_difference(got, want, answer) is not None and (got.error or want.error):
                 wrong.append(i)
             elif not (got.error or want.error) and (
@@ -331,6 +331,21 @@ class Exercise:
         names = [one.name for one in found if one.kind is not one.VAR_POSITIONAL]
         own = names if plain else names[1:]
         return ", ".join(own[i] if i < len(own) else f"number {i + 1}" for i in positions)
+
+
+class _Runs:
+    """What a function does on each input, run when it is asked for: most mistakes differ soon."""
+
+    def __init__(self, exercise: Exercise, function: Callable[..., Any], cases: list[Case]) -> None:
+        self._exercise = exercise
+        self._function = function
+        self._cases = cases
+        self._outcomes: dict[int, Outcome] = {}
+
+    def __getitem__(self, i: int) -> Outcome:
+        if i not in self._outcomes:
+            self._outcomes[i] = self._exercise.run(self._cases[i], self._function)
+        return self._outcomes[i]
 
 
 def _same_error(mine: Outcome, other: Outcome) -> bool:

@@ -37,7 +37,7 @@ def wrong_scale(scale):
 
 
 def scores_repeat(q, k):
-    n, g, s, d = q.shape
+    n, g, _, d = q.shape
     wide = np.tile(k, (g, 1, 1)).reshape(n, g, -1, d)
     return np.einsum("ngsd,ngtd->ngst", q, wide) * d**-0.5
 

@@ -149,10 +149,7 @@ def encode(word, ranks, *, best=min, rescan=True, all_of_it=True):
         if not known:
             return pieces
         pair = best(known, key=ranks.get)
-        if not all_of_it:
-            pieces = merge_once(pieces, pair)
-        else:
-            pieces = merge_while(pieces, pair)
+        pieces = merge_while(pieces, pair) if all_of_it else merge_once(pieces, pair)
         if not rescan:
             if order == pair:
                 return pieces
