@@ -900,24 +900,19 @@ def _fork_cache_drawn(rng: np.random.Generator) -> list[Case]:
     return [Case("other ids", (CountingModel(tiny_llama(whole(rng, 20, 40))), ids, ends))]
 
 
-def _fork_parts(  # noqa: PLR0913, options by keyword
+def _fork_parts(
     model: Llama,
     cache: KVCache,
     *,
     room: int | None = None,
-    layers: int | None = None,
     values: float = 1.0,
     lost: int = 0,
-    each: bool = False,
 ) -> KVCache:
     """A copy, with each switch without something."""
     twin = model.new_cache(cache.max_seq if room is None else room)
-    for layer in range(cache.n_layers if layers is None else layers):
+    for layer in range(cache.n_layers):
         twin.append(layer, cache.keys(layer), cache.values(layer) * np.float32(values))
-        if each:
-            twin.advance(cache.length)
-    if not each:
-        twin.advance(cache.length)
+    twin.advance(cache.length)
     twin.truncate(twin.length - lost)
     return twin
 
@@ -959,11 +954,6 @@ FORK_CACHE = Exercise(
             "when the second cache has room for the past alone",
         ),
         Mutant(
-            "one_layer",
-            lambda model, cache: _fork_parts(model, cache, layers=1),
-            "when only the first layer is copied",
-        ),
-        Mutant(
             "no_values",
             lambda model, cache: _fork_parts(model, cache, values=0.0),
             "when keys are copied and values are not",
@@ -972,11 +962,6 @@ FORK_CACHE = Exercise(
             "all_but_last",
             lambda model, cache: _fork_parts(model, cache, lost=1),
             "when the last position is left out",
-        ),
-        Mutant(
-            "advanced_each",
-            lambda model, cache: _fork_parts(model, cache, each=True),
-            "when every layer advances the cache",
         ),
         Mutant(
             "moved",

@@ -500,7 +500,7 @@ def _not_divided(q_row: Array, k: Array, v: Array, block: int) -> Array:
     parts = [
         np.exp(some - largest) @ v[i * block : (i + 1) * block] for i, some in enumerate(scores)
     ]
-    return np.sum(parts, axis=0, dtype=np.float32)
+    return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
 
 
 def _total_not_shrunk(q_row: Array, k: Array, v: Array, block: int) -> Array:

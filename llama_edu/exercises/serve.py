@@ -660,7 +660,8 @@ def _settled_drawn(rng: np.random.Generator) -> list[Case]:
 
 def _settled_by(pieces: Sequence[str], stop: str, lengths: range) -> list[str]:
     """What is held back is the first of these lengths that begins a stop."""
-    sent, held = [], ""
+    sent: list[str] = []
+    held = ""
     for piece in pieces:
         held += piece
         if stop in held:
@@ -672,7 +673,8 @@ def _settled_by(pieces: Sequence[str], stop: str, lengths: range) -> list[str]:
 
 
 def _always_held(pieces: Sequence[str], stop: str) -> list[str]:
-    sent, held = [], ""
+    sent: list[str] = []
+    held = ""
     for piece in pieces:
         held += piece
         if stop in held:

@@ -369,7 +369,8 @@ def _ranks(text: str) -> dict[Pair, int]:
 
 def _encode_word_drawn(rng: np.random.Generator) -> list[Case]:
     def case(label: str) -> Case:
-        pieces, ranks = [b"a", b"b", b"c", b"d"], {}
+        pieces = [b"a", b"b", b"c", b"d"]
+        ranks: dict[Pair, int] = {}
         while len(ranks) < 9:  # as they are learned: a piece is used after it was joined
             one, two = pick(rng, pieces, 2)
             if one + two not in pieces:

@@ -159,7 +159,8 @@ def _is_equal(got: Any, want: Any) -> bool:
     """By the comparison of the kind that is due: a learner's class may call all things equal."""
     if want is None:
         return got is None
-    for kind in (int, str, bytes):
+    kinds: tuple[Any, ...] = (int, str, bytes)
+    for kind in kinds:
         if isinstance(want, kind) and isinstance(got, kind):
             return kind.__eq__(want, got) is True
     return bool(got == want)

@@ -127,7 +127,7 @@ class Exercise:
         """The version to repair, in a ★★ exercise: the first of the known mistakes."""
         return self.mutants[0].function
 
-    def __call__(self, answer: Callable[..., Any], seed: int | None = None) -> Verdict:
+    def __call__(self, answer: Any, seed: int | None = None) -> Verdict:
         """Judge an answer; with the `seed` of an earlier verdict, on the inputs it had.
 
         Nothing that the answer does or returns is raised: it all ends in a verdict.
@@ -161,12 +161,11 @@ class Exercise:
             return self._praise(cases, len(fixed), wanted)
         known, near, kind = self._explained(answer, cases, fault)
         section = (known[0].section if known else "") or self.section
-        if known:
+        if known and kind is None:
             when = ", or ".join(mutant.when for mutant in known)
             lines = [
                 f"{self.name}: this is what you get {when}.",
                 f"  On {fault.case.label}: {fault.text}",
-                *(f"  Somebody else's: {mutant.link}" for mutant in known if mutant.link),
             ]
         else:
             lines = [f"{self.name}, on {fault.case.label}: {fault.text}"]
@@ -174,6 +173,7 @@ class Exercise:
                 lines.append(f"  Wherever it is wrong: {kind}.")
             if near is not None:
                 lines.append(f"  It looks like what you get {near.when}.")
+        lines += [f"  Somebody else's: {mutant.link}" for mutant in known if mutant.link]
         lines = ["\n".join(lines)]
         if len(lines[0]) > LONGEST:
             lines[0] = lines[0][: LONGEST - 1] + "…"
@@ -257,7 +257,7 @@ class Exercise:
             ]
         if known and self._is_a_choice(cases):
             when = ", or ".join(mutant.when for mutant in known)
-            return [], None, f"the answers are those that you get {when}"
+            return known, None, f"the answers are those that you get {when}"
         if known:
             return known, None, None
         kind = kind_of(list(pairs.values()), self.tolerance) if len(pairs) == len(wrong) else None

@@ -62,7 +62,8 @@ def is_telling(pair: Pair, tolerance: float) -> bool:
     """Whether a wrong result says enough to be known again: several numbers, and wrong ones."""
     if _size(pair.got) < TELLING or same_numbers(pair.got, pair.want, tolerance):
         return False
-    return not isinstance(pair.got, np.ndarray) or bool(np.isfinite(_array(pair.got)).any())
+    numbers = _array(pair.got) if isinstance(pair.got, np.ndarray) else None
+    return numbers is None or bool(np.isfinite(numbers).any())
 
 
 def same_numbers(one: Any, other: Any, tolerance: float) -> bool:

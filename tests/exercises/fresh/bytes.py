@@ -5,7 +5,7 @@ import math
 import struct
 
 import numpy as np
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 HL, RT, BF, CF = "header_length", "read_tensor", "bf16_to_float32", "check_file"
 

@@ -1,6 +1,6 @@
 """Conversations."""
 
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 from llama_edu.exercises.chat import decode_toy, encode_toy
 

@@ -1,7 +1,7 @@
 """What it costs."""
 
 import numpy as np
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 CN, SF, LL, TS = "cache_nbytes", "score_flops", "last_logits", "tokens_per_s"
 

@@ -1,7 +1,7 @@
 """Generation and the cache."""
 
 import numpy as np
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 from llama_edu.engine.cache import KVCache
 from llama_edu.errors import ContextError

@@ -14,7 +14,7 @@ from llama_edu.exercises import check
 TOPICS = sorted(
     path.stem
     for path in Path(__file__).resolve().parent.glob("*.py")
-    if path.stem not in ("answers", "judge", "test_fresh")
+    if path.stem not in ("judge", "test_fresh")
 )
 
 

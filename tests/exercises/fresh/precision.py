@@ -2,7 +2,7 @@
 
 import ml_dtypes
 import numpy as np
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 TB, BL, BN, IR = "to_bf16", "bf16_linear", "bf16_rms_norm", "int8_row"
 BF16 = np.dtype(ml_dtypes.bfloat16)

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 from llama_edu.engine.llama import Llama
 

@@ -1,7 +1,7 @@
 """Choosing a token."""
 
 import numpy as np
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 WT, NU, FI, DR = "with_temperature", "nucleus", "filtered", "draw"
 

@@ -1,7 +1,7 @@
 """Scores of queries against keys."""
 
 import numpy as np
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 GS, SQ, KH, AB = "group_scores", "split_queries", "key_head_of", "attend_in_blocks"
 

@@ -4,7 +4,7 @@ import codecs
 import json
 
 import numpy as np
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 FR, SR, ST, RD, NS, SA = (
     "frames",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fresh_answers
 import pytest
 
 import llama_edu
@@ -25,8 +26,9 @@ LONGEST = 2000  # bytes of a verdict
 @pytest.fixture(scope="module")
 def judged():
     """What was said of each answer."""
-    package = str(Path(llama_edu.__file__).resolve().parents[1])
-    variables = {**os.environ, "PYTHONPATH": package, "LLAMA_EDU_PROGRESS": "off"}
+    package = Path(llama_edu.__file__).resolve().parents[1]
+    places = os.pathsep.join([str(package), str(Path(fresh_answers.__file__).parent)])
+    variables = {**os.environ, "PYTHONPATH": places, "LLAMA_EDU_PROGRESS": "off"}
     run = subprocess.run(
         [sys.executable, str(JUDGE)], env=variables, capture_output=True, check=True
     )

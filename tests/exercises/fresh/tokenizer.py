@@ -4,7 +4,7 @@ import codecs
 import re
 from itertools import pairwise
 
-from answers import right, wrong
+from fresh_answers import right, wrong
 
 MP, CL, EW, ST = "merge_pair", "clean", "encode_word", "stream"
 
