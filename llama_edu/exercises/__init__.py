@@ -63,11 +63,15 @@ class Check:
     def __init__(self, exercise: Exercise) -> None:
         self.exercise = exercise
 
-    def __call__(self, answer: Callable[..., Any]) -> Verdict:
-        """Judge an answer: a `Verdict`, whose text says what is wrong if something is."""
+    def __call__(self, answer: Callable[..., Any], seed: int | None = None) -> Verdict:
+        """Judge an answer: a `Verdict`, whose text says what is wrong if something is.
+
+        Some inputs are drawn, others each time; with the `seed` that a verdict names they come
+        again.
+        """
         name = self.exercise.name
-        verdict = self.exercise(answer)
-        if verdict.ok and is_the_books(answer):
+        verdict = self.exercise(answer, seed)
+        if verdict.ok and is_the_books(answer, self.exercise.correct):
             return Verdict(False, f"{name}: that is the book's own function. Now write yours.")
         if verdict.ok and not is_printed(name, answer):
             progress.record(name)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, pick, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.formats.precision import DTYPES
 from llama_edu.formats.safetensors import read_header
@@ -63,6 +64,12 @@ def _length_text(data: bytes) -> int:
     return len(data) - 8
 
 
+def _header_length_drawn(rng: np.random.Generator) -> list[Case]:
+    few, many = whole(rng, 3, 250), int.from_bytes(rng.bytes(8), "little")
+    lengths = {"a length": few * 257, "a length of 8 bytes": many}
+    return [Case(label, (n.to_bytes(8, "little") + b"{}",)) for label, n in lengths.items()]
+
+
 HEADER_LENGTH = Exercise(
     name="header_length",
     topic="bytes",
@@ -76,6 +83,7 @@ HEADER_LENGTH = Exercise(
         ),
         Case("a length that fills all 8 bytes", (bytes([1, 2, 3, 4, 5, 6, 7, 200]) + b"{}",)),
     ],
+    drawn=_header_length_drawn,
     correct=(_length_struct, _length_loop),
     mutants=(
         Mutant(
@@ -88,6 +96,32 @@ HEADER_LENGTH = Exercise(
         Mutant("signed", _length_signed, "when the number is read as signed"),
         Mutant("counts_itself", _length_with_itself, "when the 8 bytes count themselves"),
         Mutant("rest_of_file", _length_text, "when everything after the length counts as header"),
+        Mutant(
+            "two_bytes",
+            lambda data: int.from_bytes(data[:2], "little"),
+            "when two of the eight bytes are read",
+        ),
+        Mutant("one_byte", lambda data: data[0], "when the first byte alone is read"),
+        Mutant(
+            "seven_bytes",
+            lambda data: int.from_bytes(data[:7], "little"),
+            "when seven of the eight bytes are read",
+        ),
+        Mutant(
+            "bytes_summed",
+            lambda data: sum(data[:8]),
+            "when the bytes are added as if each weighed the same",
+        ),
+        Mutant(
+            "whole_file",
+            lambda data: len(data),
+            "when the data are counted, and what they say is not read",
+        ),
+        Mutant(
+            "not_unpacked",
+            lambda data: struct.unpack("<Q", data[:8]),
+            "when the tuple that `struct.unpack` gives is not unpacked",
+        ),
     ),
 )
 
@@ -160,6 +194,20 @@ def _tensor_cases() -> list[Case]:
     ]
 
 
+def _read_tensor_drawn(rng: np.random.Generator) -> list[Case]:
+    shapes = {"first": (whole(rng, 2, 5),), "second": (whole(rng, 2, 5), 7), "third": (3, 4)}
+    tensors = {name: noise(rng, *shape) for name, shape in shapes.items()}
+    data = _file(tensors, spaces=whole(rng, 0, 9))
+    return [Case(f"the {name} of three tensors", (data, name)) for name in tensors]
+
+
+def _tensor_at_the_start(data: bytes, name: str) -> Array:
+    length = int.from_bytes(data[:8], "little")
+    shape = json.loads(data[8 : 8 + length])[name]["shape"]
+    numbers = np.frombuffer(data[8 + length :], dtype="<f4")
+    return numbers[: int(np.prod(shape))].reshape(shape)
+
+
 READ_TENSOR = Exercise(
     name="read_tensor",
     topic="bytes",
@@ -167,6 +215,7 @@ READ_TENSOR = Exercise(
     task="Repair a function that cuts one float32 tensor out of a file's bytes.",
     section="A file you can write yourself",
     cases=_tensor_cases,
+    drawn=_read_tensor_drawn,
     correct=(_tensor_frombuffer, _tensor_unpack),
     axes="",
     tolerance=0.0,
@@ -199,6 +248,11 @@ READ_TENSOR = Exercise(
             _tensor_flat,
             "when the shape in the header is not used",
             section="Nothing is copied",
+        ),
+        Mutant(
+            "always_first",
+            _tensor_at_the_start,
+            "when the tensor's own start is not added: every one begins where the first does",
         ),
     ),
 )
@@ -248,6 +302,11 @@ def _bf16_bytes(values: list[float]) -> bytes:
     return np.array(values, dtype=np.float32).astype(DTYPES["BF16"]).tobytes()
 
 
+def _bf16_to_float32_drawn(rng: np.random.Generator) -> list[Case]:
+    values = (noise(rng, whole(rng, 5, 9)) * 100).tolist()
+    return [Case("numbers of both signs", (_bf16_bytes(values),))]
+
+
 BF16_TO_FLOAT32 = Exercise(
     name="bf16_to_float32",
     topic="bytes",
@@ -258,6 +317,7 @@ BF16_TO_FLOAT32 = Exercise(
         Case("six numbers", (_bf16_bytes([1.0, -2.5, 0.0078125, 3.0e38, -1e-30, 0.0]),)),
         Case("three numbers", (_bf16_bytes([-0.1, 100.0, 7.0]),)),
     ],
+    drawn=_bf16_to_float32_drawn,
     correct=(_bf16_shift, _bf16_chunks, _bf16_library),
     tolerance=0.0,
     mutants=(
@@ -287,6 +347,27 @@ BF16_TO_FLOAT32 = Exercise(
             "when the bytes are cut into fours",
             "https://github.com/microsoft/onnxruntime-genai/issues/2202",
             section="Common mistakes",
+        ),
+        Mutant(
+            "value_shifted",
+            lambda data: (np.frombuffer(data, "<u2").astype(np.uint32) << 16).astype(np.float32),
+            "when the shifted bits are converted and not viewed",
+        ),
+        Mutant(
+            "by_8",
+            lambda data: (np.frombuffer(data, "<u2").astype(np.uint32) << 8).view(np.float32),
+            "when the bits are shifted by 8 places, not 16",
+        ),
+        Mutant(
+            "lost_in_16",
+            lambda data: (np.frombuffer(data, "<u2") << 16).astype(np.uint32).view(np.float32),
+            "when 16 bits are shifted before they are widened: nothing is left of them",
+        ),
+        Mutant("sign_lost", lambda data: np.abs(_bf16_shift(data)), "when the sign is lost"),
+        Mutant(
+            "every_second",
+            lambda data: _bf16_shift(data)[::2],
+            "when every second number is left out",
         ),
     ),
 )
@@ -376,6 +457,16 @@ def _damaged() -> dict[str, bytes]:
     }
 
 
+def _check_file_drawn(rng: np.random.Generator) -> list[Case]:
+    tensors = {name: noise(rng, whole(rng, 1, 9), 3) for name in pick(rng, "abcdefghij", 4)}
+    data = _file(tensors, spaces=whole(rng, 0, 9))
+    return [
+        Case("a whole file", (data,)),
+        Case("a file that lacks some bytes", (data[: -whole(rng, 1, 12)],)),
+        Case("a file with bytes too many", (data + rng.bytes(whole(rng, 1, 8)),)),
+    ]
+
+
 CHECK_FILE = Exercise(
     name="check_file",
     topic="bytes",
@@ -383,6 +474,7 @@ CHECK_FILE = Exercise(
     task="Raise ValueError for a damaged file, and nothing for a whole one.",
     section="Damaged files",
     cases=lambda: [Case(label, (data,)) for label, data in _damaged().items()],
+    drawn=_check_file_drawn,
     correct=(_check_package, _check),
     refuses=(ValueError,),
     mutants=(

@@ -1,7 +1,10 @@
 """Exercises of chapter 13: a template, replies as ids, and what to forget."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from llama_edu.exercises.framework.draw import pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 
 Ids = list[int]
@@ -61,6 +64,13 @@ def _chatml_cases() -> list[Case]:
     ]
 
 
+def _chatml_drawn(rng: np.random.Generator) -> list[Case]:
+    said = ["Hello!", " so ", "\n", "x = 1\n", "Who?", "a  b"]
+    roles = ["system", *["user", "assistant"] * whole(rng, 1, 2), "user"]
+    messages = list(zip(roles, pick(rng, said, len(roles)), strict=True))
+    return [Case("another conversation", (messages,))]
+
+
 CHATML = Exercise(
     name="chatml",
     topic="chat",
@@ -68,6 +78,7 @@ CHATML = Exercise(
     task="Write a conversation as the text of a ChatML prompt that asks for the next reply.",
     section="A script with the speakers' names",
     cases=_chatml_cases,
+    drawn=_chatml_drawn,
     correct=(_chatml, _chatml_loop),
     mutants=(
         Mutant(
@@ -83,6 +94,44 @@ CHATML = Exercise(
         Mutant("closed", _chatml_closed, "when the reply is closed before it began"),
         Mutant("last_message", _chatml_last_only, "when only the last message is sent"),
         Mutant("trimmed", _chatml_trimmed, "when messages are trimmed and the template does not"),
+        Mutant(
+            "colon",
+            lambda messages: (
+                "".join(f"<|im_start|>{role}: {said}<|im_end|>\n" for role, said in messages)
+                + "<|im_start|>assistant\n"
+            ),
+            "when a colon stands after the role",
+        ),
+        Mutant(
+            "reversed",
+            lambda messages: _chatml(messages[::-1]),
+            "when the last message comes first",
+        ),
+        Mutant(
+            "as_user",
+            lambda messages: _chatml(messages).removesuffix("assistant\n") + "user\n",
+            "when the user is asked to go on",
+        ),
+        Mutant(
+            "blank_line",
+            lambda messages: _chatml(messages).replace("<|im_end|>\n", "<|im_end|>\n\n"),
+            "when an empty line stands between messages",
+        ),
+        Mutant(
+            "right_trimmed",
+            lambda messages: _chatml([(role, said.rstrip()) for role, said in messages]),
+            "when blanks at the end of a message are lost",
+        ),
+        Mutant(
+            "bos",
+            lambda messages: "<s>" + _chatml(messages),
+            "when the text begins with a token of its own",
+        ),
+        Mutant(
+            "no_last_break",
+            lambda messages: _chatml(messages)[:-1],
+            "when the line break after the last role is missing",
+        ),
     ),
 )
 
@@ -156,9 +205,16 @@ def _next_cases() -> list[Case]:
     return [
         Case("a reply whose tokens would merge", (first, encode_toy("a", False), "dad")),
         Case("a reply of b and c apart", (first, [*encode_toy("b", False), 12], "a cab")),
+        Case("a reply that says things twice", (first, [10, 11, 10, 30, 30], "dad")),
         Case("an empty reply", (encode_toy("abc"), [], "fad")),
         Case("two letters that merge across turns", (encode_toy("a f"), [10, 15], "bc")),
     ]
+
+
+def _next_prompt_drawn(rng: np.random.Generator) -> list[Case]:
+    history = encode_toy("".join(pick(rng, "abcdefgh .", 6)))
+    reply = pick(rng, [10, 11, 12, 15, 30, 31], 7)
+    return [Case("another reply", (history, reply, "".join(pick(rng, "abcdef", 5))))]
 
 
 NEXT_PROMPT = Exercise(
@@ -168,6 +224,7 @@ NEXT_PROMPT = Exercise(
     task="Continue a conversation with a reply that was generated and a new question, as ids.",
     section="Replies are kept as ids",
     cases=_next_cases,
+    drawn=_next_prompt_drawn,
     correct=(_next, _next_in_steps),
     mutants=(
         Mutant(
@@ -203,6 +260,56 @@ NEXT_PROMPT = Exercise(
             section="A script with the speakers' names",
         ),
         Mutant("in_place", _next_in_place, "when the history is changed in place"),
+        Mutant(
+            "reply_left_out",
+            lambda history, reply, question: _next(history, [], question),
+            "when the reply is left out",
+        ),
+        Mutant(
+            "history_left_out",
+            lambda history, reply, question: _next([], reply, question),
+            "when the history is left out",
+        ),
+        Mutant(
+            "bos_as_end",
+            lambda history, reply, question: [
+                *history,
+                *reply,
+                BOS,
+                *encode_toy(question, add_special=False),
+            ],
+            "when bos stands where the end token is due",
+        ),
+        Mutant(
+            "end_behind",
+            lambda history, reply, question: [
+                *history,
+                *reply,
+                *encode_toy(question, add_special=False),
+                END,
+            ],
+            "when the end token stands behind the question",
+        ),
+        Mutant(
+            "one_text",
+            lambda history, reply, question: [
+                *history,
+                *encode_toy(decode_toy(reply) + question, add_special=False),
+            ],
+            "when reply and question are encoded as one text",
+        ),
+        Mutant(
+            "all_one_text",
+            lambda history, reply, question: encode_toy(
+                decode_toy(history) + decode_toy(reply) + question
+            ),
+            "when everything is encoded again as one text",
+        ),
+        Mutant(
+            "each_once",
+            lambda history, reply, question: _next(history, list(dict.fromkeys(reply)), question),
+            "when ids that come again in the reply are dropped",
+        ),
     ),
 )
 
@@ -288,8 +395,42 @@ def _drop_cases() -> list[Case]:
         Case("no system prompt", (0, [7, 7, 7], 7, 7, 21)),
         Case("no turn may stay", (10, [40, 50], 15, 20, 45)),
         Case("a long turn between short ones", (10, [5, 40, 5], 5, 20, 60)),
+        Case("the oldest turn is the longest", (5, [30, 10, 10, 10], 5, 10, 50)),
         Case("the question alone is too long", (10, [5], 80, 20, 100)),
     ]
+
+
+def _turns_to_drop_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str, more: int) -> Case:
+        turns = rng.integers(3, 40, size=6).tolist()
+        rest = wholes(rng, 3, 3, 25)
+        return Case(label, (rest[0], turns, rest[1], rest[2], sum(rest) + more + sum(turns[2:])))
+
+    return [case("room for most turns", 0), case("room for a little more", 2), case("tight", -9)]
+
+
+def _drop_and(
+    system: int,
+    turns: list[int],
+    question: int,
+    reply_room: int,
+    context: int,
+    change: Callable[[int], int],
+) -> int:
+    return change(_drop(system, turns, question, reply_room, context))
+
+
+def _whatever_fits(
+    system: int, turns: list[int], question: int, reply_room: int, context: int
+) -> int:
+    left = context - system - question - reply_room
+    if left < 0:
+        raise ValueError("the question alone is too long")
+    kept = 0
+    for turn in turns:
+        if turn <= left:
+            left, kept = left - turn, kept + 1
+    return len(turns) - kept
 
 
 TURNS_TO_DROP = Exercise(
@@ -299,6 +440,7 @@ TURNS_TO_DROP = Exercise(
     task="Say how many of the oldest turns must go so that prompt and reply fit the context.",
     section="Fill the context",
     cases=_drop_cases,
+    drawn=_turns_to_drop_drawn,
     correct=(_drop, _drop_from_the_end),
     refuses=(ValueError,),
     mutants=(
@@ -318,6 +460,55 @@ TURNS_TO_DROP = Exercise(
             _drop_silently,
             "when a question that can never fit is sent all the same",
             "https://github.com/ollama/ollama/issues/14259",
+        ),
+        Mutant(
+            "no_question",
+            lambda system, turns, question, reply_room, context: _drop(
+                system, turns, 0, reply_room, context
+            ),
+            "when the question is not counted",
+        ),
+        Mutant(
+            "newest",
+            lambda system, turns, question, reply_room, context: _drop(
+                system, turns[::-1], question, reply_room, context
+            ),
+            "when the newest turns go first",
+        ),
+        Mutant(
+            "one_more",
+            lambda system, turns, question, reply_room, context: _drop_and(
+                system, turns, question, reply_room, context, lambda n: min(n + (n > 0), len(turns))
+            ),
+            "when one turn more goes than must",
+        ),
+        Mutant(
+            "at_least_one",
+            lambda system, turns, question, reply_room, context: _drop_and(
+                system, turns, question, reply_room, context, lambda n: max(n, min(1, len(turns)))
+            ),
+            "when a turn goes even where all fits",
+        ),
+        Mutant(
+            "in_pairs",
+            lambda system, turns, question, reply_room, context: _drop_and(
+                system, turns, question, reply_room, context, lambda n: n + n % 2
+            ),
+            "when turns go in pairs",
+        ),
+        Mutant(
+            "whatever_fits",
+            lambda system, turns, question, reply_room, context: _whatever_fits(
+                system, turns, question, reply_room, context
+            ),
+            "when old turns are kept as long as they fit, and newer ones go",
+        ),
+        Mutant(
+            "a_list",
+            lambda system, turns, question, reply_room, context: turns[
+                _drop(system, turns, question, reply_room, context) :
+            ],
+            "when the turns that stay come back, and their number is due",
         ),
     ),
 )

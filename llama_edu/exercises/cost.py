@@ -6,6 +6,7 @@ import numpy as np
 
 from llama_edu.analysis.roofline import forward_costs, seconds_at_least, total_cost
 from llama_edu.engine.llama import Llama
+from llama_edu.exercises.framework.draw import pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import tiny_llama
 from llama_edu.formats.config import LlamaConfig
@@ -49,6 +50,11 @@ def _cache_squared(
     return 2 * layers * n_kv_heads * head_dim * positions**2 * itemsize
 
 
+def _cache_nbytes_drawn(rng: np.random.Generator) -> list[Case]:
+    layers, heads, dim, positions = wholes(rng, 4, 3, 99)
+    return [Case("another model", (layers, heads, dim, positions, pick(rng, [1, 2, 8], 1)[0]))]
+
+
 CACHE_NBYTES = Exercise(
     name="cache_nbytes",
     topic="cost",
@@ -60,6 +66,7 @@ CACHE_NBYTES = Exercise(
         Case("30 layers, 3 KV heads of 64, 2,000 positions, 16 bits", (30, 3, 64, 2000, 2)),
         Case("80 layers, 8 KV heads of 128, one position, 16 bits", (80, 8, 128, 1, 2)),
     ],
+    drawn=_cache_nbytes_drawn,
     correct=(_cache, _cache_counted),
     mutants=(
         Mutant("keys_only", _cache_keys, "when only keys are counted, and no values"),
@@ -70,6 +77,48 @@ CACHE_NBYTES = Exercise(
             _cache_squared,
             "when the cache grows with the square of the positions: that is the scores",
             section="How the cost grows with the past",
+        ),
+        Mutant(
+            "numbers",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                2 * layers * n_kv_heads * head_dim * positions
+            ),
+            "when numbers are counted and not bytes",
+        ),
+        Mutant(
+            "one_head",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                2 * layers * head_dim * positions * itemsize
+            ),
+            "when the KV heads are not counted",
+        ),
+        Mutant(
+            "one_more",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: _cache(
+                layers, n_kv_heads, head_dim, positions + 1, itemsize
+            ),
+            "when one position more is counted",
+        ),
+        Mutant(
+            "bits",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                8 * _cache(layers, n_kv_heads, head_dim, positions, itemsize)
+            ),
+            "when bits are counted",
+        ),
+        Mutant(
+            "twice",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                2 * _cache(layers, n_kv_heads, head_dim, positions, itemsize)
+            ),
+            "when keys and values are counted twice",
+        ),
+        Mutant(
+            "summed",
+            lambda layers, n_kv_heads, head_dim, positions, itemsize: (
+                layers + n_kv_heads + head_dim + positions + itemsize
+            ),
+            "when sizes are added and not multiplied",
         ),
     ),
 )
@@ -107,6 +156,11 @@ def _scores_flops_half(
     return n_kv_heads * n_groups * seq * total_seq * head_dim
 
 
+def _score_flops_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, past, heads, groups, dim = wholes(rng, 5, 2, 30)
+    return [Case("other sizes", (seq, seq + past, heads, groups, dim))]
+
+
 SCORE_FLOPS = Exercise(
     name="score_flops",
     topic="cost",
@@ -118,6 +172,7 @@ SCORE_FLOPS = Exercise(
         Case("one token: seq 1, total_seq 9", (1, 9, 4, 2, 16)),
         Case("a second turn: seq 5, total_seq 21", (5, 21, 3, 3, 64)),
     ],
+    drawn=_score_flops_drawn,
     correct=(_scores_flops, _scores_flops_loop),
     mutants=(
         Mutant(
@@ -133,6 +188,55 @@ SCORE_FLOPS = Exercise(
             section="How the cost grows with the past",
         ),
         Mutant("half", _scores_flops_half, "when a multiplication and its addition count as one"),
+        Mutant(
+            "one_group",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                2 * n_groups * seq * total_seq * head_dim
+            ),
+            "when the KV heads are not counted",
+        ),
+        Mutant(
+            "one_query",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                2 * n_kv_heads * n_groups * total_seq * head_dim
+            ),
+            "when one query is counted and not all of seq",
+        ),
+        Mutant(
+            "total_square",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                2 * n_kv_heads * n_groups * total_seq**2 * head_dim
+            ),
+            "when the past asks as well",
+        ),
+        Mutant(
+            "no_width",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                2 * n_kv_heads * n_groups * seq * total_seq
+            ),
+            "when a score is counted as one product, whatever head_dim is",
+        ),
+        Mutant(
+            "one_fewer_sum",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                n_kv_heads * n_groups * seq * total_seq * (2 * head_dim - 1)
+            ),
+            "when the first addition of each sum is left out: by custom it counts",
+        ),
+        Mutant(
+            "scaling_too",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                n_kv_heads * n_groups * seq * total_seq * (2 * head_dim + 1)
+            ),
+            "when the scaling of each score counts as well",
+        ),
+        Mutant(
+            "values_too",
+            lambda seq, total_seq, n_kv_heads, n_groups, head_dim: (
+                4 * n_kv_heads * n_groups * seq * total_seq * head_dim
+            ),
+            "when the product with the values counts as well",
+        ),
     ),
 )
 
@@ -189,6 +293,10 @@ def _rows_of_head(answer: Callable[..., Array], token_ids: list[int]) -> list[ob
     return [logits, f"the head was given {products} rows"]
 
 
+def _last_logits_drawn(rng: np.random.Generator) -> list[Case]:
+    return [Case("other tokens", (rng.integers(31, size=whole(rng, 3, 8)).tolist(),))]
+
+
 LAST_LOGITS = Exercise(
     name="last_logits",
     topic="cost",
@@ -200,6 +308,7 @@ LAST_LOGITS = Exercise(
         Case("4 tokens", ([2, 7, 1, 8],)),
         Case("1 token", ([6],)),
     ],
+    drawn=_last_logits_drawn,
     correct=(_last, _last_with_cache),
     harness=_rows_of_head,
     parts=("the logits", "the rows of the head's products"),
@@ -212,6 +321,26 @@ LAST_LOGITS = Exercise(
         Mutant("one_by_one", _last_one_by_one, "when every token goes through the head on its own"),
         Mutant("forgets", _last_forgets, "when the tokens before the last are not fed"),
         Mutant("first_row", _first_row, "when the first row is taken for the last"),
+        Mutant(
+            "flat",
+            lambda model, token_ids: _last(model, token_ids)[0],
+            "when the axis of rows is dropped",
+        ),
+        Mutant(
+            "every_row",
+            lambda model, token_ids: model.forward(token_ids),
+            "when a row for each token comes back",
+        ),
+        Mutant(
+            "without_last",
+            lambda model, token_ids: model.forward(token_ids[:-1] or token_ids, last_only=True),
+            "when the last token is not fed",
+        ),
+        Mutant(
+            "an_id",
+            lambda model, token_ids: int(_last(model, token_ids).argmax()),
+            "when the likeliest id comes back and not the logits",
+        ),
     ),
 )
 
@@ -282,6 +411,24 @@ def _tiny_config() -> LlamaConfig:
     return tiny_llama().config
 
 
+def _tokens_per_s_drawn(rng: np.random.Generator) -> list[Case]:
+    config, past = _tiny_config(), whole(rng, 5, 60)
+    return [
+        Case("another past, slow memory", (config, past, 2, 1e6 * whole(rng, 1, 9), 1e15)),
+        Case("another past, slow arithmetic", (config, past, 4, 1e15, 1e6 * whole(rng, 1, 9))),
+    ]
+
+
+def _rate_of(
+    config: LlamaConfig, past: int, itemsize: int, speeds: tuple[float, float], *, weights: int
+) -> float:
+    """With so many weights more than there are."""
+    counted, cached = _counts(config, past + 1)
+    counted += weights
+    reading = (counted + cached) * itemsize / speeds[0]
+    return 1 / max(reading, 2 * (counted + cached * _heads(config)) / speeds[1])
+
+
 TOKENS_PER_S = Exercise(
     name="tokens_per_s",
     topic="cost",
@@ -293,6 +440,7 @@ TOKENS_PER_S = Exercise(
         Case("arithmetic is the wall", (_tiny_config(), 20, 2, 1e12, 1e6)),
         Case("no past yet", (_tiny_config(), 0, 2, 1e5, 1e6)),
     ],
+    drawn=_tokens_per_s_drawn,
     correct=(_rate, _rate_by_hand),
     tolerance=1e-9,
     mutants=(
@@ -309,6 +457,71 @@ TOKENS_PER_S = Exercise(
             _rate_old_past,
             "when the new token's own key and value are not counted",
             section="How the cost grows with the past",
+        ),
+        Mutant(
+            "memory_only",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate(
+                config, past, itemsize, bytes_per_s, 1e30
+            ),
+            "when only the memory is a wall",
+        ),
+        Mutant(
+            "compute_only",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate(
+                config, past, itemsize, 1e30, flops_per_s
+            ),
+            "when only arithmetic is a wall",
+        ),
+        Mutant(
+            "better",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: max(
+                _rate(config, past, itemsize, bytes_per_s, 1e30),
+                _rate(config, past, itemsize, 1e30, flops_per_s),
+            ),
+            "when the faster of the two walls is taken",
+        ),
+        Mutant(
+            "seconds",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: (
+                1 / _rate(config, past, itemsize, bytes_per_s, flops_per_s)
+            ),
+            "when seconds a token come back",
+        ),
+        Mutant(
+            "whole_number",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: int(
+                _rate(config, past, itemsize, bytes_per_s, flops_per_s)
+            ),
+            "when the speed is cut to a whole number",
+        ),
+        Mutant(
+            "no_head",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate_of(
+                config,
+                past,
+                itemsize,
+                (bytes_per_s, flops_per_s),
+                weights=-config.vocab_size * config.hidden_size,
+            ),
+            "when the head is not read",
+        ),
+        Mutant(
+            "embedding_too",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate_of(
+                config,
+                past,
+                itemsize,
+                (bytes_per_s, flops_per_s),
+                weights=config.vocab_size * config.hidden_size,
+            ),
+            "when the whole embedding is read as well: it is one row",
+        ),
+        Mutant(
+            "one_operation",
+            lambda config, past, itemsize, bytes_per_s, flops_per_s: _rate(
+                config, past, itemsize, bytes_per_s, 2 * flops_per_s
+            ),
+            "when a multiplication and its addition count as one",
         ),
     ),
 )

@@ -10,6 +10,7 @@ from llama_edu.engine.cache import KVCache
 from llama_edu.engine.generate import generate, prefill
 from llama_edu.engine.llama import Llama
 from llama_edu.errors import ContextError, InputError
+from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
 from llama_edu.ops.rope import apply_rope, rope_cos_sin
@@ -143,6 +144,32 @@ def _decode_cases() -> list[Case]:
     ]
 
 
+def _decode_loop_drawn(rng: np.random.Generator) -> list[Case]:
+    seed = whole(rng, 20, 40)
+    prompt = rng.integers(31, size=whole(rng, 2, 6)).tolist()
+    return [Case("another model", (_ending_with(seed, 29, whole(rng, 0, 15), 30), prompt, 7))]
+
+
+def _decode_loosely(
+    model: Llama,
+    token_ids: Ids,
+    n: int,
+    *,
+    pick: Callable[[Array], Any] = np.argmax,
+    ends: slice = slice(None),
+    tested: int = 0,
+) -> list[int]:
+    """Greedy, with each switch another way to end."""
+    cache, new = model.new_cache(), []
+    fed = list(token_ids)
+    for step in range(n):
+        new.append(int(pick(model.forward(fed, cache)[-1])))
+        if step >= tested and new[-1] in sorted(model.config.eos_token_ids)[ends]:
+            break
+        fed = new[-1:]
+    return new
+
+
 DECODE_LOOP = Exercise(
     name="decode_loop",
     topic="generate",
@@ -153,6 +180,7 @@ DECODE_LOOP = Exercise(
     cases=_decode_cases,
     harness=_counted_decode,
     parts=("the new ids", "the positions that were run"),
+    drawn=_decode_loop_drawn,
     correct=(_decode, _decode_by_generate),
     mutants=(
         Mutant(
@@ -208,6 +236,36 @@ DECODE_LOOP = Exercise(
             _decode_end_left_out,
             "when the end token is left out of the list: nobody can tell an end from the limit",
             section="Common mistakes",
+        ),
+        Mutant(
+            "one_more",
+            lambda model, token_ids, n: _decode_loosely(model, token_ids, n + 1),
+            "when there is one token too many",
+        ),
+        Mutant(
+            "one_fewer",
+            lambda model, token_ids, n: _decode_loosely(model, token_ids, n - 1),
+            "when there is one token too few",
+        ),
+        Mutant(
+            "with_prompt",
+            lambda model, token_ids, n: [*token_ids, *_decode_loosely(model, token_ids, n)],
+            "when the prompt comes back as well",
+        ),
+        Mutant(
+            "least_likely",
+            lambda model, token_ids, n: _decode_loosely(model, token_ids, n, pick=np.argmin),
+            "when the least likely token is taken",
+        ),
+        Mutant(
+            "one_end",
+            lambda model, token_ids, n: _decode_loosely(model, token_ids, n, ends=slice(0, 1)),
+            "when only the first of several end tokens ends",
+        ),
+        Mutant(
+            "first_untested",
+            lambda model, token_ids, n: _decode_loosely(model, token_ids, n, tested=1),
+            "when the first new token is not tested for an end",
         ),
     ),
 )
@@ -282,6 +340,24 @@ def _rotate_cases() -> list[Case]:
     ]
 
 
+def _rotate_in_calls_drawn(rng: np.random.Generator) -> list[Case]:
+    sizes = [whole(rng, 2, 5), *pick(rng, [1, 2, 3], 3)]
+    heads, dim = whole(rng, 2, 4), 2 * whole(rng, 2, 5)
+    return [Case("other calls", (noise(rng, heads, sum(sizes), dim), _turning(dim), sizes))]
+
+
+def _turned_from(
+    x: Array, inv_freq: Array, sizes: list[int], start: Callable[[int, int], int]
+) -> Array:
+    """Each call from where `start` says, of the rows before and the call's number."""
+    rotated, past = [], 0
+    for number, seq in enumerate(sizes):
+        cos_sin = rope_cos_sin(inv_freq, start(past, number), seq)
+        rotated.append(apply_rope(x[:, past : past + seq], *cos_sin))
+        past += seq
+    return np.concatenate(rotated, axis=1)
+
+
 ROTATE_IN_CALLS = Exercise(
     name="rotate_in_calls",
     topic="generate",
@@ -289,6 +365,7 @@ ROTATE_IN_CALLS = Exercise(
     task="Repair the positions: rows that come in several calls are turned as if they came in one.",
     section="Forget the offset",
     cases=_rotate_cases,
+    drawn=_rotate_in_calls_drawn,
     correct=(_rotate_calls, _rotate_at_once),
     axes="heads seq head_dim",
     mutants=(
@@ -318,6 +395,46 @@ ROTATE_IN_CALLS = Exercise(
             "prompt_only",
             _rotate_prompt_only,
             "when the offset stays the length of the prompt: all new tokens stand at one position",
+        ),
+        Mutant(
+            "from_one",
+            lambda x, inv_freq, sizes: _turned_from(
+                x, inv_freq, sizes, lambda past, number: past + 1
+            ),
+            "when positions are counted from 1",
+        ),
+        Mutant(
+            "one_back",
+            lambda x, inv_freq, sizes: _turned_from(
+                x, inv_freq, sizes, lambda past, number: max(past - 1, 0)
+            ),
+            "when a call begins at the last position of the one before",
+        ),
+        Mutant(
+            "first_size",
+            lambda x, inv_freq, sizes: _turned_from(
+                x, inv_freq, sizes, lambda past, number: number * sizes[0]
+            ),
+            "when every call is taken to be as long as the first",
+        ),
+        Mutant(
+            "backwards",
+            lambda x, inv_freq, sizes: apply_rope(
+                x,
+                rope_cos_sin(inv_freq, 0, sum(sizes))[0],
+                -rope_cos_sin(inv_freq, 0, sum(sizes))[1],
+            ),
+            "when rows are turned the other way",
+        ),
+        Mutant(
+            "exchanged",
+            lambda x, inv_freq, sizes: apply_rope(x, *rope_cos_sin(inv_freq, 0, sum(sizes))[::-1]),
+            "when sine and cosine change places",
+        ),
+        Mutant(
+            "last_call",
+            lambda x, inv_freq, sizes: _rotate_calls(x, inv_freq, sizes)[:, -sizes[-1] :],
+            "when only the rows of the last call come back",
         ),
     ),
 )
@@ -398,6 +515,21 @@ def _reuse_cases() -> list[Case]:
     ]
 
 
+def _reuse_prefix_drawn(rng: np.random.Generator) -> list[Case]:
+    old = rng.integers(31, size=8).tolist()
+    new = [*old[: whole(rng, 1, 6)], *rng.integers(31, size=whole(rng, 2, 4)).tolist()]
+    model = CountingModel(tiny_llama(whole(rng, 20, 40)))
+    return [Case("other prompts", (model, old, new)), Case("less of it", (model, old, old[:5]))]
+
+
+def _reused_rows(model: Llama, cache: KVCache, old_ids: Ids, new_ids: Ids) -> np.ndarray:
+    pairs = zip(old_ids, new_ids[:-1], strict=False)
+    shared = next((i for i, (old, new) in enumerate(pairs) if old != new), None)
+    shared = min(len(old_ids), len(new_ids) - 1) if shared is None else shared
+    cache.truncate(shared)
+    return model.forward(new_ids[shared:], cache)
+
+
 REUSE_PREFIX = Exercise(
     name="reuse_prefix",
     topic="generate",
@@ -407,6 +539,7 @@ REUSE_PREFIX = Exercise(
     cases=_reuse_cases,
     harness=_reused,
     parts=("the logits", "the cache's length", "the positions of each pass"),
+    drawn=_reuse_prefix_drawn,
     correct=(_reuse, _reuse_loop),
     tolerance=1e-4,
     mutants=(
@@ -429,6 +562,28 @@ REUSE_PREFIX = Exercise(
             "when equal tokens are counted anywhere, not only up to the first difference",
         ),
         Mutant("one_less", _reuse_one_less, "when one shared token is computed again"),
+        Mutant(
+            "all_rows",
+            lambda model, cache, old_ids, new_ids: _reused_rows(model, cache, old_ids, new_ids),
+            "when a row for each new token comes back and not the last",
+        ),
+        Mutant(
+            "first_row",
+            lambda model, cache, old_ids, new_ids: _reused_rows(model, cache, old_ids, new_ids)[0],
+            "when the first row comes back and not the last",
+        ),
+        Mutant(
+            "new_cache",
+            lambda model, cache, old_ids, new_ids: model.forward(new_ids)[-1],
+            "when the cache is left as it was, and another one used",
+        ),
+        Mutant(
+            "by_length",
+            lambda model, cache, old_ids, new_ids: _reused_rows(
+                model, cache, new_ids[: len(old_ids)], new_ids
+            )[-1],
+            "when as many tokens are kept as the shorter prompt has",
+        ),
     ),
 )
 
@@ -517,6 +672,52 @@ def _chunk_cases() -> list[Case]:
     ]
 
 
+def _prefill_chunks_drawn(rng: np.random.Generator) -> list[Case]:
+    model = CountingModel(tiny_llama(whole(rng, 20, 40)))
+    past, new = rng.integers(31, size=3).tolist(), rng.integers(31, size=whole(rng, 6, 9)).tolist()
+    return [
+        Case("other ids, just enough room", (model, past, new, whole(rng, 2, 4), 3 + len(new))),
+        Case("other ids, no room for the last", (model, past, new, 2, 2 + len(new))),
+    ]
+
+
+def _refused_at(model: Llama, cache: KVCache, token_ids: Ids, chunk: int, free: int) -> Array:
+    cache.check_room(len(token_ids) + free)
+    return _chunks(model, cache, token_ids, chunk)
+
+
+def _chunks_anew(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    cache.check_room(len(token_ids))
+    parts = [token_ids[i : i + chunk] for i in range(0, len(token_ids), chunk)]
+    return [model.forward(part) for part in parts][-1][-1]
+
+
+def _another_error(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    if len(token_ids) > cache.max_seq - cache.length:
+        raise ValueError("too long")
+    return _chunks(model, cache, token_ids, chunk)
+
+
+def _in_parts(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    parts = [token_ids[i : i + chunk] for i in range(0, len(token_ids), chunk)]
+    return [model.forward(part, cache, last_only=True) for part in parts][-1][-1]
+
+
+def _refused_by_length(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    if len(token_ids) > cache.max_seq:
+        raise ContextError("too long")
+    return _in_parts(model, cache, token_ids, chunk)
+
+
+def _rolled_back(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Array:
+    past = cache.length
+    try:
+        return _in_parts(model, cache, token_ids, chunk)
+    except ContextError:
+        cache.truncate(past)
+        raise
+
+
 PREFILL_CHUNKS = Exercise(
     name="prefill_chunks",
     topic="generate",
@@ -533,6 +734,7 @@ PREFILL_CHUNKS = Exercise(
         "the tokens of a pass",
         "the logits",
     ),
+    drawn=_prefill_chunks_drawn,
     correct=(_chunks, _chunks_by_prefill),
     tolerance=1e-4,
     mutants=(
@@ -564,6 +766,50 @@ PREFILL_CHUNKS = Exercise(
             "when a prompt that does not fit loses its beginning, and nobody is told",
             "https://github.com/ollama/ollama/issues/14259",
             section="Ask for too much",
+        ),
+        Mutant(
+            "all_rows",
+            lambda model, cache, token_ids, chunk: _chunks(model, cache, token_ids, chunk)[None],
+            "when the logits keep an axis of rows",
+        ),
+        Mutant(
+            "chunk_and_one",
+            lambda model, cache, token_ids, chunk: _chunks(model, cache, token_ids, chunk + 1),
+            "when a chunk is one token too long",
+        ),
+        Mutant(
+            "too_strict",
+            lambda model, cache, token_ids, chunk: _refused_at(model, cache, token_ids, chunk, 1),
+            "when one position is kept free",
+        ),
+        Mutant(
+            "no_cache",
+            lambda model, cache, token_ids, chunk: _chunks_anew(model, cache, token_ids, chunk),
+            "when the cache is not handed on",
+        ),
+        Mutant(
+            "another_error",
+            lambda model, cache, token_ids, chunk: _another_error(model, cache, token_ids, chunk),
+            "when another error than ContextError refuses it",
+        ),
+        Mutant(
+            "cut_at_end",
+            lambda model, cache, token_ids, chunk: _chunks(
+                model, cache, token_ids[: cache.max_seq - cache.length], chunk
+            ),
+            "when the end of a long prompt is cut off",
+        ),
+        Mutant(
+            "past_not_counted",
+            lambda model, cache, token_ids, chunk: _refused_by_length(
+                model, cache, token_ids, chunk
+            ),
+            "when the past is not counted in the room",
+        ),
+        Mutant(
+            "rolled_back",
+            lambda model, cache, token_ids, chunk: _rolled_back(model, cache, token_ids, chunk),
+            "when it runs first, and is taken back where it does not fit",
         ),
     ),
 )
@@ -633,10 +879,12 @@ def _forked(answer: Callable[..., Any], model: CountingModel, ids: Ids, ends: li
         # The model would take None for "no cache", and the verdict would blame the counting.
         kind = "nothing (None)" if second is None else f"a {type(second).__name__}"
         raise TypeError(f"expected a KVCache, got {kind}")
+    # The order of the past is no matter to attention, and is to whoever forgets the end of it.
+    held = [np.array(second.keys(0)), np.array(second.values(0))]
     rows = [model.forward(end, c)[-1] for end, c in zip(ends, (first, second), strict=True)]
     # Once more on the first: a fork that shares memory has been disturbed by the second.
     rows.append(model.forward([1], first)[-1])
-    return [rows, model.positions, second.max_seq]
+    return [rows, model.positions, second.max_seq, held]
 
 
 def _fork_cases() -> list[Case]:
@@ -647,6 +895,35 @@ def _fork_cases() -> list[Case]:
     ]
 
 
+def _fork_cache_drawn(rng: np.random.Generator) -> list[Case]:
+    ids = rng.integers(31, size=whole(rng, 4, 8)).tolist()
+    ends = [rng.integers(31, size=n).tolist() for n in wholes(rng, 2, 1, 4)]
+    return [Case("other ids", (CountingModel(tiny_llama(whole(rng, 20, 40))), ids, ends))]
+
+
+def _fork_parts(
+    model: Llama,
+    cache: KVCache,
+    *,
+    room: int | None = None,
+    values: float = 1.0,
+    lost: int = 0,
+) -> KVCache:
+    """A copy, with each switch without something."""
+    twin = model.new_cache(cache.max_seq if room is None else room)
+    for layer in range(cache.n_layers):
+        twin.append(layer, cache.keys(layer), cache.values(layer) * np.float32(values))
+    twin.advance(cache.length)
+    twin.truncate(twin.length - lost)
+    return twin
+
+
+def _fork_moved(model: Llama, cache: KVCache) -> KVCache:
+    twin = _fork(model, cache)
+    cache.truncate(0)
+    return twin
+
+
 FORK_CACHE = Exercise(
     name="fork_cache",
     topic="generate",
@@ -655,15 +932,43 @@ FORK_CACHE = Exercise(
     section="Forget to count",
     cases=_fork_cases,
     harness=_forked,
-    parts=("the logits", "the positions of each pass", "the room in the second cache"),
+    parts=(
+        "the logits",
+        "the positions of each pass",
+        "the room in the second cache",
+        "keys and values of a layer",
+    ),
+    drawn=_fork_cache_drawn,
     correct=(_fork, _fork_row_by_row),
     tolerance=1e-4,
     mutants=(
         Mutant("the_same_cache", _fork_same, "when both continuations write into one cache"),
-        Mutant("not_counted", _fork_not_counted, "when the copied positions are never counted"),
+        Mutant(
+            "not_counted", _fork_not_counted, "when no copied position counts in the second cache"
+        ),
         Mutant("first_layer", _fork_first_layer, "when every layer gets the keys of layer 0"),
         Mutant("swapped", _fork_swapped, "when keys and values change places"),
         Mutant("other_room", _fork_other_room, "when the second cache has room for another count"),
+        Mutant(
+            "own_room",
+            lambda model, cache: _fork_parts(model, cache, room=cache.length),
+            "when the second cache has room for the past alone",
+        ),
+        Mutant(
+            "no_values",
+            lambda model, cache: _fork_parts(model, cache, values=0.0),
+            "when keys are copied and values are not",
+        ),
+        Mutant(
+            "all_but_last",
+            lambda model, cache: _fork_parts(model, cache, lost=1),
+            "when the last position is left out",
+        ),
+        Mutant(
+            "moved",
+            lambda model, cache: _fork_moved(model, cache),
+            "when the first cache is emptied",
+        ),
     ),
 )
 

@@ -1,10 +1,12 @@
 """Exercises of chapter 2: where a number lies, C = βC + αABᵀ, and tests that can tell."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.watched import Watched
 from llama_edu.ops.linear import matmul_transb
@@ -52,6 +54,14 @@ def _position_in_bytes(index: tuple[int, ...], shape: tuple[int, ...]) -> int:
     return 4 * _position_by_factoring(index, shape)
 
 
+def _position_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(axes: int) -> Case:
+        shape = tuple(wholes(rng, axes, 2, 9))
+        return Case(f"{axes} axes", (tuple(whole(rng, 0, n - 1) for n in shape), shape))
+
+    return [case(2), case(3), case(4)]
+
+
 POSITION = Exercise(
     name="position",
     topic="linear",
@@ -65,6 +75,7 @@ POSITION = Exercise(
         Case("index (1, 0, 2, 1) of 2 × 3 × 4 × 6", ((1, 0, 2, 1), (2, 3, 4, 6))),
         Case("index (5,) of 7", ((5,), (7,))),
     ],
+    drawn=_position_drawn,
     correct=(_position_by_strides, _position_by_factoring),
     mutants=(
         Mutant(
@@ -84,6 +95,37 @@ POSITION = Exercise(
             "when only the next axis is counted: a step along one axis skips all axes after it",
         ),
         Mutant("in_bytes", _position_in_bytes, "when bytes are counted instead of numbers"),
+        Mutant(
+            "summed",
+            lambda index, shape: sum(index),
+            "when the numbers of the index are added as they are",
+        ),
+        Mutant(
+            "multiplied",
+            lambda index, shape: math.prod(index),
+            "when the numbers of the index are multiplied",
+        ),
+        Mutant("last_only", lambda index, shape: index[-1], "when only the last axis counts"),
+        Mutant(
+            "two_axes",
+            lambda index, shape: index[0] * shape[-1] + index[-1],
+            "when only the first and the last axis count",
+        ),
+        Mutant(
+            "one_stride",
+            lambda index, shape: index[0] * math.prod(shape[1:]) + sum(index[1:]),
+            "when only the first axis has a stride",
+        ),
+        Mutant(
+            "stride_with_itself",
+            lambda index, shape: sum(i * math.prod(shape[axis:]) for axis, i in enumerate(index)),
+            "when an axis's own length is part of its stride",
+        ),
+        Mutant(
+            "from_one",
+            lambda index, shape: _position_by_strides(index, shape) + 1,
+            "when places are counted from 1",
+        ),
     ),
 )
 
@@ -153,6 +195,8 @@ def _written(answer: Gemm, c: Array, beta: float, a: Array, b: Array, alpha: flo
 def _gemm_cases() -> list[Case]:
     dirty = np.full((2, 4), np.nan, dtype=np.float32)
     dirty[1] = np.inf
+    spoilt = _random(15, 3, 5)
+    spoilt[0, 1], spoilt[2, 3] = np.nan, np.inf
     return [
         Case(
             "a used buffer, α 2 and β 0.5",
@@ -171,10 +215,28 @@ def _gemm_cases() -> list[Case]:
             (dirty, 0.0, _random(7, 2, 5), _random(8, 4, 5), -3.0),
         ),
         Case(
+            "a NaN and an ∞ that count, α 3 and β −2",
+            (spoilt, -2.0, _random(16, 3, 4), _random(17, 5, 4), 3.0),
+        ),
+        Case(
             "square matrices, α 1 and β 1",
             (_random(9, 3, 3), 1.0, _random(10, 3, 3), _random(11, 3, 3), 1.0),
         ),
     ]
+
+
+def _gemm_drawn(rng: np.random.Generator) -> list[Case]:
+    (m, n, k), c = wholes(rng, 3, 2, 7), noise(rng, 3, 3)
+    alpha, beta = pick(rng, [-2.5, 0.75, 3.0], 1)[0], pick(rng, [-0.5, 1.5, 2.0], 1)[0]
+    c[0, 1], c[2, 2] = np.nan, np.inf  # with a β that is not 0, they stay what they are
+    return [
+        Case("a used buffer", (noise(rng, m, n), beta, noise(rng, m, k), noise(rng, n, k), alpha)),
+        Case("an old NaN that counts", (c, beta, noise(rng, 3, k), noise(rng, 3, k), alpha)),
+    ]
+
+
+def _write(c: Array, result: Array) -> None:
+    c[...] = result
 
 
 GEMM = Exercise(
@@ -185,6 +247,7 @@ GEMM = Exercise(
     section="C = β C + α A Bᵀ",
     cases=_gemm_cases,
     harness=_written,
+    drawn=_gemm_drawn,
     correct=(_gemm_whole, _gemm_loop),
     axes="rows columns",
     mutants=(
@@ -224,6 +287,31 @@ GEMM = Exercise(
             section="Reshape is not transpose",
         ),
         Mutant("returns", _gemm_returns, "when the result is returned and the buffer left alone"),
+        Mutant(
+            "beta_on_all",
+            lambda c, beta, a, b, alpha: _write(c, beta * (c + alpha * (a @ b.T))),
+            "when β multiplies αABᵀ too",
+        ),
+        Mutant(
+            "factors_exchanged",
+            lambda c, beta, a, b, alpha: _write(c, alpha * c + beta * (a @ b.T)),
+            "when α and β change places",
+        ),
+        Mutant(
+            "written_first",
+            lambda c, beta, a, b, alpha: _write(c, (1 + beta) * alpha * (a @ b.T)),
+            "when the product is written before the old C is read",
+        ),
+        Mutant(
+            "alpha_on_all_and_zero",
+            lambda c, beta, a, b, alpha: _write(c, alpha * (beta * c + a @ b.T)),
+            "when α multiplies βC too, and β = 0 still reads C",
+        ),
+        Mutant(
+            "infinity_cleaned",
+            lambda c, beta, a, b, alpha: _write(c, np.nan_to_num(c) * beta + alpha * (a @ b.T)),
+            "when NaN and ∞ are replaced: with a β that is not 0 they count",
+        ),
     ),
 )
 
@@ -399,6 +487,11 @@ def _in_blocks_float64(a: Array, b: Array, block: int) -> Array:
     return c
 
 
+def _in_blocks_drawn(rng: np.random.Generator) -> list[Case]:
+    m, n, k = wholes(rng, 3, 3, 9)
+    return [Case("tiles that do not fit", (noise(rng, m, k), noise(rng, n, k), whole(rng, 2, 3)))]
+
+
 IN_BLOCKS = Exercise(
     name="in_blocks",
     topic="linear",
@@ -417,6 +510,7 @@ IN_BLOCKS = Exercise(
     ],
     harness=_in_tiles,
     parts=("the product", "the largest piece that was multiplied"),
+    drawn=_in_blocks_drawn,
     correct=(_in_blocks, _in_blocks_tile_by_tile),
     axes="rows columns",
     mutants=(
@@ -448,6 +542,23 @@ IN_BLOCKS = Exercise(
             "when only the rows of A are cut: a stripe is as wide as the whole matrix",
         ),
         Mutant("float32", _in_blocks_float32, "when the result is float32 whatever comes in"),
+        Mutant(
+            "added_to_old",
+            lambda a, b, block: _in_blocks(a, b, block) + a.dtype.type(7),
+            "when the result begins as something else than zeros",
+        ),
+        Mutant("turned", lambda a, b, block: _in_blocks(b, a, block), "when a and b change places"),
+        Mutant(
+            "depth_by_columns",
+            lambda a, b, block: sum(
+                (
+                    _in_blocks(a[:, k : k + block], b[:, k : k + block], block)
+                    for k in range(0, min(a.shape[1], len(a)), block)
+                ),
+                np.zeros((len(a), len(b)), a.dtype),
+            ),
+            "when the inner axis is taken to be as long as the rows are many",
+        ),
     ),
 )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.attention import apply_mask, causal_mask, softmax
 
@@ -53,6 +54,11 @@ def _stairs_upside_down(seq: int, past: int) -> Array:
     return ~causal_mask(seq, past)
 
 
+def _staircase_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, past = wholes(rng, 2, 2, 9)
+    return [Case("another length", (seq, past)), Case("the lengths exchanged", (past, seq))]
+
+
 STAIRCASE = Exercise(
     name="staircase",
     topic="mask_softmax",
@@ -65,6 +71,7 @@ STAIRCASE = Exercise(
         Case("1 token after a past of 6", (1, 6)),
         Case("2 tokens after a past of 3", (2, 3)),
     ],
+    drawn=_staircase_drawn,
     correct=(causal_mask, _stairs_compared, _stairs_loop),
     axes="seq total_seq",
     mutants=(
@@ -87,6 +94,36 @@ STAIRCASE = Exercise(
             "upside_down",
             _stairs_upside_down,
             "when True means masked: here True means that a query may look",
+        ),
+        Mutant(
+            "all_true",
+            lambda seq, past: np.ones((seq, past + seq), dtype=bool),
+            "when nothing is hidden",
+        ),
+        Mutant(
+            "past_last",
+            lambda seq, past: np.hstack([np.tri(seq, dtype=bool), np.ones((seq, past), bool)]),
+            "when the past stands behind the new tokens",
+        ),
+        Mutant(
+            "upper",
+            lambda seq, past: np.triu(np.ones((seq, past + seq), dtype=bool), past),
+            "when a query looks at itself and the future",
+        ),
+        Mutant(
+            "whole_square",
+            lambda seq, past: np.tri(past + seq, dtype=bool),
+            "when the past has rows as well",
+        ),
+        Mutant(
+            "turned",
+            lambda seq, past: causal_mask(seq, past).T,
+            "when rows and columns change places",
+        ),
+        Mutant(
+            "not_bool",
+            lambda seq, past: causal_mask(seq, past).astype(np.float32),
+            "when the mask is of numbers and not of bool",
         ),
     ),
 )
@@ -142,6 +179,17 @@ def _mask_in_place(scores: Array) -> Array:
     return scores
 
 
+def _mask_scores_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, past = wholes(rng, 4, 2, 7)
+    return [Case("tokens after a past", (noise(rng, heads, groups, seq, seq + past),))]
+
+
+def _mask_by(scores: Array, more: int) -> Array:
+    seq, total_seq = scores.shape[-2:]
+    allowed = np.tri(seq, total_seq, total_seq - seq + more, dtype=np.bool_)
+    return np.where(allowed, scores, np.float32(-np.inf))
+
+
 MASK_SCORES = Exercise(
     name="mask_scores",
     topic="mask_softmax",
@@ -153,6 +201,7 @@ MASK_SCORES = Exercise(
         Case("4 tokens after a past of 2", (_random(2, 2, 3, 4, 6),)),
         Case("1 token after a past of 6", (_random(3, 4, 2, 1, 7),)),
     ],
+    drawn=_mask_scores_drawn,
     correct=(_mask_where, _mask_loop),
     axes="n_kv_heads n_groups seq total_seq",
     mutants=(
@@ -188,6 +237,40 @@ MASK_SCORES = Exercise(
             section="Who may look where",
         ),
         Mutant("in_place", _mask_in_place, "when the caller's scores are overwritten"),
+        Mutant(
+            "not_itself", lambda scores: _mask_by(scores, -1), "when a query does not see itself"
+        ),
+        Mutant(
+            "one_more",
+            lambda scores: _mask_by(scores, 1),
+            "when a query sees one key of the future",
+        ),
+        Mutant(
+            "upside_down",
+            lambda scores: np.where(np.isneginf(_mask_where(scores)), scores, np.float32(-np.inf)),
+            "when what may be seen is hidden",
+        ),
+        Mutant(
+            "plus_infinity",
+            lambda scores: np.where(np.isneginf(_mask_where(scores)), np.float32(np.inf), scores),
+            "when hidden scores are +∞",
+        ),
+        Mutant(
+            "past_hidden",
+            lambda scores: np.concatenate(
+                [
+                    np.full_like(scores[..., : scores.shape[-1] - scores.shape[-2]], -np.inf),
+                    _mask_where(scores)[..., scores.shape[-1] - scores.shape[-2] :],
+                ],
+                axis=-1,
+            ),
+            "when the past is hidden",
+        ),
+        Mutant(
+            "billion",
+            lambda scores: np.where(np.isneginf(_mask_where(scores)), np.float32(-1e9), scores),
+            "when hidden scores are a large negative number and not −∞",
+        ),
     ),
 )
 
@@ -245,6 +328,23 @@ def _far_rows() -> Array:
     return rows + np.array([400, -350, 0], dtype=np.float32)[:, None]
 
 
+def _row_softmax_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, past = wholes(rng, 4, 2, 7)
+    return [Case("masked rows", (_mask_where(noise(rng, heads, groups, seq, seq + past) * 5),))]
+
+
+def _soft_over(scores: Array, axis: int | None) -> Array:
+    with np.errstate(invalid="ignore"):  # a column may be masked as a whole
+        powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
+        return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def _soft_unshifted(scores: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        powers = np.exp(scores)
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+
 ROW_SOFTMAX = Exercise(
     name="row_softmax",
     topic="mask_softmax",
@@ -256,6 +356,7 @@ ROW_SOFTMAX = Exercise(
         Case("1 row, no mask", (_random(5, 4, 2, 1, 7),)),
         Case("rows around 400, −350 and 0", (_far_rows(),)),
     ],
+    drawn=_row_softmax_drawn,
     correct=(_rows_stable, _rows_loop, softmax),
     axes="n_kv_heads n_groups seq total_seq",
     mutants=(
@@ -282,6 +383,46 @@ ROW_SOFTMAX = Exercise(
         Mutant("one_sum", _rows_one_sum, "when everything is divided by the sum of everything"),
         Mutant("not_divided", _rows_not_divided, "when the powers are not divided by their sum"),
         Mutant("float64", _rows_float64, "when the softmax is computed and returned in float64"),
+        Mutant(
+            "first_axis",
+            lambda scores: _soft_over(scores, 0),
+            "when the softmax is over the first axis",
+        ),
+        Mutant(
+            "powers_of_two",
+            lambda scores: softmax(scores * np.float32(np.log(2))),
+            "when powers of 2 are taken, not of e",
+        ),
+        Mutant(
+            "scaled_again",
+            lambda scores: softmax(scores * np.float32(scores.shape[-1] ** -0.5)),
+            "when the scores are scaled once more",
+        ),
+        Mutant(
+            "hard",
+            lambda scores: (scores == scores.max(axis=-1, keepdims=True)).astype(np.float32),
+            "when the largest score gets everything",
+        ),
+        Mutant(
+            "logarithms",
+            lambda scores: np.log(softmax(scores)),
+            "when the logarithms of the weights come back",
+        ),
+        Mutant(
+            "all_numbers",
+            lambda scores: _soft_over(scores, None),
+            "when the softmax is over all numbers together",
+        ),
+        Mutant(
+            "shares",
+            lambda scores: scores / scores.sum(axis=-1, keepdims=True),
+            "when the scores are divided by their sum, without a power",
+        ),
+        Mutant(
+            "nan_made_0",
+            lambda scores: np.nan_to_num(_soft_unshifted(scores)).astype(np.float32),
+            "when no largest score is subtracted, and NaN is made 0",
+        ),
     ),
 )
 
@@ -363,6 +504,22 @@ def _row(*scores: float | int) -> Array:
     return np.array(scores, dtype=np.float32)
 
 
+def _fold_block_drawn(rng: np.random.Generator) -> list[Case]:
+    scores = noise(rng, 12) * 9
+    scores[rng.random(12) < 0.4] = -np.inf
+    return [
+        Case("a row with masked scores", (scores, 2)),
+        Case("the same row in longer blocks", (scores, 4)),
+        Case("a row without them", (noise(rng, 9) * 30, 3)),
+    ]
+
+
+def _fold_old(largest: float, total: float, block: Array) -> tuple[float, float]:
+    with np.errstate(over="ignore"):
+        both = total + float(np.exp(block - np.float32(largest)).sum())
+    return max(largest, float(block.max())), both
+
+
 FOLD_BLOCK = Exercise(
     name="fold_block",
     topic="mask_softmax",
@@ -378,6 +535,7 @@ FOLD_BLOCK = Exercise(
     ],
     harness=_states,
     axes="block largest,total",
+    drawn=_fold_block_drawn,
     correct=(_fold, _fold_one_by_one),
     mutants=(
         Mutant(
@@ -403,6 +561,50 @@ FOLD_BLOCK = Exercise(
             _fold_counts,
             "when a masked score adds 1 to the total, as e⁰ does",
             section='What stands for "not allowed"?',
+        ),
+        Mutant(
+            "exchanged",
+            lambda largest, total, block: _fold(largest, total, block)[::-1],
+            "when largest and total change places",
+        ),
+        Mutant(
+            "block_alone",
+            lambda largest, total, block: (
+                (largest, total) if block.max() == -np.inf else _fold(-np.inf, 0.0, block)
+            ),
+            "when a block replaces what was held",
+        ),
+        Mutant(
+            "mean",
+            lambda largest, total, block: (
+                _fold(largest, total, block)[0],
+                _fold(largest, total, block)[1] / len(block),
+            ),
+            "when the total is divided by the length of the block",
+        ),
+        Mutant(
+            "from_0",
+            lambda largest, total, block: _fold(max(largest, 0.0), total, block),
+            "when the largest score begins at 0 and not at −∞",
+        ),
+        Mutant(
+            "nothing",
+            lambda largest, total, block: (largest, total),
+            "when what is held stays as it was",
+        ),
+        Mutant(
+            "total_alone",
+            lambda largest, total, block: _fold(largest, total, block)[1],
+            "when only the total comes back",
+        ),
+        Mutant(
+            "old_largest",
+            lambda largest, total, block: (
+                _fold(largest, total, block)
+                if largest == -np.inf
+                else _fold_old(largest, total, block)
+            ),
+            "when the old largest score is subtracted and not the new one",
         ),
     ),
 )

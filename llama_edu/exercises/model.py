@@ -13,6 +13,7 @@ from llama_edu.engine.trace import Trace
 from llama_edu.engine.weights import LayerWeights
 from llama_edu.errors import CheckpointError
 from llama_edu.exercises.framework.compare import relative_gap
+from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
 from llama_edu.ops import attention
@@ -109,6 +110,15 @@ def _shapes_cases() -> list[Case]:
     ]
 
 
+def _projection_shapes_drawn(rng: np.random.Generator) -> list[Case]:
+    kv, groups, dim, hidden, inner = (n * 4 for n in wholes(rng, 5, 2, 12))
+    config = {"hidden_size": hidden, "intermediate_size": inner, "num_attention_heads": kv * groups}
+    return [
+        Case("other sizes", ({**config, "num_key_value_heads": kv, "head_dim": dim},)),
+        Case("other sizes, every head its own keys", ({**config, "head_dim": dim},)),
+    ]
+
+
 PROJECTION_SHAPES = Exercise(
     name="projection_shapes",
     topic="model",
@@ -117,6 +127,7 @@ PROJECTION_SHAPES = Exercise(
     section="Where the numbers are",
     cases=_shapes_cases,
     harness=_listed_shapes,
+    drawn=_projection_shapes_drawn,
     correct=(_shapes, _shapes_from_the_widths),
     mutants=(
         Mutant(
@@ -149,6 +160,26 @@ PROJECTION_SHAPES = Exercise(
             "kv_heads_required",
             _shapes_kv_heads_required,
             "when a config without num_key_value_heads cannot be read: it means one per query head",
+        ),
+        Mutant(
+            "o_square",
+            lambda config: {**_shapes(config), "o_proj": (config["hidden_size"],) * 2},
+            "when o_proj is taken to be square",
+        ),
+        Mutant(
+            "q_square",
+            lambda config: {**_shapes(config), "q_proj": (config["hidden_size"],) * 2},
+            "when q_proj is taken to be square",
+        ),
+        Mutant(
+            "down_like_up",
+            lambda config: {**_shapes(config), "down_proj": _shapes(config)["up_proj"]},
+            "when down_proj has the shape of up_proj",
+        ),
+        Mutant(
+            "four_times",
+            lambda config: _shapes({**config, "intermediate_size": 4 * config["hidden_size"]}),
+            "when the MLP is taken to be four times as wide",
         ),
     ),
 )
@@ -223,6 +254,16 @@ def _ends_cases() -> list[Case]:
     ]
 
 
+def _both_ends_drawn(rng: np.random.Generator) -> list[Case]:
+    rows, columns = wholes(rng, 2, 3, 9)
+    table, other = noise(rng, rows, columns), noise(rng, rows, columns)
+    return [
+        Case("other tables, untied", ({HEAD: other, EMBED: table}, False)),
+        Case("another table, tied", ({HEAD: table}, True)),
+        Case("a head alone, untied", ({HEAD: table}, False)),
+    ]
+
+
 BOTH_ENDS = Exercise(
     name="both_ends",
     topic="model",
@@ -232,6 +273,7 @@ BOTH_ENDS = Exercise(
     cases=_ends_cases,
     harness=_ends_judged,
     parts=("the embedding", "the head", "what is stored"),
+    drawn=_both_ends_drawn,
     correct=(_ends, _ends_by_lookup),
     refuses=(CheckpointError, KeyError, ValueError),
     mutants=(
@@ -265,6 +307,34 @@ BOTH_ENDS = Exercise(
             _ends_filled_in,
             "when an untied model whose head is missing is given the embedding instead of an error",
             "https://github.com/NVIDIA-NeMo/Automodel/pull/2511",
+        ),
+        Mutant(
+            "exchanged",
+            lambda tensors, tied: _ends(tensors, tied)[::-1],
+            "when the two tables change places",
+        ),
+        Mutant(
+            "head_turned",
+            lambda tensors, tied: (_ends(tensors, tied)[0], _ends(tensors, tied)[1].T),
+            "when the head is turned",
+        ),
+        Mutant(
+            "zeros",
+            lambda tensors, tied: (
+                _ends(tensors, tied)
+                if tied or HEAD in tensors
+                else (tensors[EMBED], np.zeros_like(tensors[EMBED]))
+            ),
+            "when a missing head is filled with zeros",
+        ),
+        Mutant(
+            "tied_anyway",
+            lambda tensors, tied: (
+                (tensors[EMBED], tensors[EMBED])
+                if tied
+                else (tensors[EMBED], tensors.get(HEAD, tensors[EMBED]))
+            ),
+            "when a missing head is taken from the embedding, tied or not",
         ),
     ),
 )
@@ -381,6 +451,13 @@ def _first_cases() -> list[Case]:
         return _scaled_case(label, arrays([*layers, "scores"]), gaps)
 
     layers = [f"layers.{i}" for i in (0, 1, 2, 10)]
+
+    def one_large() -> Case:
+        """A gap of almost two bounds, beside one number that is as large as all of them."""
+        want = arrays([*layers, "scores"])
+        want["layers.2"] = (want["layers.2"] / 1000 + 4 * one).astype(np.float32)
+        return _scaled_case("a gap beside one large number", want, {"layers.2": 1.9 * 4e-5 * one})
+
     return [
         gaps_in("only rounding, a mask on both sides", {}),
         gaps_in("one number is too small", {"layers.1": -one}),
@@ -401,6 +478,7 @@ def _first_cases() -> list[Case]:
         off_by(0.5, bound=1e-3),
         off_by(2.0, bound=1e-3),
         small_beside_large(),
+        one_large(),
         gaps_in("two large gaps", {"layers.0": 5 * one, "layers.2": 5 * one}),
     ]
 
@@ -422,6 +500,47 @@ def _scaled_case(
     return Case(label, (want, got, bound))
 
 
+def _first_gap_drawn(rng: np.random.Generator) -> list[Case]:
+    names = pick(rng, ["q", "k", "v", "scores", "mlp"], 9)
+    want = {f"{name}.{i}": noise(rng, 3, 4) for i, name in enumerate(names)}
+    for array in want.values():
+        array[0, 3] = -np.inf
+    wrong, bound = names[5] + ".5", whole(rng, 1, 9) * 1e-4
+    one = np.zeros((3, 4), dtype=np.float32)
+    one[1, 2] = bound * np.abs(want[wrong][1:]).max()
+    unmasked = np.zeros((3, 4), dtype=np.float32)
+    unmasked[0, 3] = np.inf  # −∞ + ∞ is NaN; see below
+    cases = [
+        _scaled_case("a gap of three bounds", want, {wrong: 3 * one}, bound),
+        _scaled_case("a gap of a third of the bound", want, {wrong: one / 3}, bound),
+    ]
+    lost = {name: np.where(np.isneginf(a) & (name == wrong), 0, a) for name, a in want.items()}
+    lost = {name: a.astype(np.float32) for name, a in lost.items()}
+    return [*cases, Case("a masked score that is not masked", (want, lost, bound))]
+
+
+def _first_by_norm(want: Tensors, got: Tensors, bound: float) -> str | None:
+    for name, array in want.items():
+        finite = np.isfinite(array)
+        if not np.array_equal(array[~finite], got[name][~finite]):
+            return name
+        gap = np.linalg.norm((got[name] - array)[finite])
+        if not gap <= bound * np.linalg.norm(array[finite]):
+            return name
+    return None
+
+
+def _first_by_mean_scale(want: Tensors, got: Tensors, bound: float) -> str | None:
+    for name, array in want.items():
+        finite = np.isfinite(array)
+        if not np.array_equal(array[~finite], got[name][~finite]):
+            return name
+        gap = np.abs((got[name] - array)[finite]).max()
+        if not gap <= bound * np.abs(array[finite]).mean():
+            return name
+    return None
+
+
 FIRST_GAP = Exercise(
     name="first_gap",
     topic="model",
@@ -429,6 +548,7 @@ FIRST_GAP = Exercise(
     task="Name the first array that differs from the reference by more than rounding.",
     section="Find the broken layer",
     cases=_first_cases,
+    drawn=_first_gap_drawn,
     correct=(_first, _first_by_allclose),
     mutants=(
         Mutant(
@@ -468,6 +588,65 @@ FIRST_GAP = Exercise(
             "masked",
             _first_where_masked,
             "when −∞ is subtracted from −∞: a masked score then differs from itself",
+        ),
+        Mutant(
+            "fixed_bound",
+            lambda want, got, bound: _first(want, got, 1e-4),
+            "when the bound is 1e-4, whatever is asked",
+        ),
+        Mutant(
+            "twice",
+            lambda want, got, bound: _first(want, got, 2 * bound),
+            "when twice the bound is allowed",
+        ),
+        Mutant(
+            "no_bound",
+            lambda want, got, bound: _first(want, got, 0.0),
+            "when nothing is allowed: rounding is no gap",
+        ),
+        Mutant(
+            "last",
+            lambda want, got, bound: _first(dict(reversed(list(want.items()))), got, bound),
+            "when the last one is named and not the first",
+        ),
+        Mutant(
+            "each_number",
+            lambda want, got, bound: next(
+                (
+                    name
+                    for name, a in want.items()
+                    if not np.allclose(got[name], a, rtol=bound, atol=0, equal_nan=True)
+                ),
+                None,
+            ),
+            "when each number is measured by its own size",
+        ),
+        Mutant(
+            "norms",
+            lambda want, got, bound: _first_by_norm(want, got, bound),
+            "when lengths of whole arrays are compared: one number drowns among many",
+        ),
+        Mutant(
+            "mean_scale",
+            lambda want, got, bound: _first_by_mean_scale(want, got, bound),
+            "when the mean of an array is the scale and not its largest number",
+        ),
+        Mutant(
+            "as_a_list",
+            lambda want, got, bound: [
+                name for name in want if _first({name: want[name]}, got, bound)
+            ],
+            "when all names come back",
+        ),
+        Mutant(
+            "as_a_bool",
+            lambda want, got, bound: _first(want, got, bound) is not None,
+            "when the answer is yes or no",
+        ),
+        Mutant(
+            "empty_text",
+            lambda want, got, bound: _first(want, got, bound) or "",
+            "when no gap is an empty text and not None",
         ),
     ),
 )
@@ -559,6 +738,39 @@ def _finish_eps_fixed(model: Llama, x: np.ndarray, first_layer: int) -> np.ndarr
     return _finish(usual, x, first_layer)
 
 
+def _finish_forward_drawn(rng: np.random.Generator) -> list[Case]:
+    model = CountingModel(tiny_llama(whole(rng, 20, 40)))
+    model.config = replace(model.config, rms_norm_eps=whole(rng, 1, 9) / 10)
+    x = noise(rng, whole(rng, 3, 7), model.config.hidden_size)
+    return [Case("another stream", (model, x, whole(rng, 0, 1)))]
+
+
+def _finish_parts(  # noqa: PLR0913, options by keyword
+    model: Llama,
+    x: np.ndarray,
+    first: int,
+    *,
+    last: int | None = None,
+    mlp: bool = True,
+    turned: bool = True,
+    residual: bool = True,
+    second_norm: bool = True,
+) -> np.ndarray:
+    """With each switch another part is left out."""
+    weights, eps = model.weights, model.config.rms_norm_eps
+    norm = model.operators.rms_norm
+    flat = copy.copy(model)
+    if not turned:
+        flat.inv_freq = np.zeros_like(model.inv_freq)
+    for layer in weights.layers[first:last]:
+        mixed = _attended(flat, norm(x, layer.input_layernorm, eps), layer, masked=True)
+        x = x + mixed if residual else mixed
+        if mlp:
+            inner = norm(x, layer.post_attention_layernorm, eps) if second_norm else x
+            x = x + _gated(model, inner, layer)
+    return _finish(model, x, len(weights.layers))
+
+
 FINISH_FORWARD = Exercise(
     name="finish_forward",
     topic="model",
@@ -567,6 +779,7 @@ FINISH_FORWARD = Exercise(
     section="The parts in order",
     cases=_finish_cases,
     axes="seq vocab_size",
+    drawn=_finish_forward_drawn,
     correct=(_finish, _finish_by_resuming),
     tolerance=1e-4,
     mutants=(
@@ -597,6 +810,36 @@ FINISH_FORWARD = Exercise(
             "when an untied model is scored with its embedding",
             "https://github.com/NVIDIA-NeMo/Automodel/issues/2941",
             section="Tied, untied, and under either name",
+        ),
+        Mutant(
+            "no_mlp",
+            lambda model, x, first_layer: _finish_parts(model, x, first_layer, mlp=False),
+            "when the MLP is left out",
+        ),
+        Mutant(
+            "no_rope",
+            lambda model, x, first_layer: _finish_parts(model, x, first_layer, turned=False),
+            "when nothing is turned",
+        ),
+        Mutant(
+            "no_residual",
+            lambda model, x, first_layer: _finish_parts(model, x, first_layer, residual=False),
+            "when attention replaces the stream and is not added",
+        ),
+        Mutant(
+            "no_second_norm",
+            lambda model, x, first_layer: _finish_parts(model, x, first_layer, second_norm=False),
+            "when the norm in front of the MLP is left out",
+        ),
+        Mutant(
+            "up_to",
+            lambda model, x, first_layer: _finish_parts(model, x, 0, last=first_layer),
+            "when the layers in front of it are run and not those behind",
+        ),
+        Mutant(
+            "last_row",
+            lambda model, x, first_layer: _finish(model, x, first_layer)[-1],
+            "when only the last row of logits comes back",
         ),
     ),
 )

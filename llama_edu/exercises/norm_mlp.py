@@ -1,10 +1,12 @@
 """Exercises of chapter 4: normalise a row, gate it, add it to the stream."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, seed_from, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.linear import linear
 from llama_edu.ops.mlp import silu, swiglu
@@ -92,6 +94,12 @@ def _sizes() -> Array:
     return np.array([[0.01], [1], [100]], dtype=np.float32)
 
 
+def _norm_rows_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, hidden = wholes(rng, 2, 3, 9)
+    x = noise(rng, seq, hidden) + np.float32(0.7)
+    return [Case("an eps that counts", (x / 3, 1 + noise(rng, hidden) / 2, whole(rng, 1, 9) / 20))]
+
+
 NORM_ROWS = Exercise(
     name="norm_rows",
     topic="norm_mlp",
@@ -99,6 +107,7 @@ NORM_ROWS = Exercise(
     task="Divide each row by its root mean square, eps inside the root, and weight each feature.",
     section="RMSNorm, as the engine has it",
     cases=_norm_cases,
+    drawn=_norm_rows_drawn,
     correct=(_norm_loop, _norm_reciprocal, rms_norm),
     axes="seq hidden_size",
     mutants=(
@@ -154,6 +163,34 @@ NORM_ROWS = Exercise(
             "when x is divided in place: the residual stream is still needed after the norm",
             "https://github.com/GeeeekExplorer/nano-vllm/issues/170",
             section="Add in place, with care",
+        ),
+        Mutant("no_eps", lambda x, weight, eps: _norm_loop(x, weight, 0.0), "when eps is left out"),
+        Mutant(
+            "eps_outside",
+            lambda x, weight, eps: (
+                x / (np.sqrt((x * x).mean(axis=-1, keepdims=True)) + np.float32(eps)) * weight
+            ),
+            "when eps is added outside of the root",
+        ),
+        Mutant(
+            "fixed_eps",
+            lambda x, weight, eps: _norm_loop(x, weight, 1e-6),
+            "when eps is 1e-6, whatever the config says",
+        ),
+        Mutant(
+            "weight_added",
+            lambda x, weight, eps: _norm_loop(x, np.ones_like(weight), eps) + weight,
+            "when the weight is added and not multiplied",
+        ),
+        Mutant(
+            "deviation",
+            lambda x, weight, eps: x / (x.std(axis=-1, keepdims=True) + np.float32(eps)) * weight,
+            "when rows are divided by their standard deviation",
+        ),
+        Mutant(
+            "fixed_eps_5",
+            lambda x, weight, eps: _norm_loop(x, weight, 1e-5),
+            "when eps is 1e-5, whatever the config says",
         ),
     ),
 )
@@ -212,6 +249,20 @@ def _size_cases() -> list[Case]:
     ]
 
 
+def _row_size_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, hidden = wholes(rng, 2, 3, 9)
+    x, eps = noise(rng, seq, hidden), whole(rng, 1, 9) / 20
+    return [
+        Case("an eps that counts", (x / 2, eps)),
+        Case("float16 rows", ((x * 100).astype(np.float16), 1e-4)),
+    ]
+
+
+def _narrow_mean(x: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return (x * x).mean(axis=-1, keepdims=True).astype(np.float32)
+
+
 ROW_SIZE = Exercise(
     name="row_size",
     topic="norm_mlp",
@@ -219,6 +270,7 @@ ROW_SIZE = Exercise(
     task="Repair the number a row is divided by: eps, its place, and the dtype of the squares.",
     section="RMSNorm, as the engine has it",
     cases=_size_cases,
+    drawn=_row_size_drawn,
     correct=(_size_in_float32, _size_by_rows),
     mutants=(
         Mutant(
@@ -250,6 +302,41 @@ ROW_SIZE = Exercise(
             "when only the result is cast to float32, and all before it is done in 16 bits",
             "https://github.com/xlite-dev/LeetCUDA/pull/335",
             section="What 16 bits cannot hold",
+        ),
+        Mutant(
+            "sum",
+            lambda x, eps: np.sqrt(
+                (x.astype(np.float32) ** 2).sum(axis=-1, keepdims=True) + np.float32(eps)
+            ),
+            "when squares are added, and not averaged",
+        ),
+        Mutant(
+            "no_root", lambda x, eps: _size_in_float32(x, eps) ** 2, "when the root is left out"
+        ),
+        Mutant(
+            "one_over",
+            lambda x, eps: 1 / _size_in_float32(x, eps),
+            "when one over the size comes back",
+        ),
+        Mutant(
+            "columns",
+            lambda x, eps: _size_in_float32(np.ascontiguousarray(x.T), eps).T,
+            "when columns are measured and not rows",
+        ),
+        Mutant(
+            "mean_of_sizes",
+            lambda x, eps: (
+                np.abs(x.astype(np.float32)).mean(axis=-1, keepdims=True) + np.float32(eps)
+            ),
+            "when the mean of the sizes is taken, without squares",
+        ),
+        Mutant(
+            "flat", lambda x, eps: _size_in_float32(x, eps)[:, 0], "when the last axis is dropped"
+        ),
+        Mutant(
+            "narrow_squares",
+            lambda x, eps: np.sqrt(_narrow_mean(x) + np.float32(eps)),
+            "when the squares and their mean are taken in the dtype of x",
         ),
     ),
 )
@@ -312,6 +399,16 @@ def _gate_cases() -> list[Case]:
     ]
 
 
+def _gated_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, wide = wholes(rng, 2, 3, 9)
+    return [Case("other sizes", (noise(rng, seq, wide) * 3, noise(rng, seq, wide) * 2))]
+
+
+def _gelu(x: Array) -> Array:
+    inner = math.sqrt(2 / math.pi) * (x + np.float32(0.044715) * x**3)
+    return np.float32(0.5) * x * (1 + np.tanh(inner))
+
+
 GATED = Exercise(
     name="gated",
     topic="norm_mlp",
@@ -320,6 +417,7 @@ GATED = Exercise(
     section="SiLU and the gate",
     cases=_gate_cases,
     harness=_quiet,
+    drawn=_gated_drawn,
     correct=(_gated_by_sign, _gated_by_tanh, swiglu),
     axes="seq intermediate_size",
     mutants=(
@@ -349,6 +447,34 @@ GATED = Exercise(
             _gated_overflow,
             "when SiLU is written as x · eˣ / (1 + eˣ): far right that is ∞ / ∞",
             "https://github.com/Open-Deep-ML/DML-OpenProblem/pull/497",
+        ),
+        Mutant(
+            "gelu",
+            lambda gate, up: (_gelu(gate) * up).astype(np.float32),
+            "when the gate is a GELU",
+        ),
+        Mutant(
+            "no_up", lambda gate, up: _gated_by_sign(gate, np.ones_like(up)), "when up is left out"
+        ),
+        Mutant(
+            "plain_product",
+            lambda gate, up: gate * up,
+            "when the gate is not bent: a plain product",
+        ),
+        Mutant(
+            "minus", lambda gate, up: _gated_by_sign(-gate, up), "when the gate has the wrong sign"
+        ),
+        Mutant(
+            "sigmoid_safe",
+            lambda gate, up: (
+                (0.5 + 0.5 * np.tanh(0.5 * gate)).astype(np.float32) * np.where(gate == 0, 0, up)
+            ),
+            "when the gate is a sigmoid, not multiplied by itself",
+        ),
+        Mutant(
+            "hard_product",
+            lambda gate, up: np.maximum(gate * up, 0),
+            "when the product goes through a ReLU",
         ),
     ),
 )
@@ -435,10 +561,26 @@ def _add_mlp_swapped(
     _add_mlp_into(x, norm, up, gate, down, eps, work)
 
 
-def _mlp_case(label: str, seed: int, seq: int, hidden: int, wide: int) -> Case:
+def _mlp_case(
+    label: str, seed: int, seq: int, hidden: int, wide: int, *, eps: float = 1e-5
+) -> Case:
     gate, up = _random(seed, wide, hidden), _random(seed + 1, wide, hidden)
     down, norm = _random(seed + 2, hidden, wide) / 3, 1 + _random(seed + 3, hidden) / 2
-    return Case(label, (_random(seed + 4, seq, hidden) * 3, norm, gate, up, down, 1e-5))
+    return Case(label, (_random(seed + 4, seq, hidden) * 3, norm, gate, up, down, eps))
+
+
+def _add_mlp_drawn(rng: np.random.Generator) -> list[Case]:
+    case = _mlp_case("an eps that counts", seed_from(rng), *wholes(rng, 3, 2, 7))
+    return [Case(case.label, (*case.args[:-1], whole(rng, 5, 30) / 10))]
+
+
+def _add(x: Array, change: Array) -> None:
+    x += change
+
+
+def _mlp_of(x: Array, norm: Array, gate: Array, up: Array, down: Array, eps: float) -> Array:
+    normed = rms_norm(x, norm, eps)
+    return swiglu(normed @ gate.T, normed @ up.T) @ down.T
 
 
 ADD_MLP = Exercise(
@@ -450,8 +592,10 @@ ADD_MLP = Exercise(
     cases=lambda: [
         _mlp_case("3 tokens, 4 features, 7 inside", 30, 3, 4, 7),
         _mlp_case("1 token, 6 features, 5 inside", 40, 1, 6, 5),
+        _mlp_case("an eps of 2", 50, 2, 5, 3, eps=2.0),
     ],
     harness=_into_dirty_buffers,
+    drawn=_add_mlp_drawn,
     correct=(_add_mlp_into, _add_mlp_rows),
     axes="seq hidden_size",
     mutants=(
@@ -492,6 +636,49 @@ ADD_MLP = Exercise(
             _add_mlp_swapped,
             "when gate and up change places",
             section="SiLU and the gate",
+        ),
+        Mutant(
+            "no_silu",
+            lambda x, norm, gate, up, down, eps, work: _add(
+                x, ((rms_norm(x, norm, eps) @ gate.T) * (rms_norm(x, norm, eps) @ up.T)) @ down.T
+            ),
+            "when the gate is not bent: no SiLU",
+        ),
+        Mutant(
+            "no_gate",
+            lambda x, norm, gate, up, down, eps, work: _add(
+                x, silu(rms_norm(x, norm, eps) @ up.T) @ down.T
+            ),
+            "when there is no gate: up goes through the SiLU",
+        ),
+        Mutant(
+            "of_the_product",
+            lambda x, norm, gate, up, down, eps, work: _add(
+                x,
+                silu((rms_norm(x, norm, eps) @ gate.T) * (rms_norm(x, norm, eps) @ up.T)) @ down.T,
+            ),
+            "when the SiLU is of the product",
+        ),
+        Mutant(
+            "added_twice",
+            lambda x, norm, gate, up, down, eps, work: _add(
+                x, 2 * _mlp_of(x, norm, gate, up, down, eps)
+            ),
+            "when the result is added twice",
+        ),
+        Mutant(
+            "fixed_eps",
+            lambda x, norm, gate, up, down, eps, work: _add(
+                x, _mlp_of(x, norm, gate, up, down, 1e-6)
+            ),
+            "when eps is fixed",
+        ),
+        Mutant(
+            "no_weight",
+            lambda x, norm, gate, up, down, eps, work: _add(
+                x, _mlp_of(x, np.ones_like(norm), gate, up, down, eps)
+            ),
+            "when the norm has no weight",
         ),
     ),
 )

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 
 from llama_edu.engine.backends import pure16 as pure
+from llama_edu.exercises.framework.draw import noise, seed_from, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.formats.quantize import quantize
 
@@ -71,6 +72,12 @@ def _any_nan(answer: Callable[[Array], Array], x: Array) -> Array:
     return np.where((codes & 0x7FFF) > 0x7F80, np.uint16(0x7FC0), codes)
 
 
+def _to_bf16_drawn(rng: np.random.Generator) -> list[Case]:
+    x = noise(rng, 40)
+    halves = (x.view(np.uint32) & np.uint32(0xFFFF0000) | np.uint32(0x8000)).view(np.float32)
+    return [Case("other numbers", (x,)), Case("others half-way between two", (halves,))]
+
+
 TO_BF16 = Exercise(
     name="to_bf16",
     topic="precision",
@@ -89,6 +96,7 @@ TO_BF16 = Exercise(
             (np.array([0x7FFFFFFF, 0x3F800000, 0xFFFFFFFF], np.uint32).view(np.float32),),
         ),
     ],
+    drawn=_to_bf16_drawn,
     correct=(_bits, _bits_by_steps),
     harness=_any_nan,
     axes="number",
@@ -105,6 +113,32 @@ TO_BF16 = Exercise(
             section="Range or resolution",
         ),
         Mutant("value", _bits_value, "when the number is converted instead of its bits"),
+        Mutant(
+            "half_down",
+            lambda x: ((x.view(np.uint32).astype(np.uint64) + 0x7FFF) >> 16).astype(np.uint16),
+            "when a half is rounded down, odd or even",
+        ),
+        Mutant(
+            "always_up",
+            lambda x: ((x.view(np.uint32).astype(np.uint64) + 0xFFFF) >> 16).astype(np.uint16),
+            "when everything is rounded up in size",
+        ),
+        Mutant("sign_lost", lambda x: _bits(np.abs(x)), "when the sign is lost"),
+        Mutant(
+            "as_numbers",
+            lambda x: _bits(x).view(BF16),
+            "when the numbers come back and not their bits",
+        ),
+        Mutant(
+            "signed",
+            lambda x: _bits(x).view(np.int16),
+            "when the bits are taken for signed numbers",
+        ),
+        Mutant(
+            "widened",
+            lambda x: _bits(x).view(BF16).astype(np.float32),
+            "when the rounded numbers come back in float32",
+        ),
     ),
 )
 
@@ -144,6 +178,14 @@ def _not_transposed(x: Array, weight: Array) -> Array:
     return (x.astype(np.float32) @ shuffled.astype(np.float32)).astype(x.dtype)
 
 
+def _bf16_linear_drawn(rng: np.random.Generator) -> list[Case]:
+    # Whole numbers and eighths, so that a float32 sum is exact in whatever order.
+    seq, out, n = whole(rng, 2, 4), whole(rng, 5, 7), whole(rng, 200, 400)
+    x = rng.integers(1, 90, size=(seq, n)).astype(np.float32)
+    weight = (rng.integers(-3, 20, size=(out, n)) / 8).astype(np.float32)
+    return [Case("exact sums", (x.astype(BF16), weight.astype(BF16)))]
+
+
 BF16_LINEAR = Exercise(
     name="bf16_linear",
     topic="precision",
@@ -163,6 +205,7 @@ BF16_LINEAR = Exercise(
             (np.full((1, 513), 1 + 2**-7).astype(BF16), np.full((3, 513), 1 - 2**-8).astype(BF16)),
         ),
     ],
+    drawn=_bf16_linear_drawn,
     correct=(_wide_sum, _wide_sum_loop),
     axes="seq out_features",
     # Another order of the sum may end on the neighbour, one step of bfloat16 away.
@@ -188,6 +231,39 @@ BF16_LINEAR = Exercise(
             "not_transposed",
             _not_transposed,
             "when the weight is reshaped where it should be transposed",
+        ),
+        Mutant(
+            "cut",
+            lambda x, weight: (
+                ((x.astype(np.float32) @ weight.astype(np.float32).T).view(np.uint32) >> 16)
+                .astype(np.uint16)
+                .view(BF16)
+            ),
+            "when the sum is cut to 16 bits and not rounded",
+        ),
+        Mutant(
+            "two_halves",
+            lambda x, weight: (
+                _wide_sum(x[:, : x.shape[1] // 2], weight[:, : x.shape[1] // 2])
+                + _wide_sum(x[:, x.shape[1] // 2 :], weight[:, x.shape[1] // 2 :])
+            ),
+            "when parts of the sum are rounded before they are added",
+        ),
+        Mutant("turned", lambda x, weight: _wide_sum(weight, x), "when x and weight change places"),
+        Mutant(
+            "float64",
+            lambda x, weight: x.astype(np.float64) @ weight.astype(np.float64).T,
+            "when the sum stays in float64",
+        ),
+        Mutant(
+            "in_float16",
+            lambda x, weight: (x.astype(np.float16) @ weight.astype(np.float16).T).astype(BF16),
+            "when the sum is held in float16",
+        ),
+        Mutant(
+            "float16_out",
+            lambda x, weight: _wide_sum(x, weight).astype(np.float16),
+            "when the result is float16",
         ),
     ),
 )
@@ -241,6 +317,17 @@ def _norm_float32(x: Array, weight: Array, eps: float) -> Array:
     return _norm_gain_first(x.astype(np.float32), weight, eps)
 
 
+def _bf16_rms_norm_drawn(rng: np.random.Generator) -> list[Case]:
+    # No row whose normalised numbers lie near the middle of two: there, right answers may differ.
+    while True:
+        x = (noise(rng, 1, 24) / 3).astype(BF16)
+        wide, eps = x.astype(np.float64), whole(rng, 1, 9) / 20
+        normed = wide / np.sqrt((wide * wide).mean() + eps)
+        places = np.abs(normed) / 2.0 ** (np.floor(np.log2(np.abs(normed) + 1e-30)) - 7) % 1
+        if np.abs(places - 0.5).min() > 1e-3:
+            return [Case("an eps that counts", (x, _gain(seed_from(rng), 24), eps))]
+
+
 BF16_RMS_NORM = Exercise(
     name="bf16_rms_norm",
     topic="precision",
@@ -254,6 +341,7 @@ BF16_RMS_NORM = Exercise(
         Case("a row of zeros", (np.zeros((2, 48), BF16), _gain(10, 48), 1e-5)),
         Case("a row near 0", ((_random(33, 1, 64) / 1000).astype(BF16), _gain(11, 64), 1e-5)),
     ],
+    drawn=_bf16_rms_norm_drawn,
     correct=(_norm, _norm_by_rows),
     axes="seq hidden_size",
     tolerance=0.0,
@@ -277,6 +365,49 @@ BF16_RMS_NORM = Exercise(
             _norm_float32,
             "when the result stays float32",
             section="The three questions in an engine",
+        ),
+        Mutant(
+            "sum",
+            lambda x, weight, eps: (
+                _norm((x.astype(np.float32) * np.float32(1)).astype(BF16), weight, eps)
+                if x.shape[1] < 0
+                else weight
+                * (
+                    x.astype(np.float32)
+                    / np.sqrt(
+                        (x.astype(np.float32) ** 2).sum(axis=-1, keepdims=True) + np.float32(eps)
+                    )
+                ).astype(BF16)
+            ),
+            "when squares are added, and not averaged",
+        ),
+        Mutant(
+            "no_gain",
+            lambda x, weight, eps: _norm(x, np.ones_like(weight), eps),
+            "when the gain is left out",
+        ),
+        Mutant(
+            "fixed_eps",
+            lambda x, weight, eps: _norm(x, weight, 1e-6),
+            "when eps is 1e-6, whatever the config says",
+        ),
+        Mutant(
+            "one_plus_gain",
+            lambda x, weight, eps: _norm(x, (weight + BF16.type(1)).astype(BF16), eps),
+            "when 1 is added to the gain",
+        ),
+        Mutant(
+            "square_rounded",
+            lambda x, weight, eps: (
+                weight
+                * (
+                    x.astype(np.float32)
+                    / np.sqrt(
+                        (x * x).astype(np.float32).mean(axis=-1, keepdims=True) + np.float32(eps)
+                    )
+                ).astype(BF16)
+            ),
+            "when each square is rounded to 16 bits",
         ),
     ),
 )
@@ -344,6 +475,25 @@ def _restored(answer: Callable[[Array], tuple[Array, float]], row: Array) -> lis
     return [codes, float(scale), codes.astype(np.float32) * np.float32(scale)]
 
 
+def _int8_row_drawn(rng: np.random.Generator) -> list[Case]:
+    return [
+        Case("other weights", (noise(rng, whole(rng, 9, 20)) * whole(rng, 1, 9),)),
+        Case("all negative", (-np.abs(noise(rng, 11)),)),
+    ]
+
+
+def _codes_by(row: Array, most: float) -> tuple[Array, float]:
+    scale = float(np.abs(row).max()) / most
+    codes = np.round(row / scale) if scale else np.zeros_like(row)
+    return np.clip(codes, -128, 127).astype(np.int8), scale
+
+
+def _codes_of_range(row: Array) -> tuple[Array, float]:
+    scale = float(np.ptp(row)) / 2 / 127
+    codes = np.round(row / scale) if scale else np.zeros_like(row)
+    return np.clip(codes, -128, 127).astype(np.int8), scale
+
+
 INT8_ROW = Exercise(
     name="int8_row",
     topic="precision",
@@ -356,6 +506,7 @@ INT8_ROW = Exercise(
         Case("very small weights", (_random(12, 13) * np.float32(1e-6),)),
         Case("a row of zeros", (np.zeros(7, dtype=np.float32),)),
     ],
+    drawn=_int8_row_drawn,
     correct=(_codes, _codes_by_hand),
     harness=_restored,
     parts=("the codes", "the scale", "scale · codes"),
@@ -370,6 +521,45 @@ INT8_ROW = Exercise(
         Mutant("zero_divides", _codes_zero_divides, "when a row of zeros divides by its scale"),
         Mutant("scale_one", _codes_scale_one, "when a row of zeros gets the scale 1, not 0"),
         Mutant("unsigned", _codes_unsigned, "when codes start from the smallest weight, unsigned"),
+        Mutant(
+            "by_255",
+            lambda row: _codes_by(row, 255.0),
+            "when the largest weight gets the code 255, which int8 does not have",
+        ),
+        Mutant(
+            "by_100",
+            lambda row: _codes_by(row, 100.0),
+            "when the largest weight gets the code 100 and not 127",
+        ),
+        Mutant(
+            "by_128",
+            lambda row: _codes_by(row, 128.0),
+            "when the largest weight gets the code 128, cut to 127",
+        ),
+        Mutant(
+            "scale_inverted",
+            lambda row: (_codes(row)[0], 1 / _codes(row)[1] if _codes(row)[1] else 0.0),
+            "when one over the scale comes back",
+        ),
+        Mutant("exchanged", lambda row: _codes(row)[::-1], "when codes and scale change places"),
+        Mutant(
+            "wide_codes",
+            lambda row: (_codes(row)[0].astype(np.int32), _codes(row)[1]),
+            "when the codes are int32",
+        ),
+        Mutant(
+            "no_scale",
+            lambda row: (
+                np.clip(np.round(row), -128, 127).astype(np.int8),
+                1.0 if row.any() else 0.0,
+            ),
+            "when weights are rounded as they are, with a scale of 1",
+        ),
+        Mutant(
+            "half_range",
+            lambda row: _codes_of_range(row),
+            "when half the range is taken for the largest weight",
+        ),
     ),
 )
 

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from llama_edu.engine.llama import Llama
+from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import tiny_checkpoint
 from llama_edu.formats.config import LlamaConfig
@@ -75,6 +76,11 @@ def _angles_for_all(head_dim: int, theta: float, past: int, seq: int) -> Array:
     return np.concatenate([angles, angles], axis=-1)
 
 
+def _angles_drawn(rng: np.random.Generator) -> list[Case]:
+    dim, past, seq = 2 * whole(rng, 3, 8), whole(rng, 1, 90), whole(rng, 2, 6)
+    return [Case("other numbers", (dim, float(whole(rng, 50, 9000)), past, seq))]
+
+
 ANGLES = Exercise(
     name="angles",
     topic="rope",
@@ -86,6 +92,7 @@ ANGLES = Exercise(
         Case("2 positions after a past of 7, theta 500,000", (8, 500000.0, 7, 2)),
         Case("1 position after a past of 30, head_dim 2", (2, 100.0, 30, 1)),
     ],
+    drawn=_angles_drawn,
     correct=(_angles, _angles_loop),
     axes="seq half_dim",
     mutants=(
@@ -122,6 +129,35 @@ ANGLES = Exercise(
             "for_all",
             _angles_for_all,
             "when every angle comes twice: one per number, where one per pair is asked for",
+        ),
+        Mutant(
+            "from_zero_on",
+            lambda head_dim, theta, past, seq: _angles(head_dim, theta, 0, past + seq),
+            "when the past's positions get angles as well",
+        ),
+        Mutant(
+            "cosines",
+            lambda head_dim, theta, past, seq: np.cos(_angles(head_dim, theta, past, seq)),
+            "when the cosine is taken as well",
+        ),
+        Mutant(
+            "every_number",
+            lambda head_dim, theta, past, seq: np.outer(
+                np.arange(past, past + seq), theta ** (-2.0 * np.arange(head_dim) / head_dim)
+            ).astype(np.float32),
+            "when there is an angle for each number, not for each pair",
+        ),
+        Mutant(
+            "turned",
+            lambda head_dim, theta, past, seq: _angles(head_dim, theta, past, seq).T,
+            "when positions are the columns",
+        ),
+        Mutant(
+            "turns",
+            lambda head_dim, theta, past, seq: (
+                _angles(head_dim, theta, past, seq) / np.float32(2 * np.pi)
+            ),
+            "when angles are counted in full turns",
         ),
     ),
 )
@@ -192,6 +228,11 @@ def _turns(past: int, seq: int, half: int) -> tuple[Array, Array]:
     return np.cos(angles), np.sin(angles)
 
 
+def _rotate_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, seq, half, past = wholes(rng, 4, 2, 7)
+    return [Case("other sizes", (noise(rng, heads, seq, 2 * half), *_turns(past, seq, half)))]
+
+
 ROTATE = Exercise(
     name="rotate",
     topic="rope",
@@ -203,6 +244,7 @@ ROTATE = Exercise(
         Case("2 heads, 1 position after a past of 9", (_random(2, 2, 1, 10), *_turns(9, 1, 5))),
         Case("head_dim 2, where both layouts are one", (_random(3, 5, 3, 2), *_turns(2, 3, 1))),
     ],
+    drawn=_rotate_drawn,
     correct=(_rotate_concatenated, _rotate_complex, apply_rope),
     axes="n_heads seq head_dim",
     mutants=(
@@ -246,6 +288,20 @@ ROTATE = Exercise(
         ),
         Mutant("first_half", _rotate_first_half_only, "when only the first half is turned"),
         Mutant("in_place", _rotate_in_place, "when the caller's heads are turned in place"),
+        Mutant(
+            "exchanged",
+            lambda x, cos, sin: _rotate_concatenated(x, sin, cos),
+            "when sine and cosine change places",
+        ),
+        Mutant(
+            "cosine_only", lambda x, cos, sin: x * np.tile(cos, 2), "when only the cosine is used"
+        ),
+        Mutant(
+            "twice",
+            lambda x, cos, sin: _rotate_concatenated(_rotate_concatenated(x, cos, sin), cos, sin),
+            "when everything is turned twice",
+        ),
+        Mutant("not_turned", lambda x, cos, sin: x.copy(), "when nothing is turned"),
     ),
 )
 
@@ -299,6 +355,14 @@ def _rows_unchanged(weight: Array, n_heads: int) -> Array:
     return weight.copy()
 
 
+def _rows_to_neighbours_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, half, columns = wholes(rng, 3, 3, 7)
+    return [
+        Case("other sizes", (noise(rng, heads * 2 * half, columns), heads)),
+        Case("a bias of other sizes", (noise(rng, heads * 2 * half), heads)),
+    ]
+
+
 ROWS_TO_NEIGHBOURS = Exercise(
     name="rows_to_neighbours",
     topic="rope",
@@ -310,6 +374,7 @@ ROWS_TO_NEIGHBOURS = Exercise(
         Case("2 heads of 10 rows, 6 columns", (_random(5, 20, 6), 2)),
         Case("a bias of 2 heads of 6", (_random(6, 12), 2)),
     ],
+    drawn=_rows_to_neighbours_drawn,
     correct=(_rows_indexed, _rows_strided, half_split_to_interleaved),
     axes="n_heads*head_dim hidden_size",
     mutants=(
@@ -324,6 +389,30 @@ ROWS_TO_NEIGHBOURS = Exercise(
         Mutant("columns", _columns, "when columns are reordered: those are inputs, not outputs"),
         Mutant(
             "unchanged", _rows_unchanged, "when nothing is reordered", section="Which layout is it?"
+        ),
+        Mutant(
+            "twice",
+            lambda weight, n_heads: _rows_indexed(_rows_indexed(weight, n_heads), n_heads),
+            "when the rows are reordered twice",
+        ),
+        Mutant(
+            "heads_reversed",
+            lambda weight, n_heads: _rows_indexed(weight[::-1], n_heads),
+            "when the rows begin at the end",
+        ),
+        Mutant(
+            "weights_only",
+            lambda weight, n_heads: _rows_indexed(weight, n_heads).reshape(
+                len(weight), weight.shape[1]
+            ),
+            "when only weights of two axes are allowed for",
+        ),
+        Mutant(
+            "not_joined",
+            lambda weight, n_heads: _rows_indexed(weight, n_heads).reshape(
+                n_heads, -1, 2, *weight.shape[1:]
+            ),
+            "when heads, pairs and rows are not joined to one axis again",
         ),
     ),
 )
@@ -382,6 +471,33 @@ def _frequencies(theta: float, head_dim: int) -> Array:
     return (theta ** (-2 * pairs / head_dim)).astype(np.float32)
 
 
+def _scaled_turns_drawn(rng: np.random.Generator) -> list[Case]:
+    low = float(whole(rng, 1, 3))
+    turns = _frequencies(float(whole(rng, 100, 999)), 2 * whole(rng, 9, 14))
+    factor, context = float(whole(rng, 3, 9)), whole(rng, 200, 900)
+    return [Case("other numbers", (turns, factor, low, low + whole(rng, 4, 20), context))]
+
+
+def _blended(
+    turns: Array,
+    factor: float,
+    low: float,
+    high: float,
+    context: int,
+    change: Callable[[Array], Array],
+) -> Array:
+    """Scaled with a share of one's own, from the right one."""
+    share = np.clip((turns * (context / (2 * math.pi)) - low) / (high - low), 0, 1)
+    inside = (share > 0) & (share < 1)
+    share = np.where(inside, change(share), share)
+    return (turns * (share + (1 - share) / factor)).astype(turns.dtype)
+
+
+def _periods_blended(turns: Array, factor: float, low: float, high: float, context: int) -> Array:
+    share = np.clip((turns * (context / (2 * math.pi)) - low) / (high - low), 0, 1)
+    return (turns / (share + (1 - share) * factor)).astype(turns.dtype)
+
+
 SCALED_TURNS = Exercise(
     name="scaled_turns",
     topic="rope",
@@ -393,6 +509,7 @@ SCALED_TURNS = Exercise(
         Case("Llama 3.1 8B", (_frequencies(500000.0, 128), 8.0, 1.0, 4.0, 8192)),
         Case("other borders, theta 100", (_frequencies(100.0, 12), 5.0, 2.0, 9.0, 60)),
     ],
+    drawn=_scaled_turns_drawn,
     correct=(_scaled_by_cases, _scaled_clipped),
     axes="half_dim",
     tolerance=1e-6,
@@ -414,6 +531,57 @@ SCALED_TURNS = Exercise(
         Mutant("step", _scaled_step, "when there is no blend between the two borders"),
         Mutant("fast", _scaled_fast, "when the fast pairs are divided and the slow ones stay"),
         Mutant("no_pi", _scaled_no_pi, "when 2π is forgotten: a turn is 2π radians, not 1"),
+        Mutant(
+            "shares_exchanged",
+            lambda turns, factor, low, high, context: _blended(
+                turns, factor, low, high, context, lambda share: 1 - share
+            ),
+            "when the two shares of the blend change places",
+        ),
+        Mutant(
+            "radians",
+            lambda turns, factor, low, high, context: _scaled_by_cases(
+                turns, factor, low / (2 * math.pi), high / (2 * math.pi), context
+            ),
+            "when radians are taken for full turns",
+        ),
+        Mutant(
+            "multiplied",
+            lambda turns, factor, low, high, context: _scaled_by_cases(
+                turns, 1 / factor, low, high, context
+            ),
+            "when the slow ones are multiplied",
+        ),
+        Mutant(
+            "longer_context",
+            lambda turns, factor, low, high, context: _scaled_by_cases(
+                turns, factor, low, high, context * factor
+            ),
+            "when turns are counted in the longer context",
+        ),
+        Mutant(
+            "half_turns",
+            lambda turns, factor, low, high, context: _scaled_by_cases(
+                turns, factor, low, high, 2 * context
+            ),
+            "when half turns are counted",
+        ),
+        Mutant(
+            "fast_divided",
+            lambda turns, factor, low, high, context: np.where(
+                turns * np.float32(context / (2 * math.pi)) >= high,
+                turns / np.float32(factor),
+                turns,
+            ),
+            "when the fast ones are divided, and the others stay",
+        ),
+        Mutant(
+            "periods_blended",
+            lambda turns, factor, low, high, context: _periods_blended(
+                turns, factor, low, high, context
+            ),
+            "when the periods are blended and not the speeds",
+        ),
     ),
 )
 
@@ -487,6 +655,19 @@ def _layout_case(label: str, seed: int, *, interleaved: bool) -> Case:
     return Case(label, (config, tensors, ids))
 
 
+CLEAR_SEEDS = [2, 4, 5, 7, 8]
+
+
+def _layout_of_drawn(rng: np.random.Generator) -> list[Case]:
+    # Of random models, some write a text that both layouts find likely. These do not.
+    seeds = pick(rng, CLEAR_SEEDS, 1)
+    kinds = {"a drawn checkpoint": bool(rng.integers(2))}
+    return [
+        _layout_case(label, seed, interleaved=interleaved)
+        for seed, (label, interleaved) in zip(seeds, kinds.items(), strict=True)
+    ]
+
+
 LAYOUT_OF = Exercise(
     name="layout_of",
     topic="rope",
@@ -500,6 +681,7 @@ LAYOUT_OF = Exercise(
         _layout_case("another half-split checkpoint", 7, interleaved=False),
         _layout_case("a third interleaved checkpoint", 8, interleaved=True),
     ],
+    drawn=_layout_of_drawn,
     correct=(_by_rows, _by_operator),
     mutants=(
         Mutant("larger_loss", _layout_of_larger_loss, "when the larger loss wins"),

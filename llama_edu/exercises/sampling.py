@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llama_edu.engine.sampling import Sampling, probabilities
+from llama_edu.exercises.framework.draw import noise, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.attention import softmax
 
@@ -55,6 +56,15 @@ def _warm_not_normalised(logits: Array, temperature: float) -> Array:
     return np.exp((logits - logits.max()) / temperature)
 
 
+def _with_temperature_drawn(rng: np.random.Generator) -> list[Case]:
+    n, temperature = whole(rng, 5, 9), whole(rng, 4, 30) / 10
+    return [
+        Case("other logits", (noise(rng, n) * 3, temperature)),
+        Case("other logits around 500", (noise(rng, n) * 3 + np.float32(500), temperature)),
+        Case("logits far apart", (noise(rng, n) * 300, temperature)),
+    ]
+
+
 WITH_TEMPERATURE = Exercise(
     name="with_temperature",
     topic="sampling",
@@ -67,6 +77,7 @@ WITH_TEMPERATURE = Exercise(
         Case("logits of several hundred", (_f32(310.0, 305.0, 300.0), 0.8)),
         Case("logits of 400 at temperature 0.5", (_f32(400.0, 399.5, 398.0), 0.5)),
     ],
+    drawn=_with_temperature_drawn,
     correct=(_warm, _warm_loop),
     axes="vocab_size",
     mutants=(
@@ -86,6 +97,40 @@ WITH_TEMPERATURE = Exercise(
             "not_normalised",
             _warm_not_normalised,
             "when the exponentials are not divided",
+        ),
+        Mutant(
+            "probabilities",
+            lambda logits, temperature: softmax(logits) / np.float32(temperature),
+            "when probabilities are divided, and no longer sum to 1",
+        ),
+        Mutant(
+            "greedy",
+            lambda logits, temperature: (logits == logits.max()).astype(np.float32),
+            "when the likeliest token gets everything",
+        ),
+        Mutant(
+            "root",
+            lambda logits, temperature: softmax(logits / np.float32(temperature**0.5)),
+            "when the root of the temperature divides",
+        ),
+        Mutant(
+            "by_largest",
+            lambda logits, temperature: softmax(
+                logits / np.float32(float(logits.max()) * temperature)
+            ),
+            "when the largest logit divides and is not subtracted",
+        ),
+        Mutant(
+            "logarithms",
+            lambda logits, temperature: np.log(
+                softmax(logits / np.float32(temperature)) + np.float32(1e-30)
+            ),
+            "when the logarithms come back",
+        ),
+        Mutant(
+            "clipped",
+            lambda logits, temperature: softmax(np.clip(logits / np.float32(temperature), -80, 80)),
+            "when large logits are clipped to one size",
         ),
     ),
 )
@@ -174,6 +219,31 @@ def _nucleus_threshold(p: Array, top_p: float) -> Array:
     return kept / kept.sum()
 
 
+def _nucleus_drawn(rng: np.random.Generator) -> list[Case]:
+    p = softmax(noise(rng, whole(rng, 6, 12)))
+    return [Case(f"other tokens, top_p {top_p}", (p, top_p)) for top_p in (0.35, 0.72, 0.97)]
+
+
+def _kept_count(p: Array, top_p: float) -> int:
+    return int((_nucleus(p, top_p) > 0).sum())
+
+
+def _first_tokens(p: Array, n: int) -> Array:
+    """The `n` likeliest, summing to 1."""
+    kept = np.zeros_like(p)
+    best = np.argsort(-p, kind="stable")[:n]
+    kept[best] = p[best]
+    return kept / kept.sum()
+
+
+def _ascending(p: Array, top_p: float) -> Array:
+    order = np.argsort(p, kind="stable")
+    before = np.cumsum(p[order]) - p[order]
+    return _scattered(
+        p, order[before < top_p], p[order[before < top_p]] / p[order[before < top_p]].sum()
+    )
+
+
 NUCLEUS = Exercise(
     name="nucleus",
     topic="sampling",
@@ -189,6 +259,7 @@ NUCLEUS = Exercise(
         Case("two of five equal ones reach top_p", (_f32(0.1, 0.2, 0.2, 0.2, 0.3), 0.6)),
     ],
     harness=_up_to_ties,
+    drawn=_nucleus_drawn,
     correct=(_nucleus, _nucleus_loop),
     axes="vocab_size",
     mutants=(
@@ -230,6 +301,35 @@ NUCLEUS = Exercise(
             "ties_kept",
             _nucleus_ties,
             "when all tokens as likely as the last one are kept: fewer would do",
+        ),
+        Mutant(
+            "one_more",
+            lambda p, top_p: _first_tokens(p, _kept_count(p, top_p) + 1),
+            "when one token more is kept",
+        ),
+        Mutant(
+            "likeliest", lambda p, top_p: _first_tokens(p, 1), "when only the likeliest is kept"
+        ),
+        Mutant("all", lambda p, top_p: p.copy(), "when everything is kept"),
+        Mutant(
+            "at_least_two",
+            lambda p, top_p: _first_tokens(p, max(2, _kept_count(p, top_p))),
+            "when at least two tokens are kept",
+        ),
+        Mutant(
+            "ascending", lambda p, top_p: _ascending(p, top_p), "when the least likely come first"
+        ),
+        Mutant(
+            "in_order",
+            lambda p, top_p: np.sort(_nucleus(p, top_p))[::-1].copy(),
+            "when the result stays in the order of size",
+        ),
+        Mutant(
+            "share_of_largest",
+            lambda p, top_p: (
+                np.where(p >= top_p * p.max(), p, 0) / np.where(p >= top_p * p.max(), p, 0).sum()
+            ),
+            "when a share of the largest is the border: that is min-p",
         ),
     ),
 )
@@ -284,6 +384,16 @@ def _no_top_k(logits: Array, temperature: float, top_k: int, top_p: float) -> Ar
     return _filtered(logits, temperature, 0, top_p)
 
 
+def _filtered_drawn(rng: np.random.Generator) -> list[Case]:
+    x, t = noise(rng, whole(rng, 7, 12)) * 2, whole(rng, 5, 20) / 10
+    tied = np.round(noise(rng, 9)) + np.float32(0)
+    return [
+        Case("other logits", (x, t, whole(rng, 2, 5), 0.65)),
+        Case("other logits, all of them", (x, t, 0, 0.8)),
+        Case("other equal logits", (tied, t, whole(rng, 2, 4), 1.0)),
+    ]
+
+
 FILTERED = Exercise(
     name="filtered",
     topic="sampling",
@@ -296,6 +406,7 @@ FILTERED = Exercise(
         Case("top_k on equal logits", (_f32(1.0, 3.0, 1.0, 1.0), 1.0, 2, 1.0)),
         Case("top_k larger than the vocabulary", (_random(6, 5), 1.3, 50, 0.9)),
     ],
+    drawn=_filtered_drawn,
     correct=(_filtered, _filtered_by_steps),
     axes="vocab_size",
     mutants=(
@@ -325,6 +436,37 @@ FILTERED = Exercise(
             section="Cutting the tail",
         ),
         Mutant("no_top_k", _no_top_k, "when top_k is not used", section="Cutting the tail"),
+        Mutant(
+            "no_temperature",
+            lambda logits, temperature, top_k, top_p: _filtered(logits, 1.0, top_k, top_p),
+            "when the temperature is not used",
+        ),
+        Mutant(
+            "no_top_p",
+            lambda logits, temperature, top_k, top_p: _filtered(logits, temperature, top_k, 1.0),
+            "when top-p is not used",
+        ),
+        Mutant(
+            "one_more",
+            lambda logits, temperature, top_k, top_p: _filtered(
+                logits, temperature, top_k + 1 if top_k else 0, top_p
+            ),
+            "when top-k keeps one too many",
+        ),
+        Mutant(
+            "multiplied",
+            lambda logits, temperature, top_k, top_p: _filtered(
+                logits, 1 / temperature, top_k, top_p
+            ),
+            "when the temperature multiplies",
+        ),
+        Mutant(
+            "higher_ids",
+            lambda logits, temperature, top_k, top_p: _filtered(
+                logits[::-1].copy(), temperature, top_k, top_p
+            )[::-1].copy(),
+            "when the higher ids of equal logits are kept",
+        ),
     ),
 )
 
@@ -366,6 +508,13 @@ def _draw_past_the_end(p: Array, point: float) -> int:
     return int(np.searchsorted(np.cumsum(p), np.float32(point), side="right"))
 
 
+def _draw_drawn(rng: np.random.Generator) -> list[Case]:
+    p = rng.random(9) * (rng.random(9) < 0.6)
+    p[4] += 0.1
+    p = (p / p.sum()).astype(np.float32)
+    return [Case(f"point {u:.3f}", (p, u)) for u in rng.random(5).tolist()]
+
+
 DRAW = Exercise(
     name="draw",
     topic="sampling",
@@ -378,6 +527,7 @@ DRAW = Exercise(
         Case("a point on a border", (_f32(0.25, 0.25, 0.5), 0.5)),
         Case("a point near 1, last tokens impossible", (_f32(0.5, 0.49999, 0.0, 0.0), 0.9999999)),
     ],
+    drawn=_draw_drawn,
     correct=(_draw_cumulative, _draw_loop),
     mutants=(
         Mutant(
@@ -395,6 +545,38 @@ DRAW = Exercise(
             "when rounding lets the point pass the end of the sums: float32 shares do not add to 1",
             "https://github.com/sherjilozair/char-rnn-tensorflow/issues/18",
             section="Common mistakes",
+        ),
+        Mutant(
+            "likeliest",
+            lambda p, point: int(p.argmax()),
+            "when the likeliest is taken, whatever the point",
+        ),
+        Mutant(
+            "equal_pieces",
+            lambda p, point: min(int(point * len(p)), len(p) - 1),
+            "when all pieces of the line are taken to be equally long",
+        ),
+        Mutant(
+            "from_the_end",
+            lambda p, point: len(p) - 1 - _draw_cumulative(p[::-1], point),
+            "when the line is laid out from the last token",
+        ),
+        Mutant(
+            "other_point",
+            lambda p, point: _draw_cumulative(p, min(1 - point, 1 - 1e-9)),
+            "when 1 − point is used",
+        ),
+        Mutant(
+            "last_id",
+            lambda p, point: min(
+                int(np.searchsorted(np.cumsum(p), point, side="right")), len(p) - 1
+            ),
+            "when the last id is taken near 1, though its probability may be 0",
+        ),
+        Mutant(
+            "probability",
+            lambda p, point: float(p[_draw_cumulative(p, point)]),
+            "when the probability comes back and not the id",
         ),
     ),
 )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, seed_from, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.attention import (
     apply_mask,
@@ -11,7 +12,7 @@ from llama_edu.ops.attention import (
     score_v,
     softmax,
 )
-from llama_edu.ops.rope import apply_rope
+from llama_edu.ops.rope import apply_rope, apply_rope_interleaved
 
 Array = np.ndarray
 
@@ -74,6 +75,13 @@ def _mix_not_weighted(weights: Array, buffer: Array) -> Array:
     return _mix_matmul((weights > 0).astype(np.float32), buffer)
 
 
+def _mix_values_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, dim = wholes(rng, 4, 2, 7)
+    total = seq + whole(rng, 1, 4)
+    buffer = noise(rng, heads, total + whole(rng, 1, 5), dim)
+    return [Case("other sizes", (_weights(seed_from(rng), heads, groups, seq, total), buffer))]
+
+
 MIX_VALUES = Exercise(
     name="mix_values",
     topic="score_v",
@@ -85,6 +93,7 @@ MIX_VALUES = Exercise(
         Case("1 token after a past of 6", (_weights(3, 4, 2, 1, 7), _random(4, 4, 8, 3))),
         Case("a buffer without room to spare", (_weights(5, 3, 1, 5, 5), _random(6, 3, 5, 2))),
     ],
+    drawn=_mix_values_drawn,
     correct=(_mix_matmul, _mix_einsum, _mix_loop),
     axes="n_kv_heads n_groups seq head_dim",
     mutants=(
@@ -116,6 +125,45 @@ MIX_VALUES = Exercise(
             _mix_not_weighted,
             "when the visible rows are added up unweighted",
             section="One row",
+        ),
+        Mutant(
+            "seq_rows",
+            lambda weights, buffer: (
+                weights[..., : weights.shape[2]] @ buffer[:, None, : weights.shape[2]]
+            ),
+            "when only seq rows are read, and the rest of the past is not",
+        ),
+        Mutant(
+            "heads_reversed",
+            lambda weights, buffer: _mix_matmul(weights, buffer[::-1]),
+            "when the groups read the value heads in reverse",
+        ),
+        Mutant(
+            "divided_again",
+            lambda weights, buffer: _mix_matmul(weights, buffer) / np.float32(weights.shape[-1]),
+            "when the sum is divided by the number of rows: the weights sum to 1 already",
+        ),
+        Mutant(
+            "merged",
+            lambda weights, buffer: (
+                _mix_matmul(weights, buffer).transpose(2, 0, 1, 3).reshape(weights.shape[2], -1)
+            ),
+            "when the heads are merged as well",
+        ),
+        Mutant(
+            "turned",
+            lambda weights, buffer: np.ascontiguousarray(
+                _mix_matmul(weights, buffer).swapaxes(-1, -2)
+            ),
+            "when tokens and features change places",
+        ),
+        Mutant(
+            "plain_mean",
+            lambda weights, buffer: np.broadcast_to(
+                buffer[:, None, None, : weights.shape[-1]].mean(axis=-2),
+                _mix_matmul(weights, buffer).shape,
+            ).copy(),
+            "when the rows are averaged and the weights not used",
         ),
     ),
 )
@@ -153,6 +201,10 @@ def _merge_stacked(attn_v: Array) -> Array:
     return _merge_loop(attn_v).T
 
 
+def _merge_drawn(rng: np.random.Generator) -> list[Case]:
+    return [Case("other sizes", (noise(rng, *wholes(rng, 4, 2, 7)),))]
+
+
 MERGE = Exercise(
     name="merge",
     topic="score_v",
@@ -164,6 +216,7 @@ MERGE = Exercise(
         Case("1 token, 4 groups of 2 heads", (_random(8, 4, 2, 1, 3),)),
         Case("5 tokens, 3 groups of 1 head", (_random(9, 3, 1, 5, 2),)),
     ],
+    drawn=_merge_drawn,
     correct=(_merge_loop, _merge_concatenated, merge_heads),
     axes="seq n_heads*head_dim",
     mutants=(
@@ -185,6 +238,43 @@ MERGE = Exercise(
             "when the first numbers of all heads stand together, then the second ones",
         ),
         Mutant("stacked", _merge_stacked, "when tokens are the columns: a row is a token"),
+        Mutant(
+            "mean",
+            lambda attn_v: attn_v.mean(axis=(0, 1)),
+            "when the heads are averaged: each keeps its own columns",
+        ),
+        Mutant(
+            "summed",
+            lambda attn_v: attn_v.sum(axis=(0, 1)),
+            "when the heads are added: each keeps its own columns",
+        ),
+        Mutant(
+            "not_merged",
+            lambda attn_v: attn_v.transpose(2, 0, 1, 3),
+            "when tokens come first, and the heads are not joined",
+        ),
+        Mutant(
+            "below",
+            lambda attn_v: attn_v.reshape(-1, attn_v.shape[-1]),
+            "when the heads stand below one another and not side by side",
+        ),
+        Mutant(
+            "one_axis",
+            lambda attn_v: attn_v.transpose(1, 2, 0, 3).reshape(
+                attn_v.shape[1], attn_v.shape[2], -1
+            ),
+            "when only one of the two head axes is joined",
+        ),
+        Mutant(
+            "tokens_and_groups",
+            lambda attn_v: attn_v.swapaxes(1, 2).reshape(attn_v.shape[2], -1),
+            "when tokens and groups change places, and heads stay in front",
+        ),
+        Mutant(
+            "reversed",
+            lambda attn_v: _merge_loop(attn_v[::-1]),
+            "when the last KV head comes first",
+        ),
     ),
 )
 
@@ -259,6 +349,17 @@ def _heads(
     return (q, k, v, *_turns(total_seq, head_dim))
 
 
+def _attention_rows_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, past = wholes(rng, 4, 2, 6)
+    dim = 2 * whole(rng, 2, 5)
+    return [Case("other sizes", _heads(seed_from(rng), heads, groups, seq, seq + past, dim))]
+
+
+def _mixed_from_the_left(q: Array, k: Array, v: Array) -> Array:
+    mask = np.tri(q.shape[2], k.shape[1], dtype=np.bool_)
+    return merge_heads(score_v(softmax(apply_mask(qk_scores(q, k), mask)), v))
+
+
 ATTENTION_ROWS = Exercise(
     name="attention_rows",
     topic="score_v",
@@ -270,6 +371,7 @@ ATTENTION_ROWS = Exercise(
         Case("1 token after a past of 4", _heads(13, 4, 2, 1, 5, 8)),
         Case("5 tokens, no past", _heads(16, 3, 1, 5, 5, 2)),
     ],
+    drawn=_attention_rows_drawn,
     correct=(_rows, _rows_by_head),
     axes="seq n_heads*head_dim",
     mutants=(
@@ -299,6 +401,60 @@ ATTENTION_ROWS = Exercise(
             section="One row",
         ),
         Mutant("no_mask", _rows_no_mask, "when nothing hides the future", section="By hand"),
+        Mutant(
+            "q_not_rotated",
+            lambda q, k, v, cos, sin: _mixed(q, apply_rope(k, cos, sin), v),
+            "when the queries are not turned",
+        ),
+        Mutant(
+            "nothing_rotated", lambda q, k, v, cos, sin: _mixed(q, k, v), "when nothing is turned"
+        ),
+        Mutant(
+            "backwards",
+            lambda q, k, v, cos, sin: (
+                _rows(q, k, v, cos, -sin)
+                if q.shape[2] < 0
+                else _mixed(
+                    apply_rope(q, cos[-q.shape[2] :], -sin[-q.shape[2] :]),
+                    apply_rope(k, cos, sin),
+                    v,
+                )
+            ),
+            "when the queries are turned the other way than the keys",
+        ),
+        Mutant(
+            "interleaved",
+            lambda q, k, v, cos, sin: _mixed(
+                apply_rope_interleaved(q, cos[-q.shape[2] :], sin[-q.shape[2] :]),
+                apply_rope_interleaved(k, cos, sin),
+                v,
+            ),
+            "when neighbours are turned together, not half-split pairs",
+        ),
+        Mutant(
+            "scaled_twice",
+            lambda q, k, v, cos, sin: _rows(q * np.float32(q.shape[-1] ** -0.5), k, v, cos, sin),
+            "when the scores are divided by √head_dim twice",
+        ),
+        Mutant(
+            "unscaled",
+            lambda q, k, v, cos, sin: _rows(q * np.float32(q.shape[-1] ** 0.5), k, v, cos, sin),
+            "when the scores are not divided by √head_dim",
+        ),
+        Mutant(
+            "mask_without_past",
+            lambda q, k, v, cos, sin: _mixed_from_the_left(
+                apply_rope(q, cos[-q.shape[2] :], sin[-q.shape[2] :]), apply_rope(k, cos, sin), v
+            ),
+            "when the mask knows no past",
+        ),
+        Mutant(
+            "not_merged",
+            lambda q, k, v, cos, sin: (
+                _rows(q, k, v, cos, sin).reshape(q.shape[2], *q.shape[:2], -1).transpose(1, 2, 0, 3)
+            ),
+            "when the heads are not merged",
+        ),
     ),
 )
 
@@ -357,6 +513,17 @@ def _silent_in_place(merged: Array, weight: Array, head: int, head_dim: int) -> 
     return merged @ weight.T
 
 
+def _without_head_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, dim, hidden, seq = wholes(rng, 4, 2, 7)
+    width = heads * dim
+    return [
+        Case(
+            "a head in the middle",
+            (noise(rng, seq, width), noise(rng, hidden, width), heads // 2, dim),
+        )
+    ]
+
+
 WITHOUT_HEAD = Exercise(
     name="without_head",
     topic="score_v",
@@ -368,6 +535,7 @@ WITHOUT_HEAD = Exercise(
         Case("head 0 of 4, width 12 to 17", (_random(21, 1, 12), _random(22, 17, 12), 0, 3)),
         Case("the last head of 3", (_random(23, 5, 12), _random(24, 15, 12), 2, 4)),
     ],
+    drawn=_without_head_drawn,
     correct=(_silent_input, _silent_by_difference, _silent_by_others),
     axes="seq hidden_size",
     mutants=(
@@ -388,6 +556,42 @@ WITHOUT_HEAD = Exercise(
         ),
         Mutant("others", _silent_others, "when only that head speaks, and all others are silent"),
         Mutant("in_place", _silent_in_place, "when the caller's rows are overwritten"),
+        Mutant(
+            "all_heads",
+            lambda merged, weight, head, head_dim: merged @ weight.T,
+            "when no head is silent",
+        ),
+        Mutant(
+            "next_head",
+            lambda merged, weight, head, head_dim: _silent_input(
+                merged, weight, (head + 1) % (weight.shape[1] // head_dim), head_dim
+            ),
+            "when the head after it is silent",
+        ),
+        Mutant(
+            "head_before",
+            lambda merged, weight, head, head_dim: _silent_input(
+                merged, weight, max(head - 1, 0), head_dim
+            ),
+            "when heads are counted from 1",
+        ),
+        Mutant(
+            "one_number",
+            lambda merged, weight, head, head_dim: _silent_input(merged, weight, head, 1),
+            "when one column is silent and not a whole head",
+        ),
+        Mutant(
+            "heads_before",
+            lambda merged, weight, head, head_dim: (
+                merged[:, : head * head_dim] @ weight[:, : head * head_dim].T
+            ),
+            "when the heads behind it are silent as well",
+        ),
+        Mutant(
+            "turned",
+            lambda merged, weight, head, head_dim: _silent_input(merged, weight, head, head_dim).T,
+            "when tokens and features change places",
+        ),
     ),
 )
 

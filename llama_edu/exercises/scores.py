@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from llama_edu.exercises.framework.draw import noise, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.watched import Watched
 from llama_edu.ops.attention import qk_scores, softmax, split_query_heads
@@ -69,6 +70,17 @@ def _score_cases() -> list[Case]:
     ]
 
 
+def _group_scores_drawn(rng: np.random.Generator) -> list[Case]:
+    heads, groups, seq, dim = wholes(rng, 4, 2, 7)
+    total = seq + whole(rng, 1, 4)
+    return [
+        Case(
+            "heads of other sizes",
+            (noise(rng, heads, groups, seq, dim), noise(rng, heads, total, dim)),
+        )
+    ]
+
+
 GROUP_SCORES = Exercise(
     name="group_scores",
     topic="scores",
@@ -76,6 +88,7 @@ GROUP_SCORES = Exercise(
     task="Score every query against the keys of its KV group, with one einsum or one matmul.",
     section="The real function",
     cases=_score_cases,
+    drawn=_group_scores_drawn,
     correct=(_scores_einsum, _scores_by_group, qk_scores),
     axes="n_kv_heads n_groups seq total_seq",
     mutants=(
@@ -123,6 +136,31 @@ GROUP_SCORES = Exercise(
             _scores_scaled_in_place,
             "when the caller's queries are scaled in place",
         ),
+        Mutant(
+            "multiplied",
+            lambda q, k: _scores_einsum(q, k) * float(q.shape[-1]),
+            "when the scores are multiplied by √head_dim and not divided",
+        ),
+        Mutant(
+            "by_keys",
+            lambda q, k: _scores_einsum(q, k) * float(q.shape[-1] / k.shape[1]) ** 0.5,
+            "when the scale is that of the number of keys",
+        ),
+        Mutant(
+            "one_key_head",
+            lambda q, k: _scores_einsum(q, np.repeat(k[:1], len(k), axis=0)),
+            "when every group reads the keys of the first",
+        ),
+        Mutant(
+            "softmax_too",
+            lambda q, k: softmax(_scores_einsum(q, k)),
+            "when the softmax is taken as well",
+        ),
+        Mutant(
+            "turned",
+            lambda q, k: np.ascontiguousarray(_scores_einsum(q, k).swapaxes(0, 1)),
+            "when heads and groups change places",
+        ),
     ),
 )
 
@@ -166,6 +204,11 @@ def _split_cases() -> list[Case]:
     ]
 
 
+def _split_queries_drawn(rng: np.random.Generator) -> list[Case]:
+    seq, heads, groups, dim = wholes(rng, 4, 2, 7)
+    return [Case("other sizes", (noise(rng, seq, heads * groups * dim), heads, dim))]
+
+
 SPLIT_QUERIES = Exercise(
     name="split_queries",
     topic="scores",
@@ -173,6 +216,7 @@ SPLIT_QUERIES = Exercise(
     task="Repair the way from a projection's rows to one matrix per query head.",
     section="Rows into heads",
     cases=_split_cases,
+    drawn=_split_queries_drawn,
     correct=(_split_transposed, _split_loop, split_query_heads),
     axes="n_kv_heads n_groups seq head_dim",
     mutants=(
@@ -192,6 +236,30 @@ SPLIT_QUERIES = Exercise(
             "dim_first",
             _split_dim_first,
             "when the numbers of one head are taken for the same number of many heads",
+        ),
+        Mutant(
+            "token_first",
+            lambda q, n_kv_heads, head_dim: q.reshape(len(q), n_kv_heads, -1, head_dim),
+            "when tokens stay the first axis",
+        ),
+        Mutant(
+            "one_axis_moved",
+            lambda q, n_kv_heads, head_dim: q.reshape(len(q), n_kv_heads, -1, head_dim).transpose(
+                1, 0, 2, 3
+            ),
+            "when the tokens are moved past one axis only",
+        ),
+        Mutant(
+            "no_groups",
+            lambda q, n_kv_heads, head_dim: q.reshape(len(q), -1, head_dim).transpose(1, 0, 2),
+            "when the query heads keep one axis",
+        ),
+        Mutant(
+            "turned_and_reshaped",
+            lambda q, n_kv_heads, head_dim: np.ascontiguousarray(q.T).reshape(
+                n_kv_heads, -1, len(q), head_dim
+            ),
+            "when the matrix is turned and then reshaped",
         ),
     ),
 )
@@ -230,6 +298,11 @@ def _key_head_cases() -> list[Case]:
     return [Case(f"{h} query heads, {kv} key/value heads", (h, kv)) for h, kv in sizes]
 
 
+def _key_head_of_drawn(rng: np.random.Generator) -> list[Case]:
+    kv, groups = whole(rng, 3, 6), whole(rng, 3, 5)
+    return [Case("other sizes", (kv * groups, kv)), Case("two groups", (2 * groups, 2))]
+
+
 KEY_HEAD_OF = Exercise(
     name="key_head_of",
     topic="scores",
@@ -238,6 +311,7 @@ KEY_HEAD_OF = Exercise(
     section="Nine heads, three boards",
     cases=_key_head_cases,
     harness=_all_key_heads,
+    drawn=_key_head_of_drawn,
     correct=(_key_head, _key_head_by_blocks),
     mutants=(
         Mutant(
@@ -257,6 +331,46 @@ KEY_HEAD_OF = Exercise(
             _key_head_same,
             "when every query head has a key head of its own",
             section="On the real model",
+        ),
+        Mutant(
+            "always_first",
+            lambda head, n_heads, n_kv_heads: 0,
+            "when every query head reads key head 0",
+        ),
+        Mutant(
+            "rounded",
+            lambda head, n_heads, n_kv_heads: round(head * n_kv_heads / n_heads),
+            "when the share is rounded and not cut",
+        ),
+        Mutant(
+            "in_group",
+            lambda head, n_heads, n_kv_heads: head % (n_heads // n_kv_heads),
+            "when the place within the group is taken for the group",
+        ),
+        Mutant(
+            "at_most_last",
+            lambda head, n_heads, n_kv_heads: min(head, n_kv_heads - 1),
+            "when the heads after the last key head all read it",
+        ),
+        Mutant(
+            "one_more",
+            lambda head, n_heads, n_kv_heads: head // (n_heads // n_kv_heads) + 1,
+            "when groups are counted from 1",
+        ),
+        Mutant(
+            "backwards",
+            lambda head, n_heads, n_kv_heads: n_kv_heads - 1 - head // (n_heads // n_kv_heads),
+            "when groups are counted from the end",
+        ),
+        Mutant(
+            "a_float",
+            lambda head, n_heads, n_kv_heads: head // (n_heads / n_kv_heads),
+            "when a float comes out of a division",
+        ),
+        Mutant(
+            "a_share",
+            lambda head, n_heads, n_kv_heads: head / (n_heads / n_kv_heads),
+            "when the share is not cut to a whole number",
         ),
     ),
 )
@@ -373,6 +487,44 @@ def _attend_cases() -> list[Case]:
     ]
 
 
+def _attend_in_blocks_drawn(rng: np.random.Generator) -> list[Case]:
+    keys, dim, wide = wholes(rng, 3, 5, 12)
+    q, k, v = noise(rng, dim), noise(rng, keys, dim), noise(rng, keys, wide)
+    return [Case("more keys", (q, k, v, whole(rng, 2, 4))), Case("larger keys", (q, k * 30, v, 2))]
+
+
+def _not_divided(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    """The mix as it is held, without the division at the end."""
+    scores = [k[i : i + block] @ q_row * len(q_row) ** -0.5 for i in range(0, len(k), block)]
+    largest = max(float(some.max()) for some in scores)
+    parts = [
+        np.exp(some - largest) @ v[i * block : (i + 1) * block] for i, some in enumerate(scores)
+    ]
+    return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
+
+
+def _total_not_shrunk(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    largest, total, mix = -np.inf, 0.0, np.zeros(v.shape[1], dtype=np.float32)
+    for i in range(0, len(k), block):
+        scores = k[i : i + block] @ q_row * len(q_row) ** -0.5
+        new = max(largest, float(scores.max()))
+        powers = np.exp(scores - new)
+        total += float(powers.sum())
+        mix = mix * np.float32(np.exp(largest - new)) + powers @ v[i : i + block]
+        largest = new
+    return (mix / total).astype(np.float32)
+
+
+def _own_maximum(q_row: Array, k: Array, v: Array, block: int) -> Array:
+    total, mix = 0.0, np.zeros(v.shape[1], dtype=np.float32)
+    for i in range(0, len(k), block):
+        scores = k[i : i + block] @ q_row * len(q_row) ** -0.5
+        powers = np.exp(scores - scores.max())
+        total += float(powers.sum())
+        mix += powers @ v[i : i + block]
+    return (mix / total).astype(np.float32)
+
+
 ATTEND_IN_BLOCKS = Exercise(
     name="attend_in_blocks",
     topic="scores",
@@ -382,6 +534,7 @@ ATTEND_IN_BLOCKS = Exercise(
     cases=_attend_cases,
     harness=_read_in_blocks,
     parts=("the output", "the keys or values read at a time"),
+    drawn=_attend_in_blocks_drawn,
     correct=(_online, _two_passes),
     axes="head_dim",
     tolerance=1e-4,
@@ -405,6 +558,31 @@ ATTEND_IN_BLOCKS = Exercise(
             "when the largest score starts at 0: if all are far below, every power is 0",
         ),
         Mutant("last_block_lost", _last_block_lost, "when a last, shorter block is left out"),
+        Mutant(
+            "unscaled",
+            lambda q_row, k, v, block: _online(q_row * np.float32(len(q_row) ** 0.5), k, v, block),
+            "when the scores are not divided by √head_dim",
+        ),
+        Mutant(
+            "not_divided",
+            lambda q_row, k, v, block: _not_divided(q_row, k, v, block),
+            "when the mix is not divided by the total at the end",
+        ),
+        Mutant(
+            "total_not_shrunk",
+            lambda q_row, k, v, block: _total_not_shrunk(q_row, k, v, block),
+            "when the mix is made smaller with a new maximum and the total is not",
+        ),
+        Mutant(
+            "own_maximum",
+            lambda q_row, k, v, block: _own_maximum(q_row, k, v, block),
+            "when each block subtracts a maximum of its own",
+        ),
+        Mutant(
+            "one_row",
+            lambda q_row, k, v, block: _online(q_row, k, v, block)[None],
+            "when the result has an axis too many",
+        ),
     ),
 )
 

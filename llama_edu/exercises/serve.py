@@ -11,6 +11,7 @@ import numpy as np
 
 from llama_edu.engine.generate import generate, prefill
 from llama_edu.engine.llama import Llama
+from llama_edu.exercises.framework.draw import pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import tiny_llama
 from llama_edu.serve.output import OutputText
@@ -84,7 +85,21 @@ def _read_request(answer: Callable[..., Sent], *args: object) -> list[object]:
         asked = json.loads(body)
     except ValueError:
         asked = f"not JSON: {body[:40]!r}"
+    if isinstance(asked, dict) and isinstance(asked.get("temperature"), float):
+        # JSON knows one kind of number: 0.0 asks for what 0 asks for.
+        asked["temperature"] = int(asked["temperature"]) or asked["temperature"] or 0
     return [url, kind, asked]
+
+
+def _stream_request_drawn(rng: np.random.Generator) -> list[Case]:
+    prompt = "".join(pick(rng, ["Once", " upon", ' "a"', "\n", " é"], 5))
+    url = f"http://127.0.0.1:{whole(rng, 2000, 9999)}/v1"
+    return [Case("another prompt", (url, prompt, whole(rng, 61, 99)))]
+
+
+def _asked_with(base_url: str, prompt: str, max_tokens: int, **changed: object) -> Sent:
+    url, headers, body = _request(base_url, prompt, max_tokens)
+    return url, headers, json.dumps({**json.loads(body), **changed}).encode()
 
 
 STREAM_REQUEST = Exercise(
@@ -98,6 +113,7 @@ STREAM_REQUEST = Exercise(
         Case("quotes and a line break", ("http://localhost:9000/v1", 'She said: "Go!"\nHe', 5)),
         Case("another script", ("https://models.example/v1", "你好", 1)),
     ],
+    drawn=_stream_request_drawn,
     correct=(_request, _request_by_hand),
     harness=_read_request,
     parts=("the address", "the content type", "the body"),
@@ -128,6 +144,52 @@ STREAM_REQUEST = Exercise(
             _request_whole,
             "when no stream is asked for: the reply comes in one piece",
             section="One stream's life, as frames",
+        ),
+        Mutant(
+            "chat_address",
+            lambda base_url, prompt, max_tokens: (
+                base_url + "/chat/completions",
+                *_request(base_url, prompt, max_tokens)[1:],
+            ),
+            "when the request goes to the chat's address",
+        ),
+        Mutant(
+            "stream_as_text",
+            lambda base_url, prompt, max_tokens: (
+                *_request(base_url, prompt, max_tokens)[:2],
+                json.dumps(
+                    {**json.loads(_request(base_url, prompt, max_tokens)[2]), "stream": "true"}
+                ).encode(),
+            ),
+            'when stream is the text "true" and not true',
+        ),
+        Mutant(
+            "warm",
+            lambda base_url, prompt, max_tokens: _asked_with(
+                base_url, prompt, max_tokens, temperature=1
+            ),
+            "when the temperature is 1: then tokens are drawn",
+        ),
+        Mutant(
+            "sixty",
+            lambda base_url, prompt, max_tokens: _request(base_url, prompt, 60),
+            "when max_tokens is always 60",
+        ),
+        Mutant(
+            "other_model",
+            lambda base_url, prompt, max_tokens: _asked_with(
+                base_url, prompt, max_tokens, model="chat"
+            ),
+            "when another model is asked for",
+        ),
+        Mutant(
+            "form_type",
+            lambda base_url, prompt, max_tokens: (
+                base_url + "/completions",
+                {"Content-Type": "application/x-www-form-urlencoded"},
+                _request(base_url, prompt, max_tokens)[2],
+            ),
+            "when the header says that a web form comes",
         ),
     ),
 )
@@ -195,6 +257,10 @@ def _frames_indented(pieces: Sequence[str]) -> bytes:
     return "".join([*frames, "data: [DONE]\n\n"]).encode()
 
 
+def _frames_drawn(rng: np.random.Generator) -> list[Case]:
+    return [Case("other pieces", (pick(rng, [" so", "\n", '"', "[DONE]", "é", "data: "], 5),))]
+
+
 FRAMES = Exercise(
     name="frames",
     topic="serve",
@@ -207,6 +273,7 @@ FRAMES = Exercise(
         Case("quotes and another script", (['"你好"', "\\"],)),
         Case("no piece at all", ([],)),
     ],
+    drawn=_frames_drawn,
     correct=(_frames, _frames_loop),
     harness=_read_frames,
     parts=("the events", "what follows the last one"),
@@ -231,6 +298,33 @@ FRAMES = Exercise(
         ),
         Mutant(
             "all_at_once", _frames_all_at_once, "when one frame is sent after everything is made"
+        ),
+        Mutant(
+            "other_key",
+            lambda pieces: _frames(pieces).replace(b'{"text": ', b'{"content": '),
+            "when the text has another key",
+        ),
+        Mutant(
+            "done_quoted",
+            lambda pieces: _frames(pieces)[: -len(b"[DONE]\n\n")] + b'"[DONE]"\n\n',
+            "when [DONE] is sent as JSON, in quotes",
+        ),
+        Mutant(
+            "done_bare",
+            lambda pieces: _frames(pieces)[: -len(b"data: [DONE]\n\n")] + b"[DONE]\n\n",
+            "when the last line has no `data:`",
+        ),
+        Mutant(
+            "done_open",
+            lambda pieces: _frames(pieces)[:-2],
+            "when no empty line ends the last frame",
+        ),
+        Mutant(
+            "python_quotes",
+            lambda pieces: (
+                "".join(f"data: { {'text': piece} }\n\n" for piece in pieces) + "data: [DONE]\n\n"
+            ).encode(),
+            "when Python's notation of a dict is sent, which is no JSON",
         ),
     ),
 )
@@ -372,8 +466,26 @@ def _stream_cases() -> list[Case]:
         Case("everything at once, and a comment", ([b": still here\n\n" + words],)),
         Case("a text that names the end", ([_stream(["say [DONE]", " twice"], "stop", usage)],)),
         Case("line breaks of two characters", (_cut(words.replace(b"\n", b"\r\n"), 3),)),
+        Case("blanks at both ends", ([_stream([" so", " ", "\n"], "stop", None)],)),
         Case("no space after the colon", ([words.replace(b"data: ", b"data:")],)),
     ]
+
+
+def _read_stream_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str, size: int) -> Case:
+        pieces = [" ", *pick(rng, ["so", " it", "é", "🌍", "[DONE]", "\n"], 4), "\n "]
+        usage = {"prompt_tokens": whole(rng, 2, 9), "completion_tokens": 6, "total_tokens": 15}
+        return Case(
+            label, (_cut(_stream(pieces, pick(rng, ["stop", "length"], 1)[0], usage), size),)
+        )
+
+    return [case("another text", whole(rng, 4, 20)), case("a third text", 500)]
+
+
+def _read_until_done(chunks: Sequence[bytes]) -> Read:
+    events = b"".join(chunks).replace(b"\r\n", b"\n").split(b"\n\n")
+    stop = next((i for i, event in enumerate(events) if b"[DONE]" in event), len(events))
+    return _read([b"".join(event + b"\n\n" for event in events[:stop])])
 
 
 READ_STREAM = Exercise(
@@ -384,6 +496,7 @@ READ_STREAM = Exercise(
     section="One stream's life, as frames",
     cases=_stream_cases,
     parts=("the text", "the finish reason", "the usage"),
+    drawn=_read_stream_drawn,
     correct=(_read, _read_by_lines),
     mutants=(
         Mutant(
@@ -431,6 +544,27 @@ READ_STREAM = Exercise(
             _read_with_space,
             "when a space is wanted after `data:`: it may be left out",
             section="A stream is text with empty lines in it",
+        ),
+        Mutant(
+            "stripped",
+            lambda chunks: (_read(chunks)[0].strip(), *_read(chunks)[1:]),
+            "when blanks at the ends of the text are lost",
+        ),
+        Mutant("text_only", lambda chunks: _read(chunks)[0], "when only the text comes back"),
+        Mutant(
+            "ends_at_any_done",
+            lambda chunks: _read_until_done(chunks),
+            "when reading ends at a text that says [DONE]",
+        ),
+        Mutant(
+            "as_a_dict",
+            lambda chunks: dict(zip(("text", "reason", "usage"), _read(chunks), strict=True)),
+            "when a dict comes back, and a tuple is due",
+        ),
+        Mutant(
+            "whole_chunks",
+            lambda chunks: _read([chunk.decode("utf-8", "replace").encode() for chunk in chunks]),
+            "when every chunk is decoded alone",
         ),
     ),
 )
@@ -516,6 +650,41 @@ def _settled_all_held(pieces: Sequence[str], stop: str) -> list[str]:
     return [*([""] * (count - 1)), whole[: whole.index(stop)]]
 
 
+def _settled_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str, stop: str) -> Case:
+        texts = ("".join(pick(rng, "ab", whole(rng, 1, 3))) for _ in range(7))
+        return Case(label, (list(texts), stop))
+
+    return [case("letters, one", "aab"), case("letters, two", "abab"), case("letters, three", "bb")]
+
+
+def _settled_by(pieces: Sequence[str], stop: str, lengths: range) -> list[str]:
+    """What is held back is the first of these lengths that begins a stop."""
+    sent: list[str] = []
+    held = ""
+    for piece in pieces:
+        held += piece
+        if stop in held:
+            return [*sent, held[: held.index(stop)]]
+        keep = next((n for n in lengths if held.endswith(stop[:n])), 0)
+        sent.append(held[: len(held) - keep])
+        held = held[len(held) - keep :]
+    return [*sent, held]
+
+
+def _always_held(pieces: Sequence[str], stop: str) -> list[str]:
+    sent: list[str] = []
+    held = ""
+    for piece in pieces:
+        held += piece
+        if stop in held:
+            return [*sent, held[: held.index(stop)]]
+        cut = max(len(held) - len(stop) + 1, 0)
+        sent.append(held[:cut])
+        held = held[cut:]
+    return [*sent, held]
+
+
 SETTLED = Exercise(
     name="settled",
     topic="serve",
@@ -530,6 +699,7 @@ SETTLED = Exercise(
         Case("no stop at all", (["one ", "two"], "\n\n")),
         Case("a stop twice in one piece", (["a", "b END c END d"], "END")),
     ],
+    drawn=_settled_drawn,
     correct=(_settled, _settled_by_hand),
     mutants=(
         Mutant(
@@ -541,6 +711,36 @@ SETTLED = Exercise(
         Mutant("stop_sent", _settled_stop_sent, "when the stop text itself is sent"),
         Mutant("lost", _settled_lost, "when what was held back is never sent"),
         Mutant("all_held", _settled_all_held, "when everything is held until the end"),
+        Mutant(
+            "shortest_held",
+            lambda pieces, stop: _settled_by(pieces, stop, range(1, len(stop))),
+            "when the shortest beginning is held back where a longer one may be meant",
+        ),
+        Mutant(
+            "as_it_came",
+            lambda pieces, stop: [*pieces, ""],
+            "when nothing is held back, and no stop ends the text",
+        ),
+        Mutant(
+            "all_at_end",
+            lambda pieces, stop: [*("" for _ in pieces), "".join(pieces).split(stop)[0]],
+            "when all of the text waits for the end",
+        ),
+        Mutant(
+            "goes_on",
+            lambda pieces, stop: _settled("".join(pieces).split(stop), "\0"),
+            "when the text goes on after the stop",
+        ),
+        Mutant(
+            "one_text",
+            lambda pieces, stop: "".join(_settled(pieces, stop)),
+            "when one text comes back, and one for each piece is due",
+        ),
+        Mutant(
+            "always_held",
+            lambda pieces, stop: _always_held(pieces, stop),
+            "when as much is held back as a stop is long, whatever it says",
+        ),
     ),
 )
 
@@ -578,6 +778,22 @@ def _step_last_first(prompts: list[int], sequences: int, budget: int) -> tuple[l
     return fed[::-1], sequences
 
 
+def _next_step_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str) -> Case:
+        prompts = rng.integers(1, 30, size=4).tolist()
+        return Case(label, (prompts, whole(rng, 1, 5), whole(rng, 20, 60)))
+
+    return [case("four prompts"), case("four others")]
+
+
+def _whole_ones(prompts: list[int], sequences: int, budget: int) -> tuple[list[int], int]:
+    fed = []
+    for left in prompts:
+        fed.append(left if left <= budget else 0)
+        budget -= fed[-1]
+    return fed, sequences
+
+
 NEXT_STEP = Exercise(
     name="next_step",
     topic="serve",
@@ -591,6 +807,7 @@ NEXT_STEP = Exercise(
         Case("nobody writes yet", ([40], 0, 32)),
     ],
     parts=("the prompt tokens", "the sequences that get one"),
+    drawn=_next_step_drawn,
     correct=(_next_step, _next_step_sums),
     mutants=(
         Mutant(
@@ -601,6 +818,55 @@ NEXT_STEP = Exercise(
         Mutant("prompts_first", _step_prompts_first, "when sequences wait while there is a prompt"),
         Mutant("budget_each", _step_budget_each, "when each prompt gets the whole budget"),
         Mutant("last_first", _step_last_first, "when the last in line goes first"),
+        Mutant(
+            "sequences_first",
+            lambda prompts, sequences, budget: _next_step(
+                prompts, sequences, max(budget - sequences, 0)
+            ),
+            "when the sequences' tokens are taken from the budget, which is for prompts",
+        ),
+        Mutant(
+            "equal_shares",
+            lambda prompts, sequences, budget: (
+                [min(left, budget // len(prompts)) for left in prompts],
+                sequences,
+            ),
+            "when the budget is shared out equally",
+        ),
+        Mutant(
+            "whole_ones",
+            lambda prompts, sequences, budget: _whole_ones(prompts, sequences, budget),
+            "when a prompt is fed whole or not at all",
+        ),
+        Mutant(
+            "one_prompt",
+            lambda prompts, sequences, budget: (
+                [min(left, budget) if i == 0 else 0 for i, left in enumerate(prompts)],
+                sequences,
+            ),
+            "when only the first prompt is fed",
+        ),
+        Mutant(
+            "what_is_left",
+            lambda prompts, sequences, budget: (
+                [
+                    left - fed
+                    for left, fed in zip(
+                        prompts, _next_step(prompts, sequences, budget)[0], strict=True
+                    )
+                ],
+                sequences,
+            ),
+            "when what is left of each prompt comes back and not what is fed",
+        ),
+        Mutant(
+            "fed_only",
+            lambda prompts, sequences, budget: (
+                [fed for fed in _next_step(prompts, sequences, budget)[0] if fed],
+                sequences,
+            ),
+            "when prompts that get nothing are left out of the list",
+        ),
     ),
 )
 
@@ -702,6 +968,11 @@ def _watched(
     return [replies, sizes]
 
 
+def _serve_all_drawn(rng: np.random.Generator) -> list[Case]:
+    prompts = [rng.integers(31, size=whole(rng, 2, 4)).tolist() for _ in range(4)]
+    return [Case("four sequences", (prompts, [1, *wholes(rng, 3, 2, 6)]))]
+
+
 SERVE_ALL = Exercise(
     name="serve_all",
     topic="serve",
@@ -715,6 +986,7 @@ SERVE_ALL = Exercise(
         Case("the first ends first", ([[2, 7], [1, 8, 2]], [2, 7])),
         Case("one token is all", ([[4, 4], [2, 6, 1], [5]], [1, 4, 1])),
     ],
+    drawn=_serve_all_drawn,
     correct=(_batched, _batched_queue),
     harness=_watched,
     parts=("the replies", "the sequences in each step"),
@@ -754,6 +1026,29 @@ SERVE_ALL = Exercise(
             _batched_until_longest,
             "when all go on until the longest is done",
             section="Who goes next?",
+        ),
+        Mutant(
+            "one_more",
+            lambda model, prompts, counts: _batched(model, prompts, [n + 1 for n in counts]),
+            "when each reply has one token too many",
+        ),
+        Mutant(
+            "reversed",
+            lambda model, prompts, counts: _batched(model, prompts, counts)[::-1],
+            "when the replies come in reverse",
+        ),
+        Mutant(
+            "with_prompts",
+            lambda model, prompts, counts: [
+                [*prompt, *reply]
+                for prompt, reply in zip(prompts, _batched(model, prompts, counts), strict=True)
+            ],
+            "when the prompts come back as well",
+        ),
+        Mutant(
+            "first_count",
+            lambda model, prompts, counts: _batched(model, prompts, [counts[0]] * len(counts)),
+            "when all replies are as long as the first",
         ),
     ),
 )

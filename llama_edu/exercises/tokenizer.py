@@ -5,6 +5,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
+import numpy as np
+
+from llama_edu.exercises.framework.draw import pick, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 
 Pieces = list[bytes]
@@ -88,6 +91,25 @@ def _split(text: str) -> Pieces:
     return [piece.encode() for piece in text.split("|")]
 
 
+def _merge_pair_drawn(rng: np.random.Generator) -> list[Case]:
+    letters = [b"a", b"b", b"ab"]
+    rows = [pick(rng, letters, 14) for _ in range(2)]
+    pairs = [(b"a", b"b"), (b"b", b"b")]
+    return [
+        Case(f"{one.decode()}, {two.decode()} in a long row", (row, (one, two)))
+        for row, (one, two) in zip(rows, pairs, strict=True)
+    ]
+
+
+def _merge_either(pieces: Pieces, pair: Pair) -> Pieces:
+    merged, i = [], 0
+    while i < len(pieces):
+        is_pair = tuple(pieces[i : i + 2]) in (pair, pair[::-1])
+        merged.append(b"".join(pieces[i : i + 1 + is_pair]))
+        i += 1 + is_pair
+    return merged
+
+
 MERGE_PAIR = Exercise(
     name="merge_pair",
     topic="tokenizer",
@@ -99,10 +121,12 @@ MERGE_PAIR = Exercise(
         Case("a, a in a a a b a a", (_split("a|a|a|b|a|a"), (b"a", b"a"))),
         Case("an, a in b an an a", (_split("b|an|an|a"), (b"an", b"a"))),
         Case("t, h in a row without it", (_split("t|he|t|o"), (b"t", b"h"))),
+        Case("a, b in b a b a b", (_split("b|a|b|a|b"), (b"a", b"b"))),
         Case("no pieces", ([], (b"a", b"b"))),
     ],
     harness=_merged_anew,
     parts=("the pieces", "the list"),
+    drawn=_merge_pair_drawn,
     correct=(_merge, _merge_by_stack),
     mutants=(
         Mutant("first_only", _merge_first_only, "when only the first occurrence is joined"),
@@ -122,6 +146,37 @@ MERGE_PAIR = Exercise(
             _merge_returned,
             "when the caller's list is returned where there is nothing to join",
         ),
+        Mutant(
+            "end_lost",
+            lambda pieces, pair: (
+                _merge(pieces, pair)[: None if tuple(pieces[-2:]) == pair else -1]
+                if not (len(pieces) > 1 and _merge(pieces, pair)[-1] == b"".join(pair))
+                else _merge(pieces, pair)
+            ),
+            "when the last piece is lost, which has no neighbour",
+        ),
+        Mutant(
+            "from_the_right",
+            lambda pieces, pair: [
+                piece[::-1]
+                for piece in _merge([p[::-1] for p in pieces[::-1]], (pair[1][::-1], pair[0][::-1]))
+            ][::-1],
+            "when the row is walked from the right",
+        ),
+        Mutant(
+            "second_kept",
+            lambda pieces, pair: [
+                b"".join(pieces[i : i + 2]) if tuple(pieces[i : i + 2]) == pair else pieces[i]
+                for i in range(len(pieces))
+            ],
+            "when the second of a pair stays as well",
+        ),
+        Mutant(
+            "either_order",
+            lambda pieces, pair: _merge_either(pieces, pair),
+            "when the pair counts in either order",
+        ),
+        Mutant("one_piece", lambda pieces, pair: [b"".join(pieces)], "when everything is joined"),
     ),
 )
 
@@ -159,6 +214,12 @@ def _clean_matched(pieces: Sequence[str]) -> str:
     return "".join(re.sub(r"</?s>", "", piece).strip() for piece in pieces)
 
 
+def _clean_drawn(rng: np.random.Generator) -> list[Case]:
+    words = ["<", "s", ">", "/", " is", " <s>", "a</s>b", "<s>!", " ", "ss", "</s"]
+    texts = [["<s>", *pick(rng, words, 9), "</s>"] for _ in range(2)]
+    return [Case(f"pieces of a text, {n}", (text,)) for n, text in enumerate(texts)]
+
+
 CLEAN = Exercise(
     name="clean",
     topic="tokenizer",
@@ -170,7 +231,9 @@ CLEAN = Exercise(
         Case("s's and slashes", (["<s>", "sss", " a/s", "/", ">", "</s>"],)),
         Case("a text about tags", (["<s>", "write ", "<", "s", ">", " first", "</s>"],)),
         Case("a text that ends in space", ([" grass ", "</s>"],)),
+        Case("pieces that hold a tag", (["<s>", "a</s>b", "<s>!", " it", "</s>"],)),
     ],
+    drawn=_clean_drawn,
     correct=(_clean, _clean_loop),
     mutants=(
         Mutant(
@@ -195,6 +258,36 @@ CLEAN = Exercise(
             _clean_matched,
             "when pieces are stripped of their spaces: a space belongs to the word after it",
             section="A space belongs to the word after it",
+        ),
+        Mutant(
+            "joined_by_spaces",
+            lambda pieces: " ".join(p for p in pieces if p not in ("<s>", "</s>")),
+            "when the pieces are joined with spaces between",
+        ),
+        Mutant(
+            "end_only",
+            lambda pieces: "".join(p for p in pieces if p != "</s>"),
+            "when only one of the two special tokens is dropped",
+        ),
+        Mutant(
+            "replaced_in_pieces",
+            lambda pieces: "".join(p.replace("<s>", "").replace("</s>", "") for p in pieces),
+            "when the tags are cut out of ordinary pieces as well",
+        ),
+        Mutant(
+            "ends_cut_off",
+            lambda pieces: "".join(pieces[1:-1]),
+            "when the first and the last piece are dropped, whatever they are",
+        ),
+        Mutant(
+            "substring",
+            lambda pieces: "".join(p for p in pieces if p not in "<s></s>"),
+            "when a piece is looked for in a text and not among the two tokens",
+        ),
+        Mutant(
+            "affixes",
+            lambda pieces: "".join(p.removeprefix("<s>").removesuffix("</s>") for p in pieces),
+            "when the tags are cut off ordinary pieces as well",
         ),
     ),
 )
@@ -274,6 +367,28 @@ def _ranks(text: str) -> dict[Pair, int]:
     return {(one.encode(), two.encode()): rank for rank, (one, two) in enumerate(rows)}
 
 
+def _encode_word_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str) -> Case:
+        pieces = [b"a", b"b", b"c", b"d"]
+        ranks: dict[Pair, int] = {}
+        while len(ranks) < 9:  # as they are learned: a piece is used after it was joined
+            one, two = pick(rng, pieces, 2)
+            if one + two not in pieces:
+                ranks[one, two] = len(ranks)
+                pieces.append(one + two)
+        word = b"".join(pick(rng, pieces, 5))
+        return Case(label, (word, ranks))
+
+    return [case(f"a word of a made-up language, {n}") for n in range(4)]
+
+
+def _encode_by(word: bytes, ranks: Ranks, choose: Callable[[list[Pair]], Pair]) -> Pieces:
+    pieces = [bytes([byte]) for byte in word]
+    while known := [pair for pair in pairwise(pieces) if pair in ranks]:
+        pieces = _merge(pieces, choose(known))
+    return pieces
+
+
 ENCODE_WORD = Exercise(
     name="encode_word",
     topic="tokenizer",
@@ -288,6 +403,7 @@ ENCODE_WORD = Exercise(
         Case("a word without a merge", (b"xyz", _ranks("a+b"))),
         Case("an é of two bytes", ("é".encode() + b"a", {(b"\xa9", b"a"): 0})),
     ],
+    drawn=_encode_word_drawn,
     correct=(_encode_lowest, _encode_one_at_a_time),
     mutants=(
         Mutant(
@@ -314,6 +430,23 @@ ENCODE_WORD = Exercise(
             _encode_characters,
             "when a word is cut into characters, not bytes",
             section="Start from bytes",
+        ),
+        Mutant(
+            "no_merge",
+            lambda word, ranks: [bytes([byte]) for byte in word],
+            "when nothing is merged",
+        ),
+        Mutant("whole_word", lambda word, ranks: [word], "when the word is taken as one piece"),
+        Mutant(
+            "from_the_right",
+            lambda word, ranks: _encode_by(word, ranks, lambda known: known[-1]),
+            "when the rightmost pair is joined first",
+        ),
+        Mutant("numbers", lambda word, ranks: list(word), "when the bytes stay numbers"),
+        Mutant(
+            "letters",
+            lambda word, ranks: [piece.decode("latin-1") for piece in _encode_lowest(word, ranks)],
+            "when the pieces are text and not bytes",
         ),
     ),
 )
@@ -407,8 +540,21 @@ def _stream_by_difference(chunks: Sequence[bytes]) -> list[str]:
     return [*texts, ""]
 
 
+def _stream_drawn(rng: np.random.Generator) -> list[Case]:
+    def case(label: str) -> Case:
+        data = "".join(pick(rng, ["a", "é", "你", "🌍", "\ufffd", " so"], 7)).encode()
+        if rng.random() < 0.5:
+            at = whole(rng, 0, len(data))
+            data = data[:at] + pick(rng, [b"\xff", b"\xe4", b"\x80", b"\xf0\x9f"], 1)[0] + data[at:]
+        ends = sorted({*rng.integers(1, len(data), size=6).tolist(), len(data)})
+        return Case(label, ([data[i:j] for i, j in zip([0, *ends], ends, strict=False)],))
+
+    return [case(f"a text cut anywhere, {n}") for n in range(3)]
+
+
 STREAM = Exercise(
     name="stream",
+    forbids=("codecs", "_codecs", "encodings", "io", "_io"),
     topic="tokenizer",
     stars=3,
     task="Decode bytes as they come: whole characters only, nothing lost, nothing twice.",
@@ -422,6 +568,7 @@ STREAM = Exercise(
         Case("cut off at the end", ([b"so \xe4", b"\xbd"],)),
         Case("a character that never goes on", ([b"\xe4", b"a", b"b"],)),
     ],
+    drawn=_stream_drawn,
     correct=(_stream_by_codec, _stream_by_hand),
     mutants=(
         Mutant(
@@ -450,6 +597,31 @@ STREAM = Exercise(
             "by_difference",
             _stream_by_difference,
             "when a text that ends in U+FFFD is taken for unfinished, though it may be meant",
+        ),
+        Mutant(
+            "latin",
+            lambda chunks: [*(chunk.decode("latin-1") for chunk in chunks), ""],
+            "when every byte is taken for a character",
+        ),
+        Mutant(
+            "no_rest",
+            lambda chunks: _stream_by_codec(chunks)[:-1],
+            "when the last item, for what is left at the end, is missing",
+        ),
+        Mutant(
+            "joined",
+            lambda chunks: "".join(_stream_by_codec(chunks)),
+            "when the texts are joined, where one for each chunk is due",
+        ),
+        Mutant(
+            "at_the_end",
+            lambda chunks: [*("" for _ in chunks), b"".join(chunks).decode("utf-8", "replace")],
+            "when all of the text waits for the end",
+        ),
+        Mutant(
+            "strict",
+            lambda chunks: [*(chunk.decode() for chunk in chunks), ""],
+            "when each chunk is decoded alone, and must be valid",
         ),
     ),
 )

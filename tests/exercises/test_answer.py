@@ -1,7 +1,7 @@
 """Whatever a learner's function does, judging it ends with an outcome, and soon."""
 
+import codecs
 import functools
-import signal
 import sys
 import threading
 import time
@@ -77,12 +77,30 @@ def test_an_error_names_the_learners_line():
     assert "line" not in text
 
 
-def test_ctrl_c_is_no_answer():
-    def pressed(x):
+def test_ctrl_c_is_no_answer(monkeypatch):
+    """The learner's own `raise` is an outcome; what is pressed while waiting comes through."""
+
+    def raised(x):
         raise KeyboardInterrupt
 
+    assert isinstance(outcome(raised, 3).error, KeyboardInterrupt)
+    ended = threading.Event()
+
+    def long(x):
+        try:
+            time.sleep(0.2)
+            while True:
+                x += 1
+        finally:
+            ended.set()
+
+    def pressed(run, seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llama_edu.exercises.framework.limited._Run.wait", pressed)
     with pytest.raises(KeyboardInterrupt):
-        outcome(pressed, 3)
+        outcome(long, 3)
+    assert ended.wait(10)  # and what ran does not run on
 
 
 def spins(x):
@@ -90,29 +108,75 @@ def spins(x):
         x += 1
 
 
-@pytest.mark.parametrize("function", [spins, lambda x: time.sleep(60)], ids=["spins", "sleeps"])
-def test_a_function_that_does_not_end_is_stopped(function):
-    start = time.monotonic()
-    found = outcome(function, 3, seconds=0.2)
-    assert time.monotonic() - start < 20
-    assert isinstance(found.error, TooSlowError)
-    assert str(found.error) == "it was still running after 0.2 s"
-    # And the clock is off again: nothing comes later.
-    assert outcome(lambda x: time.sleep(0.4) or x, 3).value == 3
+def catches_all(x):
+    while True:
+        try:
+            time.sleep(0.001)
+            sum(range(100))
+        except:  # noqa: E722  the point of it
+            pass
 
 
-def test_without_a_clock_a_function_runs_as_it_does():
+def catches_twice(x):
+    while True:
+        try:
+            catches_all(x)
+        except BaseException:
+            continue
+
+
+ENDLESS = [spins, catches_all, catches_twice, lambda x: time.sleep(3)]
+
+
+@pytest.mark.parametrize("function", ENDLESS, ids=["spins", "catches", "twice", "sleeps"])
+@pytest.mark.parametrize("in_thread", [False, True], ids=["main", "thread"])
+def test_a_function_that_does_not_end_is_stopped(function, in_thread):
     found = []
-    thread = threading.Thread(target=lambda: found.append(outcome(lambda x: x, 3, seconds=0.01)))
-    thread.start()
-    thread.join()
-    assert found[0].value == 3
-    handler = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        found = outcome(lambda x: time.sleep(0.1) or x, 3, seconds=0.01)
-        assert found.value == 3
-    finally:
-        signal.signal(signal.SIGINT, handler)
+
+    def judge():
+        found.append(outcome(function, 3, seconds=0.1))
+
+    start = time.monotonic()
+    if in_thread:
+        thread = threading.Thread(target=judge)
+        thread.start()
+        thread.join()
+    else:
+        judge()
+    assert time.monotonic() - start < 10
+    assert isinstance(found[0].error, TooSlowError)
+    assert str(found[0].error) == "it was still running after 0.1 s"
+    before = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - before < 0.15  # nothing runs on
+    # And the clock is off again: nothing comes later.
+    assert outcome(lambda x: time.sleep(0.15) or x, 3).value == 3
+
+
+def endless_recursion(x):
+    return endless_recursion(x) + 1
+
+
+def test_no_recursion_is_deep_enough():
+    assert isinstance(outcome(endless_recursion, 3).error, RecursionError)
+
+
+def test_settings_of_the_notebook_hold_in_the_answer():
+    with np.errstate(divide="raise"):
+        error = outcome(lambda x: np.float32(1) / np.float32(0), 3).error
+    assert isinstance(error, FloatingPointError)
+
+
+def test_forbidden_modules_are_seen():
+    def by_codecs(data):
+        return codecs.getincrementaldecoder("utf-8")().decode(data)
+
+    def by_hand(data):
+        return data.decode("utf-8", "replace")
+
+    found = called(by_codecs, (b"a",), plain_call, 10.0, ("codecs", "_codecs"))
+    assert (found.value, found.calls[0]) == ("a", "codecs.getincrementaldecoder")
+    assert called(by_hand, (b"a",), plain_call, 10.0, ("codecs", "_codecs")).calls == []
 
 
 def test_arguments_are_copies_and_changes_are_seen():

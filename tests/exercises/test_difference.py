@@ -178,8 +178,9 @@ def test_long_texts_are_shown_from_just_before_they_part():
     want = "word " * 40 + "one  two" + " end" * 30
     text = difference(want.replace("one  two", "one two"), want)
     assert text.startswith("from 204 on they differ:\n")
-    assert "…'rd word one  two end end end end" in text
-    assert "…'rd word one two end end end end " in text
+    assert "…'rd·word·one··two·end·end·end·end" in text
+    assert "…'rd·word·one·two·end·end·end·end·" in text
+    assert text.endswith(" (· is a blank)")
     assert difference(want[:-9], want).startswith(f"from {len(want) - 9} on they differ:\n")
     early = difference("x" + want[1:], want)  # the beginnings tell them apart
     assert early.startswith("expected 'word word")
@@ -215,6 +216,22 @@ def test_a_text_is_cut_only_where_something_is_left_out():
 )
 def test_a_value_is_shown_in_short(value, text):
     assert shown(value) == text
+
+
+class Agreeable(str):
+    """A text that calls itself equal to everything."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return True
+
+    __hash__ = str.__hash__
+
+
+def test_a_text_that_equals_everything_fools_nobody():
+    assert difference(Agreeable("x"), "y") == "expected 'y', got 'x'"
+    assert difference(Agreeable("y"), "y") is None
 
 
 def test_counts_have_their_nouns():

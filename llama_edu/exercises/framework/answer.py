@@ -1,23 +1,20 @@
 """Running a learner's function: whatever it does, what comes back is an outcome to judge.
 
-It may raise anything, leave the program, run for ever, or change what it was given. A call has a
-limit of time, which holds in the main thread, where a notebook's cells run: there a timer can do
-what Ctrl-C does. What a learner presses comes through as ever.
+It may raise anything, leave the program, run for ever, or change what it was given. What runs is
+`limited.limited`, which says what a limit of time can stop and what it cannot.
 """
 
 import copy
 import functools
 import inspect
 import linecache
-import signal
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from llama_edu.exercises.framework.difference import difference
+from llama_edu.exercises.framework.limited import Calls, TooSlowError, direct, limited
 
 __all__ = [
     "Harness",
@@ -26,6 +23,7 @@ __all__ = [
     "called",
     "error_text",
     "function_of",
+    "is_of_the_package",
     "plain_call",
 ]
 
@@ -35,17 +33,17 @@ Harness = Callable[..., Any]
 LONGEST_ERROR = 200  # characters of an exception's text
 
 
-class TooSlowError(Exception):
-    """Raised in place of a function that did not come to an end."""
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one call: a value or an error, and the positions of changed arguments."""
+    """What came of one call: a value or an error, and the positions of changed arguments.
+
+    `calls` are the functions of forbidden modules that were called on the way.
+    """
 
     value: Any
     error: BaseException | None
     touched: list[int]
+    calls: list[str] = field(default_factory=list)
 
 
 def plain_call(answer: Callable[..., Any], *args: Any) -> Any:
@@ -54,59 +52,34 @@ def plain_call(answer: Callable[..., Any], *args: Any) -> Any:
 
 
 def called(
-    function: Callable[..., Any], args: tuple[Any, ...], harness: Harness, seconds: float
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    harness: Harness,
+    seconds: float,
+    forbidden: tuple[str, ...] = (),
 ) -> Outcome:
-    """Run `function` on a copy of the arguments, and keep what it returned or raised."""
+    """Run `function` on a copy of the arguments, and keep what it returned or raised.
+
+    Calls into the modules that are `forbidden` are noted.
+    """
     copies = copy.deepcopy(args)
-    value, error = None, None
-    try:
-        with _limited(seconds):
-            value = harness(function, *copies)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as raised:  # sys.exit() as well: the answer ends, the lesson goes on
-        error = raised
-    pairs = enumerate(zip(args, copies, strict=True))
-    touched = [i for i, (before, after) in pairs if difference(after, before) is not None]
-    return Outcome(value, error, touched)
-
-
-@contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Raise `TooSlowError` in the block after so many seconds, in the main thread."""
-    main = threading.main_thread()
-    can_be_interrupted = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if threading.current_thread() is not main or not can_be_interrupted:
-        yield
-        return
-    expired = threading.Event()
-
-    def interrupt() -> None:
-        expired.set()
-        if hasattr(signal, "pthread_kill") and main.ident is not None:
-            signal.pthread_kill(main.ident, signal.SIGINT)  # wakes it from a sleep, too
-        else:
-            signal.raise_signal(signal.SIGINT)
-
-    timer = threading.Timer(seconds, interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-        timer.cancel()
-    except KeyboardInterrupt:
-        if expired.is_set():
-            raise TooSlowError(f"it was still running after {seconds:g} s") from None
-        raise
-    finally:
-        timer.cancel()
+    calls = Calls(forbidden) if forbidden else None
+    if is_of_the_package(function):  # comes to an end, and soon
+        value, error = direct(lambda: harness(function, *copies))
+    else:
+        value, error = limited(lambda: harness(function, *copies), seconds, calls)
+    touched: list[int] = []
+    if not isinstance(error, TooSlowError):  # what runs on may change them at any time
+        pairs = enumerate(zip(args, copies, strict=True))
+        touched = [i for i, (before, after) in pairs if difference(after, before) is not None]
+    return Outcome(value, error, touched, calls.seen if calls else [])
 
 
 def error_text(error: BaseException, answer: Callable[..., Any]) -> str:
     """The error in a sentence, and the learner's line that led to it."""
     try:
         text = str(error)
-    except Exception:  # an exception of the learner's may not know its own text
+    except BaseException:  # an exception of the learner's may not know its own text
         text = ""
     if len(text) > LONGEST_ERROR:
         text = text[: LONGEST_ERROR - 1] + "…"
@@ -120,7 +93,10 @@ def function_of(answer: Callable[..., Any]) -> Any:
     """The Python function behind an answer, which may be wrapped, bound or partly applied."""
     while isinstance(answer, functools.partial):
         answer = answer.func
-    answer = inspect.unwrap(answer)
+    try:
+        answer = inspect.unwrap(answer)
+    except Exception:  # wrapped in a circle, or an object that answers every question
+        return answer
     if inspect.ismethod(answer):
         return answer.__func__
     if inspect.isfunction(answer) or inspect.isbuiltin(answer):
@@ -128,11 +104,17 @@ def function_of(answer: Callable[..., Any]) -> Any:
     return getattr(type(answer), "__call__", answer)  # noqa: B004  an object that can be called
 
 
+def is_of_the_package(answer: Callable[..., Any]) -> bool:
+    """Whether an answer is one of this package's own functions."""
+    module = getattr(function_of(answer), "__module__", None) or ""
+    return str(module).partition(".")[0] == "llama_edu"
+
+
 def _own_line(error: BaseException, answer: Callable[..., Any]) -> str:
     """The last line of the answer's own file or cell that was running, with its number."""
     function = function_of(answer)
     code = getattr(function, "__code__", None)
-    if code is None or (function.__module__ or "").partition(".")[0] == "llama_edu":
+    if code is None or is_of_the_package(function):
         return ""
     numbers = [
         number

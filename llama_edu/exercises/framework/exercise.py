@@ -6,13 +6,19 @@ correct answer. A failure is told in the order a teacher would ask: did it run, 
 arguments alone, is the shape right, the dtype, are there NaNs, is it a mistake we know by name,
 and only then: where do the numbers first differ. It ends with the section of the book that
 explains it, and its address. Nothing here knows any particular exercise.
+
+Besides its fixed inputs, an exercise draws some from a seed, another one each time, so that an
+answer cannot be learnt by heart. A verdict on such an input names the seed that draws it again.
 """
 
 import inspect
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import TextWrapper
 from typing import Any
+
+import numpy as np
 
 from llama_edu.chapters import chapter_number, section_address
 from llama_edu.exercises.framework.answer import (
@@ -21,13 +27,19 @@ from llama_edu.exercises.framework.answer import (
     TooSlowError,
     called,
     error_text,
+    is_of_the_package,
     plain_call,
 )
-from llama_edu.exercises.framework.difference import Expected, counted
+from llama_edu.exercises.framework.difference import Expected, counted, kind_name
+from llama_edu.exercises.framework.kinds import Pair, is_telling, kind_of, same_numbers
 
 __all__ = ["Case", "Exercise", "Harness", "Mutant", "Verdict"]
 
 WIDTH = 72  # of a verdict's lines, narrow enough for a page
+LONGEST = 1500  # characters of a verdict before the section to read
+SEEDS = 1_000_000
+ENOUGH = 3  # inputs on which an answer must agree with a mistake to look like it
+CHOICE = 2  # results to choose from: agreeing on all inputs may be chance
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ class Exercise:
     the heading of that chapter to read again after an answer that is not right.
     `axes` names the axes of the returned array, separated by spaces, so that a difference can be
     told as "at seq 2, head_dim 0". `tolerance` is relative to the largest expected number.
+    `drawn` makes further inputs from a generator. `forbids` names modules that the task rules out.
     `harness` runs the answer where more than its result counts, such as how often it called the
     model, and `parts` names what it or the answer returns in a list of different things. `refuses`
     lists the errors that are the right answer to some inputs. `seconds` is how long an answer may
@@ -101,6 +114,8 @@ class Exercise:
     parts: tuple[str, ...] = ()
     refuses: tuple[type[Exception], ...] = ()
     seconds: float = 30.0  # a crowded machine is slow, not wrong
+    drawn: Callable[[np.random.Generator], list[Case]] | None = None
+    forbids: tuple[str, ...] = ()
 
     @property
     def chapter(self) -> int:
@@ -112,29 +127,61 @@ class Exercise:
         """The version to repair, in a ★★ exercise: the first of the known mistakes."""
         return self.mutants[0].function
 
-    def __call__(self, answer: Callable[..., Any]) -> Verdict:
-        """Judge an answer."""
-        cases = self.cases()
+    def __call__(self, answer: Any, seed: int | None = None) -> Verdict:
+        """Judge an answer; with the `seed` of an earlier verdict, on the inputs it had.
+
+        Nothing that the answer does or returns is raised: it all ends in a verdict.
+        """
+        if not callable(answer):
+            return Verdict(
+                False,
+                f"{self.name}: expected a function, got {kind_name(answer)}. "
+                "Give the check the function itself, without calling it.",
+            )
+        seed = secrets.randbelow(SEEDS) if seed is None else seed
+        try:
+            return self._judged(answer, seed)
+        except Exception as error:  # a result that bears no looking at, or a damaged check
+            text = error_text(error, answer)
+            return Verdict(
+                False,
+                f"{self.name}: this could not be judged: {text[:LONGEST]}\n"
+                "  Did your function change something that it shares with the check? "
+                "If so, restart and run it again.",
+            )
+
+    def _judged(self, answer: Callable[..., Any], seed: int) -> Verdict:
+        fixed = self.cases()
+        drawn = [] if self.drawn is None else self.drawn(np.random.default_rng(seed))
+        again = f" (drawn; `check.{self.name}(…, seed={seed})` draws it again)"
+        cases = [*fixed, *(Case(case.label + again, case.args) for case in drawn)]
         wanted: list[Outcome] = []
         fault = self._first_fault(answer, cases, wanted)
         if fault is None:
-            return self._praise(cases, wanted)
-        known = [] if fault.is_final else self._known_mistakes(answer, cases)
+            return self._praise(cases, len(fixed), wanted)
+        known, near, kind = self._explained(answer, cases, fault)
         section = (known[0].section if known else "") or self.section
-        if known:
+        if known and kind is None:
             when = ", or ".join(mutant.when for mutant in known)
             lines = [
                 f"{self.name}: this is what you get {when}.",
                 f"  On {fault.case.label}: {fault.text}",
-                *(f"  Somebody else's: {mutant.link}" for mutant in known if mutant.link),
             ]
         else:
             lines = [f"{self.name}, on {fault.case.label}: {fault.text}"]
+            if kind is not None:
+                lines.append(f"  Wherever it is wrong: {kind}.")
+            if near is not None:
+                lines.append(f"  It looks like what you get {near.when}.")
+        lines += [f"  Somebody else's: {mutant.link}" for mutant in known if mutant.link]
+        lines = ["\n".join(lines)]
+        if len(lines[0]) > LONGEST:
+            lines[0] = lines[0][: LONGEST - 1] + "…"
         lines.append(f"  Read again: chapter {self.chapter}, {section}")
         lines.append(section_address(self.topic, section))
         return Verdict(False, "\n".join(lines))
 
-    def _praise(self, cases: list[Case], wanted: list[Outcome]) -> Verdict:
+    def _praise(self, cases: list[Case], fixed: int, wanted: list[Outcome]) -> Verdict:
         """What a right answer is told, if the check still tells right from wrong after it ran."""
         faults = [self._first_fault(mutant.function, cases, wanted) for mutant in self.mutants]
         killed = sum(fault is not None for fault in faults)
@@ -147,7 +194,8 @@ class Exercise:
             )
         return Verdict(
             True,
-            f"{self.name}: right on {counted(len(cases), 'input')}. "
+            f"{self.name}: right on {counted(fixed, 'input')}"
+            f"{f' and {len(cases) - fixed} drawn' if len(cases) > fixed else ''}. "
             f"This check rejects {killed} of {mistakes}.",
         )
 
@@ -156,8 +204,9 @@ class Exercise:
         """How results are compared, and what their parts are called."""
         return Expected(self.tolerance, tuple(self.axes.split()), self.parts)
 
-    def _run(self, case: Case, function: Callable[..., Any]) -> Outcome:
-        return called(function, case.args, self.harness, self.seconds)
+    def run(self, case: Case, function: Callable[..., Any]) -> Outcome:
+        """What a function does on one input."""
+        return called(function, case.args, self.harness, self.seconds, self.forbids)
 
     def _first_fault(
         self, answer: Callable[..., Any], cases: list[Case], wanted: list[Outcome]
@@ -168,12 +217,14 @@ class Exercise:
         """
         for number, case in enumerate(cases):
             if number == len(wanted):
-                wanted.append(self._run(case, self.correct[0]))
-            want, got = wanted[number], self._run(case, answer)
+                wanted.append(self.run(case, self.correct[0]))
+            want, got = wanted[number], self.run(case, answer)
             if want.error is not None and not isinstance(want.error, self.refuses):
                 raise want.error  # the exercise itself is broken, and must not pass for right
             if got.error is not None or want.error is not None:
                 text = self._error_difference(got, want, answer)
+            elif got.calls and not is_of_the_package(answer):
+                text = f"your function called {got.calls[0]}, which the task rules out"
             elif got.touched:
                 text = f"your function changed its argument {self._argument_names(got.touched)}"
             else:
@@ -182,17 +233,71 @@ class Exercise:
                 return _Fault(case, text, is_final=isinstance(got.error, TooSlowError))
         return None
 
-    def _known_mistakes(self, answer: Callable[..., Any], cases: list[Case]) -> list[Mutant]:
-        """The mutants that do on every input just what this answer does."""
-        outcomes = [self._run(case, answer) for case in cases]
-        return [
+    def _explained(
+        self, answer: Callable[..., Any], cases: list[Case], fault: "_Fault"
+    ) -> tuple[list[Mutant], Mutant | None, str | None]:
+        """The mistakes an answer is, the one it looks like, and what its results have in common."""
+        if fault.is_final:
+            return [], None, None
+        outcomes = [self.run(case, answer) for case in cases]
+        if any(isinstance(outcome.error, TooSlowError) for outcome in outcomes):
+            return [], None, None
+        theirs = {mutant.name: _Runs(self, mutant.function, cases) for mutant in self.mutants}
+        known = [
             mutant
             for mutant in self.mutants
-            if all(
-                self._same(mine, self._run(case, mutant.function))
-                for case, mine in zip(cases, outcomes, strict=True)
-            )
+            if all(self._same(mine, theirs[mutant.name][i]) for i, mine in enumerate(outcomes))
         ]
+        wrong, pairs = self._wrong(answer, cases, outcomes)
+        if all(outcomes[i].error is not None for i in wrong):  # errors are alike by their kinds
+            known = [
+                mutant
+                for mutant in known
+                if all(_same_error(outcomes[i], theirs[mutant.name][i]) for i in wrong)
+            ]
+        if known and self._is_a_choice(cases):
+            when = ", or ".join(mutant.when for mutant in known)
+            return known, None, f"the answers are those that you get {when}"
+        if known:
+            return known, None, None
+        kind = kind_of(list(pairs.values()), self.tolerance) if len(pairs) == len(wrong) else None
+        near = [mutant for mutant in self.mutants if self._is_near(pairs, theirs[mutant.name])]
+        if kind is not None or len(near) != 1 or self._is_a_choice(cases):
+            return [], None, kind
+        return [], near[0], None
+
+    def _is_a_choice(self, cases: list[Case]) -> bool:
+        """Whether one of two words is asked for, as a wrong answer may have it right by chance."""
+        wants = [self.run(case, self.correct[0]).value for case in cases]
+        return all(isinstance(want, str) for want in wants) and len(set(wants)) == CHOICE
+
+    def _is_near(self, pairs: dict[int, Pair], theirs: "_Runs") -> bool:
+        """Whether a mistake gives the same numbers wherever they are wrong and many.
+
+        Where the numbers are right and only their dtype is not, no mistake in them is meant; and
+        numbers that are few, or all NaN, agree by chance.
+        """
+        telling = {i: pair for i, pair in pairs.items() if is_telling(pair, self.tolerance)}
+        return len(telling) >= ENOUGH and all(
+            theirs[i].error is None and same_numbers(pair.got, theirs[i].value, self.tolerance)
+            for i, pair in telling.items()
+        )
+
+    def _wrong(
+        self, answer: Callable[..., Any], cases: list[Case], outcomes: list[Outcome]
+    ) -> tuple[list[int], dict[int, Pair]]:
+        """The inputs an answer is wrong on, and its results where it has some."""
+        wrong, pairs = [], {}
+        for i, (case, got) in enumerate(zip(cases, outcomes, strict=True)):
+            want = self.run(case, self.correct[0])
+            if self._error_difference(got, want, answer) is not None and (got.error or want.error):
+                wrong.append(i)
+            elif not (got.error or want.error) and (
+                self.expected.difference(got.value, want.value) is not None
+            ):
+                wrong.append(i)
+                pairs[i] = Pair(got.value, want.value, case.args)
+        return wrong, pairs
 
     def _same(self, mine: Outcome, other: Outcome) -> bool:
         if mine.error is not None or other.error is not None:
@@ -226,6 +331,29 @@ class Exercise:
         names = [one.name for one in found if one.kind is not one.VAR_POSITIONAL]
         own = names if plain else names[1:]
         return ", ".join(own[i] if i < len(own) else f"number {i + 1}" for i in positions)
+
+
+class _Runs:
+    """What a function does on each input, run when it is asked for: most mistakes differ soon."""
+
+    def __init__(self, exercise: Exercise, function: Callable[..., Any], cases: list[Case]) -> None:
+        self._exercise = exercise
+        self._function = function
+        self._cases = cases
+        self._outcomes: dict[int, Outcome] = {}
+
+    def __getitem__(self, i: int) -> Outcome:
+        if i not in self._outcomes:
+            self._outcomes[i] = self._exercise.run(self._cases[i], self._function)
+        return self._outcomes[i]
+
+
+def _same_error(mine: Outcome, other: Outcome) -> bool:
+    """Whether two calls failed with the same words, or neither did."""
+    try:
+        return str(mine.error) == str(other.error)
+    except Exception:
+        return False
 
 
 @dataclass(frozen=True)

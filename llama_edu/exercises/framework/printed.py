@@ -34,7 +34,31 @@ def is_printed(name: str, answer: Callable[..., Any]) -> bool:
     return known.get(name) == fingerprint(source)
 
 
-def is_the_books(answer: Callable[..., Any]) -> bool:
-    """Whether an answer is a function of this package."""
-    module = getattr(function_of(answer), "__module__", None) or ""
-    return module.partition(".")[0] == "llama_edu"
+def is_the_books(answer: Callable[..., Any], correct: tuple[Callable[..., Any], ...] = ()) -> bool:
+    """Whether an answer is a function of this package, or does no more than call one.
+
+    `correct` are the exercise's own answers: whoever keeps one of them in a variable, or calls it
+    by `check.NAME.exercise.correct`, has not written another.
+    """
+    function = function_of(answer)
+    module = getattr(function, "__module__", None) or ""
+    if str(module).partition(".")[0] == "llama_edu":
+        return True
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    if {"exercise", "correct"} <= set(code.co_names):
+        return True
+    spaces = dict(getattr(function, "__globals__", {}))
+    reached = [spaces.get(name) for name in code.co_names]
+    reached += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    reached += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    own = [function_of(one) for one in correct]
+    return any(callable(one) and function_of(one) in own for one in reached if one is not None)
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a variable that has no value yet
+        return False

@@ -1,0 +1,35 @@
+"""What drawn inputs are made of: whole numbers, arrays and choices, from a generator."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+__all__ = ["noise", "pick", "seed_from", "whole", "wholes"]
+
+Item = TypeVar("Item")
+
+
+def whole(rng: np.random.Generator, low: int, high: int) -> int:
+    """A whole number from `low` to `high`, both included."""
+    return int(rng.integers(low, high + 1))
+
+
+def wholes(rng: np.random.Generator, n: int, low: int, high: int) -> list[int]:
+    """`n` different ones: axes of different sizes, so that none is taken for another."""
+    return [int(i) for i in rng.permutation(np.arange(low, high + 1))[:n]]
+
+
+def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Normally distributed float32 numbers."""
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def pick(rng: np.random.Generator, items: Sequence[Item], n: int) -> list[Item]:
+    """`n` of the items, any of them as often as it comes."""
+    return [items[int(i)] for i in rng.integers(len(items), size=n)]
+
+
+def seed_from(rng: np.random.Generator) -> int:
+    """A seed for what makes its arrays from one."""
+    return whole(rng, 1000, 10**6)
