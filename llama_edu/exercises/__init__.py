@@ -63,7 +63,7 @@ class Check:
     def __init__(self, exercise: Exercise) -> None:
         self.exercise = exercise
 
-    def __call__(self, answer: Callable[..., Any], seed: int | None = None) -> Verdict:
+    def __call__(self, answer: Any, seed: int | None = None) -> Verdict:
         """Judge an answer: a `Verdict`, whose text says what is wrong if something is.
 
         Some inputs are drawn, others each time; with the `seed` that a verdict names they come

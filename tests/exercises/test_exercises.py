@@ -341,3 +341,23 @@ def test_a_fork_that_is_no_cache_is_called_so(answer):
     assert not verdict
     assert "TypeError: expected a KVCache, got " in verdict.message
     assert "this is what you get" not in verdict.message
+
+
+def test_outputs_that_were_learnt_by_heart_are_not_enough():
+    exercise = check.position.exercise
+    known = {repr(case.args): exercise.correct[0](*case.args) for case in exercise.cases()}
+    verdict = exercise(lambda *args: known.get(repr(args), 0), seed=3)
+    assert not verdict
+    assert "check.position(…, seed=3)" in verdict.message
+    assert verdict == check.position(lambda *args: known.get(repr(args), 0), seed=3)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 12345])
+def test_right_answers_are_right_on_whatever_is_drawn(seed):
+    for exercise in (check.stream, check.encode_word, check.draw, check.bf16_rms_norm):
+        for answer in exercise.exercise.correct[1:]:
+            assert exercise.exercise(answer, seed).ok or exercise.exercise.forbids
+
+
+def test_what_is_no_function_is_told_so():
+    assert "expected a function, got an int" in check.position(3).message

@@ -96,3 +96,17 @@ def test_the_books_own_function_is_no_answer(name):
     assert "this is what you get" in item(item.broken).message
     assert not is_the_books(merge_pair_copied)
     assert not is_the_books(len)
+
+
+@pytest.mark.parametrize("name", ["merge_pair", "angles"])
+def test_who_only_calls_the_books_answer_has_not_written_one(name):
+    item = getattr(check, name)
+    kept = item.exercise.correct[0]
+    answers = (
+        lambda *args: kept(*args),
+        lambda *args, kept=kept: kept(*args),
+        lambda *args: getattr(check, name).exercise.correct[0](*args),
+    )
+    for answer in answers:
+        assert "that is the book's own function" in item(answer).message
+    assert progress.solved() == set()
