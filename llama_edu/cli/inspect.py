@@ -83,7 +83,7 @@ def _config_lines(directory: Path) -> Iterator[str]:
     try:
         config = LlamaConfig.from_directory(directory)
     except ConfigError as problem:
-        yield f"{problem}"
+        yield str(problem) if "config.json" in str(problem) else f"config.json: {problem}"
     else:
         tied = "tied" if config.tie_word_embeddings else "not tied"
         yield (

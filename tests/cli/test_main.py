@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -106,7 +107,15 @@ class TestUsage:
 
     def test_messages_cannot_steer_the_terminal(self) -> None:
         assert cli_terminal.one_line(ValueError("a\nb\x1b[2J é")) == r"a\nb\x1b[2J é"
-        assert cli_terminal.one_line(MemoryError()) == "MemoryError"
+        assert cli_terminal.one_line(KeyError()) == "KeyError"
+
+    def test_what_the_system_says_is_put_into_words(self, tmp_path: Path) -> None:
+        assert cli_terminal.one_line(MemoryError()).startswith("expected more memory")
+        with pytest.raises(OSError) as missing:
+            (tmp_path / "a").read_bytes()
+        told = cli_terminal.one_line(missing.value)
+        assert told == f"{tmp_path / 'a'}: expected a file or a folder there, got none"
+        assert "full disk" in cli_terminal.one_line(OSError(errno.ENOSPC, "No space left"))
 
 
 class TestInspect:
