@@ -539,13 +539,6 @@ SCALED_TURNS = Exercise(
             "when the two shares of the blend change places",
         ),
         Mutant(
-            "radians",
-            lambda turns, factor, low, high, context: _scaled_by_cases(
-                turns, factor, low / (2 * math.pi), high / (2 * math.pi), context
-            ),
-            "when radians are taken for full turns",
-        ),
-        Mutant(
             "multiplied",
             lambda turns, factor, low, high, context: _scaled_by_cases(
                 turns, 1 / factor, low, high, context

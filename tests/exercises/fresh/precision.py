@@ -133,8 +133,11 @@ def codes_offset(row):
 
 
 ANSWERS = (
-    right(TB, "added", bits_add),
-    right(TB, "compared", bits_compare),
+    wrong(TB, "added, a NaN too", bits_add, "nan"),
+    wrong(TB, "compared, a NaN too", bits_compare, "nan"),
+    right(
+        TB, "added, NaNs apart", lambda x: np.where(np.isnan(x), np.uint16(0x7FC0), bits_add(x))
+    ),
     right(TB, "ml_dtypes", lambda x: x.astype(BF16).view(np.uint16)),
     wrong(TB, "cut off", lambda x: (x.view(np.uint32) >> 16).astype(np.uint16), "cut"),
     wrong(TB, "ties up", lambda x: bits_add(x, add=0x8000, odd=False), "half_up"),

@@ -277,7 +277,7 @@ ANSWERS = (
     wrong(SL, "shares exchanged", lambda *a: scaled(*a, swap=True), "shares_exchanged"),
     wrong(SL, "no blend", lambda *a: scaled(*a, blend=False), "step"),
     wrong(SL, "periods blended", lambda *a: scaled(*a, linear=False), "periods_blended"),
-    wrong(SL, "radians counted", lambda *a: scaled(*a, in_turns=False), "radians"),
+    wrong(SL, "radians counted", lambda *a: scaled(*a, in_turns=False), "no_pi"),
     wrong(SL, "all divided", lambda t, f, lo, hi, c: (t / f).astype(t.dtype), "linear"),
     wrong(SL, "nothing divided", lambda t, f, lo, hi, c: t.copy(), "not_scaled"),
     wrong(SL, "low and high exchanged", lambda t, f, lo, hi, c: scaled(t, f, hi, lo, c), "step"),
