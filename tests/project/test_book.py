@@ -417,8 +417,11 @@ def test_shows_the_package_instead_of_copying_it(path: Path) -> None:
     }
     for cell in code_of(path):
         code = "\n".join(line for line in cell["source"].split("\n") if line[:1] not in ("%", "!"))
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        nodes = list(ast.walk(ast.parse(code)))
+        # What a foil's methods are called is the foil's own affair.
+        methods = [part for node in nodes if isinstance(node, ast.ClassDef) for part in node.body]
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node not in methods:
                 assert node.name not in ours, f"{node.name} is a name of the package"
                 assert node.name.endswith(FOILS), f"{node.name}: expected a name with {FOILS}"
 

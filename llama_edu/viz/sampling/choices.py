@@ -41,5 +41,5 @@ def choices(
         p = probabilities(logits, sampling).astype(np.float64)
         shares = p[ids].tolist()
         rows.append([*shares, float(np.delete(p, ids).sum())] if rest else shares)
-    titles, labels = list(settings), [names] * len(rows)
-    return bar_blocks(rows, labels, titles, PARTS["text"], caption, stacked=True)
+    titles, blocks = list(settings), [names] * len(rows)
+    return bar_blocks(rows, blocks, titles, PARTS["text"], caption, stacked=True)
