@@ -17,6 +17,10 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   for (const box of document.querySelectorAll(".llama-zoom")) {
     box.addEventListener("click", () => show(box));
-    box.addEventListener("keydown", (event) => { if (event.key === "Enter") show(box); });
+    box.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault(); // else the same key presses the button that closes it again
+      show(box);
+    });
   }
 });

@@ -45,7 +45,7 @@ def write_page_files(folder: str | os.PathLike[str], models: Iterable[str] = MOD
 
 def _write(path: Path, text: str) -> None:
     """All of it or nothing, and not again if it is there: several kernels may do this at once."""
-    if path.is_file() and path.stat().st_size == len(text.encode()):
+    if path.is_file() and path.read_bytes() == text.encode():
         return
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, delete=False, encoding="utf-8", newline="\n"

@@ -10,7 +10,6 @@ weights of `story` lie in `_static`, where only a reader's click loads the weigh
 """
 
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from docutils import nodes
@@ -30,7 +29,7 @@ class LabDirective(Directive):
     """`{lab} name`: a lab's place, with its still; `:running:` starts the machine with the page."""
 
     required_arguments = 1
-    option_spec = MappingProxyType({"running": directives.flag})
+    option_spec = {"running": directives.flag}  # noqa: RUF012 (docutils reads it from the class)
 
     def run(self) -> list[nodes.Node]:
         """The place as raw HTML, and its still as text for every other builder."""

@@ -420,7 +420,7 @@ def test_turns_cost_what_they_cost_in_python(open_labs: Callable[..., Page]) -> 
     page.wait_for_function("() => document.querySelectorAll('.pl-steps tbody tr').length === 3")
     place.get_by_label("Message 1", exact=True).fill(EDITED)
     place.get_by_text("Were message 1 sent now").first.wait_for()
-    assert "the cache has “␣Mia” there, the prompt “␣Ada”" in place.inner_text()
+    place.get_by_text("the cache has “␣Mia” there, the prompt “␣Ada”").first.wait_for()
     place.get_by_label("Message 1", exact=True).press("Enter")
     page.wait_for_function("() => document.querySelectorAll('.pl-steps tbody tr').length === 4")
     still = page.locator(".pl-still tbody tr")

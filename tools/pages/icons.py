@@ -31,7 +31,7 @@ def characters(html: Path) -> set[int]:
     """The icons of a built book: those its elements name, and those its style sheets write."""
     pages = "".join(page.read_text("utf-8") for page in html.rglob("*.html"))
     named = {name for names in re.findall(r'class="([^"]*)"', pages) for name in names.split()}
-    found = set()
+    found: set[int] = set()
     for sheet in (html / "_static").rglob("*.css"):
         rules = re.findall(r"([^{}]+)\{([^{}]*)\}", sheet.read_text("utf-8"))
         for selector, body in rules:
