@@ -372,9 +372,9 @@ AS_A_READER = ["rustc", "--edition=2021", "-Copt-level=1", "-Cdebug-assertions",
 FUNCTIONS = ("tokenizer", "linear", "scores", "mask_softmax", "rope")
 # What of that file is exchanged for the model and the cache of the listings.
 EXCHANGED = {
-    "    cache: KvCache,\n    tok": ("    l: super::Llama, cache: super::KvCache,\n    tok"),
-    "let cache = KvCache::new(&model": (
-        "let l = collected(&model);let cache = l.new_cache();(&model"
+    "    cache: KvCache,\n    tok": "    l: super::Llama, cache: super::KvCache,\n    tok",
+    "let cache = KvCache::new(&model.config);": (
+        "let l = collected(&model); let cache = l.new_cache();"
     ),
     "Ok(Engine { file, cache,": "Ok(Engine { file, l, cache,",
     "let ids: Vec<usize> = ids.iter().map(|id| *id as usize).collect();": "",

@@ -135,9 +135,7 @@ def codes_offset(row):
 ANSWERS = (
     wrong(TB, "added, a NaN too", bits_add, "nan"),
     wrong(TB, "compared, a NaN too", bits_compare, "nan"),
-    right(
-        TB, "added, NaNs apart", lambda x: np.where(np.isnan(x), np.uint16(0x7FC0), bits_add(x))
-    ),
+    right(TB, "added, NaNs apart", lambda x: np.where(np.isnan(x), np.uint16(0x7FC0), bits_add(x))),
     right(TB, "ml_dtypes", lambda x: x.astype(BF16).view(np.uint16)),
     wrong(TB, "cut off", lambda x: (x.view(np.uint32) >> 16).astype(np.uint16), "cut"),
     wrong(TB, "ties up", lambda x: bits_add(x, add=0x8000, odd=False), "half_up"),
