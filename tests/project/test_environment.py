@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tools import environment
+from tools import check, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("dev", "read")}
@@ -189,3 +189,10 @@ def test_what_runs_before_anything_is_installed_takes_the_standard_library() -> 
     command = [sys.executable, "-S", "-c", code]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
+
+
+def test_every_room_of_tests_is_run() -> None:
+    rooms = {path.parent for path in (check.ROOT / "tests").rglob("test_*.py")}
+    wanted = {f"tests/{path.relative_to(check.ROOT / 'tests').parts[0]}" for path in rooms}
+    assert {*check.SHAPED, *check.OTHERS} == wanted - {"tests/e2e"}
+    assert not {*check.SHAPED} & {*check.OTHERS}
