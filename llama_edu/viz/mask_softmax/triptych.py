@@ -116,7 +116,9 @@ def _stage(
 def _cell_text(value: Number, is_weight: bool, is_future: bool) -> str:
     if is_future:
         return "0" if is_weight else "−∞"
-    return f"{100 * value:.0f}" if is_weight else signed(value, 1)
+    if is_weight:
+        return f"{100 * value:.0f}"
+    return signed(value, 1 if abs(value) < 9.95 else 0)  # "−11.3" is wider than a cell
 
 
 def _triptych_alt(stages: list[np.ndarray], labels: list[str], head: int | None) -> str:
