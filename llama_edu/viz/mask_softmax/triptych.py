@@ -118,7 +118,7 @@ def _cell_text(value: Number, is_weight: bool, is_future: bool) -> str:
         return "0" if is_weight else "−∞"
     if is_weight:
         return f"{100 * value:.0f}"
-    return signed(value, 1 if abs(value) < 9.95 else 0)  # "−11.3" is wider than a cell
+    return signed(value, 1 if abs(float(value)) < 9.95 else 0)  # "−11.3" is wider than a cell
 
 
 def _triptych_alt(stages: list[np.ndarray], labels: list[str], head: int | None) -> str:
