@@ -887,6 +887,17 @@ def test_scores_show_their_extremes_and_hatch_what_the_mask_hid() -> None:
         viz.score_maps(raw, words(5))
 
 
+def test_the_row_that_is_asked_about_has_a_frame_in_every_map() -> None:
+    picture = viz.attention_maps(weights(1, 2, 3, 5), words(5), framed=3)
+    assert picture.alt.endswith(f"the row of “{viz.token_label(words(5)[3])}”.")
+    shown = [ax for ax in picture.figure.axes if ax.get_label() in maps(picture)]
+    for ax in shown:
+        (frame,) = [p for p in ax.patches if p.get_width() == 5]
+        assert frame.get_xy() == (-0.5, 0.5)
+    with pytest.raises(InputError, match="from 2 to 4 to frame, got 1"):
+        viz.attention_maps(weights(1, 2, 3, 5), words(5), framed=1)
+
+
 def test_zero_is_white_however_lopsided_the_scores() -> None:
     picture = viz.score_maps(np.full((1, 1, 2, 2), 3.0, dtype=np.float32), words(2))
     norm = picture.figure.axes[1].images[0].norm

@@ -81,7 +81,7 @@ def test_heads_in_a_wrong_place_are_counted_and_marked() -> None:
     picture = viz.head_concat(2, 3, 5, [0, 3, 1, 4, 2, 5])
     assert "head 0 at 0, head 3 at 5, head 1 at 10" in picture.alt
     assert "4 heads are in another head's place." in picture.alt
-    assert "4 of 6 heads stand where o_proj expects another one" in texts(picture)
+    assert "4 of 6 heads stand where o_proj expects another one" in " ".join(texts(picture))
     assert "o_proj" not in " ".join(texts(viz.head_concat(2, 3, 5)))
 
 

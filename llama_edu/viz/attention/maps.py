@@ -68,26 +68,32 @@ def attention_maps(
     *,
     prompt: int | None = None,
     layer: int | None = None,
+    framed: int | None = None,
 ) -> Picture:
     """Maps of one layer's weights, laid out by KV group (rows) and query head (columns).
 
     `weights` is `(n_kv_heads, n_groups, seq, total_seq)`, or a list of those from consecutive
     calls: prefill, then decode steps. `tokens` are the `total_seq` tokens looked at. Rows from
     position `prompt` on count as generated; by default, those after the first call, or those of
-    a single array that has a past. `layer` is only for the words. Raises `InputError` for other
-    shapes, calls that do not follow each other, or labels that do not fit.
+    a single array that has a past. `layer` is only for the words. `framed` is a position whose row
+    gets a frame in each map. Raises `InputError` for other shapes, calls that do not follow each
+    other, labels that do not fit, or a framed position without a row.
     """
     rows, first_call = stacked(weights)
     seq, total_seq = rows.shape[2:]
     labels = checked_labels(tokens, total_seq, "position")
     past = total_seq - seq
+    if framed is not None and not past <= framed < total_seq:
+        raise InputError(f"expected a row from {past} to {total_seq - 1} to frame, got {framed}")
     if prompt is None:
         is_one_step = past > 0 and first_call == seq
         prompt = past if is_one_step else past + first_call
     ink = Ink(WEIGHTS_MAP, WEIGHTS_NORM, lambda weight: f"{100 * weight:.0f}", 0.27, True)
-    maps = Maps(rows, labels, prompt, ink)
+    maps = Maps(rows, labels, prompt, ink, framed)
     where = "Attention weights" if layer is None else f"Attention weights of layer {layer}"
     alt = f"{where}: {_shape_words(rows.shape)}. {_strongest(maps)} {_generated(maps)}"
+    if framed is not None:
+        alt += f" Framed in each map: the row of “{labels[framed]}”."
     return Picture(maps.draw(weights_key), alt=alt, caption=_caption(maps, where))
 
 

@@ -11,6 +11,7 @@ from llama_edu.viz.parts.figure import LINES, Picture, board, panel, picture, wr
 
 __all__ = ["loss_curves"]
 
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 ROUND_LOSSES = (4.0, 2.0, 1.0, 0.5)  # where the alt text says how many tokens it took
 
 
@@ -23,8 +24,8 @@ def loss_curves(runs: Mapping[str, Path]) -> Picture:
     """
     if not 0 < len(runs) <= len(LINES):
         raise InputError(f"expected 1 to {len(LINES)} runs, got {len(runs)}")
-    figure, words = board(3.5 + 0.24 * len(runs))
-    ax = panel(figure, 0.72, 0.15, 4.7, 2.7)
+    figure, words = board(3.5 + 0.24 * len(runs), WIDTH)
+    ax = panel(figure, 0.72, 0.15, 3.45, 2.7)
     told = []
     for number, (name, path) in enumerate(runs.items()):
         tokens, losses = _read(path)
@@ -32,12 +33,13 @@ def loss_curves(runs: Mapping[str, Path]) -> Picture:
         ax.plot(tokens, losses, color=color, lw=width, ls=dashes)
         y = 3.56 + 0.24 * number
         words.plot([0.75, 1.25], [y, y], color=color, lw=width, ls=dashes)
-        write(words, 1.35, y, name, 9.5)
+        write(words, 1.35, y, name, 10)
         told.append(f"“{name}”: {_told(tokens, losses)}")
     ax.set_yscale("log")
     ticks = (0.5, 1, 2, 4, 8)
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
+    ax.tick_params(labelsize=10)
     ax.set_xlim(left=0)
     ax.set_xlabel("million tokens seen")
     ax.set_ylabel("loss, nats per token")

@@ -31,10 +31,11 @@ from llama_edu.viz.parts.labels import checked_labels, shortened
 
 __all__ = ["mask_staircase", "row_sums"]
 
+FEW, FEW_WIDTH = 9, 4.3  # so many positions fit a phone, with words of 10 points
 MAX_CELLS = 24  # positions that still fit side by side, to be counted
 SEEN, UNSEEN = "#cfe0fb", FUTURE
 WRONG = "#b3261e"
-LEGEND = "hatched: masked    ! sees the future    ? hides what it may see"
+LEGEND = ("hatched: masked    ! sees the future", "? hides what it may see")
 
 
 @picture
@@ -56,21 +57,24 @@ def mask_staircase(mask: np.ndarray, tokens: Sequence[str | bytes] | None = None
     past = total_seq - seq
     labels = _row_names(tokens, past, total_seq)
     left = 0.45 + 0.079 * max(map(len, labels))
-    cell = min(0.4, (WIDTH - left - 0.95) / total_seq)
+    page, size = (FEW_WIDTH, 10.0) if total_seq <= FEW else (WIDTH, 9.0)
+    cell = min(0.4, (page - left - 0.75) / total_seq)
     top = 0.92
     has_wrong = bool((mask != causal_mask(seq, past)).any())
-    figure, ax = board(top + seq * cell + (0.55 if has_wrong else 0.15))
-    _spans(ax, left, top, cell, past, seq)
+    figure, ax = board(top + seq * cell + (0.75 if has_wrong else 0.15), page)
+    _spans(ax, (left, top, cell), past, seq, size)
     for i in range(seq):
         y = top + (i + 0.5) * cell
-        write(ax, left - 0.1, y, labels[i], 9, ha="right")
+        write(ax, left - 0.1, y, labels[i], size, ha="right")
         sees = int(mask[i].sum())
-        write(ax, left + total_seq * cell + 0.12, y, f"sees {sees}", 9, color=MUTED)
+        write(ax, left + total_seq * cell + 0.12, y, f"sees {sees}", size, color=MUTED)
         for j in range(total_seq):
             _mask_cell(ax, left + j * cell, top + i * cell, cell, bool(mask[i, j]), j <= past + i)
     _stairs(ax, left, top, cell, past, seq)
     if has_wrong:
-        write(ax, WIDTH / 2, top + seq * cell + 0.3, LEGEND, 9, ha="center", color=INK)
+        for line, words in enumerate(LEGEND):
+            y = top + seq * cell + 0.27 + 0.22 * line
+            write(ax, page / 2, y, words, size, ha="center", color=INK)
     return Picture(
         figure,
         alt=_mask_alt(mask, past),
@@ -87,18 +91,27 @@ def _row_names(tokens: Sequence[str | bytes] | None, past: int, total_seq: int) 
     return [f"{i} {shortened(labels[i])}" for i in positions]
 
 
-def _spans(ax: Axes, left: float, top: float, cell: float, past: int, seq: int) -> None:
+def _spans(ax: Axes, place: tuple[float, float, float], past: int, seq: int, size: float) -> None:
     """Above the columns: which were cached and which are new, and the number of each."""
+    left, top, cell = place
     for name, first, count in (("past", 0, past), ("seq", past, seq)):
         if count == 0:
             continue
         x0, x1 = left + first * cell, left + (first + count) * cell
         color = axis(name).color
         ax.plot([x0 + 0.02, x1 - 0.02], [top - 0.34] * 2, color=color, lw=3, solid_capstyle="butt")
-        note = f"{name} = {count}" if count * cell > 1.1 else str(count)
-        tag(ax, (x0 + x1) / 2, top - 0.62, name, note)
+        note = f"{name} = {count}" if count * cell > 0.65 else str(count)
+        tag(ax, (x0 + x1) / 2, top - 0.62, name, note, size=size)
     for j in range(past + seq):
-        write(ax, left + (j + 0.5) * cell, top - 0.14, str(j), 8.5, ha="center", color=MUTED)
+        write(
+            ax,
+            left + (j + 0.5) * cell,
+            top - 0.14,
+            str(j),
+            size if size > 9 else 8.5,
+            ha="center",
+            color=MUTED,
+        )
 
 
 def _mask_cell(ax: Axes, x: float, y: float, cell: float, is_seen: bool, may_see: bool) -> None:
@@ -159,11 +172,11 @@ def row_sums(weights: np.ndarray, tokens: Sequence[str | bytes]) -> Picture:
     labels = checked_labels(tokens, total_seq, "position")[past:]
     parts = _shares(rows, past)
     sums = parts.sum(axis=1)
-    left = 0.25 + 0.079 * max(len(shortened(label)) for label in labels)
+    left = 0.25 + 0.085 * max(len(shortened(label)) for label in labels)
     step, top = min(0.3, 6.0 / seq), 0.55
-    scale = (WIDTH - left - 0.75) / max(1.0, float(sums.max()))
-    figure, ax = board(top + step * seq + 0.42)
-    _sum_legend(ax, left, has_past=past > 0, has_future=bool(parts[:, 2].max() > 0))
+    scale = (FEW_WIDTH - left - 0.6) / max(1.0, float(sums.max()))
+    figure, ax = board(top + step * seq + 0.42, FEW_WIDTH)
+    _sum_legend(ax, has_past=past > 0, has_future=bool(parts[:, 2].max() > 0))
     every = max(1, int(np.ceil(0.16 / step)))
     for i in range(seq):
         y = top + step * i
@@ -171,7 +184,7 @@ def row_sums(weights: np.ndarray, tokens: Sequence[str | bytes]) -> Picture:
         _sum_bar(ax, left, y, step, parts[i] * scale, shortened(name) if name else "")
         if name:
             end = left + float(sums[i]) * scale
-            write(ax, max(end, left + scale) + 0.1, y + step / 2, f"{sums[i]:.2f}", 9)
+            write(ax, max(end, left + scale) + 0.1, y + step / 2, f"{sums[i]:.2f}", 10)
     one = left + scale
     ax.plot([one, one], [top - 0.06, top + step * seq + 0.06], color=INK, lw=1.6)
     write(ax, one, top + step * seq + 0.2, "1", 10, ha="center", weight="bold")
@@ -202,18 +215,18 @@ def _sum_bar(ax: Axes, left: float, y: float, step: float, widths: np.ndarray, l
         if width > 0.002:
             box(ax, x, y + step * 0.14, width, height, face, **style)
             x += width
-    write(ax, left - 0.1, y + step / 2, label, 9, ha="right")
+    write(ax, left - 0.1, y + step / 2, label, 10, ha="right")
 
 
-def _sum_legend(ax: Axes, left: float, *, has_past: bool, has_future: bool) -> None:
+def _sum_legend(ax: Axes, *, has_past: bool, has_future: bool) -> None:
     notes = {"past": "past"} if has_past else {}
-    x = left + 0.03
+    x = 0.15
     for name, note in (notes | {"seq": "this call"}).items():
-        tag(ax, x, 0.26, name, note, ha="left")
-        x += 0.6 + 0.08 * len(note)
+        tag(ax, x, 0.26, name, note, ha="left", size=10.0)
+        x += 0.6 + 0.09 * len(note)
     if has_future:
         box(ax, x, 0.16, 0.2, 0.2, UNSEEN, hatch="///", edgecolor=WRONG)
-        write(ax, x + 0.28, 0.26, "the future of the query", 9.5)
+        write(ax, x + 0.28, 0.26, "its future", 10)
 
 
 def _sums_alt(parts: np.ndarray, labels: list[str]) -> str:

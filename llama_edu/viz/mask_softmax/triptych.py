@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import SCORES_MAP, WEIGHTS_MAP
-from llama_edu.viz.parts.figure import WIDTH, Number, Picture, board, panel, picture, write
+from llama_edu.viz.parts.figure import WIDTH as WIDE
+from llama_edu.viz.parts.figure import Number, Picture, board, panel, picture, write
 from llama_edu.viz.parts.heatmap import (
     WEIGHTS_NORM,
     cell_numbers,
@@ -23,7 +24,9 @@ from llama_edu.viz.parts.labels import checked_labels, shortened
 
 __all__ = ["score_triptych"]
 
-WORDS = 1.95  # inches beside the maps
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+FEW = 9  # tokens that fit it
+WORDS = 0.5  # inches above each map
 
 
 @picture
@@ -50,15 +53,16 @@ def score_triptych(
     labels = checked_labels(tokens, total_seq, "position")
     text_inches = 0.12 + 0.079 * max(len(shortened(label)) for label in labels)
     left = text_inches + 0.05
-    cell = min(0.42, (WIDTH - left - WORDS) / total_seq)
+    page = WIDTH if total_seq <= FEW else WIDE
+    cell = min(0.42, (page - left - 0.12) / total_seq)
     width, height = cell * total_seq, max(cell, 0.28 if seq <= 2 else 0.0) * seq
-    step = height + 0.5
-    figure, ax = board(3 * step + text_inches - 0.1)
+    step = height + 0.45 + WORDS
+    figure, ax = board(3 * step + text_inches - 0.2, page)
     for index in range(3):
-        _stage(figure, ax, index, stages, labels, (left, 0.2 + index * step, width, height))
+        _stage(figure, ax, index, stages, labels, (left, 0.1 + WORDS + index * step, width, height))
         if index < 2:
             arrow, x = ("mask", "softmax")[index], left + width / 2
-            write(ax, x, 0.2 + (index + 1) * step - 0.26, f"↓ {arrow}", 11, ha="center")
+            write(ax, x, 0.1 + (index + 1) * step - 0.26, f"↓ {arrow}", 11, ha="center")
     alt = _triptych_alt(stages, labels, head)
     stages_named = "Scores" if head is None else f"Query head {head}: scores"
     caption = f"{stages_named}, masked scores, weights. Each row of weights sums to 1."
@@ -66,9 +70,9 @@ def score_triptych(
 
 
 _STAGES = (
-    ("① scores", "q · k / √head_dim:\nany number, orange\nabove 0, blue below"),
-    ("② masked scores", "a key in the future\nof its query gets −∞"),
-    ("③ weights", "softmax of each row:\nthe future gets 0, and\nevery row sums to {}"),
+    ("① scores", "orange above 0, blue below"),
+    ("② masked scores", "the future gets −∞"),
+    ("③ weights", "each row sums to {}"),
 )
 
 
@@ -89,7 +93,7 @@ def _stage(
     here = panel(figure, left, top, width, height)
     here.set_label(_STAGES[index][0])
     paint(here, np.where(np.isfinite(stage), stage, 0.0), colors, norm)
-    if index > 0:
+    if index == 1:
         hatch_future(here, seq, total_seq, past)
     is_numbered = min(width / total_seq, height / seq) >= 0.33
     if is_numbered:
@@ -101,16 +105,20 @@ def _stage(
     token_ticks(here, labels[past:], height / seq, "left")
     if is_last:  # the maps above share these labels
         token_ticks(here, labels, width / total_seq, "bottom")
+    for text in (*here.get_xticklabels(), *here.get_yticklabels(), *here.texts):
+        text.set_fontsize(10 if total_seq <= FEW else text.get_fontsize())
     title, words = _STAGES[index]
-    words = words.format("100\n(in %, rounded)" if is_numbered else "1")
-    write(ax, left + width + 0.15, top + 0.12, title, 11.5, weight="bold")
-    write(ax, left + width + 0.15, top + 0.34, words, 10, va="top", linespacing=1.4)
+    words = words.format("100, in %" if is_numbered else "1")
+    write(ax, 0.05, top - 0.38, title, 11.5, weight="bold")
+    write(ax, 0.05, top - 0.15, words, 10)
 
 
 def _cell_text(value: Number, is_weight: bool, is_future: bool) -> str:
     if is_future:
         return "0" if is_weight else "−∞"
-    return f"{100 * value:.0f}" if is_weight else signed(value, 1)
+    if is_weight:
+        return f"{100 * value:.0f}"
+    return signed(value, 1 if abs(float(value)) < 9.95 else 0)  # "−11.3" is wider than a cell
 
 
 def _triptych_alt(stages: list[np.ndarray], labels: list[str], head: int | None) -> str:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from llama_edu.viz.parts.figure import INK, MUTED, WIDTH, board, panel, tag, write
+from llama_edu.viz.parts.figure import INK, MUTED, WIDTH, board, box, panel, tag, write
 from llama_edu.viz.parts.heatmap import cell_numbers, hatch_future, paint, token_ticks
 from llama_edu.viz.parts.labels import shortened
 
@@ -25,6 +25,7 @@ GAP = 0.18  # inches between two maps, at least
 TALLEST, LONG_TALLEST = 8.6, 10.4  # inches of maps on one page, of few and of many tokens
 MANY_TOKENS = 13
 LARGEST_CELL = 0.42
+FRAME = "#b3261e"
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ class Ink:
 class Maps:
     """Arrays `(n_kv_heads, n_groups, seq, total_seq)` on their way to a page.
 
-    `labels` name the `total_seq` positions; rows from position `prompt` on were generated.
+    `labels` name the `total_seq` positions; rows from position `prompt` on were generated; the row
+    of position `framed` has a frame.
     """
 
     rows: np.ndarray
     labels: list[str]
     prompt: int
     ink: Ink
+    framed: int | None = None
 
     @property
     def seq(self) -> int:
@@ -94,6 +97,9 @@ class Maps:
                 for i, row in enumerate(cells.tolist())
             ]
             cell_numbers(here, cells, texts, self.ink.colors, self.ink.norm)
+        if self.framed is not None:
+            row = self.framed - self.past - 0.5
+            box(here, -0.5, row, total_seq, 1, "none", edgecolor=FRAME, linewidth=1.6, zorder=4)
         if self.past < self.prompt < total_seq:
             here.axhline(self.prompt - self.past - 0.5, color=INK, linewidth=2.2)
         if j == 0:

@@ -12,7 +12,6 @@ from llama_edu.viz.parts.axes import SCORES_MAP, axis
 from llama_edu.viz.parts.figure import (
     INK,
     MUTED,
-    WIDTH,
     Picture,
     board,
     box,
@@ -27,17 +26,26 @@ from llama_edu.viz.scores.heads import TINTS, checked_groups
 
 __all__ = ["head_concat", "mixing_bars"]
 
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+WIDE = 5.6  # for more than eight heads side by side
 MAX_ROWS, MAX_WIDTH = 24, 32
 WRONG = "#b3261e"
 ROW = 0.27  # inches
 
 
 @picture
-def mixing_bars(weights: np.ndarray, values: np.ndarray, tokens: Sequence[str | bytes]) -> Picture:
+def mixing_bars(
+    weights: np.ndarray,
+    values: np.ndarray,
+    tokens: Sequence[str | bytes],
+    *,
+    plain: bool = False,
+) -> Picture:
     """One query's weights, the value rows they weigh, and the sum: its row of Score@V.
 
     `weights` is `(total_seq,)`, `values` is `(total_seq, head_dim)`; `tokens` are the `total_seq`
-    tokens looked at. Raises `InputError` for other shapes, for more than 24 rows or 32 columns,
+    tokens looked at. `plain` names shares and lists, for a page that has not named weights and
+    values yet. Raises `InputError` for other shapes, for more than 24 rows or 32 columns,
     for numbers that are not finite, and for labels that do not fit.
     """
     shares, rows = np.asarray(weights, np.float32), np.asarray(values, np.float32)
@@ -56,27 +64,32 @@ def mixing_bars(weights: np.ndarray, values: np.ndarray, tokens: Sequence[str | 
     mixed = shares @ rows
     norm = scores_norm(rows)
     left = 0.2 + 0.079 * max(len(shortened(label)) for label in labels)
-    bar, strip = 0.62, (WIDTH - left - 1.62) / 2
-    top, height = 0.72, ROW * len(rows)
+    bar, strip = 0.5, (WIDTH - left - 1.4) / 2
+    top, height = 0.42 if plain else 0.72, ROW * len(rows)
     columns = (left + bar + 0.62, left + bar + 0.78 + strip)
-    figure, ax = board(top + height + 0.92)
-    for x, words in zip((left, *columns), ("weight", "value row", "weight × row"), strict=True):
+    figure, ax = board(top + height + 1.14, WIDTH)
+    names = ("share", "list", "share × list") if plain else ("weight", "value row", "weighed")
+    for x, words in zip((left, *columns), names, strict=True):
         write(ax, x, 0.2, words, 10, weight="bold")
     for x, matrix in zip(columns, (rows, shares[:, None] * rows), strict=True):
         _strip(figure, (x, top, strip, height), matrix, norm)
-    tag(ax, columns[0], 0.52, "head_dim", rows.shape[1], ha="left", size=8.0)
+    if not plain:
+        tag(ax, columns[0] + 0.05, 0.52, "head_dim", rows.shape[1], ha="left", size=10.0)
     for i, label in enumerate(labels):
         y = top + ROW * (i + 0.5)
         _share(ax, (left, y), bar, (float(shares[i]), float(shares.max())), shortened(label))
     y = top + height + 0.28
     ax.plot([columns[1], columns[1] + strip], [y - 0.14] * 2, color=INK, lw=1.4)
-    write(ax, columns[1] - 0.12, y + ROW / 2, "added up", 9.5, ha="right")
+    write(ax, columns[1] - 0.12, y + ROW / 2, "added up", 10, ha="right")
     _strip(figure, (columns[1], y, strip, ROW), mixed[None], norm)
-    write(ax, WIDTH / 2, y + ROW + 0.2, _key_words(norm), 9, ha="center", color=MUTED)
+    for line, words in enumerate(_key_words(norm)):
+        write(ax, WIDTH / 2, y + ROW + 0.22 * (line + 1), words, 10, ha="center", color=MUTED)
     return Picture(
         figure,
         alt=_mixing_alt(shares, mixed, labels),
-        caption="One row of Score@V: every value row, made as faint as its weight is small, and "
+        caption="Every list, made as faint as its share is small, and their sum."
+        if plain
+        else "One row of Score@V: every value row, made as faint as its weight is small, and "
         "their sum.",
     )
 
@@ -96,14 +109,14 @@ def _share(
     """One weight, and beside it the largest of all, which fills the bar."""
     (left, y), (share, largest) = place, shares
     width = max(bar * share / largest, 0.01) if largest else 0.01
-    write(ax, left - 0.08, y, label, 9, ha="right")
+    write(ax, left - 0.08, y, label, 10, ha="right")
     box(ax, left, y - 0.09, width, 0.18, axis("total_seq").color, linewidth=0)
-    write(ax, left + width + 0.06, y, percent(share), 8.5)
+    write(ax, left + width + 0.06, y, percent(share), 10)
 
 
-def _key_words(norm: Normalize) -> str:
+def _key_words(norm: Normalize) -> tuple[str, str]:
     reach = float(norm.vmax or 0.0)
-    return f"white is 0; darkest blue is −{reach:.1f}, darkest orange +{reach:.1f}"
+    return "white is 0;", f"darkest blue is −{reach:.1f}, darkest orange +{reach:.1f}"
 
 
 def _mixing_alt(shares: np.ndarray, mixed: np.ndarray, labels: list[str]) -> str:
@@ -137,12 +150,15 @@ def head_concat(
     placed = list(range(n_heads)) if order is None else list(order)
     if sorted(placed) != list(range(n_heads)):
         raise InputError(f"expected an order of the heads 0 to {n_heads - 1}, got {placed}")
-    slot = (WIDTH - 0.3) / n_heads
+    page = WIDTH if n_heads <= 8 else WIDE
+    slot = (page - 0.3) / n_heads
     wrong = [i for i, head in enumerate(placed) if head != i]
-    figure, ax = board(3.02 + (0.28 if wrong else 0.0))
+    figure, ax = board(3.56 + (0.5 if wrong else 0.0), page)
+    ax.set_ylim(3.16 + (0.5 if wrong else 0.0), -0.4)
     sizes = {"n_kv_heads": n_kv_heads, "n_groups": n_groups, "head_dim": head_dim}
-    for x, (name, size) in zip((0.98, 2.8, 4.62), sizes.items(), strict=True):
-        tag(ax, x, 0.24, name, size)
+    places = ((page / 2 - 0.95, -0.16), (page / 2 + 0.95, -0.16), (page / 2, 0.24))
+    for (x, y), (name, size) in zip(places, sizes.items(), strict=True):
+        tag(ax, x, y, name, size, size=10.0)
     ink = axis("n_heads").color
     for place, head in enumerate(placed):
         x, to = 0.15 + head * slot, 0.15 + place * slot
@@ -152,12 +168,16 @@ def head_concat(
         _piece(ax, to, 1.84, slot, head, n_groups)
         if head != place:
             box(ax, to + 0.02, 1.84, slot - 0.04, 0.42, "none", edgecolor=WRONG, linewidth=2.4)
-        write(ax, to + 0.02, 2.38, str(place * head_dim), 8.5, color=MUTED)
-    name = f"one row of merged: n_heads × head_dim = {n_heads} × {head_dim} = {n_heads * head_dim}"
-    write(ax, WIDTH / 2, 2.72, name, 10, ha="center", color=ink)
+        write(ax, to + 0.02, 2.38, str(place * head_dim), 10 if slot > 0.4 else 8.5, color=MUTED)
+    write(ax, page / 2, 2.66, "one row of merged: n_heads × head_dim", 10, ha="center", color=ink)
+    product = f"= {n_heads} × {head_dim} = {n_heads * head_dim}"
+    write(ax, page / 2, 2.88, product, 10, ha="center", color=ink)
     if wrong:
-        text = f"{len(wrong)} of {n_heads} heads stand where o_proj expects another one"
-        write(ax, WIDTH / 2, 3.02, text, 10, ha="center", color=WRONG, weight="bold")
+        for y, text in (
+            (3.16, f"{len(wrong)} of {n_heads} heads stand where"),
+            (3.38, "o_proj expects another one"),
+        ):
+            write(ax, page / 2, y, text, 10, ha="center", color=WRONG, weight="bold")
     return Picture(
         figure,
         alt=_concat_alt(n_groups, head_dim, placed, len(wrong)),
@@ -171,7 +191,15 @@ def _piece(ax: Axes, x: float, y: float, slot: float, head: int, n_groups: int) 
     tint = TINTS[group % len(TINTS)]
     box(ax, x + 0.02, y, slot - 0.04, 0.42, tint, edgecolor=axis("n_heads").color, linewidth=0.9)
     write(ax, x + slot / 2, y + 0.14, f"q{head}", 10 if slot > 0.4 else 8.5, ha="center")
-    write(ax, x + slot / 2, y + 0.31, f"KV{group}", 8, ha="center", color=axis("n_kv_heads").color)
+    write(
+        ax,
+        x + slot / 2,
+        y + 0.31,
+        f"KV{group}",
+        10 if slot > 0.4 else 8,
+        ha="center",
+        color=axis("n_kv_heads").color,
+    )
 
 
 def _concat_alt(n_groups: int, head_dim: int, placed: list[int], wrong: int) -> str:

@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import axis
-from llama_edu.viz.parts.figure import INK, WIDTH, Picture, board, box, picture, tag, write
+from llama_edu.viz.parts.figure import INK, Picture, board, box, picture, tag, write
 from llama_edu.viz.scores.heads import TINTS, checked_groups
 
 __all__ = ["block_grid"]
 
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 LEFT = 0.86  # inches; where the blocks begin, right of their row's name
-SPAN = WIDTH - LEFT - 0.15
+SPAN = WIDTH - LEFT - 0.1
 GRID_INDENT = 0.95  # of the grid of scores, for the names of its rows
 
 
@@ -56,7 +57,7 @@ class _Blocks:
 def block_grid(n_kv_heads: int, n_groups: int, seq: int, total_seq: int, head_dim: int) -> Picture:
     """Q as a row of blocks, K as a row of blocks, the scores as a grid of matrices.
 
-    Row `k` of the grid holds the `n_groups` query heads that meet KV head `k`; each element is a
+    Row `i` of the grid holds the `n_groups` query heads that meet KV head `i`; each element is a
     `(seq, total_seq)` matrix. Raises `InputError` for sizes below 1 and for `total_seq < seq`.
     """
     sizes = (n_kv_heads, n_groups, seq, total_seq, head_dim)
@@ -64,14 +65,14 @@ def block_grid(n_kv_heads: int, n_groups: int, seq: int, total_seq: int, head_di
         raise InputError(f"expected sizes ≥ 1 and total_seq ≥ seq, got {sizes}")
     checked_groups(n_kv_heads * n_groups, n_kv_heads)
     blocks = _sized_blocks(*sizes)
-    q_top = 1.42
+    q_top = 1.8
     k_top = q_top + blocks.rows + 0.62
     grid_top = k_top + total_seq * blocks.position + 0.92
-    figure, ax = board(grid_top + n_kv_heads * (blocks.rows + 0.36))
+    figure, ax = board(grid_top + n_kv_heads * (blocks.rows + 0.36), WIDTH)
     names = ("n_kv_heads", "n_groups", "seq", "total_seq", "head_dim")
     for index, (name, size) in enumerate(zip(names, sizes, strict=True)):
-        column, row = index % 3, index // 3
-        tag(ax, 0.98 + 1.82 * column + 0.91 * row, 0.24 + 0.36 * row, name, size)
+        column, row = index % 2, index // 2
+        tag(ax, 1.1 + 2.0 * column, 0.24 + 0.4 * row, name, size, size=10.0)
     _queries_and_keys(ax, blocks, q_top, k_top)
     _score_grid(ax, blocks, grid_top)
     alt = (
@@ -82,8 +83,8 @@ def block_grid(n_kv_heads: int, n_groups: int, seq: int, total_seq: int, head_di
         f"{', '.join(f'q{j}·k0ᵀ' for j in range(n_groups))}."
     )
     caption = (
-        f"The scores have the shape ({n_kv_heads}, {n_groups}, {seq}, {total_seq}): row k of the "
-        "grid is everything KV head k takes part in."
+        f"The scores have the shape ({n_kv_heads}, {n_groups}, {seq}, {total_seq}): row i of the "
+        "grid is everything KV head i takes part in."
     )
     return Picture(figure, alt=alt, caption=caption)
 
@@ -134,10 +135,10 @@ def _side(
     bold = {"color": known.color, "weight": "bold", "ha": "center"}
     if x0 == x1:
         ax.plot([x0 - offset] * 2, [y0, y1], color=known.color, lw=3, solid_capstyle="butt")
-        write(ax, x0 - offset - 0.06, (y0 + y1) / 2, label, 9.5, **(bold | {"ha": "right"}))
+        write(ax, x0 - offset - 0.06, (y0 + y1) / 2, label, 10, **(bold | {"ha": "right"}))
     else:
         ax.plot([x0, x1], [y0 - offset] * 2, color=known.color, lw=3, solid_capstyle="butt")
-        write(ax, (x0 + x1) / 2, y0 - offset - 0.11, label, 9.5, **bold)
+        write(ax, (x0 + x1) / 2, y0 - offset - 0.11, label, 10, **bold)
 
 
 def _queries_and_keys(ax: Axes, b: _Blocks, q_top: float, k_top: float) -> None:
@@ -155,10 +156,10 @@ def _queries_and_keys(ax: Axes, b: _Blocks, q_top: float, k_top: float) -> None:
             center = at + b.head_width / 2
             if b.head_width > 0.22:
                 label = f"q{group * b.n_groups + j}"
-                write(ax, center, q_top + b.rows + 0.12, label, 9, ha="center")
+                write(ax, center, q_top + b.rows + 0.12, label, 10, ha="center")
             ends = [q_top + b.rows + 0.24, k_top - 0.22]
             ax.plot([center, middle], ends, color=axis("n_kv_heads").color, lw=1.2)
-        write(ax, middle, k_top - 0.11, f"k{group}", 9, ha="center", weight="bold")
+        write(ax, middle, k_top - 0.11, f"k{group}", 10, ha="center", weight="bold")
         key = (b.total_seq, b.head_dim)
         _grid_block(ax, middle - b.head_width / 2, k_top, key, unit, tint)
     _side(ax, "seq", b.seq, (LEFT, q_top), (LEFT, q_top + b.rows))
@@ -177,13 +178,13 @@ def _score_grid(ax: Axes, b: _Blocks, top: float) -> None:
     for group in range(b.n_kv_heads):
         y = top + group * down
         tint = TINTS[group % len(TINTS)]
-        write(ax, left - 0.72, y + b.rows / 2, f"k{group}", 9, ha="center", weight="bold")
+        write(ax, left - 0.72, y + b.rows / 2, f"k{group}", 10, ha="center", weight="bold")
         for j in range(b.n_groups):
             x = left + j * b.pitch
             _grid_block(ax, x, y, (b.seq, b.total_seq), unit, tint)
             head = f"q{group * b.n_groups + j}"
             label = f"{head}·k{group}ᵀ" if b.pitch > 0.75 else head if b.pitch > 0.3 else ""
-            write(ax, x + b.score_width / 2, y + b.rows + 0.13, label, 9, ha="center")
+            write(ax, x + b.score_width / 2, y + b.rows + 0.13, label, 10, ha="center")
     _side(ax, "n_kv_heads", b.n_kv_heads, (LEFT, top), (LEFT, bottom))
     _side(ax, "n_groups", b.n_groups, (left, top - 0.3), (right, top - 0.3))
     _side(ax, "seq", b.seq, (left, top), (left, top + b.rows))

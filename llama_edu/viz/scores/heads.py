@@ -21,6 +21,7 @@ __all__ = ["TINTS", "checked_groups", "head_wiring"]
 # One pale tint per KV group, in turn; the number on each block tells groups of one tint apart.
 TINTS = ("#f9dcd7", "#fdeccb", "#d9eee3", "#dde6fc")
 HEADS_PER_LINE = 12
+FEW_HEADS, FEW_WIDTH = 9, 4.3  # so few fit a phone, with words of 10 points
 MAX_GROUPS = 32  # query heads of one group that still fit side by side, numbered
 
 
@@ -48,18 +49,23 @@ def head_wiring(n_heads: int, n_kv_heads: int) -> Picture:
         range(first, min(first + groups_per_line, n_kv_heads))
         for first in range(0, n_kv_heads, groups_per_line)
     ]
-    line_height, top = 1.62, 0.62
-    figure, ax = board(top + line_height * len(lines) + 0.45)
+    is_small = n_heads <= FEW_HEADS
+    page, top = (FEW_WIDTH, 0.98) if is_small else (WIDTH, 0.62)
+    line_height = 1.62
+    figure, ax = board(top + line_height * len(lines) + 0.45, page)
     sizes = {"n_heads": n_heads, "n_kv_heads": n_kv_heads, "n_groups": n_groups}
-    for x, (name, size) in zip((0.95, 2.8, 4.65), sizes.items(), strict=True):
-        tag(ax, x, 0.27, name, size)
-    slot = (WIDTH - 0.3) / min(n_heads, groups_per_line * n_groups)
+    places = ((1.0, 0.27), (2.9, 0.27), (page / 2, 0.66))
+    if not is_small:
+        places = ((0.95, 0.27), (2.8, 0.27), (4.65, 0.27))
+    for (x, y), (name, size) in zip(places, sizes.items(), strict=True):
+        tag(ax, x, y, name, size, size=10.0 if is_small else 9.0)
+    slot = (page - 0.3) / min(n_heads, groups_per_line * n_groups)
     for row, groups in enumerate(lines):
         for column, group in enumerate(groups):
             x = 0.15 + column * slot * n_groups
             _wired_group(ax, x, top + row * line_height, slot, group, n_groups)
-    rule = f"query head h reads KV head h // n_groups = h // {n_groups}"
-    write(ax, WIDTH / 2, top + line_height * len(lines) + 0.18, rule, ha="center", color=MUTED)
+    rule = f"head h reads KV head h // n_groups = h // {n_groups}"
+    write(ax, page / 2, top + line_height * len(lines) + 0.18, rule, ha="center", color=MUTED)
     return Picture(figure, alt=_wiring_alt(n_heads, n_kv_heads), caption=_wiring_caption(n_groups))
 
 
@@ -83,7 +89,7 @@ def _wired_group(ax: Axes, x: float, y: float, slot: float, group: int, n_groups
     rounded(ax, middle - key / 2, y + 1.03, key, 0.36, facecolor=ink, edgecolor="none")
     label = f"KV{group}" if key > 0.36 else str(group)
     bold = {"ha": "center", "color": PAPER, "weight": "bold"}
-    write(ax, middle, y + 1.21, label, 11 if key > 0.5 else 9, **bold)
+    write(ax, middle, y + 1.21, label, 11 if key > 0.5 else 10, **bold)
 
 
 def _wiring_alt(n_heads: int, n_kv_heads: int) -> str:
