@@ -54,7 +54,7 @@ def qk_scores(
     n_kv_heads, n_groups, seq, head_dim = q.shape
     stacked = q.reshape(n_kv_heads, n_groups * seq, head_dim)
     scores = np.matmul(stacked, k.transpose(0, 2, 1))  # (n_kv_heads, n_groups*seq, total_seq)
-    scores *= head_dim**-0.5  # a Python float: a NumPy scalar would make it float64
+    scores *= head_dim**-0.5  # in place: float32 stays float32
     return scores.reshape(n_kv_heads, n_groups, seq, -1)
 
 
