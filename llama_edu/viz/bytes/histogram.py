@@ -29,7 +29,9 @@ def byte_histogram(data: bytes | np.ndarray, itemsize: int) -> Picture:
     items = flat.reshape(-1, itemsize)
     counts = np.stack([np.bincount(column, minlength=256) for column in items.T])
     figure, ax = board(TOP + STEP * itemsize + 0.3, 3.4)
-    write(ax, 0.15, 0.2, f"bytes of {len(items):,} numbers, by position", 9, weight="bold")
+    write(
+        ax, 0.15, 0.2, f"{len(items):,} groups of {itemsize} bytes, by position", 9, weight="bold"
+    )
     texts = []
     for position in range(itemsize):
         bits, most, share = _summary(counts[position])
@@ -39,7 +41,7 @@ def byte_histogram(data: bytes | np.ndarray, itemsize: int) -> Picture:
     words = "value of the byte (hexadecimal)"
     write(ax, LEFT + WIDTH / 2, y, words, 9, ha="center", color=MUTED)
     alt = (
-        f"Histograms of the {itemsize} byte positions of {len(items):,} numbers, with the entropy "
+        f"Histograms of the {itemsize} byte positions in {len(items):,} groups, with the entropy "
         f"of each (8 bits would be even): {'; '.join(texts)}."
     )
     return Picture(figure, alt=alt, caption="What each byte of a number looks like over a tensor.")
