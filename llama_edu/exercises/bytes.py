@@ -380,6 +380,9 @@ def _check_package(data: bytes) -> None:
     read_header(data)
 
 
+FIELDS = {"dtype", "shape", "data_offsets"}
+
+
 def _check(data: bytes, skip: str = "") -> None:
     def need(what: str, holds: bool) -> None:
         if not holds and what != skip:
@@ -392,6 +395,7 @@ def _check(data: bytes, skip: str = "") -> None:
     if skip != "metadata":
         header.pop("__metadata__", None)
     entries = list(header.values())
+    need("fields", all(isinstance(entry, dict) and entry.keys() >= FIELDS for entry in entries))
     if skip != "order":
         entries.sort(key=lambda entry: entry["data_offsets"])
     end = entries[0]["data_offsets"][0] if skip == "start" else 0
@@ -401,6 +405,7 @@ def _check(data: bytes, skip: str = "") -> None:
         need("overlap", start >= end)
         need("hole", start <= end)
         size = DTYPES.get(entry["dtype"], np.dtype("<f4")).itemsize
+        need("negative", min(entry["shape"], default=0) >= 0)
         need("size", stop - start == size * int(np.prod(entry["shape"])))
         end = stop
     need("end", end == len(data) - 8 - length)
@@ -415,7 +420,7 @@ def _check_sizes(data: bytes) -> None:
     header.pop("__metadata__", None)
     total = 0
     for entry in header.values():
-        if entry["dtype"] not in DTYPES:
+        if not isinstance(entry, dict) or entry.keys() < FIELDS or entry["dtype"] not in DTYPES:
             raise ValueError("dtype")
         total += DTYPES[entry["dtype"]].itemsize * int(np.prod(entry["shape"]))
     if total != len(data) - 8 - length:
@@ -453,6 +458,9 @@ def _damaged() -> dict[str, bytes]:
         "a hole before the first tensor": packed({"a": entry([2], 4, 12)}, 12),
         "a hole between two tensors": packed({"a": entry([2], 0, 8), "b": entry([2], 12, 20)}, 20),
         "a shape that does not fill its bytes": packed({"a": entry([3], 0, 8)}, 8),
+        "a shape with sizes below 0": packed({"a": entry([-2, -3], 0, 24)}, 24),
+        "a tensor without a shape": packed({"a": {"dtype": "F32", "data_offsets": [0, 8]}}, 8),
+        "an entry that is a number": packed({"a": 7}, 8),
         "an unknown dtype": packed({"a": entry([2], 0, 8, dtype="F31")}, 8),
     }
 
@@ -484,6 +492,11 @@ CHECK_FILE = Exercise(
             "hole", _without("hole"), "when bytes may lie between tensors, hidden from everyone"
         ),
         Mutant("size", _without("size"), "when shape and byte count are never compared"),
+        Mutant(
+            "negative",
+            _without("negative"),
+            "when sizes below 0 are accepted: −2 × −3 is 6, and the bytes add up",
+        ),
         Mutant(
             "dtype",
             _without("dtype"),

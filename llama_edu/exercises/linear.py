@@ -182,6 +182,16 @@ def _gemm_not_turned(c: Array, beta: float, a: Array, b: Array, alpha: float) ->
     c[...] = alpha * found + (beta * c if beta else 0.0)
 
 
+def _gemm_short_sum(c: Array, beta: float, a: Array, b: Array, alpha: float) -> None:
+    short = min(len(a), a.shape[1])  # the loop over p runs over the rows of A
+    c[...] = alpha * (a[:, :short] @ b[:, :short].T) + (beta * c if beta else 0.0)
+
+
+def _gemm_infinity_cleaned(c: Array, beta: float, a: Array, b: Array, alpha: float) -> None:
+    with np.errstate(over="ignore"):  # the largest float32, which stands for ∞, times β
+        c[...] = np.nan_to_num(c) * beta + alpha * (a @ b.T)
+
+
 def _gemm_returns(c: Array, beta: float, a: Array, b: Array, alpha: float) -> Array:
     return matmul_transb(a, b, c, alpha=alpha, beta=beta)
 
@@ -309,7 +319,7 @@ GEMM = Exercise(
         ),
         Mutant(
             "infinity_cleaned",
-            lambda c, beta, a, b, alpha: _write(c, np.nan_to_num(c) * beta + alpha * (a @ b.T)),
+            _gemm_infinity_cleaned,
             "when NaN and ∞ are replaced: with a β that is not 0 they count",
         ),
     ),
@@ -324,6 +334,7 @@ WRONG_GEMMS: tuple[Gemm, ...] = (
     _gemm_alpha_on_all,
     _gemm_swapped,
     _gemm_not_turned,
+    _gemm_short_sum,
 )
 
 
@@ -333,7 +344,7 @@ def _unseen(answer: Callable[[], Arguments]) -> str:
     want = _written(_gemm_whole, c, beta, a, b, alpha)
     got = {wrong.__name__: _written(wrong, c, beta, a, b, alpha) for wrong in WRONG_GEMMS}
     names = [name.removeprefix("_gemm_") for name, c in got.items() if np.allclose(c, want)]
-    return f"not seen: {', '.join(names)}" if names else "all five are seen"
+    return f"not seen: {', '.join(names)}" if names else "all six are seen"
 
 
 def _f32(*rows: list[int]) -> Array:
@@ -341,8 +352,8 @@ def _f32(*rows: list[int]) -> Array:
 
 
 def _telling_small() -> Arguments:
-    c, a = _f32([1, 2, 3], [4, 5, 6]), _f32([1, 2], [0, 3])
-    return c, 0.5, a, _f32([1, 0], [2, 5], [-1, 4]), 2.0
+    c, a = _f32([1, 2, 3], [4, 5, 6]), _f32([1, 2, 0, 1], [0, 3, 1, -1])
+    return c, 0.5, a, _f32([1, 0, 2, 4], [2, 5, 0, 1], [-1, 4, 3, 0]), 2.0
 
 
 def _telling_random() -> Arguments:
@@ -373,9 +384,9 @@ TELLING_CASE = Exercise(
     name="telling_case",
     topic="linear",
     stars=2,
-    task="Repair a test: return c, beta, a, b, alpha on which five wrong versions are seen.",
+    task="Repair a test: return c, beta, a, b, alpha on which six wrong versions are seen.",
     section="A test that three wrong versions pass",
-    cases=lambda: [Case("five wrong versions", ())],
+    cases=lambda: [Case("six wrong versions", ())],
     harness=_unseen,
     correct=(_telling_small, _telling_random),
     mutants=(

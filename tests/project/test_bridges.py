@@ -135,11 +135,12 @@ def test_no_listing_is_left_out_and_each_fits_its_box() -> None:
 
 
 @rust
+@pytest.mark.parametrize("start", [5, 8], ids=["anywhere", "aligned"])
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
-def test_bytes_reads_tensors(tmp_path: Path, run: Run, dtype: Any) -> None:
+def test_bytes_reads_tensors(tmp_path: Path, run: Run, dtype: Any, start: int) -> None:
     want = random(np.random.default_rng(1), 7).astype(dtype)
     want[:3] = [0, np.inf, -(2.0**-130)]
-    code = bytes([0 if dtype is np.float32 else 2])
+    code = bytes([0 if dtype is np.float32 else 2, start]).ljust(start, b"\xff")
     (tmp_path / "model.safetensors").write_bytes(code + want.tobytes())
     (got,) = run("bytes.rs")
     assert np.array_equal(numbers(got), want.astype(np.float32))

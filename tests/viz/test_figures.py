@@ -554,7 +554,7 @@ def test_the_hex_map_shows_the_files_own_bytes_and_numbers(dtype: str, tmp_path:
 def test_the_length_is_written_out_as_a_sum_that_comes_out() -> None:
     header = read_header(checkpoint())
     total = next(text for text in texts(viz.hex_map(checkpoint())) if text.startswith("0x"))
-    hexadecimal, decimal, result = total.replace(",", "").split(" = ")
+    hexadecimal, decimal, result = total.replace(",", "").replace("\n", " ").split(" = ")
     value = lambda terms: sum(  # noqa: E731
         np.prod([int(factor, 0) for factor in term.split(" × ")]) for term in terms.split(" + ")
     )
@@ -646,17 +646,17 @@ def test_the_ribbon_has_a_piece_per_tensor_at_its_offset() -> None:
         if patch.get_y() == 0.42 and patch.get_height() == 0.46
     ]
     assert len(pieces) == 1 + len(header.tensors)
-    scale = 5.3 / header.file_nbytes
+    scale = 3.2 / header.file_nbytes
     for piece, info in zip(pieces[1:], header.tensors.values(), strict=True):
-        assert piece.get_x() == pytest.approx(0.15 + scale * (header.data_start + info.start))
+        assert piece.get_x() == pytest.approx(0.1 + scale * (header.data_start + info.start))
         assert piece.get_width() == pytest.approx(scale * info.nbytes)
 
 
 def test_bytes_give_away_numbers_stored_wider_than_they_are() -> None:
     narrow = scores(40, 50).astype(ml_dtypes.bfloat16)
     wide = viz.byte_histogram(narrow.astype(np.float32), 4)
-    assert "byte 0: 0.0 bits, most often 00 (100 %)" in wide.alt
-    assert "byte 1: 0.0 bits, most often 00 (100 %)" in wide.alt
+    assert "byte 0: 0.0 bits, most often 00 (100%)" in wide.alt
+    assert "byte 1: 0.0 bits, most often 00 (100%)" in wide.alt
     tail = re.findall(r"byte \d: (\S+) bits", wide.alt)[2:]
     assert tail == re.findall(r"byte \d: (\S+) bits", viz.byte_histogram(narrow, 2).alt)
     even = viz.byte_histogram(bytes(range(256)), 1)

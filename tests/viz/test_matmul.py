@@ -72,7 +72,7 @@ def test_stride_grid_finds_every_number_where_it_lies(array: np.ndarray) -> None
 
 def test_stride_grid_draws_each_index_under_its_number() -> None:
     drawn = texts(viz.stride_grid(GRID.T))
-    assert f"shape {4} × {3}   strides 1, 4   starts at 0" in drawn
+    assert f"shape {4} × {3} · strides 1, 4 · starts at 0" in drawn
     indices = [text for text in drawn if re.fullmatch(r"\d,\d", text)]
     assert indices == [f"{j},{i}" for i in range(3) for j in range(4)]
 

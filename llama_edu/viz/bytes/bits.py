@@ -10,7 +10,6 @@ from llama_edu.errors import InputError
 from llama_edu.viz.parts.figure import (
     MUTED,
     PAPER,
-    WIDTH,
     Number,
     Picture,
     board,
@@ -22,7 +21,8 @@ from llama_edu.viz.parts.figure import (
 __all__ = ["dtype_bits"]
 
 SIGN, EXPONENT, MANTISSA = "#eab8d3", "#f5d58c", "#b3d9f2"
-BIT = (WIDTH - 0.3) / 32  # inches
+WIDTH = 3.4  # inches, as wide as a phone's page
+BIT = 0.1
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ def dtype_bits(value: Number) -> Picture:
     value = float(value)
     if not np.isfinite(value):
         raise InputError(f"expected a finite number, got {value}")
-    figure, ax = board(0.62 + 1.42 * len(FORMATS))
-    x = 0.15
+    figure, ax = board(0.62 + 1.76 * len(FORMATS), WIDTH)
+    x = 0.1
     for name, face in (("sign", SIGN), ("exponent", EXPONENT), ("mantissa", MANTISSA)):
         box(ax, x, 0.16, 0.2, 0.2, face, edgecolor=MUTED)
         write(ax, x + 0.28, 0.26, name, 10)
-        x += 1.3
+        x += 1.08
     parts = []
     for row, form in enumerate(FORMATS):
-        _bits_row(ax, 0.62 + 1.42 * row, form, value)
+        _bits_row(ax, 0.62 + 1.76 * row, form, value)
         bits = form.bits(value)
         fields = f"{bits[0]} {bits[1 : 1 + form.exponent]} {bits[1 + form.exponent :]}"
         parts.append(f"{form.name} {fields}, which is {_worth(form, value)}")
@@ -82,17 +82,19 @@ def dtype_bits(value: Number) -> Picture:
 
 
 def _bits_row(ax: Axes, y: float, form: _Format, value: Number) -> None:
-    write(ax, 0.15, y + 0.14, form.name, 11.5, weight="bold")
+    write(ax, 0.1, y + 0.14, form.name, 11.5, weight="bold")
     sizes = f"1 + {form.exponent} + {form.mantissa} bits"
-    note = f"{sizes}: {form.note}" if form.note else sizes
-    write(ax, WIDTH - 0.15, y + 0.14, note, 9.5, color=MUTED, ha="right")
+    write(ax, WIDTH - 0.1, y + 0.14, sizes, 9, color=MUTED, ha="right")
+    if form.note:
+        write(ax, 0.1, y + 0.36, form.note, 8, color=MUTED)
     for i, bit in enumerate(form.bits(value)):
         face = SIGN if i == 0 else EXPONENT if i <= form.exponent else MANTISSA
-        box(ax, 0.15 + i * BIT, y + 0.32, BIT, 0.34, face, edgecolor=PAPER)
+        box(ax, 0.1 + i * BIT, y + 0.5, BIT, 0.34, face, edgecolor=PAPER)
         mono = {"ha": "center", "family": "DejaVu Sans Mono"}
-        write(ax, 0.15 + (i + 0.5) * BIT, y + 0.49, bit, 11, **mono)
-    write(ax, 0.15, y + 0.85, f"= {_worth(form, value)}", 10)
-    write(ax, 0.15, y + 1.06, _error(form, value), 9.5, color=MUTED)
+        write(ax, 0.1 + (i + 0.5) * BIT, y + 0.67, bit, 9, **mono)
+    write(ax, 0.1, y + 1.02, f"= {_worth(form, value)}", 8.5)
+    for line, words in enumerate(_error(form, value).split(";  ")):
+        write(ax, 0.1, y + 1.21 + 0.18 * line, words, 8, color=MUTED)
 
 
 def _worth(form: _Format, value: Number) -> str:

@@ -7,10 +7,12 @@ from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
 from llama_edu.formats.safetensors import Header, TensorInfo
-from llama_edu.viz.parts.figure import INK, MUTED, PAPER, WIDTH, Picture, board, box, picture, write
+from llama_edu.viz.parts.figure import INK, MUTED, PAPER, Picture, board, box, picture, write
 from llama_edu.viz.parts.labels import byte_count, shortened
 
 __all__ = ["byte_offsets", "share_text"]
+
+WIDTH = 3.4  # inches, as wide as a phone's page
 
 # Which part of the model a tensor belongs to, by its name; the colours are Okabe and Ito's, which
 # stay apart for colour-blind eyes.
@@ -41,7 +43,7 @@ def byte_offsets(header: Header, *, zoom: str = "model.layers.0.") -> Picture:
     totals = [sum(i.nbytes for i in infos if _kind(i.name) == kind) for kind in range(len(KINDS))]
     data_nbytes = sum(totals)
     shown = [kind for kind, total in enumerate(totals) if total]
-    figure, ax = board(2.0 + 0.3 * len(shown) + 0.29 * len(listed))
+    figure, ax = board(2.0 + 0.3 * len(shown) + 0.46 * len(listed), WIDTH)
     _ribbon(ax, 0.42, infos, header)
     for row, kind in enumerate(shown):
         _share(ax, 1.4 + 0.3 * row, kind, totals[kind], data_nbytes)
@@ -59,7 +61,7 @@ def byte_offsets(header: Header, *, zoom: str = "model.layers.0.") -> Picture:
 
 
 def _ribbon(ax: Axes, y: float, infos: Sequence[TensorInfo], header: Header) -> None:
-    left, width = 0.15, WIDTH - 0.3
+    left, width = 0.1, WIDTH - 0.2
     write(ax, left, y - 0.22, "the whole file", 11.5, weight="bold")
     write(ax, left + width, y - 0.22, byte_count(header.file_nbytes), 10, ha="right")
     scale = width / header.file_nbytes
@@ -74,28 +76,29 @@ def _ribbon(ax: Axes, y: float, infos: Sequence[TensorInfo], header: Header) -> 
 
 
 def share_text(part: int, whole: int) -> str:
-    """A share in whole per cent, or `<1 %`."""
+    """A share in whole per cent, or `<1%`."""
     percent = 100 * part / whole
-    return f"{percent:.0f} %" if percent >= 1 else "<1 %"
+    return f"{percent:.0f}%" if percent >= 1 else "<1%"
 
 
 def _share(ax: Axes, y: float, kind: int, nbytes: int, data_nbytes: int) -> None:
     name, _, color = KINDS[kind]
     share = nbytes / data_nbytes
     write(ax, 0.95, y, name, 10, ha="right")
-    box(ax, 1.05, y - 0.1, max(share * 2.9, 0.015), 0.2, color, linewidth=0)
-    text = f"{share_text(nbytes, data_nbytes)}  {byte_count(nbytes)}"
-    write(ax, 1.13 + share * 2.9, y, text, 10)
+    box(ax, 1.05, y - 0.1, max(share * 1.1, 0.015), 0.2, color, linewidth=0)
+    text = f"{share_text(nbytes, data_nbytes)} · {byte_count(nbytes)}"
+    write(ax, 1.13 + share * 1.1, y, text, 10)
 
 
 def _listing(ax: Axes, y: float, zoom: str, infos: Sequence[TensorInfo]) -> None:
-    write(ax, 0.15, y, zoom.rstrip("."), 11.5, weight="bold")
+    write(ax, 0.1, y, zoom.rstrip("."), 11.5, weight="bold")
+    write(ax, WIDTH - 0.1, y, "on a scale of its own", 9, color=MUTED, ha="right")
     largest = max(info.nbytes for info in infos)
     for row, info in enumerate(infos):
-        at = y + 0.32 + 0.29 * row
+        at = y + 0.3 + 0.46 * row
         name = info.name.removeprefix(zoom).removesuffix(".weight")
-        write(ax, 2.25, at, shortened(name, 25), 10, ha="right")
-        width = max(info.nbytes / largest * 1.3, 0.012)
-        box(ax, 2.35, at - 0.1, width, 0.2, KINDS[_kind(info.name)][2], linewidth=0)
+        write(ax, 0.1, at, shortened(name, 36), 9.5)
+        width = max(info.nbytes / largest * 1.5, 0.012)
+        box(ax, 0.1, at + 0.12, width, 0.16, KINDS[_kind(info.name)][2], linewidth=0)
         shape = " × ".join(f"{size:,}" for size in info.shape)
-        write(ax, 2.42 + width, at, f"{byte_count(info.nbytes)}   {shape}", 9.5)
+        write(ax, 0.18 + width, at + 0.2, f"{byte_count(info.nbytes)} · {shape}", 9)

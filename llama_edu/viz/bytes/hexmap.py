@@ -13,14 +13,15 @@ from matplotlib.axes import Axes
 from llama_edu.errors import InputError
 from llama_edu.formats.precision import DTYPES
 from llama_edu.formats.safetensors import Header, TensorInfo, read_header
-from llama_edu.viz.parts.figure import MUTED, PAPER, WIDTH, Picture, board, box, picture, write
+from llama_edu.viz.parts.figure import MUTED, PAPER, Picture, board, box, picture, write
 from llama_edu.viz.parts.labels import shortened
 
 __all__ = ["hex_map"]
 
 PER_ROW = 8
-CELL, ROW = 0.55, 0.5  # inches
-LEFT = 0.98
+WIDTH = 3.4  # inches, as wide as a phone's page: nothing has to scroll
+CELL, ROW = 0.33, 0.5
+LEFT = 0.7
 LENGTH, JSON, DATA = ("#fde6bd", "#e2ebfb", "#dcf1e5")  # the three regions of the file
 EDGES = {LENGTH: "#b97a00", JSON: "#4a73b8", DATA: "#2c8a5b"}
 
@@ -52,7 +53,7 @@ def hex_map(
         for i in shown
     ]
     rows = 1 + sum(-(-len(piece) // PER_ROW) for piece in (json_bytes, *pieces))
-    figure, ax = board(rows * ROW + 2.05 + 0.72 * len(shown))
+    figure, ax = board(rows * ROW + 2.68 + 0.94 * len(shown), WIDTH)
     y = _length_block(ax, 0.1, _read(source, 0, PER_ROW), header)
     y = _json_block(ax, y, json_bytes, header)
     note = f"from byte {header.data_start:,}: one tensor after the other"
@@ -88,26 +89,26 @@ def _hex(data: bytes) -> str:
 
 def _heading(ax: Axes, y: float, number: str, title: str, note: str) -> float:
     write(ax, 0.08, y + 0.17, f"{number} {title}", 11.5, weight="bold")
-    write(ax, WIDTH - 0.1, y + 0.17, note, 9.5, color=MUTED, ha="right")
-    return y + 0.34
+    write(ax, 0.08, y + 0.37, note, 8, color=MUTED)
+    return y + 0.52
 
 
 def _bytes_row(ax: Axes, y: float, offset: int, data: bytes, face: str, notes: list[str]) -> None:
     """One row: the offset, a cell per byte, a note under each."""
-    write(ax, LEFT - 0.1, y + 0.22, f"{offset:,}", 9, ha="right", color=MUTED)
+    write(ax, LEFT - 0.05, y + 0.22, f"{offset:,}", 8, ha="right", color=MUTED)
     for i, byte in enumerate(data):
         x = LEFT + i * CELL
         box(ax, x, y, CELL, ROW - 0.06, face, edgecolor=EDGES[face])
         mono = {"ha": "center", "family": "DejaVu Sans Mono"}
-        write(ax, x + CELL / 2, y + 0.14, f"{byte:02X}", 12, weight="bold", **mono)
+        write(ax, x + CELL / 2, y + 0.14, f"{byte:02X}", 11, weight="bold", **mono)
         if notes[i]:
-            write(ax, x + CELL / 2, y + 0.34, notes[i], 9, color=MUTED, ha="center")
+            write(ax, x + CELL / 2, y + 0.34, notes[i], 8, color=MUTED, ha="center")
 
 
 def _length_block(ax: Axes, y: float, data: bytes, header: Header) -> float:
     note = "8 bytes, little-endian: least significant first"
     y = _heading(ax, y, "①", "length", note)
-    worth = ["× 1", "× 256", *(f"× 256{'⁰¹²³⁴⁵⁶⁷'[i]}" for i in range(2, PER_ROW))]
+    worth = ["×1", "256", *(f"256{'⁰¹²³⁴⁵⁶⁷'[i]}" for i in range(2, PER_ROW))]
     _bytes_row(ax, y, 0, data, LENGTH, worth)
     y += ROW
     color = EDGES[LENGTH]
@@ -116,9 +117,11 @@ def _length_block(ax: Axes, y: float, data: bytes, header: Header) -> float:
     factors = {i: f" × {256**i:,}" if i else "" for i, byte in enumerate(data) if byte}
     digits = " + ".join(f"0x{data[i]:02X}{factor}" for i, factor in factors.items())
     terms = " + ".join(f"{data[i]}{factor}" for i, factor in factors.items())
-    total = f"{digits} = {terms} = {header.header_nbytes:,}"
-    write(ax, LEFT, y + 0.23, total, 10.5 if len(total) < 48 else 9, weight="bold")
-    return y + 0.5
+    total = f"{digits}\n= {terms} = {header.header_nbytes:,}"
+    write(
+        ax, 0.08, y + 0.31, total, 9 if max(map(len, total.split("\n"))) < 40 else 8, weight="bold"
+    )
+    return y + 0.6
 
 
 def _json_block(ax: Axes, y: float, data: bytes, header: Header) -> float:
@@ -130,7 +133,7 @@ def _json_block(ax: Axes, y: float, data: bytes, header: Header) -> float:
         y += ROW
     rest = header.header_nbytes - len(data)
     if rest:
-        write(ax, LEFT, y + 0.12, f"⋮ {rest:,} more bytes of JSON", 9.5, color=MUTED)
+        write(ax, LEFT, y + 0.12, f"⋮ {rest:,} more bytes of JSON", 9, color=MUTED)
     return y + 0.38
 
 
@@ -142,10 +145,10 @@ def _character(byte: int) -> str:
 def _tensor_block(ax: Axes, y: float, info: TensorInfo, data: bytes, header: Header) -> float:
     size = DTYPES[info.dtype].itemsize
     shape = " × ".join(f"{n:,}" for n in info.shape) or "one number"
-    write(ax, 0.3, y + 0.12, shortened(info.name, 42), 10, weight="bold")
+    write(ax, 0.08, y + 0.12, shortened(info.name, 36), 9, weight="bold")
     note = f"{info.dtype}, {shape}, {size} bytes each"
-    write(ax, WIDTH - 0.1, y + 0.12, note, 9, color=MUTED, ha="right")
-    y += 0.27
+    write(ax, 0.08, y + 0.32, note, 8, color=MUTED)
+    y += 0.47
     texts = _texts(info, data)
     for start in range(0, len(data), PER_ROW):
         part = data[start : start + PER_ROW]
@@ -154,11 +157,11 @@ def _tensor_block(ax: Axes, y: float, info: TensorInfo, data: bytes, header: Hea
             x, width = LEFT + i * CELL, size * CELL
             box(ax, x, y + 0.25, width, ROW - 0.31, PAPER, edgecolor=EDGES[DATA])
             text = texts[(start + i) // size]
-            write(ax, x + width / 2, y + 0.345, text, 9, ha="center")
+            write(ax, x + width / 2, y + 0.345, text, 8, ha="center")
         y += ROW
     rest = info.nbytes - len(data)
     if rest:
-        write(ax, LEFT, y + 0.1, f"⋮ {rest:,} more bytes", 9.5, color=MUTED)
+        write(ax, LEFT, y + 0.1, f"⋮ {rest:,} more bytes", 9, color=MUTED)
     return y + 0.32
 
 

@@ -10,7 +10,7 @@ from llama_edu.viz.parts.figure import MUTED, Picture, board, panel, picture, wr
 
 __all__ = ["byte_histogram"]
 
-LEFT, TOP, STEP, WIDTH = 0.85, 0.5, 0.95, 3.3  # inches
+LEFT, TOP, STEP, WIDTH = 0.15, 0.62, 1.2, 3.1  # inches; as wide as a phone's page
 FILL = "#2f6fb0"
 
 
@@ -28,18 +28,20 @@ def byte_histogram(data: bytes | np.ndarray, itemsize: int) -> Picture:
         raise InputError(f"expected whole items of {itemsize} bytes, got {flat.size} bytes")
     items = flat.reshape(-1, itemsize)
     counts = np.stack([np.bincount(column, minlength=256) for column in items.T])
-    figure, ax = board(TOP + STEP * itemsize + 0.4)
-    write(ax, 0.15, 0.2, f"bytes of {len(items):,} numbers, by position", 11.5, weight="bold")
+    figure, ax = board(TOP + STEP * itemsize + 0.3, 3.4)
+    write(
+        ax, 0.15, 0.2, f"{len(items):,} groups of {itemsize} bytes, by position", 9, weight="bold"
+    )
     texts = []
     for position in range(itemsize):
         bits, most, share = _summary(counts[position])
         _one_position(figure, ax, position, counts[position], (bits, most, share))
         texts.append(f"byte {position}: {bits} bits, most often {most} ({share})")
-    y = TOP + STEP * itemsize + 0.15
+    y = TOP + STEP * itemsize + 0.08
     words = "value of the byte (hexadecimal)"
     write(ax, LEFT + WIDTH / 2, y, words, 9, ha="center", color=MUTED)
     alt = (
-        f"Histograms of the {itemsize} byte positions of {len(items):,} numbers, with the entropy "
+        f"Histograms of the {itemsize} byte positions in {len(items):,} groups, with the entropy "
         f"of each (8 bits would be even): {'; '.join(texts)}."
     )
     return Picture(figure, alt=alt, caption="What each byte of a number looks like over a tensor.")
@@ -64,6 +66,6 @@ def _one_position(
     here.set_yticks([])
     here.set_xticks([0, 64, 128, 192, 255], ["00", "40", "80", "C0", "FF"])
     here.tick_params(labelsize=8)
-    write(ax, LEFT - 0.1, top + 0.34, f"byte {position}", 10, ha="right")
-    words = "{} of 8 bits\nof surprise; most\noften {}: {}".format(*summary)
-    write(ax, LEFT + WIDTH + 0.15, top + 0.34, words, 9.5, linespacing=1.35)
+    write(ax, LEFT, top - 0.14, f"byte {position}", 8.5, weight="bold")
+    words = "surprise {} of 8 bits; most {}: {}".format(*summary)
+    write(ax, LEFT + WIDTH, top - 0.14, words, 8, ha="right")

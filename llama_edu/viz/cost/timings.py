@@ -8,14 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from llama_edu.errors import InputError
-from llama_edu.viz.parts.figure import MUTED, WIDTH, Number, Picture, board, panel, picture, write
+from llama_edu.viz.parts.figure import MUTED, PAPER, Number, Picture, board, panel, picture, write
 
 __all__ = ["time_bars"]
 
 BAR = "#0b6b8f"
-LEFT, RIGHT, ROW = 2.2, 1.5, 0.42  # inches: room for names, for times, for a bar
+WIDTH = 3.4  # inches, as wide as a phone's page
+LEFT, RIGHT, ROW = 0.32, 1.5, 0.52  # room for the scale, for times, for a name and its bar
 MAX_BARS = 8
-LONGEST_NAME = 24  # characters that fit beside the bars
+LONGEST_NAME = 24  # characters that fit above a bar
 SHORTEST, LONGEST = 1e-9, 1e3  # seconds
 FARTHEST = 1_000_000  # times the fastest
 
@@ -42,18 +43,20 @@ def time_bars(seconds: Mapping[str, Number]) -> Picture:
     if slowest > FARTHEST * fastest:
         raise InputError(f"expected times at most {FARTHEST:,} apart, got {fastest} and {slowest}")
     height = ROW * len(seconds)
-    figure, canvas = board(height + 0.6)
+    figure, canvas = board(height + 0.6, WIDTH)
     ax, low = _scale(figure, height, fastest, slowest)
     said = []
     for row, (name, taken) in enumerate(seconds.items()):
-        ax.barh(ROW * (row + 0.5), taken - low, 0.56 * ROW, left=low, color=BAR)
-        y = 0.15 + ROW * (row + 0.5)
+        ax.barh(ROW * (row + 0.74), taken - low, 0.36 * ROW, left=low, color=BAR)
+        y = 0.15 + ROW * (row + 0.74)
         times = f"{_two_digits(taken / fastest)} ×"
-        write(canvas, LEFT - 0.1, y, name, 9.5, ha="right")
-        write(canvas, WIDTH - RIGHT + 0.1, y, f"{_duration(taken)}, {times}", 9.5)
+        frame = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}
+        place = {"transform": ax.get_yaxis_transform(), "bbox": frame}
+        write(ax, 0.02, ROW * (row + 0.3), name, 9, **place)
+        write(canvas, WIDTH - RIGHT + 0.08, y, f"{_duration(taken)}, {times}", 8.5, weight="bold")
         said.append(f"{name} {_duration(taken)}, {times} the fastest")
     alt = f"{len(seconds)} measured times on a logarithmic scale. {'; '.join(said)}."
-    caption = "Times, and how often the fastest fits in. Each dashed line is ten times the last."
+    caption = "Times, and how often the fastest fits in. Each dotted line is ten times the last."
     return Picture(figure, alt=alt, caption=caption)
 
 

@@ -8,8 +8,9 @@ from llama_edu.viz.parts.figure import INK, MUTED, Number, Picture, board, box, 
 
 __all__ = ["matmul_tile"]
 
-LEFT, TOP, GAP = 0.62, 0.5, 0.34  # inches
-SPAN = 4.75  # for k + n columns
+WIDTH = 3.4  # inches, as wide as a phone's page
+LEFT, TOP, GAP = 0.3, 0.5, 0.3
+SPAN = 3.0  # for k + n columns
 LARGEST, READABLE = 0.44, 0.26  # a cell, and the smallest that can hold a number
 MOST_SQUARES = 600  # of one matrix, as strokes; more become pixels
 MAX_SIDE = 64
@@ -38,9 +39,9 @@ def matmul_tile(
         raise InputError(f"expected a place inside {(m, n)} in steps of {tile}, got {at}")
     rows = range(first[0], min(first[0] + tile, m))
     columns = range(first[1], min(first[1] + tile, n))
-    cell = min(LARGEST, (SPAN - GAP) / (k + n))
+    cell = min(LARGEST, round((SPAN - GAP) / (k + n), 3))
     right, down = LEFT + k * cell + GAP, TOP + k * cell + GAP
-    figure, ax = board(down + m * cell + (0.62 if block is None else 0.3))
+    figure, ax = board(down + m * cell + (0.62 if block is None else 0.3), WIDTH)
     product = a @ b.T
     _names(ax, names, (right, down), cell, (m, k, n))
     _matrix(ax, a, (LEFT, down), cell, {(i, p): ROW_TINT for i in rows for p in range(k)})
@@ -56,11 +57,14 @@ def matmul_tile(
     box(ax, *place, *size, "none", edgecolor=INK, linewidth=1.8)
     words = _sum_words(a[rows[0]], b[columns[0]], names[2], first)
     if block is None:
-        write(ax, 0.12, down + m * cell + 0.36, words, 10 if len(words) < 62 else 8.5)
+        write(ax, 0.12, down + m * cell + 0.36, words, 10 if len(words) < 36 else 8)
     said = f"{words}." if block is None else _tile_words(names, rows, columns, -(-k // tile))
     alt = f"{names[0]} is {m} × {k}, {names[1]} is {n} × {k}, {names[2]} is {m} × {n}. {said}"
     caption = (
         f"A number of {names[2]}: a row of {names[0]} times a row of {names[1]}, drawn turned."
+        if block is None
+        else f"A tile of {names[2]}: {len(rows)} of the rows of {names[0]} times {len(columns)} of "
+        f"the rows of {names[1]}, in {-(-k // tile)} pieces."
     )
     return Picture(figure, alt=alt, caption=caption)
 

@@ -14,9 +14,10 @@ __all__ = ["stride_grid"]
 
 MAX_COLUMNS = 10
 MAX_MEMORY = 48  # numbers of memory that can be drawn and still be read
-PER_LINE = 12
-CELL, ROW = 0.43, 0.42  # inches
-LEFT = 0.3
+PER_LINE = 6
+WIDTH = 3.4  # inches, as wide as a phone's page
+CELL, ROW = 0.43, 0.42
+LEFT = 0.2
 UNUSED = "#eceff2"
 HIGHEST = 999  # of the numbers, in absolute value: more digits fit into no cell
 
@@ -37,11 +38,11 @@ def stride_grid(array: np.ndarray) -> Picture:
     )
     below = 0.98 + ROW * matrix.shape[0]
     lines = -(-memory.size // PER_LINE)
-    figure, ax = board(below + 0.62 + lines * 0.66)
+    figure, ax = board(below + 0.8 + lines * 0.66, max(WIDTH, LEFT + 0.82 + CELL * matrix.shape[1]))
     shape = " × ".join(map(str, array.shape))
     steps = strides[-array.ndim :]
-    head = f"shape {shape}   strides {', '.join(map(str, steps))}   starts at {start}"
-    write(ax, LEFT, 0.2, head, 11, weight="bold")
+    head = f"shape {shape} · strides {', '.join(map(str, steps))}"
+    write(ax, LEFT, 0.2, f"{head} · starts at {start}", 8.5, weight="bold")
     _grid(ax, matrix, steps)
     _memory(ax, below, memory, places, array.ndim)
     return Picture(
@@ -94,10 +95,10 @@ def _memory(ax: Axes, top: float, memory: np.ndarray, places: np.ndarray, ndim: 
     """The numbers in a row; above each its position, below it the index of the entry."""
     entry_at = {int(place): index for index, place in np.ndenumerate(places)}
     write(ax, LEFT, top + 0.14, "memory", 11, weight="bold")
-    write(ax, LEFT + 0.85, top + 0.14, "position above, index below", 9.5, color=MUTED)
+    write(ax, LEFT, top + 0.34, "position above, index below", 9, color=MUTED)
     for place, number in enumerate(memory.tolist()):
         x = LEFT + place % PER_LINE * CELL
-        y = top + 0.5 + place // PER_LINE * 0.66
+        y = top + 0.68 + place // PER_LINE * 0.66
         index = entry_at.get(place)
         face = UNUSED if index is None else TINTS[index[0] % len(TINTS)]
         box(ax, x, y, CELL, 0.3, face, edgecolor=PAPER, linewidth=1.5)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import axis
-from llama_edu.viz.parts.figure import FAINT, MUTED, WIDTH, Picture, board, picture, rounded, write
+from llama_edu.viz.parts.figure import FAINT, MUTED, Picture, board, picture, rounded, write
 from llama_edu.viz.parts.labels import shortened, token_label
 
 __all__ = ["merge_tree"]
@@ -14,7 +14,8 @@ __all__ = ["merge_tree"]
 Pieces = Sequence[bytes]
 Ranks = Mapping[tuple[bytes, bytes], int]
 
-LEFT, STEP, TOP = 1.25, 0.52, 0.42  # inches; LEFT leaves room for the name of each step
+WIDTH = 3.4  # inches, as wide as a phone's page
+LEFT, STEP, TOP = 0.72, 0.52, 0.6  # LEFT leaves room for the name of each step
 MAX_BYTES, MAX_STEPS = 12, 12
 LEAF, NODE, TOKEN = "#f3f5f7", "#fdeccb", "#d9eee3"
 
@@ -30,8 +31,8 @@ def merge_tree(states: Sequence[Pieces], ranks: Ranks | None = None) -> Picture:
     spans = [_spans(state) for state in states]
     _check(states, spans)
     steps = len(states) - 1
-    figure, ax = board(TOP + STEP * (steps + 1) + 0.18)
-    unit = (WIDTH - LEFT - 0.15) / spans[0][-1][1]
+    figure, ax = board(TOP + STEP * (steps + 1) + 0.18, WIDTH)
+    unit = (WIDTH - LEFT - 0.1) / spans[0][-1][1]
     level_of: dict[tuple[int, int], int] = {}
     words = []
     for level, (state, row) in enumerate(zip(states, spans, strict=True)):
@@ -47,10 +48,10 @@ def merge_tree(states: Sequence[Pieces], ranks: Ranks | None = None) -> Picture:
         for span, piece in zip(row, state, strict=True):
             if span in new:
                 _node(ax, span, piece, unit, y, _face(level, span in spans[-1]))
-    write(ax, 0.1, _y(0, steps), "bytes", 10, color=MUTED)
+    write(ax, 0.08, _y(0, steps), "bytes", 9, color=MUTED)
     tokens = ", ".join(f"“{token_label(piece)}”" for piece in states[-1])
-    note = f"tokens: {len(states[-1])}, the pieces with nothing above (green)"
-    write(ax, LEFT, 0.17, note, 10, color=MUTED)
+    note = f"tokens: {len(states[-1])},\nthe pieces with nothing above (green)"
+    write(ax, 0.08, 0.24, note, 9, color=MUTED, linespacing=1.3)
     alt = (
         f"{len(states[0])} bytes: {' '.join(map(token_label, states[0]))}. {' '.join(words)} "
         f"Tokens that remain: {tokens}."
@@ -107,7 +108,8 @@ def _step(
 ) -> str:
     """The step's name on the left; the same in words."""
     rank = "" if ranks is None else f", rank {ranks[pairs[0]]}"
-    write(ax, 0.1, y, f"merge {level}{rank}", 9, color=MUTED)
+    label = f"step {level}" if ranks is None else f"rank {ranks[pairs[0]]}"
+    write(ax, 0.08, y, label, 8, color=MUTED)
     one, two = (f"“{token_label(piece)}”" for piece in pairs[0])
     times = f" ({len(pairs)} times)" if len(pairs) > 1 else ""
     return f"Merge {level}{rank}: {one} and {two}{times}."
@@ -129,7 +131,7 @@ def _branches(
 def _node(ax: Axes, span: tuple[int, int], piece: bytes, unit: float, y: float, face: str) -> None:
     label = shortened(token_label(piece), 12)
     middle = LEFT + unit * (span[0] + span[1]) / 2
-    width = max(0.3, 0.1 * len(label) + 0.12)
+    width = max(0.2, 0.085 * len(label) + 0.1)
     style = {"facecolor": face, "edgecolor": FAINT, "linewidth": 0.8}
     rounded(ax, middle - width / 2, y - 0.14, width, 0.28, **style)
-    write(ax, middle, y, label, 10, ha="center")
+    write(ax, middle, y, label, 9, ha="center")

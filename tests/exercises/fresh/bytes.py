@@ -103,6 +103,8 @@ def whole(
     if meta:
         header.pop("__metadata__", None)
     entries = list(header.values())
+    if any(not isinstance(entry, dict) or len(entry) != 3 for entry in entries) and meta:
+        raise error("entry")
     if sort:
         entries.sort(key=lambda entry: entry["data_offsets"])
     known = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I8": 1, "U8": 1, "I64": 8, "I32": 4}
@@ -110,6 +112,8 @@ def whole(
     at = 0
     for entry in entries:
         start, end = entry["data_offsets"]
+        if any(size < 0 for size in entry["shape"]):
+            raise error("sign")
         if dtypes and entry["dtype"] not in known:
             raise error("dtype")
         if sizes and end - start != math.prod(entry["shape"]) * known.get(entry["dtype"], 4):
@@ -156,6 +160,8 @@ def judged_twice(data):
     for name, item in table.items():
         if name == "__metadata__":
             continue
+        if not isinstance(item, dict) or "shape" not in item or min(item["shape"]) < 0:
+            raise ValueError(f"{name}: no tensor")
         begin, end = item["data_offsets"]
         size = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
         if item["dtype"] not in size:
