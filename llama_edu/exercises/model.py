@@ -524,7 +524,7 @@ def _first_by_norm(want: Tensors, got: Tensors, bound: float) -> str | None:
         finite = np.isfinite(array)
         if not np.array_equal(array[~finite], got[name][~finite]):
             return name
-        gap = np.linalg.norm((got[name] - array)[finite])
+        gap = np.linalg.norm(got[name][finite] - array[finite])
         if not gap <= bound * np.linalg.norm(array[finite]):
             return name
     return None
@@ -535,7 +535,7 @@ def _first_by_mean_scale(want: Tensors, got: Tensors, bound: float) -> str | Non
         finite = np.isfinite(array)
         if not np.array_equal(array[~finite], got[name][~finite]):
             return name
-        gap = np.abs((got[name] - array)[finite]).max()
+        gap = np.abs(got[name][finite] - array[finite]).max()
         if not gap <= bound * np.abs(array[finite]).mean():
             return name
     return None
