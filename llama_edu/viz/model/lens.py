@@ -13,7 +13,6 @@ from llama_edu.viz.parts.figure import (
     FAINT,
     INK,
     MUTED,
-    WIDTH,
     Picture,
     board,
     panel,
@@ -23,7 +22,8 @@ from llama_edu.viz.parts.figure import (
 
 __all__ = ["rank_by_layer"]
 
-HEIGHT = 3.2
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+HEIGHT = 3.3
 ATTENTION, MLP = PARTS["attention"][0], PARTS["mlp"][0]
 
 
@@ -45,8 +45,8 @@ def rank_by_layer(
     if min(both) < 1 or max(both) > vocab_size:
         raise InputError(f"expected ranks from 1 to {vocab_size}, got {min(both)} to {max(both)}")
     layers = np.arange(len(after_mlp), dtype=np.float64)
-    figure, ax = board(HEIGHT)
-    plot = panel(figure, 0.85, 0.35, WIDTH - 1.05, HEIGHT - 0.95)
+    figure, ax = board(HEIGHT, WIDTH)
+    plot = panel(figure, 0.78, 0.55, WIDTH - 0.86, HEIGHT - 1.1)
     ranks = np.stack([after_attention, after_mlp], axis=1).reshape(-1)
     at = np.stack([layers, layers + 0.5], axis=1).reshape(-1)
     plot.plot(at, ranks, color=MUTED, lw=1.0)
@@ -59,12 +59,13 @@ def rank_by_layer(
     plot.set_yticks(ticks, [f"{t:,}" for t in ticks])
     plot.minorticks_off()
     plot.grid(axis="y", color=FAINT, lw=0.6)
+    plot.tick_params(labelsize=10)
     plot.set_xlabel("layer")
-    write(ax, 0.12, 0.18, f"rank of “{word}”", 9.5, color=MUTED)
+    write(ax, 0.08, 0.16, f"rank of “{word}”", color=MUTED)
     for x, (name, color) in zip(
-        (2.6, 4.1), (("after attention", ATTENTION), ("after the MLP", MLP)), strict=True
+        (0.78, 2.3), (("after attention", ATTENTION), ("after the MLP", MLP)), strict=True
     ):
-        write(ax, x, 0.18, name, 9.5, color=color, weight="bold")
+        write(ax, x, 0.4, name, color=color, weight="bold")
     drops = (
         after_attention[0],
         *(b / a for a, b in zip(after_attention[1:], after_mlp[:-1], strict=True)),
@@ -75,7 +76,7 @@ def rank_by_layer(
         (jump, after_attention[jump]),
         (jump - 0.35 * len(layers), after_attention[jump]),
         arrowprops={"arrowstyle": "->", "color": INK, "lw": 0.9},
-        fontsize=9.5,
+        fontsize=10,
         va="center",
     )
     alt = (
