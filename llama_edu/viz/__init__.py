@@ -50,6 +50,7 @@ from llama_edu.viz.rope.dials import rope_clock
 from llama_edu.viz.rope.distance import distance_curve
 from llama_edu.viz.rope.layouts import rope_layouts
 from llama_edu.viz.rope.scaling import frequency_scaling
+from llama_edu.viz.rope.turned import turned_arrows
 from llama_edu.viz.sampling.candidates import probability_bars
 from llama_edu.viz.sampling.choices import choices
 from llama_edu.viz.sampling.entropy import entropy_curve
@@ -139,6 +140,7 @@ __all__ = [
     "token_labels",
     "token_strip",
     "turn_timeline",
+    "turned_arrows",
     "weights_of",
     "work_with_and_without_cache",
 ]

@@ -29,7 +29,7 @@ def rope_layouts(head_dim: int) -> Picture:
     cell = min(0.6, (WIDTH - 0.3) / head_dim)
     left = (WIDTH - cell * head_dim) / 2
     write(ax, left, 0.2, "half-split: Hugging Face", weight="bold")
-    write(ax, left, 2.3, "interleaved: Meta's files, GGUF", weight="bold")
+    write(ax, left, 2.3, "interleaved: Meta's files, GGUF of Llama", weight="bold")
     for place, row in enumerate(order):
         middle = [left + (x + 0.5) * cell for x in (row, place)]
         _row_box(ax, left + row * cell, 0.38, cell, row, head_dim)
