@@ -27,6 +27,7 @@ from llama_edu.viz.mask_softmax.loss import loss_curves
 from llama_edu.viz.mask_softmax.staircase import mask_staircase, row_sums
 from llama_edu.viz.mask_softmax.step_softmax import step_mask_softmax
 from llama_edu.viz.mask_softmax.triptych import score_triptych
+from llama_edu.viz.model.heads import head_map
 from llama_edu.viz.model.lens import rank_by_layer
 from llama_edu.viz.model.machine import machine
 from llama_edu.viz.model.parity import parity_staircase
@@ -97,6 +98,7 @@ __all__ = [
     "frequency_scaling",
     "head_concat",
     "head_wiring",
+    "head_map",
     "hex_map",
     "loss_curves",
     "machine",

@@ -3,7 +3,8 @@
 The idea is the logit lens: nostalgebraist 2020, "interpreting GPT: the logit lens".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,19 +25,32 @@ __all__ = ["rank_by_layer"]
 
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 HEIGHT = 3.3
+DASHES = ("solid", (0, (2, 1.5)))
 ATTENTION, MLP = PARTS["attention"][0], PARTS["mlp"][0]
 
 
 @picture
 def rank_by_layer(
-    after_attention: Sequence[int], after_mlp: Sequence[int], word: str, vocab_size: int
+    after_attention: Sequence[int],
+    after_mlp: Sequence[int],
+    word: str,
+    vocab_size: int,
+    others: Mapping[str, Sequence[int]] | None = None,
 ) -> Picture:
     """The rank of `word` among `vocab_size` tokens after each layer's attention and its MLP.
 
-    Rank 1 is the likeliest. The axis of ranks is logarithmic, with the best on top. Raises
-    `InputError` for lists of different lengths and for ranks outside 1 … `vocab_size`.
+    Rank 1 is the likeliest. The axis of ranks is logarithmic, with the best on top. `others` are
+    up to two words for comparison, each with its rank after every layer, drawn as grey lines.
+    Raises `InputError` for lists of different lengths and for ranks outside 1 … `vocab_size`.
     """
-    both = [*after_attention, *after_mlp]
+    beside = dict(others or {})
+    lengths = [len(ranks) for ranks in beside.values()]
+    if len(beside) > len(DASHES) or any(length != len(after_mlp) for length in lengths):
+        raise InputError(
+            f"expected up to {len(DASHES)} other words with {len(after_mlp)} ranks each, got "
+            f"{lengths}"
+        )
+    both = [*after_attention, *after_mlp, *(rank for ranks in beside.values() for rank in ranks)]
     if len(after_attention) != len(after_mlp) or not both:
         raise InputError(
             f"expected a rank after attention and one after the MLP for every layer, got "
@@ -49,7 +63,13 @@ def rank_by_layer(
     plot = panel(figure, 0.78, 0.55, WIDTH - 0.86, HEIGHT - 1.1)
     ranks = np.stack([after_attention, after_mlp], axis=1).reshape(-1)
     at = np.stack([layers, layers + 0.5], axis=1).reshape(-1)
-    plot.plot(at, ranks, color=MUTED, lw=1.0)
+    for row, (name, its) in enumerate(beside.items()):
+        style: dict[str, Any] = {"color": MUTED, "lw": 1.0, "ls": DASHES[row], "alpha": 0.8}
+        plot.plot(layers + 0.5, its, **style)
+        x = 1.55 + 1.2 * row
+        ax.plot([x, x + 0.3], [0.16, 0.16], **style)
+        write(ax, x + 0.37, 0.16, f"“{name}”", color=MUTED)
+    plot.plot(at, ranks, color=INK, lw=1.0)
     plot.plot(layers, after_attention, "o", color=ATTENTION, ms=4.5)
     plot.plot(layers + 0.5, after_mlp, "s", color=MLP, ms=4.0)
     plot.set_yscale("log")
@@ -84,4 +104,9 @@ def rank_by_layer(
         f"It begins at {after_attention[0]:,} and ends at {after_mlp[-1]:,}. The steepest rise by "
         f"attention is in layer {jump}, from {after_mlp[jump - 1]:,} to {after_attention[jump]:,}."
     )
+    for name, its in beside.items():
+        alt += (
+            f" “{name}” stands between {min(its):,} and {max(its):,}, at {its[jump]:,} after layer "
+            f"{jump} and at {its[-1]:,} in the end."
+        )
     return Picture(figure, alt=alt, caption=f"If each layer were the last: where “{word}” stands.")

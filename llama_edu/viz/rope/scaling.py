@@ -10,6 +10,7 @@ __all__ = ["frequency_scaling"]
 
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 
+
 @picture
 def frequency_scaling(plain: np.ndarray, scaled: np.ndarray, context: int) -> Picture:
     """Positions per full turn of each pair, on a logarithmic scale, plain and scaled.
