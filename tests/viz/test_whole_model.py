@@ -144,7 +144,7 @@ def test_the_treemap_says_the_shares() -> None:
     tables = sizes["model.embed_tokens.weight"] + sizes["lm_head.weight"]
     picture = viz.parameter_treemap(sizes)
     assert f"{total:,} numbers in {len(sizes)} tensors" in picture.alt
-    assert f"embedding, head {100 * tables / total:.0f}%" in picture.alt
+    assert f"embedding, head {100 * tables / total:.1f}%" in picture.alt
     layer = sum(n for name, n in sizes.items() if name.startswith("model.layers.0."))
     assert f"2 layers of {layer:,} numbers each." in picture.alt
     frames = [

@@ -162,7 +162,7 @@ def _row(
 
 def _share(count: int, total: int) -> str:
     share = 100 * count / total
-    return f"{share:.0f}%" if share >= 1 else "< 1%"
+    return f"{share:.1f}%" if share >= 0.1 else "< 0.1%"
 
 
 def _alt(sizes: Mapping[str, int], groups: Mapping[str, Mapping[str, int]], total: int) -> str:

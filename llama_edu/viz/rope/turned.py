@@ -71,6 +71,4 @@ def _dial(
     for angle, length, color in zip(angles, lengths, (QUERY, KEY), strict=True):
         reach = 0.95 * RADIUS * length
         tip = middle[0] + reach * math.cos(angle), middle[1] - reach * math.sin(angle)
-        ax.annotate(
-            "", tip, middle, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2.2}
-        )
+        ax.annotate("", tip, middle, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2.2})
