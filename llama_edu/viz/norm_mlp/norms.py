@@ -59,14 +59,19 @@ def _bar(ax: Axes, x: Number, y: Number, row: Number, size: float, widest: float
     box(ax, x, y + 0.04, BAR, row - 0.08, FAINT, linewidth=0, alpha=0.35)
     width = max(BAR * size / widest, 0.01) if widest else 0.01
     box(ax, x, y + 0.04, width, row - 0.08, axis("hidden_size").color, linewidth=0)
-    write(ax, x + BAR + 0.06, y + row / 2, f"{size:.2f}" if size < 100 else f"{size:.0f}")
+    write(ax, x + BAR + 0.06, y + row / 2, _told(size))
 
 
 def _norm_alt(sizes: list[np.ndarray], labels: list[str]) -> str:
     low, high = int(np.argmin(sizes[0])), int(np.argmax(sizes[0]))
-    spans = [f"from {size.min():.2f} to {size.max():.2f}" for size in sizes]
+    spans = [f"from {_told(size.min())} to {_told(size.max())}" for size in sizes]
     return (
         f"Root mean square of {len(labels)} rows. Before the norm {spans[0]}, the smallest "
         f"“{labels[low]}”, the largest “{labels[high]}”. After dividing {spans[1]}. After the "
         f"weights {spans[2]}."
     )
+
+
+def _told(size: Number) -> str:
+    """Two decimals where they are to be had on every processor; a large size whole."""
+    return f"{size:.2f}" if size < 100 else f"{size:.0f}"
