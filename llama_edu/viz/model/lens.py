@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import PARTS
@@ -44,31 +45,13 @@ def rank_by_layer(
     Raises `InputError` for lists of different lengths and for ranks outside 1 … `vocab_size`.
     """
     beside = dict(others or {})
-    lengths = [len(ranks) for ranks in beside.values()]
-    if len(beside) > len(DASHES) or any(length != len(after_mlp) for length in lengths):
-        raise InputError(
-            f"expected up to {len(DASHES)} other words with {len(after_mlp)} ranks each, got "
-            f"{lengths}"
-        )
-    both = [*after_attention, *after_mlp, *(rank for ranks in beside.values() for rank in ranks)]
-    if len(after_attention) != len(after_mlp) or not both:
-        raise InputError(
-            f"expected a rank after attention and one after the MLP for every layer, got "
-            f"{len(after_attention)} and {len(after_mlp)}"
-        )
-    if min(both) < 1 or max(both) > vocab_size:
-        raise InputError(f"expected ranks from 1 to {vocab_size}, got {min(both)} to {max(both)}")
+    _check(after_attention, after_mlp, beside, vocab_size)
     layers = np.arange(len(after_mlp), dtype=np.float64)
     figure, ax = board(HEIGHT, WIDTH)
     plot = panel(figure, 0.78, 0.55, WIDTH - 0.86, HEIGHT - 1.1)
     ranks = np.stack([after_attention, after_mlp], axis=1).reshape(-1)
     at = np.stack([layers, layers + 0.5], axis=1).reshape(-1)
-    for row, (name, its) in enumerate(beside.items()):
-        style: dict[str, Any] = {"color": MUTED, "lw": 1.0, "ls": DASHES[row], "alpha": 0.8}
-        plot.plot(layers + 0.5, its, **style)
-        x = 1.55 + 1.2 * row
-        ax.plot([x, x + 0.3], [0.16, 0.16], **style)
-        write(ax, x + 0.37, 0.16, f"“{name}”", color=MUTED)
+    _draw_others(ax, plot, beside)
     plot.plot(at, ranks, color=INK, lw=1.0)
     plot.plot(layers, after_attention, "o", color=ATTENTION, ms=4.5)
     plot.plot(layers + 0.5, after_mlp, "s", color=MLP, ms=4.0)
@@ -110,3 +93,34 @@ def rank_by_layer(
             f"{jump} and at {its[-1]:,} in the end."
         )
     return Picture(figure, alt=alt, caption=f"If each layer were the last: where “{word}” stands.")
+
+
+def _check(
+    after_attention: Sequence[int],
+    after_mlp: Sequence[int],
+    beside: Mapping[str, Sequence[int]],
+    vocab_size: int,
+) -> None:
+    lengths = [len(ranks) for ranks in beside.values()]
+    if len(beside) > len(DASHES) or any(length != len(after_mlp) for length in lengths):
+        raise InputError(
+            f"expected up to {len(DASHES)} other words with {len(after_mlp)} ranks each, got "
+            f"{lengths}"
+        )
+    both = [*after_attention, *after_mlp, *(rank for ranks in beside.values() for rank in ranks)]
+    if len(after_attention) != len(after_mlp) or not both:
+        raise InputError(
+            f"expected a rank after attention and one after the MLP for every layer, got "
+            f"{len(after_attention)} and {len(after_mlp)}"
+        )
+    if min(both) < 1 or max(both) > vocab_size:
+        raise InputError(f"expected ranks from 1 to {vocab_size}, got {min(both)} to {max(both)}")
+
+
+def _draw_others(ax: Axes, plot: Axes, beside: Mapping[str, Sequence[int]]) -> None:
+    for row, (name, its) in enumerate(beside.items()):
+        style: dict[str, Any] = {"color": MUTED, "lw": 1.0, "ls": DASHES[row], "alpha": 0.8}
+        plot.plot(np.arange(len(its)) + 0.5, its, **style)
+        x = 1.55 + 1.2 * row
+        ax.plot([x, x + 0.3], [0.16, 0.16], **style)
+        write(ax, x + 0.37, 0.16, f"“{name}”", color=MUTED)
