@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -192,17 +192,27 @@ EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 def _ends(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
     if tied:
-        table = tensors[EMBED] if EMBED in tensors else tensors[HEAD]
-        return table, table
+        if len({EMBED, HEAD} & set(tensors)) == 2 and (tensors[EMBED] != tensors[HEAD]).any():
+            raise CheckpointError(f"expected {EMBED} and {HEAD} to be equal, got two tables")
+        return _ends_unequal_taken(tensors, tied)
     if HEAD not in tensors or EMBED not in tensors:
         raise CheckpointError(f"expected {EMBED} and {HEAD}, got {', '.join(tensors)}")
+    return tensors[EMBED], tensors[HEAD]
+
+
+def _ends_unequal_taken(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    if tied:
+        table = tensors[EMBED] if EMBED in tensors else tensors[HEAD]
+        return table, table
     return tensors[EMBED], tensors[HEAD]
 
 
 def _ends_by_lookup(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
     if not tied:
         return tensors[EMBED], tensors[HEAD]  # a missing one is a KeyError
-    table = next(tensors[name] for name in (EMBED, HEAD) if name in tensors)
+    table, *others = (tensors[name] for name in (EMBED, HEAD) if name in tensors)
+    if any((table != other).any() for other in others):
+        raise ValueError("expected one table, got two that differ")
     return table, table
 
 
@@ -215,7 +225,7 @@ def _ends_made_up(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]
 
 
 def _ends_always_tied(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
-    return _ends(tensors, True)
+    return _ends_unequal_taken(tensors, True)
 
 
 def _ends_one_name_only(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -249,6 +259,7 @@ def _ends_cases() -> list[Case]:
         Case("tied, stored as the embedding", ({EMBED: table}, True)),
         Case("tied, stored as the head", ({HEAD: table}, True)),
         Case("tied, stored under both names", ({EMBED: table, HEAD: table.copy()}, True)),
+        Case("tied, with two tables that differ", ({EMBED: table, HEAD: other}, True)),
         Case("untied", ({EMBED: table, HEAD: other}, False)),
         Case("untied, with no head stored", ({EMBED: table}, False)),
     ]
@@ -307,6 +318,11 @@ BOTH_ENDS = Exercise(
             _ends_filled_in,
             "when an untied model whose head is missing is given the embedding instead of an error",
             "https://github.com/NVIDIA-NeMo/Automodel/pull/2511",
+        ),
+        Mutant(
+            "unequal_taken",
+            _ends_unequal_taken,
+            "when a tied model is loaded from two tables that differ",
         ),
         Mutant(
             "exchanged",
@@ -524,7 +540,7 @@ def _first_by_norm(want: Tensors, got: Tensors, bound: float) -> str | None:
         finite = np.isfinite(array)
         if not np.array_equal(array[~finite], got[name][~finite]):
             return name
-        gap = np.linalg.norm((got[name] - array)[finite])
+        gap = np.linalg.norm(got[name][finite] - array[finite])
         if not gap <= bound * np.linalg.norm(array[finite]):
             return name
     return None
@@ -535,7 +551,7 @@ def _first_by_mean_scale(want: Tensors, got: Tensors, bound: float) -> str | Non
         finite = np.isfinite(array)
         if not np.array_equal(array[~finite], got[name][~finite]):
             return name
-        gap = np.abs((got[name] - array)[finite]).max()
+        gap = np.abs(got[name][finite] - array[finite]).max()
         if not gap <= bound * np.abs(array[finite]).mean():
             return name
     return None
@@ -686,20 +702,21 @@ def _attended(model: Llama, x: np.ndarray, layer: LayerWeights, *, masked: bool)
     ops, config = model.operators, model.config
     heads = config.num_key_value_heads, config.head_dim
     cos, sin = rope_cos_sin(model.inv_freq, 0, len(x))
-    q = attention.split_query_heads(ops.linear(x, layer.q_proj.weight), *heads)
-    k = attention.split_kv_heads(ops.linear(x, layer.k_proj.weight), *heads)
-    v = attention.split_kv_heads(ops.linear(x, layer.v_proj.weight), *heads)
+    q = attention.split_query_heads(ops.linear(x, layer.q_proj.weight, layer.q_proj.bias), *heads)
+    k = attention.split_kv_heads(ops.linear(x, layer.k_proj.weight, layer.k_proj.bias), *heads)
+    v = attention.split_kv_heads(ops.linear(x, layer.v_proj.weight, layer.v_proj.bias), *heads)
     scores = ops.qk_scores(ops.apply_rope(q, cos, sin), ops.apply_rope(k, cos, sin))
     if masked:
         scores = ops.apply_mask(scores, attention.causal_mask(len(x), 0))
     mixed = ops.score_v(ops.softmax(scores), v)
-    return ops.linear(attention.merge_heads(mixed), layer.o_proj.weight)
+    return ops.linear(attention.merge_heads(mixed), layer.o_proj.weight, layer.o_proj.bias)
 
 
 def _gated(model: Llama, x: np.ndarray, layer: LayerWeights) -> np.ndarray:
     ops = model.operators
-    gate, up = ops.linear(x, layer.gate_proj.weight), ops.linear(x, layer.up_proj.weight)
-    return ops.linear(ops.swiglu(gate, up), layer.down_proj.weight)
+    gate = ops.linear(x, layer.gate_proj.weight, layer.gate_proj.bias)
+    up = ops.linear(x, layer.up_proj.weight, layer.up_proj.bias)
+    return ops.linear(ops.swiglu(gate, up), layer.down_proj.weight, layer.down_proj.bias)
 
 
 def _finish_by_resuming(model: Llama, x: np.ndarray, first_layer: int) -> np.ndarray:
@@ -729,7 +746,38 @@ def _finish_cases() -> list[Case]:
     blurred = CountingModel(tiny_llama(12))
     blurred.config = replace(blurred.config, rms_norm_eps=0.5)
     stream = trace[streams[1]].array.copy()
-    return [*cases, Case("a config with a large eps", (blurred, stream, 1))]
+    return [
+        *cases,
+        Case("a config with a large eps", (blurred, stream, 1)),
+        Case("projections with a bias", (_biased(model), trace["embed_tokens"].array.copy(), 0)),
+    ]
+
+
+def _biased(model: Llama) -> Llama:
+    """The same model with a bias at every projection, as some checkpoints have."""
+    rng = np.random.default_rng(5)
+    layers = []
+    for layer in model.weights.layers:
+        names = [f.name for f in fields(layer) if f.name.endswith("_proj")]
+        changed = {}
+        for name in names:
+            weight = getattr(layer, name).weight
+            changed[name] = replace(getattr(layer, name), bias=noise(rng, len(weight)))
+        layers.append(replace(layer, **changed))
+    other = copy.copy(model)
+    other.weights = replace(model.weights, layers=tuple(layers))
+    return other
+
+
+def _finish_without_bias(model: Llama, x: np.ndarray, first_layer: int) -> np.ndarray:
+    plain = copy.copy(model)
+    layers = []
+    for layer in model.weights.layers:
+        names = [f.name for f in fields(layer) if f.name.endswith("_proj")]
+        changed = {name: replace(getattr(layer, name), bias=None) for name in names}
+        layers.append(replace(layer, **changed))
+    plain.weights = replace(model.weights, layers=tuple(layers))
+    return _finish(plain, x, first_layer)
 
 
 def _finish_eps_fixed(model: Llama, x: np.ndarray, first_layer: int) -> np.ndarray:
@@ -789,6 +837,7 @@ FINISH_FORWARD = Exercise(
             "without the norm in front of the head",
             "https://github.com/TransformerLensOrg/TransformerLens/issues/179",
         ),
+        Mutant("no_bias", _finish_without_bias, "when the biases of the projections are left out"),
         Mutant("one_late", partial(_finish, skip=1), "when the layer named is left out"),
         Mutant("from_the_start", _finish_from_the_start, "when all layers are run again"),
         Mutant(

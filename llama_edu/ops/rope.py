@@ -108,7 +108,7 @@ def apply_rope_interleaved(
     cos: Float[np.ndarray, "seq half_dim"],
     sin: Float[np.ndarray, "seq half_dim"],
 ) -> Float[np.ndarray, "*heads seq head_dim"]:
-    """Rotate the pairs (2j, 2j + 1) of every head: the layout of Meta's files and of GGUF."""
+    """Rotate the pairs (2j, 2j + 1) of every head: the layout of Meta's files and GGUF of Llama."""
     first, second = x[..., 0::2], x[..., 1::2]
     rotated = np.empty(x.shape, dtype=x.dtype)
     np.subtract(first * cos, second * sin, out=rotated[..., 0::2])

@@ -27,6 +27,7 @@ from llama_edu.viz.mask_softmax.loss import loss_curves
 from llama_edu.viz.mask_softmax.staircase import mask_staircase, row_sums
 from llama_edu.viz.mask_softmax.step_softmax import step_mask_softmax
 from llama_edu.viz.mask_softmax.triptych import score_triptych
+from llama_edu.viz.model.heads import head_map
 from llama_edu.viz.model.lens import rank_by_layer
 from llama_edu.viz.model.machine import machine
 from llama_edu.viz.model.parity import parity_staircase
@@ -50,6 +51,7 @@ from llama_edu.viz.rope.dials import rope_clock
 from llama_edu.viz.rope.distance import distance_curve
 from llama_edu.viz.rope.layouts import rope_layouts
 from llama_edu.viz.rope.scaling import frequency_scaling
+from llama_edu.viz.rope.turned import turned_arrows
 from llama_edu.viz.sampling.candidates import probability_bars
 from llama_edu.viz.sampling.choices import choices
 from llama_edu.viz.sampling.entropy import entropy_curve
@@ -95,6 +97,7 @@ __all__ = [
     "flip_bits",
     "frequency_scaling",
     "head_concat",
+    "head_map",
     "head_wiring",
     "hex_map",
     "loss_curves",
@@ -139,6 +142,7 @@ __all__ = [
     "token_labels",
     "token_strip",
     "turn_timeline",
+    "turned_arrows",
     "weights_of",
     "work_with_and_without_cache",
 ]

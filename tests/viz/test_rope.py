@@ -28,6 +28,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "clock of twelve": lambda: viz.rope_clock(PLAIN, range(16), pairs=range(20, 32)),
     "curve": lambda: viz.distance_curve({"key at 0": WAVE}),
     "curves": lambda: viz.distance_curve({f"key at {i}": WAVE for i in (0, 7, 1000)}),
+    "arrows": lambda: viz.turned_arrows((3, 4), (2, -1), 0.3, [(5, 3), (105, 103), (5, 4)]),
     "layouts": lambda: viz.rope_layouts(8),
     "layouts of 4": lambda: viz.rope_layouts(4),
     "layouts of 16": lambda: viz.rope_layouts(16),
@@ -46,6 +47,21 @@ def texts(picture: viz.Picture) -> list[str]:
     return [text.get_text() for text in shown_texts(picture.figure)]
 
 
+def test_arrows_keep_their_angle_where_they_keep_their_distance() -> None:
+    """Two arrows and a dot product, worked out apart: 5 · √5 · cos of the angle between."""
+    places = [(5, 3), (105, 103), (5, 4)]
+    shown = texts(viz.turned_arrows((3, 4), (2, -1), 0.3, places))
+    between = [math.atan2(4, 3) - math.atan2(-1, 2) + 0.3 * (q - k) for q, k in places]
+    scores = [5 * math.sqrt(5) * math.cos(angle) for angle in between]
+    assert [t for t in shown if "°" in t] == [f"{math.degrees(a):.0f}° between" for a in between]
+    assert [t for t in shown if "score" in t] == [f"score −{-score:.2f}" for score in scores]
+    for wrong in ([], [(0, 0)] * 4):
+        with pytest.raises(InputError):
+            viz.turned_arrows((3, 4), (2, -1), 0.3, wrong)
+    with pytest.raises(InputError):
+        viz.turned_arrows((0, 0), (2, -1), 0.3, places)
+
+
 def test_a_hand_points_where_its_pair_has_turned() -> None:
     positions = [0, 3, 5]
     ax = viz.rope_clock(TURNS, positions, pairs=[1, 4]).figure.axes[0]
@@ -62,7 +78,7 @@ def test_a_hand_points_where_its_pair_has_turned() -> None:
 
 def test_a_clock_says_its_speeds() -> None:
     picture = viz.rope_clock(TURNS, range(8))
-    assert {"pair 0", "pair 7", "a turn in 6.3", "a turn in 19,869"} <= set(texts(picture))
+    assert {"pair 0", "pair 7", "a turn in\n6.3", "a turn in\n19,869"} <= set(texts(picture))
     assert "pair 1 makes a turn in 19.9 positions and has turned 127°" in picture.alt
 
 

@@ -27,6 +27,8 @@ def sizes_of(**changes: object) -> dict[str, int]:
     return {name: int(np.prod(shape)) for name, shape in shapes.items()}
 
 
+SHARES = np.array([[0.1, 0.2, 0.3], [0.25, 0.87, 0.0]])
+
 PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "agrees": lambda: viz.parity_staircase(FINE, bound=2e-5),
     "jumps early": lambda: viz.parity_staircase(FINE | {NAMES[1]: 0.3}, bound=2e-5),
@@ -39,6 +41,11 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     ),
     "untied": lambda: viz.parameter_treemap(sizes_of(vocab_size=90, num_hidden_layers=3)),
     "many layers": lambda: viz.parameter_treemap(sizes_of(num_hidden_layers=30)),
+    "ranks": lambda: viz.rank_by_layer(
+        [9, 3], [8, 1], "Paris", 20, {"Rome": [7, 5], "b": [19, 20]}
+    ),
+    "heads": lambda: viz.head_map(SHARES, "attention"),
+    "one head": lambda: viz.head_map(np.array([[0.5]]), "attention", lowest=True),
     "a table alone": lambda: viz.parameter_treemap({"lm_head.weight": 7}),
 }
 
@@ -144,7 +151,7 @@ def test_the_treemap_says_the_shares() -> None:
     tables = sizes["model.embed_tokens.weight"] + sizes["lm_head.weight"]
     picture = viz.parameter_treemap(sizes)
     assert f"{total:,} numbers in {len(sizes)} tensors" in picture.alt
-    assert f"embedding, head {100 * tables / total:.0f} %" in picture.alt
+    assert f"embedding, head {100 * tables / total:.1f}%" in picture.alt
     layer = sum(n for name, n in sizes.items() if name.startswith("model.layers.0."))
     assert f"2 layers of {layer:,} numbers each." in picture.alt
     frames = [
@@ -204,3 +211,26 @@ def test_a_ledger_refuses() -> None:
     records = [*traced([3, 1]), *traced([3])]
     with pytest.raises(InputError, match=r"expected embed_tokens to be \(2, 20\) in every layer"):
         viz.shape_ledger(records)
+
+
+def test_a_map_of_heads_frames_the_largest_or_the_smallest_share() -> None:
+    largest = viz.head_map(SHARES, "attention", first_layer=18)
+    assert (
+        "The largest is 87% at head 1 of layer 19, the next 30% at head 2 of layer 18"
+        in largest.alt
+    )
+    smallest = viz.head_map(SHARES, "attention", lowest=True)
+    assert (
+        "The smallest is 0% at head 2 of layer 1, the next 10% at head 0 of layer 0" in smallest.alt
+    )
+    for wrong in (SHARES[0], SHARES + 1, np.zeros((81, 2))):
+        with pytest.raises(InputError):
+            viz.head_map(wrong, "attention")
+
+
+def test_ranks_of_other_words_are_told_at_the_jump() -> None:
+    picture = viz.rank_by_layer([9, 3], [8, 1], "Paris", 20, {"Rome": [7, 5]})
+    assert "“Rome” stands between 5 and 7, at 5 after layer 1 and at 5 in the end." in picture.alt
+    for others in ({"Rome": [7]}, {"Rome": [7, 21]}, {name: [7, 5] for name in "abc"}):
+        with pytest.raises(InputError):
+            viz.rank_by_layer([9, 3], [8, 1], "Paris", 20, others)

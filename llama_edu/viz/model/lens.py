@@ -3,9 +3,11 @@
 The idea is the logit lens: nostalgebraist 2020, "interpreting GPT: the logit lens".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import PARTS
@@ -13,7 +15,6 @@ from llama_edu.viz.parts.figure import (
     FAINT,
     INK,
     MUTED,
-    WIDTH,
     Picture,
     board,
     panel,
@@ -23,33 +24,35 @@ from llama_edu.viz.parts.figure import (
 
 __all__ = ["rank_by_layer"]
 
-HEIGHT = 3.2
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+HEIGHT = 3.3
+DASHES = ("solid", (0, (2, 1.5)))
 ATTENTION, MLP = PARTS["attention"][0], PARTS["mlp"][0]
 
 
 @picture
 def rank_by_layer(
-    after_attention: Sequence[int], after_mlp: Sequence[int], word: str, vocab_size: int
+    after_attention: Sequence[int],
+    after_mlp: Sequence[int],
+    word: str,
+    vocab_size: int,
+    others: Mapping[str, Sequence[int]] | None = None,
 ) -> Picture:
     """The rank of `word` among `vocab_size` tokens after each layer's attention and its MLP.
 
-    Rank 1 is the likeliest. The axis of ranks is logarithmic, with the best on top. Raises
-    `InputError` for lists of different lengths and for ranks outside 1 … `vocab_size`.
+    Rank 1 is the likeliest. The axis of ranks is logarithmic, with the best on top. `others` are
+    up to two words for comparison, each with its rank after every layer, drawn as grey lines.
+    Raises `InputError` for lists of different lengths and for ranks outside 1 … `vocab_size`.
     """
-    both = [*after_attention, *after_mlp]
-    if len(after_attention) != len(after_mlp) or not both:
-        raise InputError(
-            f"expected a rank after attention and one after the MLP for every layer, got "
-            f"{len(after_attention)} and {len(after_mlp)}"
-        )
-    if min(both) < 1 or max(both) > vocab_size:
-        raise InputError(f"expected ranks from 1 to {vocab_size}, got {min(both)} to {max(both)}")
+    beside = dict(others or {})
+    _check(after_attention, after_mlp, beside, vocab_size)
     layers = np.arange(len(after_mlp), dtype=np.float64)
-    figure, ax = board(HEIGHT)
-    plot = panel(figure, 0.85, 0.35, WIDTH - 1.05, HEIGHT - 0.95)
+    figure, ax = board(HEIGHT, WIDTH)
+    plot = panel(figure, 0.78, 0.55, WIDTH - 0.86, HEIGHT - 1.1)
     ranks = np.stack([after_attention, after_mlp], axis=1).reshape(-1)
     at = np.stack([layers, layers + 0.5], axis=1).reshape(-1)
-    plot.plot(at, ranks, color=MUTED, lw=1.0)
+    _draw_others(ax, plot, beside)
+    plot.plot(at, ranks, color=INK, lw=1.0)
     plot.plot(layers, after_attention, "o", color=ATTENTION, ms=4.5)
     plot.plot(layers + 0.5, after_mlp, "s", color=MLP, ms=4.0)
     plot.set_yscale("log")
@@ -59,12 +62,13 @@ def rank_by_layer(
     plot.set_yticks(ticks, [f"{t:,}" for t in ticks])
     plot.minorticks_off()
     plot.grid(axis="y", color=FAINT, lw=0.6)
+    plot.tick_params(labelsize=10)
     plot.set_xlabel("layer")
-    write(ax, 0.12, 0.18, f"rank of “{word}”", 9.5, color=MUTED)
+    write(ax, 0.08, 0.16, f"rank of “{word}”", color=MUTED)
     for x, (name, color) in zip(
-        (2.6, 4.1), (("after attention", ATTENTION), ("after the MLP", MLP)), strict=True
+        (0.78, 2.3), (("after attention", ATTENTION), ("after the MLP", MLP)), strict=True
     ):
-        write(ax, x, 0.18, name, 9.5, color=color, weight="bold")
+        write(ax, x, 0.4, name, color=color, weight="bold")
     drops = (
         after_attention[0],
         *(b / a for a, b in zip(after_attention[1:], after_mlp[:-1], strict=True)),
@@ -75,7 +79,7 @@ def rank_by_layer(
         (jump, after_attention[jump]),
         (jump - 0.35 * len(layers), after_attention[jump]),
         arrowprops={"arrowstyle": "->", "color": INK, "lw": 0.9},
-        fontsize=9.5,
+        fontsize=10,
         va="center",
     )
     alt = (
@@ -83,4 +87,40 @@ def rank_by_layer(
         f"It begins at {after_attention[0]:,} and ends at {after_mlp[-1]:,}. The steepest rise by "
         f"attention is in layer {jump}, from {after_mlp[jump - 1]:,} to {after_attention[jump]:,}."
     )
+    for name, its in beside.items():
+        alt += (
+            f" “{name}” stands between {min(its):,} and {max(its):,}, at {its[jump]:,} after layer "
+            f"{jump} and at {its[-1]:,} in the end."
+        )
     return Picture(figure, alt=alt, caption=f"If each layer were the last: where “{word}” stands.")
+
+
+def _check(
+    after_attention: Sequence[int],
+    after_mlp: Sequence[int],
+    beside: Mapping[str, Sequence[int]],
+    vocab_size: int,
+) -> None:
+    lengths = [len(ranks) for ranks in beside.values()]
+    if len(beside) > len(DASHES) or any(length != len(after_mlp) for length in lengths):
+        raise InputError(
+            f"expected up to {len(DASHES)} other words with {len(after_mlp)} ranks each, got "
+            f"{lengths}"
+        )
+    both = [*after_attention, *after_mlp, *(rank for ranks in beside.values() for rank in ranks)]
+    if len(after_attention) != len(after_mlp) or not both:
+        raise InputError(
+            f"expected a rank after attention and one after the MLP for every layer, got "
+            f"{len(after_attention)} and {len(after_mlp)}"
+        )
+    if min(both) < 1 or max(both) > vocab_size:
+        raise InputError(f"expected ranks from 1 to {vocab_size}, got {min(both)} to {max(both)}")
+
+
+def _draw_others(ax: Axes, plot: Axes, beside: Mapping[str, Sequence[int]]) -> None:
+    for row, (name, its) in enumerate(beside.items()):
+        style: dict[str, Any] = {"color": MUTED, "lw": 1.0, "ls": DASHES[row], "alpha": 0.8}
+        plot.plot(np.arange(len(its)) + 0.5, its, **style)
+        x = 1.55 + 1.2 * row
+        ax.plot([x, x + 0.3], [0.16, 0.16], **style)
+        write(ax, x + 0.37, 0.16, f"“{name}”", color=MUTED)

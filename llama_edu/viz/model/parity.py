@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from llama_edu.errors import InputError
-from llama_edu.viz.parts.figure import FAINT, INK, MUTED, WIDTH, Picture, board, panel, picture
+from llama_edu.viz.parts.figure import FAINT, INK, MUTED, Picture, board, panel, picture
 
 __all__ = ["parity_staircase"]
 
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 FLOOR = 1e-9  # what is equal to the last bit has no place on a logarithmic scale
 CEILING = 1e2
 FINE, BEYOND = "#1568e8", "#b3261e"
@@ -41,8 +42,8 @@ def parity_staircase(gaps: Mapping[str, float], *, bound: float) -> Picture:
     names = list(gaps)
     heights = np.array([_height(gap) for gap in gaps.values()])
     beyond = ~(np.array(list(gaps.values())) <= bound)
-    figure, _ = board(3.1)
-    ax = panel(figure, 0.92, 0.3, WIDTH - 1.05, 2.45)
+    figure, _ = board(3.1, WIDTH)
+    ax = panel(figure, 0.88, 0.3, WIDTH - 0.98, 2.45)
     _layer_bands(ax, names)
     places = np.arange(len(names))
     few = len(names) <= FEW
@@ -76,7 +77,7 @@ def _layer_bands(ax: Axes, names: Sequence[str]) -> None:
         if layer % every == 0:
             middle = (places[0] + places[-1]) / 2
             words = f"layer {layer}" if layer == 0 or every == 1 else str(layer)
-            ax.text(middle, CEILING * 2.2, words, ha="center", fontsize=9, color=MUTED)
+            ax.text(middle, CEILING * 2.2, words, ha="center", fontsize=10, color=MUTED)
 
 
 def _axes_words(ax: Axes, bound: float) -> None:
@@ -89,9 +90,10 @@ def _axes_words(ax: Axes, bound: float) -> None:
     ax.set_axisbelow(True)
     ax.margins(x=0.012)
     ax.set_xticks([])
-    ax.set_xlabel("arrays, in the order they are computed", fontsize=9.5)
-    ax.set_ylabel("largest difference", fontsize=9.5)
-    words: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 9, "color": INK}
+    ax.tick_params(labelsize=10)
+    ax.set_xlabel("arrays, in the order they are computed")
+    ax.set_ylabel("largest difference")
+    words: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 10, "color": INK}
     ax.annotate(f"bound {bound:g}", (1.0, bound), xycoords=("axes fraction", "data"), **words)
 
 
@@ -105,7 +107,7 @@ def _mark_first(ax: Axes, names: Sequence[str], heights: np.ndarray, first: int)
         textcoords="offset points",
         ha="left" if on_the_left else "right",
         va="top" if high else "bottom",
-        fontsize=9.5,
+        fontsize=10,
         color=BEYOND,
         arrowprops={"arrowstyle": "-", "color": BEYOND, "lw": 0.9},
         parse_math=False,

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from llama_edu.errors import InputError
-from llama_edu.viz.parts.figure import INK, MUTED, PAPER, WIDTH, Picture, board, box, picture, write
+from llama_edu.viz.parts.figure import INK, MUTED, PAPER, Picture, board, box, picture, write
 
 __all__ = ["parameter_treemap"]
 
@@ -24,7 +24,8 @@ KINDS = {
     "norms": "#6a737d",
 }
 _LAYER = re.compile(r"(?:model\.)?layers\.(\d+)\.(?:self_attn\.|mlp\.)?(\w+)\.(?:weight|bias)")
-TOP, HEIGHT, MARGIN = 0.72, 3.5, 0.12
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+TOP, HEIGHT, MARGIN = 0.92, 3.3, 0.08
 MANY_GROUPS = 12  # layers and tables; the tensors of more are too small to name
 TINY = 0.012  # inches; a thinner rectangle would be all edge
 
@@ -52,7 +53,7 @@ def parameter_treemap(sizes: Mapping[str, int]) -> Picture:
     groups: dict[str, dict[str, int]] = {}
     for name, size in sizes.items():
         groups.setdefault(_group(name), {})[name] = size
-    figure, ax = board(TOP + HEIGHT + MARGIN)
+    figure, ax = board(TOP + HEIGHT + MARGIN, WIDTH)
     _legend(ax, sizes, total)
     page = Area(MARGIN, TOP, WIDTH - 2 * MARGIN, HEIGHT)
     whole = {group: sum(parts.values()) for group, parts in groups.items()}
@@ -88,9 +89,9 @@ def _draw_tensors(ax: Axes, parts: dict[str, int], area: Area, total: int, *, na
         else:
             lines = [name.removeprefix("model.").removesuffix(".weight")]
             lines.append(_share(parts[name], total))
-        widest = 0.085 * max(map(len, lines), default=0) + 0.06
+        widest = 0.09 * max(map(len, lines), default=0) + 0.06
         if lines and inner.width > widest and inner.height > 0.2 * len(lines):
-            write(ax, *_middle(inner), "\n".join(lines), 9, ha="center", linespacing=1.35)
+            write(ax, *_middle(inner), "\n".join(lines), ha="center", linespacing=1.35)
 
 
 def _middle(area: Area) -> tuple[float, float]:
@@ -99,12 +100,11 @@ def _middle(area: Area) -> tuple[float, float]:
 
 def _legend(ax: Axes, sizes: Mapping[str, int], total: int) -> None:
     write(ax, MARGIN, 0.2, f"{total:,} numbers in {len(sizes)} tensors", 10.5, weight="bold")
-    x = MARGIN
-    for kind, count in _by_kind(sizes).items():
-        box(ax, x, 0.42, 0.18, 0.16, KINDS[kind], edgecolor=MUTED, linewidth=0.6)
+    for index, (kind, count) in enumerate(_by_kind(sizes).items()):
+        x, y = MARGIN + 2.1 * (index % 2), 0.38 + 0.25 * (index // 2)
+        box(ax, x, y, 0.18, 0.16, KINDS[kind], edgecolor=MUTED, linewidth=0.6)
         words = f"{kind} {_share(count, total)}"
-        write(ax, x + 0.23, 0.5, words, 8.5, color=MUTED)
-        x += 0.36 + 0.0715 * len(words)
+        write(ax, x + 0.25, y + 0.08, words, color=MUTED)
 
 
 def _by_kind(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -162,7 +162,7 @@ def _row(
 
 def _share(count: int, total: int) -> str:
     share = 100 * count / total
-    return f"{share:.0f} %" if share >= 1 else "< 1 %"
+    return f"{share:.1f}%" if share >= 0.1 else "< 0.1%"
 
 
 def _alt(sizes: Mapping[str, int], groups: Mapping[str, Mapping[str, int]], total: int) -> str:

@@ -11,7 +11,6 @@ from llama_edu.viz.parts.axes import axis
 from llama_edu.viz.parts.figure import (
     FAINT,
     MUTED,
-    WIDTH,
     Number,
     Picture,
     board,
@@ -30,6 +29,7 @@ ATTENTION, MLP = axis("head_dim").color, axis("intermediate_size").color
 COLORS = {"attention": ATTENTION, "MLP": MLP}
 STREAM = axis("hidden_size").color
 MAX_LAYERS = 60
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 FEW_LAYERS = 4  # so many have a row with words per sub-layer; more get thin bars
 Entry = tuple[int, str, float, float]  # layer, sub-layer, length added, length after
 
@@ -55,20 +55,20 @@ def residual_ladder(trace: Iterable[Record], position: int = -1) -> Picture:
     has_words = len(entries) <= 2 * FEW_LAYERS
     row = 0.3 if has_words else 0.085
     top = 0.86
-    figure, ax = board(top + row * (len(entries) + 1) + 0.15)
+    figure, ax = board(top + row * (len(entries) + 1) + 0.15, WIDTH)
     _titles(ax)
     widest = max([start, *(n for entry in entries for n in entry[2:])])
     if has_words:
-        write(ax, 0.12, top + row / 2, "embedding")
+        write(ax, 0.08, top + row / 2, "embedding")
     else:
-        write(ax, 0.12, top, "embedding", 9)
+        write(ax, 0.08, top, "embedding")
     _bar(ax, (1, top, row), start, widest, STREAM, has_words=has_words)
     for index, (layer, name, added, after) in enumerate(entries, start=1):
         y = top + index * row
         if has_words:
-            write(ax, 0.12, y + row / 2, f"layer {layer} {name}")
+            write(ax, 0.08, y + row / 2, f"layer {layer} {name}")
         elif name == "attention" and layer % 5 == 0 and layer > 0:
-            write(ax, 0.12, y + row, f"layer {layer}", 9, color=MUTED)
+            write(ax, 0.08, y + row, f"layer {layer}", color=MUTED)
         _bar(ax, (0, y, row), added, widest, COLORS[name], has_words=has_words)
         _bar(ax, (1, y, row), after, widest, STREAM, has_words=has_words)
     return Picture(
@@ -94,17 +94,17 @@ def _entries(records: dict[str, np.ndarray], position: int) -> list[Entry]:
     return entries
 
 
-COLUMNS = (1.55, 3.65)  # where the bars of the additions and of the stream begin
-BAR = 1.35  # the longest bar, in inches; a number stands behind it
+COLUMNS = (1.4, 2.88)  # where the bars of the additions and of the stream begin
+BAR = 0.92  # the longest bar, in inches; a number follows it
 
 
 def _titles(ax: Axes) -> None:
     write(ax, COLUMNS[0], 0.2, "added", 11, weight="bold")
-    write(ax, COLUMNS[1], 0.2, "the stream after it", 11, weight="bold", color=STREAM)
-    for x, (name, color) in zip((1.55, 2.5), COLORS.items(), strict=True):
+    write(ax, COLUMNS[1], 0.2, "stream after it", 11, weight="bold", color=STREAM)
+    for x, (name, color) in zip((1.4, 2.4), COLORS.items(), strict=True):
         box(ax, x, 0.42, 0.14, 0.14, color, linewidth=0)
-        write(ax, x + 0.19, 0.49, name, 9)
-    ax.plot([0.12, WIDTH - 0.12], [0.7, 0.7], color=FAINT, lw=0.8)
+        write(ax, x + 0.19, 0.49, name)
+    ax.plot([0.08, WIDTH - 0.08], [0.7, 0.7], color=FAINT, lw=0.8)
 
 
 def _bar(
@@ -121,7 +121,7 @@ def _bar(
     pad = 0.05 if has_words else 0.008
     box(ax, x, y + pad, width, row - 2 * pad, color, linewidth=0)
     if has_words:
-        write(ax, x + width + 0.07, y + row / 2, f"{length:.1f}", 9.5)
+        write(ax, x + width + 0.07, y + row / 2, f"{length:.1f}")
 
 
 def _ladder_alt(start: float, entries: list[Entry], seq: int, position: int) -> str:

@@ -14,7 +14,6 @@ from llama_edu.viz.parts.figure import (
     FAINT,
     MUTED,
     PAPER,
-    WIDTH,
     Number,
     Picture,
     board,
@@ -24,9 +23,10 @@ from llama_edu.viz.parts.figure import (
 
 __all__ = ["rope_clock"]
 
-PER_LINE = 4
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+PER_LINE, LINE = 4, 1.7
 MAX_PAIRS, MAX_POSITIONS = 12, 16
-RADIUS = 0.48
+RADIUS = 0.42
 
 
 @picture
@@ -50,17 +50,17 @@ def rope_clock(
     if outside:
         raise InputError(f"expected pairs from 0 to {len(turns) - 1}, got {outside[0]}")
     lines = math.ceil(len(chosen) / PER_LINE)
-    figure, ax = board(1.72 * lines + 0.5)
+    figure, ax = board(LINE * lines + 0.4, WIDTH)
     slot = WIDTH / PER_LINE
     for index, pair in enumerate(chosen):
         line, column = divmod(index, PER_LINE)
-        middle = slot * (column + 0.5), 0.32 + RADIUS + 1.72 * line
+        middle = slot * (column + 0.5), 0.36 + RADIUS + LINE * line
         _dial(ax, middle, float(turns[pair]), positions)
-        write(ax, middle[0], middle[1] - RADIUS - 0.17, f"pair {pair}", ha="center", weight="bold")
-        words = f"a turn in {_counted(2 * math.pi / float(turns[pair]))}"
-        write(ax, middle[0], middle[1] + RADIUS + 0.22, words, 9, ha="center", color=MUTED)
+        write(ax, middle[0], middle[1] - RADIUS - 0.16, f"pair {pair}", ha="center", weight="bold")
+        words = f"a turn in\n{_counted(2 * math.pi / float(turns[pair]))}"
+        write(ax, middle[0], middle[1] + RADIUS + 0.25, words, ha="center", color=MUTED)
     span = f"positions {positions[0]} (pale) to {positions[-1]} (dark)"
-    write(ax, WIDTH / 2, 1.72 * lines + 0.26, span, 9.5, ha="center", color=axis("seq").color)
+    write(ax, WIDTH / 2, LINE * lines + 0.18, span, ha="center", color=axis("seq").color)
     return Picture(
         figure,
         alt=_clock_alt(turns, chosen, positions),

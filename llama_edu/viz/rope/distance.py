@@ -11,6 +11,7 @@ from llama_edu.viz.parts.figure import FAINT, INK, Picture, board, panel, pictur
 
 __all__ = ["distance_curve"]
 
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 # Told apart by dashes and width as much as by colour, for curves that lie on each other.
 STYLES = (
     (axis("seq").color, 5.0, "solid", 0.35),
@@ -35,8 +36,8 @@ def distance_curve(curves: Mapping[str, np.ndarray], *, ylabel: str = "q · k") 
         )
     if not all(np.isfinite(curve).all() for curve in values.values()):
         raise InputError("expected finite numbers, got NaN or infinity")
-    figure, board_ax = board(3.3 + 0.24 * len(values))
-    ax = panel(figure, 0.72, 0.15, 4.7, 2.6)
+    figure, board_ax = board(3.3 + 0.24 * len(values), WIDTH)
+    ax = panel(figure, 0.72, 0.15, WIDTH - 0.82, 2.6)
     count = next(iter(shapes))[0]
     ax.axhline(0, color=FAINT, lw=0.8)
     for row, (name, curve) in enumerate(values.items()):
@@ -45,8 +46,9 @@ def distance_curve(curves: Mapping[str, np.ndarray], *, ylabel: str = "q · k") 
         ax.plot(np.arange(count), curve, label=name, **style)
         y = 3.38 + 0.24 * row
         board_ax.plot([0.75, 1.25], [y, y], **style)
-        write(board_ax, 1.35, y, name, 9.5)
+        write(board_ax, 1.35, y, name)
     ax.set_xlim(0, count - 1)
+    ax.tick_params(labelsize=10)
     ax.set_xlabel("distance: positions between query and key")
     ax.set_ylabel(ylabel)
     return Picture(

@@ -6,11 +6,12 @@ from matplotlib.axes import Axes
 from llama_edu.errors import InputError
 from llama_edu.ops.rope import half_split_to_interleaved
 from llama_edu.viz.parts.axes import axis
-from llama_edu.viz.parts.figure import MUTED, WIDTH, Number, Picture, board, box, picture, write
+from llama_edu.viz.parts.figure import MUTED, Number, Picture, board, box, picture, write
 from llama_edu.viz.scores.heads import TINTS
 
 __all__ = ["rope_layouts"]
 
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 MAX_HEAD_DIM = 16
 
 
@@ -24,11 +25,11 @@ def rope_layouts(head_dim: int) -> Picture:
     if head_dim % 2 or not 4 <= head_dim <= MAX_HEAD_DIM:
         raise InputError(f"expected an even head_dim from 4 to {MAX_HEAD_DIM}, got {head_dim}")
     order = half_split_to_interleaved(np.arange(head_dim), 1).tolist()
-    figure, ax = board(2.5)
+    figure, ax = board(2.5, WIDTH)
     cell = min(0.6, (WIDTH - 0.3) / head_dim)
     left = (WIDTH - cell * head_dim) / 2
     write(ax, left, 0.2, "half-split: Hugging Face", weight="bold")
-    write(ax, left, 2.3, "interleaved: Meta's files, GGUF", weight="bold")
+    write(ax, left, 2.3, "interleaved: Meta's files, GGUF of Llama", weight="bold")
     for place, row in enumerate(order):
         middle = [left + (x + 0.5) * cell for x in (row, place)]
         _row_box(ax, left + row * cell, 0.38, cell, row, head_dim)

@@ -8,6 +8,8 @@ from llama_edu.viz.parts.figure import MUTED, Picture, board, panel, picture
 
 __all__ = ["frequency_scaling"]
 
+WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+
 
 @picture
 def frequency_scaling(plain: np.ndarray, scaled: np.ndarray, context: int) -> Picture:
@@ -27,19 +29,20 @@ def frequency_scaling(plain: np.ndarray, scaled: np.ndarray, context: int) -> Pi
             f"expected positive frequencies and context, got {before.min()}, {after.min()} and "
             f"{context}"
         )
-    figure, _ = board(3.5)
-    ax = panel(figure, 1.25, 0.2, 4.15, 2.75)
+    figure, _ = board(3.5, WIDTH)
+    ax = panel(figure, 1.3, 0.2, WIDTH - 1.45, 2.75)
     pairs = np.arange(before.size)
     ax.plot(pairs, 2 * np.pi / before, color=MUTED, lw=1.6, ls=(0, (4, 3)), label="plain")
     ax.plot(pairs, 2 * np.pi / after, color=axis("head_dim").color, lw=2.4, label="scaled")
     ax.axhline(context, color=axis("past").color, lw=1.2)
     ax.set_yscale("log")
     ax.text(
-        0, context * 1.25, f"first trained on {context:,}", color=axis("past").color, fontsize=9
+        0.4, context * 1.4, f"first trained on {context:,}", color=axis("past").color, fontsize=10
     )
+    ax.tick_params(labelsize=10)
     ax.set_xlabel("pair")
     ax.set_ylabel("positions per turn")
-    ax.legend(loc="lower right", frameon=False, fontsize=9.5)
+    ax.legend(loc="lower right", frameon=False, fontsize=10)
     ax.set_xlim(0, before.size - 1)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ratio = before / after

@@ -47,6 +47,12 @@ def per_head(config):
 
 
 def ends(tensors, tied):
+    if tied and len(tensors) > 1 and not np.array_equal(tensors[EMBED], tensors[HEAD]):
+        raise ValueError("two tables that differ")
+    return ends_unequal(tensors, tied)
+
+
+def ends_unequal(tensors, tied):
     if tied:
         name = EMBED if EMBED in tensors else HEAD
         return tensors[name], tensors[name]
@@ -56,6 +62,8 @@ def ends(tensors, tied):
 def ends_in_turn(tensors, tied):
     one, other = tensors.get(EMBED), tensors.get(HEAD)
     if tied:
+        if one is not None and other is not None and (one != other).any():
+            raise KeyError("two tables that differ")
         one = other if one is None else one
         other = one
     if one is None or other is None:
@@ -181,9 +189,14 @@ def gap_last(want, got, bound):
     return names[-1] if names else None
 
 
+def projected(x, projection):
+    y = x @ projection.weight.T
+    return y if projection.bias is None else y + projection.bias
+
+
 def attend(model, x, layer, *, masked=True, turn=True, scaled=True):
     sizes = model.config.num_key_value_heads, model.config.head_dim
-    q, k, v = (x @ p.weight.T for p in (layer.q_proj, layer.k_proj, layer.v_proj))
+    q, k, v = (projected(x, p) for p in (layer.q_proj, layer.k_proj, layer.v_proj))
     q, k = attention.split_query_heads(q, *sizes), attention.split_kv_heads(k, *sizes)
     if turn:
         cos, sin = rope_cos_sin(model.inv_freq, 0, len(x))
@@ -192,7 +205,7 @@ def attend(model, x, layer, *, masked=True, turn=True, scaled=True):
     if masked:
         scores = attention.apply_mask(scores, attention.causal_mask(len(x), 0))
     mixed = attention.score_v(attention.softmax(scores), attention.split_kv_heads(v, *sizes))
-    return attention.merge_heads(mixed) @ layer.o_proj.weight.T
+    return projected(attention.merge_heads(mixed), layer.o_proj)
 
 
 def finish(
@@ -222,10 +235,8 @@ def finish(
         if skip_mlp:
             continue
         n = x if post else rms_norm(x, second_norm, eps)
-        y = (
-            gate(n @ layer.gate_proj.weight.T) * (n @ layer.up_proj.weight.T)
-        ) @ layer.down_proj.weight.T
-        x = x + y
+        inside = gate(projected(n, layer.gate_proj)) * projected(n, layer.up_proj)
+        x = x + projected(inside, layer.down_proj)
     x = rms_norm(x, w.norm, eps) if norm else x
     out = x @ (w.embed_tokens if embed else w.lm_head).T
     return out if row is None else out[row]
@@ -239,8 +250,8 @@ def finish_in_steps(model, x, first):
             model, rms_norm(hidden, layer.input_layernorm, model.config.rms_norm_eps), layer
         )
         n = rms_norm(hidden, layer.post_attention_layernorm, model.config.rms_norm_eps)
-        a, b = n @ layer.gate_proj.weight.T, n @ layer.up_proj.weight.T
-        hidden += (a / (1 + np.exp(-a)) * b) @ layer.down_proj.weight.T
+        a, b = projected(n, layer.gate_proj), projected(n, layer.up_proj)
+        hidden += projected(a / (1 + np.exp(-a)) * b, layer.down_proj)
     return rms_norm(hidden, model.weights.norm, model.config.rms_norm_eps) @ model.weights.lm_head.T
 
 
@@ -248,9 +259,8 @@ def finish_in_place(model, x, first):
     for layer in model.weights.layers[first:]:
         x += attend(model, rms_norm(x, layer.input_layernorm, model.config.rms_norm_eps), layer)
         n = rms_norm(x, layer.post_attention_layernorm, model.config.rms_norm_eps)
-        x += (
-            silu(n @ layer.gate_proj.weight.T) * (n @ layer.up_proj.weight.T)
-        ) @ layer.down_proj.weight.T
+        inside = silu(projected(n, layer.gate_proj)) * projected(n, layer.up_proj)
+        x += projected(inside, layer.down_proj)
     return rms_norm(x, model.weights.norm, model.config.rms_norm_eps) @ model.weights.lm_head.T
 
 
@@ -296,6 +306,7 @@ ANSWERS = (
     wrong(PS, "a list", lambda c: list(shapes(c).values())),
     right(BE, "by name", ends),
     right(BE, "in turn", ends_in_turn),
+    wrong(BE, "differing tables", ends_unequal, "unequal_taken"),
     wrong(BE, "head where there is one", ends_head_if_there),
     wrong(BE, "always tied", ends_always_tied),
     wrong(BE, "tied under one name", ends_embed_only, "one_name_only"),
