@@ -42,7 +42,7 @@ def page_engine(node: str) -> Iterator[Callable[..., PageEngine]]:
     end_node()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: its event loop would run under other tests
 def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:

@@ -57,13 +57,15 @@ def check_script(name: str, engine: PageEngine, steps: list[tuple[int, int]], se
 
 # A prompt, decode steps, a chunk with a past, back into the middle, on, and a new text.
 SCRIPT = [(0, 17), (0, 1), (0, 1), (0, 9), (12, 5), (0, 1), (1, 1), (99, 6), (0, 1)]
+SHORT = [(0, 3), (0, 1), (2, 2)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["story", "chat", SMOLLM2])
 def test_logits_are_those_of_numpy(name: str, backend: str, page_engine: Start) -> None:
     engine = page_engine(folder(name), backend=backend)
-    assert check_script(name, engine, SCRIPT, seed=3) <= TOLERANCE[name]
+    slow = backend == "plain" and name not in ("story", "chat")  # 135 million products a token
+    assert check_script(name, engine, SHORT if slow else SCRIPT, seed=3) <= TOLERANCE[name]
 
 
 @pytest.mark.parametrize("name", TINY)
