@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from llama_edu.chapters import chapter_number
+from llama_edu.hub import locate
 from llama_edu.verify.mistakes import CATALOGUE
 from llama_edu.verify.run import Options, verify_program
 from llama_edu.verify.sampling import SAMPLING_MISTAKES
@@ -113,6 +114,27 @@ def test_no_memory_is_misused(tmp_path: Path) -> None:
 
 
 ONLY = Options(models=("story",), stages=("forward", "cache"), tiny=False, naming_seconds=60.0)
+
+
+FRACTION = re.compile(r"-?\d+\.\d+")
+
+
+def test_the_page_shows_the_protocol_as_it_is_spoken(engine: Path) -> None:
+    if engine.name != "rust":
+        pytest.skip("the page shows the answers of the Rust engine")
+    page = (ENGINES.parent / "book" / "port_it.md").read_text("utf-8")
+    said = re.findall(r'^(\{"op".*\})\n    (\{.*\})$', page, re.MULTILINE)
+    assert len(said) == 8
+    asked = "".join(f"{request}\n" for request, _ in said)
+    command = [str(engine), str(locate("story"))]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
+    for (_, shown), answer in zip(said, done.stdout.splitlines(), strict=True):
+        begin, _, end = shown.partition(",…")
+        want, got = FRACTION.findall(begin), FRACTION.findall(answer)[: FRACTION.subn("", begin)[1]]
+        # Another processor may round the last digit otherwise.
+        assert [float(x) for x in got] == pytest.approx([float(x) for x in want], rel=1e-4)
+        assert FRACTION.sub("#", answer).startswith(FRACTION.sub("#", begin))
+        assert answer.endswith(end)
 
 
 def test_a_planted_mistake_is_named(engine: Path) -> None:
