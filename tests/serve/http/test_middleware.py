@@ -230,24 +230,34 @@ def test_a_body_without_a_length_is_bounded_too(site):
     assert b'"code":"body_too_large"' in answer
 
 
-def test_a_line_per_request_and_no_text_in_it(site, caplog, monkeypatch):
-    # A test that set the log up, as `serve` does, left it to its own handler.
-    monkeypatch.setattr(logging.getLogger("llama_edu.serve"), "propagate", True)
+@pytest.fixture
+def records(monkeypatch):
+    """What is logged, whatever earlier tests made of the logger: `serve` sets it up for itself."""
+    seen, logger = [], logging.getLogger("llama_edu.serve")
+    handler = logging.Handler()
+    handler.emit = seen.append
+    monkeypatch.setattr(logger, "handlers", [handler])
+    monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    yield seen
+    logger.setLevel(before)
+
+
+def test_a_line_per_request_and_no_text_in_it(site, records):
     secret = "a sentence that nobody else should read"
-    with caplog.at_level(logging.INFO, "llama_edu.serve"):
-        answers = []
-        for model in ("tiny", secret):
-            body = {"model": model, "prompt": secret, "max_tokens": 2, "user": secret}
-            answers.append(site.http.post(f"/v1/completions?{secret}", json=body))
-        answers.append(site.http.get(f"/{secret}"))
-        lines = {}
-        # A line is written once its answer has been sent, so perhaps after that of the next one.
-        wanted = {answer.headers["x-request-id"] for answer in answers}
-        end = time.monotonic() + 30
-        while not lines.keys() >= wanted and time.monotonic() < end:
-            time.sleep(0.01)
-            ours = [record for record in caplog.records if record.name == "llama_edu.serve"]
-            lines = {record.request_id: record for record in ours}
+    answers = []
+    for model in ("tiny", secret):
+        body = {"model": model, "prompt": secret, "max_tokens": 2, "user": secret}
+        answers.append(site.http.post(f"/v1/completions?{secret}", json=body))
+    answers.append(site.http.get(f"/{secret}"))
+    # A line is written once its answer has been sent, so perhaps after that of the next one.
+    wanted = {answer.headers["x-request-id"] for answer in answers}
+    lines, end = {}, time.monotonic() + 30
+    while not lines.keys() >= wanted and time.monotonic() < end:
+        time.sleep(0.01)
+        lines = {record.request_id: record for record in list(records)}
     lines = [lines[answer.headers["x-request-id"]] for answer in answers]
     assert [record.status for record in lines] == [200, 404, 404]
     assert lines[0].completion_tokens == 2
