@@ -36,26 +36,13 @@ MAX_CELL_LINES = 15
 MAX_MEDIAN_LINES = 6
 MAX_LINE = 76  # a longer line hides behind a scroll bar
 
-# The parts of a chapter, in order; more words may follow after a colon.
-SECTIONS = [
-    "Predict",
-    "By hand",
-    "On the real model",
-    "Investigate",
-    "Your turn",
-    "Common mistakes",
-    "Same numbers?",
-    "Check yourself",
-    "Bridge",
-]
-# A chapter in its new form has two parts: to understand, and to build.
+# A chapter has two parts, to understand and to build, each with these sections in this order.
 BUILD = "Build it"
 TO_UNDERSTAND = ["Guess first", "What the field calls it", "Break it", "Your turn"]
 LAST_TO_UNDERSTAND = "What you know now"
 TO_BUILD = ["Common mistakes", "Same numbers?", "Check yourself"]
 BRIDGES = ("In Rust", "In C++", "Bridge")
 HIDDEN = {"remove-input", "hide-input", "hide-cell", "remove-cell"}
-GOALS = ":::{admonition} You will be able to"
 # A notebook shows the package; what it may define itself are foils and answers.
 FOILS = ("_loop", "_by_hand", "_mine", "_broken")
 FIRST_RELEASE = {"01_read_raw_bytes", "04_qk_per_kv_group", "10_generate_kv_cache"}
@@ -131,11 +118,6 @@ def should_raise(cell: Cell) -> bool:
 def is_shown(cell: Cell) -> bool:
     """Whether the page shows a cell's code without a click."""
     return not HIDDEN & set(tags_of(cell))
-
-
-def has_two_parts(path: Path) -> bool:
-    """Whether a chapter is written in the new form: to understand, then to build."""
-    return any(re.search(rf"^# {BUILD}$", c["source"], re.MULTILINE) for c in cells_of(path))
 
 
 def number_of(path: Path) -> int:
@@ -392,8 +374,6 @@ def test_code_comes_in_small_pieces_and_prose_leads(path: Path) -> None:
 
 @each_chapter
 def test_shows_numbers_and_no_verdicts(path: Path) -> None:
-    if not has_two_parts(path):
-        return
     for cell in code_of(path):
         if not is_shown(cell):
             continue
@@ -468,24 +448,18 @@ def test_has_the_parts_of_a_chapter_in_order(path: Path) -> None:
     prose = re.sub(r"^(`{3,}|~{3,}).*?^\1", "", prose, flags=re.MULTILINE | re.DOTALL)
     assert cells[0]["source"].startswith("# ")
     titles = re.findall(r"^# (.+)$", prose, re.MULTILINE)
-    if has_two_parts(path):
-        assert len(titles) == 2
-        assert titles[1] == BUILD
-        understand, build = (
-            re.findall(r"^## (.+)$", part, re.MULTILINE)
-            for part in re.split(rf"^# {BUILD}$", prose, flags=re.MULTILINE)
-        )
-        assert [title for title in understand if title in TO_UNDERSTAND] == TO_UNDERSTAND
-        assert understand[-1] == LAST_TO_UNDERSTAND
-        assert [title for title in build if title in TO_BUILD] == TO_BUILD
-        assert sum(title in BRIDGES for title in build) == 1
-        machine = cells[1]["source"]
-        assert f'viz.machine("{topic_of(path)}")' in machine
-        return
-    assert len(titles) == 1
-    assert GOALS in prose
-    headings = re.findall(r"^## (.+)$", prose, re.MULTILINE)
-    assert [heading.split(":")[0].strip() for heading in headings] == SECTIONS
+    assert len(titles) == 2
+    assert titles[1] == BUILD
+    understand, build = (
+        re.findall(r"^## (.+)$", part, re.MULTILINE)
+        for part in re.split(rf"^# {BUILD}$", prose, flags=re.MULTILINE)
+    )
+    assert [title for title in understand if title in TO_UNDERSTAND] == TO_UNDERSTAND
+    assert understand[-1] == LAST_TO_UNDERSTAND
+    assert [title for title in build if title in TO_BUILD] == TO_BUILD
+    assert sum(title in BRIDGES for title in build) == 1
+    machine = cells[1]["source"]
+    assert f'viz.machine("{topic_of(path)}")' in machine
 
 
 @each_chapter

@@ -119,9 +119,8 @@ ONLY = Options(models=("story",), stages=("forward", "cache"), tiny=False, namin
 FRACTION = re.compile(r"-?\d+\.\d+")
 
 
+@pytest.mark.parametrize("engine", ["rust"], indirect=True)
 def test_the_page_shows_the_protocol_as_it_is_spoken(engine: Path) -> None:
-    if engine.name != "rust":
-        pytest.skip("the page shows the answers of the Rust engine")
     page = (ENGINES.parent / "book" / "port_it.md").read_text("utf-8")
     said = re.findall(r'^(\{"op".*\})\n    (\{.*\})$', page, re.MULTILINE)
     assert len(said) == 8
