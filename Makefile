@@ -21,7 +21,7 @@ test: env ## Check everything: lint, format, types, tests, notebooks, book, brow
 
 lab: env ## Open the notebooks in JupyterLab
 	@$(PY) -m tools.check model || echo "Without it some cells show an error; the rest runs."
-	@$(PY) -m jupyter lab book
+	@$(PY) -m jupyterlab book
 
 student: env ## Copies of the chapters to work in, with stubs for solutions
 	@$(PY) -m tools.notebooks.student
@@ -38,7 +38,7 @@ lint: env ## Only lint, format check, types and layers
 	@$(PY) -m tools.check lint format types layers
 
 unit: env ## Only the unit and property tests
-	@$(PY) -m tools.check model shapes unit
+	@$(PY) -m tools.check model shapes unit ports
 
 coverage: env ## Unit tests again, and which lines and branches they reach
 	@$(PY) -m tools.check model coverage

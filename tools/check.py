@@ -27,6 +27,8 @@ MODEL = "smollm2-135m-instruct"
 
 # Two workers, each with one thread of linear algebra: the same sums in the same order everywhere.
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
+# A page is waited for more than it is worked on, so that twice as many are opened.
+WAITING = ["-n", "4", "--dist", "worksteal"]
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -36,10 +38,10 @@ ONE_THREAD = {
 # The tests of the arithmetic also check every annotated shape on every call. That more than doubles
 # their time; the other rooms call the same functions, so there it would find nothing more.
 SHAPED = tuple(f"tests/{room}" for room in "engine formats chat analysis text ops".split())
-# Files that take minutes come first, so that no worker is left alone with one at the end.
-OTHERS = tuple(
-    f"tests/{room}" for room in "verify page project exercises cli serve training hub viz".split()
-)
+UNSHAPED = tuple(f"tests/{room}" for room in "project exercises cli serve training hub viz".split())
+# The engines written in JavaScript, Rust and C++, held beside the one in NumPy.
+PORTS = ("tests/page", "tests/verify")
+# Files that take long come first, so that no worker is left alone with one at the end.
 IN_THIS_ORDER = "--no-loadscope-reorder"
 EVERY_SHAPE = "--jaxtyping-packages=llama_edu,beartype.beartype"
 
@@ -100,15 +102,21 @@ CHECKS = {
     ),
     "unit": Check(
         "All other unit and property tests",
-        ("-m", "pytest", "-q", *PARALLEL, IN_THIS_ORDER, *OTHERS),
+        ("-m", "pytest", "-q", *PARALLEL, IN_THIS_ORDER, *UNSHAPED),
         "Run one again with: .venv/bin/python -m pytest tests/…/test_….py",
+    ),
+    "ports": Check(
+        "Engines in other languages, beside the one in NumPy",
+        ("-m", "pytest", "-q", *PARALLEL, IN_THIS_ORDER, *PORTS),
+        "Those whose compiler or Node is not here are skipped; the others say what differs.",
     ),
     "notebooks": Check(
         "Notebooks, executed again and compared with what they show",
         (
             *("-m", "pytest", "-q", "-p", "nbval.plugin", "--nbval", "--nbval-current-env"),
             "--nbval-cell-timeout=280",
-            *("--nbval-sanitize-with=tests/nbval_sanitize.cfg", *PARALLEL, "book"),
+            *("--nbval-sanitize-with=tests/nbval_sanitize.cfg", *PARALLEL),
+            *("tests/notebooks", "book"),
         ),
         "In the report above, '+' is what the notebook stores and '-' what running it gave now.\n"
         "If the new output is right, `make notebooks` stores it.",
@@ -122,7 +130,7 @@ CHECKS = {
     ),
     "browser": Check(
         "Pages in a browser",
-        ("-m", "pytest", "-q", *PARALLEL, "tests/e2e"),
+        ("-m", "pytest", "-q", *WAITING, "tests/e2e"),
         "The pages are under _build/html; the messages above name the page and the element.",
     ),
     "coverage": Check(

@@ -24,7 +24,9 @@ def lab(tmp_path: Path) -> Iterator[str]:
     folder, runtime = tmp_path / "book", tmp_path / "runtime"
     folder.mkdir()
     shutil.copy(ROOT / "book" / CHAPTER, folder)
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
+    # The module, not the script `jupyter-lab`: that names its interpreter by a path, and an
+    # environment that was moved has it no longer.
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += ["--ServerApp.port=0", f"--ServerApp.root_dir={folder}"]
     command += ["--IdentityProvider.token=", "--LabApp.news_url=None"]
     env = os.environ | {
@@ -37,13 +39,13 @@ def lab(tmp_path: Path) -> Iterator[str]:
         subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT) as server,
     ):
         try:
-            yield _address(runtime, server)
+            yield _address(runtime, server, tmp_path / "log")
         finally:
             server.terminate()
             server.wait(PATIENCE_MS / 1000)
 
 
-def _address(runtime: Path, server: subprocess.Popen[bytes]) -> str:
+def _address(runtime: Path, server: subprocess.Popen[bytes], log: Path) -> str:
     end = time.monotonic() + PATIENCE_MS / 1000
     while time.monotonic() < end and server.poll() is None:
         for path in runtime.glob("jpserver-*.json"):
@@ -51,7 +53,7 @@ def _address(runtime: Path, server: subprocess.Popen[bytes]) -> str:
             if text.endswith("}"):  # it may still be written
                 return str(json.loads(text)["url"]).replace("localhost", "127.0.0.1")
         time.sleep(0.1)
-    pytest.fail("JupyterLab did not start")
+    pytest.fail(f"JupyterLab did not start (status {server.poll()}): {log.read_text('utf-8')}")
 
 
 def test_a_chapter_reads_in_jupyterlab_as_in_the_book(lab: str, browser: Browser) -> None:

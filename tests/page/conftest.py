@@ -1,4 +1,4 @@
-"""What these tests need besides Python: node for the engine, a browser for the page."""
+"""What these tests need besides Python: Node, which runs the engine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 from page_engine import PageEngine, end_node
-from playwright.sync_api import Browser, sync_playwright
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
@@ -40,20 +37,3 @@ def page_engine(node: str) -> Iterator[Callable[..., PageEngine]]:
     yield start
     started.clear()
     end_node()
-
-
-@pytest.fixture(scope="module")  # not longer: its event loop would run under other tests
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        message = (
-            f"NO BROWSER FOUND (looked for {', '.join(BROWSERS)}): the engine was not run in one"
-        )
-        if os.environ.get("LLAMA_EDU_REQUIRE_BROWSER"):
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
-    with sync_playwright() as playwright:
-        sealed = "--host-resolver-rules=MAP * ~NOTFOUND"
-        launched = playwright.chromium.launch(executable_path=found, args=[sealed])
-        yield launched
-        launched.close()
