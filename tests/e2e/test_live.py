@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from llama_edu import viz
 from llama_edu.engine.sampling import Sampling, probabilities
 
-LOOKS = [(1000, "light"), (1000, "dark"), (390, "light"), (390, "dark")]
+# Layout depends on the width and colours on the scheme: two looks have each of them once.
+LOOKS = [(1000, "light"), (390, "dark")]
 Open = Callable[..., Visit]
 
 
@@ -311,6 +313,8 @@ def assert_same_probabilities(figure: Locator, top_ps: Sequence[float]) -> None:
     """Over a grid of settings, for every token: the page's number is the package's."""
     logits = logits_of(figure)
     grid = list(itertools.product(TEMPERATURES, TOP_KS, top_ps, MIN_PS))
+    if logits.size > 10_000:  # a row of a real vocabulary takes a while: part of the grid, drawn
+        grid = random.Random(logits.size).sample(grid, 120)
     settings = [{"temperature": t, "topK": k, "topP": p, "minP": m} for t, k, p, m in grid]
     # As bytes: numbers in JSON would be slow for all tokens under all settings.
     packed = figure.evaluate(

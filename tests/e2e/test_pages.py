@@ -6,6 +6,7 @@ import functools
 import html
 import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urljoin
 
@@ -87,16 +88,29 @@ def ids_of(path: str) -> set[str]:
     return set(re.findall(r"""\b(?:id|name)=["']([^"']+)["']""", (HTML / path).read_text("utf-8")))
 
 
+class _Links(HTMLParser):
+    """Collects where the links of a page lead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.found |= {to for name, to in attrs if name == "href" and to is not None}
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_links_lead_to_pages_and_places_that_exist(name: str, visit: Open, site: str) -> None:
-    page = visit(name).page
-    links = set(page.eval_on_selector_all("a[href]", "all => all.map(a => a.getAttribute('href'))"))
+def test_links_lead_to_pages_and_places_that_exist(name: str) -> None:
+    links = _Links()
+    links.feed((HTML / f"{name}.html").read_text("utf-8"))
+    assert links.found
     dead = []
-    for link in links:
-        address = urljoin(f"{site}/{name}.html", link)
-        if not address.startswith(f"{site}/"):
+    for link in links.found:
+        address = urljoin(f"http://book/{name}.html", link)
+        if not address.startswith("http://book/"):
             continue
-        whole, _, place = address.removeprefix(f"{site}/").partition("#")
+        whole, _, place = address.removeprefix("http://book/").partition("#")
         path = unquote(whole.split("?")[0]) or "index.html"
         if not (HTML / path).is_file() or (place and unquote(place) not in ids_of(path)):
             dead.append(link)
