@@ -8,7 +8,6 @@ reader collects from them is also put to `verify`, as the reader would, truncati
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -18,6 +17,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from compilers import WHERE, working
 from helpers import assert_close, random, tiny_config, tiny_tensors
 
 from llama_edu import Llama, Sampling, Tokenizer
@@ -36,7 +36,6 @@ from llama_edu.verify.run import Options, verify_program
 BOOK = Path(__file__).resolve().parents[2] / "book"
 AROUND = Path(__file__).parent / "bridges"
 WHOLE = BOOK.parent / "engines" / "rust" / "llama.rs"
-WHERE = os.pathsep.join([os.environ.get("PATH", ""), str(Path.home() / ".cargo" / "bin")])
 # Sums are taken in another order than by BLAS, and exp and sin are another library's.
 TOLERANCE = 1e-5
 # Every axis has a size of its own.
@@ -46,16 +45,8 @@ TOTAL_SEQ = PAST + SEQ
 Run = Callable[..., Iterator[list[str]]]
 
 
-def works(compiler: str) -> bool:
-    """Is it there, and does it run? `rustc` may be a stub of rustup that has nothing to start."""
-    path = shutil.which(compiler, path=WHERE)
-    if path is None:
-        return False
-    return subprocess.run([path, "--version"], capture_output=True).returncode == 0
-
-
-rust = pytest.mark.skipif(not works("rustc"), reason="needs rustc")
-cpp = pytest.mark.skipif(not works("g++"), reason="needs g++")
+rust = pytest.mark.skipif(working("rustc") is None, reason="needs rustc")
+cpp = pytest.mark.skipif(working("g++") is None, reason="needs g++")
 
 
 def listing(chapter: str) -> str:

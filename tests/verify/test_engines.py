@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from compilers import working
 
 from llama_edu.chapters import chapter_number
 from llama_edu.hub import locate
@@ -61,11 +61,12 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 def compiled(language: str, folder: Path, source: str, *more: str) -> Path:
     """A program made of a source; skipped where there is no compiler for it."""
     compiler, suffix, options = COMPILERS[language]
-    if shutil.which(compiler) is None:
+    path = working(compiler)
+    if path is None:
         pytest.skip(f"there is no {compiler}")
     (folder / f"source{suffix}").write_text(source, encoding="utf-8")
     built = folder / language
-    command = [compiler, *options, *more, str(folder / f"source{suffix}"), "-o", str(built)]
+    command = [path, *options, *more, str(folder / f"source{suffix}"), "-o", str(built)]
     done = subprocess.run(command, capture_output=True, text=True)
     if more and "cannot find" in done.stderr:
         pytest.skip(f"there is no library for {more[0]}")

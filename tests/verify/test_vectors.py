@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from compilers import working
 
 from llama_edu.cli.main import main
 from llama_edu.verify.cases import FLAGS
@@ -68,11 +69,12 @@ def test_a_reader_in_another_language_finds_the_book_s_engine_right(vectors: Pat
         pytest.skip("there is no Node")
     reader = Path(__file__).with_name("read_vectors.mjs")
     engine = [sys.executable, str(ROOT / "engines" / "python" / "engine.py")]
-    if shutil.which("rustc") is not None:
+    rustc = working("rustc")
+    if rustc is not None:
         built = vectors.parent / "engine"
         source = ROOT / "engines" / "rust" / "llama.rs"
         options = ["--edition", "2021", "-C", "opt-level=1", "-A", "warnings"]
-        subprocess.run(["rustc", *options, str(source), "-o", str(built)], check=True)
+        subprocess.run([rustc, *options, str(source), "-o", str(built)], check=True)
         engine = [str(built)]
     done = subprocess.run(
         ["node", str(reader), str(vectors), *engine],
