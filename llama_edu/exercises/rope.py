@@ -690,7 +690,7 @@ LAYOUT_OF = Exercise(
             "values_too",
             _layout_values_too,
             "when v is reordered as well: it is never turned",
-            section="What is turned in a forward pass",
+            section="What is turned in one run",
         ),
     ),
 )
