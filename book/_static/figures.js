@@ -24,3 +24,35 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   }
 });
+
+// The note of a word or of a paper: beside it while the pointer is there or the focus. Without
+// this script the browser shows it as a title.
+document.addEventListener("DOMContentLoaded", () => {
+  let card = null;
+  const hide = () => { card?.remove(); card = null; };
+  const show = (link) => {
+    hide();
+    card = document.createElement("div");
+    card.className = "note-card";
+    card.id = "note-card";
+    card.setAttribute("role", "tooltip");
+    card.textContent = link.dataset.note;
+    document.body.append(card);
+    const at = link.getClientRects()[0], room = document.documentElement.clientWidth - 16;
+    const left = Math.max(16, Math.min(at.left, room - card.offsetWidth));
+    const below = at.bottom + card.offsetHeight + 8 < window.innerHeight;
+    const top = below ? at.bottom + 4 : at.top - card.offsetHeight - 4;
+    card.style.left = `${left + window.scrollX}px`;
+    card.style.top = `${top + window.scrollY}px`;
+  };
+  for (const link of document.querySelectorAll("a.word[title], a.paper[title]")) {
+    link.dataset.note = link.title;
+    link.setAttribute("aria-description", link.title);
+    link.removeAttribute("title");
+    link.addEventListener("mouseenter", () => show(link));
+    link.addEventListener("focus", () => show(link));
+    link.addEventListener("mouseleave", hide);
+    link.addEventListener("blur", hide);
+  }
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+});

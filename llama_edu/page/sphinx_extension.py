@@ -7,6 +7,7 @@ In `_config.yml`: `sphinx: extra_extensions: [llama_edu.page.sphinx_extension]`.
 
 and a notebook shows `llama_edu.page.labs.lab("attention")`. After the build the bundle and the
 weights of `story` lie in `_static`, where only a reader's click loads the weights.
+It links the words of the glossary, too, and makes the index (`words.py`).
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ from sphinx.application import Sphinx
 from llama_edu.page.files import BUNDLE, write_page_files
 from llama_edu.page.head import add_description, drop_scripts, drop_theme_scripts
 from llama_edu.page.labs import lab
+from llama_edu.page.words import connect
 
 __all__ = ["setup"]
 
@@ -57,6 +59,7 @@ def _write_files(app: Sphinx, problem: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("lab", LabDirective)
+    connect(app)
     app.connect("html-page-context", _add_script)
     # After everybody else has added theirs.
     app.connect("html-page-context", drop_scripts, priority=900)

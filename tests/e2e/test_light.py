@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fontTools.ttLib import TTFont
 from pages import HTML, Visit
-from playwright.sync_api import Browser, Response
+from playwright.sync_api import Browser, Response, expect
 
 from tools.pages.icons import FONTS, characters
 
@@ -59,3 +59,25 @@ def test_a_figure_can_be_looked_at_larger(visit: Callable[..., Visit]) -> None:
     page.locator("dialog.llama-large svg").wait_for()
     page.keyboard.press("Escape")
     page.locator("dialog.llama-large").wait_for(state="detached")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_word_shows_its_entry_to_pointer_and_keyboard(
+    width: int, visit: Callable[..., Visit]
+) -> None:
+    page = visit("book/04_qk_per_kv_group", width).page
+    word = page.locator("a.word", has_text="query").first
+    note = word.get_attribute("data-note")
+    assert note
+    assert word.get_attribute("aria-description") == note
+    card = page.locator(".note-card")
+    for show, away in ((word.hover, lambda: page.mouse.move(0, 0)), (word.focus, word.blur)):
+        show()
+        expect(card).to_have_text(note)
+        box = card.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        away()
+        expect(card).to_have_count(0)
+    assert page.locator("a.paper").first.get_attribute("data-note")
