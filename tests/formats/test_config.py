@@ -464,3 +464,8 @@ def test_a_damaged_file_is_named(tmp_path, name, content, message):
 def test_a_directory_without_a_config_says_so(tmp_path):
     with pytest.raises(ConfigError, match=r"expected a config\.json, got none"):
         LlamaConfig.from_directory(tmp_path)
+
+
+def test_defaults_of_a_scaling_are_those_of_llama_3():
+    scaling = RopeScaling("llama3", 8.0)
+    assert (scaling.low_freq_factor, scaling.high_freq_factor) == (1.0, 4.0)

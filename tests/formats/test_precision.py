@@ -1,5 +1,6 @@
 """Number formats: every bit pattern of every float, by the arithmetic of its definition."""
 
+import dataclasses
 import math
 import re
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_edu.errors import InputError, NumericsError
-from llama_edu.formats.precision import DTYPES, cast, dtype_name, is_float, to_float32
+from llama_edu.formats.precision import DTYPES, PRECISIONS, cast, dtype_name, is_float, to_float32
 
 # Sign bit, exponent bits, mantissa bits, exponent bias; and the patterns that stand for no number.
 # IEEE 754 for F16; for BF16 the upper half of a float32; for the 8-bit ones, Micikevicius et al.
@@ -215,3 +216,8 @@ def test_the_largest_number_fits_and_infinity_stays(name, dtype):
     stored = np.array([largest, -np.inf, np.nan], dtype=np.float64).astype(DTYPES[dtype])
     got = cast(stored, name).astype(np.float64)
     np.testing.assert_array_equal(got, [largest, -np.inf, np.nan])
+
+
+def test_a_precision_cannot_be_changed_by_one_who_was_given_it():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRECISIONS["bf16"].storage = "F32"

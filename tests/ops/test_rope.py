@@ -211,3 +211,48 @@ def test_nothing_is_written():
     x.flags.writeable = False
     turn = rope_cos_sin(inverse_frequencies(tiny_config(head_dim=6)), 1, 3)
     assert apply_rope(x, *turn).dtype == apply_rope_interleaved(x, *turn).dtype == np.float32
+
+
+def yarn_loop(theta, head_dim, scaling):
+    """YaRN as its paper has it: the pairs between two rotations are found by looking for them."""
+
+    def pair_that_turns(times):
+        low, high = -50.0, 50.0 * head_dim  # halved until only one pair is left between
+        for _ in range(200):
+            pair = (low + high) / 2
+            turn = theta ** (-2 * pair / head_dim)
+            turns = scaling.original_max_position_embeddings * turn / (2 * math.pi)
+            low, high = (pair, high) if turns > times else (low, pair)
+        return low
+
+    first, last = pair_that_turns(scaling.beta_fast), pair_that_turns(scaling.beta_slow)
+    if scaling.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, head_dim - 1)
+    out = []
+    for pair in range(head_dim // 2):
+        turn = theta ** (-2 * pair / head_dim)
+        if pair <= first:
+            share = 0.0
+        elif pair >= last:
+            share = 1.0
+        else:
+            share = (pair - first) / (last - first)
+        out.append(turn * (1 - share) + turn / scaling.factor * share)
+    return out
+
+
+@pytest.mark.parametrize("theta", [10_000.0, 500.0])
+@pytest.mark.parametrize("truncate", [True, False])
+@pytest.mark.parametrize("betas", [(32.0, 1.0), (5.0, 0.4), (4000.0, 2.0)])
+def test_yarn_equals_the_loop(theta, truncate, betas):
+    scaling = RopeScaling(
+        *("yarn", 6.0),
+        original_max_position_embeddings=300,
+        beta_fast=betas[0],
+        beta_slow=betas[1],
+        truncate=truncate,
+    )
+    config = tiny_config(head_dim=22, rope_theta=theta, rope_scaling=scaling)
+    got = inverse_frequencies(config)
+    np.testing.assert_allclose(got, yarn_loop(theta, 22, scaling), rtol=2e-6)

@@ -168,6 +168,13 @@ class TestStream:
         assert streamed(pieces_tok, ids) == ["cat", ""]
         assert streamed(pieces_tok, ids, continues=True) == [" cat", ""]
 
+    def test_a_continued_chat_gets_no_space_of_its_own(self, pieces_tok: Tokenizer) -> None:
+        text, nobody = "the cat", bytes(7)
+        begun = pieces_tok.encode_rendered(text, nobody, {})
+        went_on = pieces_tok.encode_rendered(text, nobody, {}, continues=True)
+        assert b"".join(map(pieces_tok.token_bytes, begun)) == b" the cat"
+        assert b"".join(map(pieces_tok.token_bytes, went_on)) == b"the cat"
+
     def test_the_first_space_is_dropped_once(self, pieces_tok: Tokenizer) -> None:
         bos, *ids = pieces_tok.encode("the cat")
         assert bos == 1
@@ -337,6 +344,21 @@ class TestErrors:
         with pytest.raises(TokenizerError, match="got 449"):
             tokenizer.decode([449])
 
+    def test_ids_without_a_token(self, tmp_path: Path, bytes_tok: Tokenizer) -> None:
+        rules = json.loads(byte_level().to_str())
+        rules["model"]["vocab"]["zzz"] = 402
+        write_json(tmp_path / "tokenizer.json", rules)
+        with_a_hole = Tokenizer(tmp_path)
+        for vocab_size, missing in ((400, []), (401, [400]), (403, [400, 401])):
+            assert with_a_hole.ids_without_token(vocab_size).tolist() == missing
+        assert bytes_tok.ids_without_token(400).tolist() == []
+        assert bytes_tok.ids_without_token(402).tolist() == [400, 401]
+
+    def test_a_template_file_that_is_no_text(self, tmp_path: Path) -> None:
+        (write_tokenizer(tmp_path, byte_level()) / "chat_template.jinja").write_bytes(b"caf\xe9")
+        with pytest.raises(TokenizerError, match=r"chat_template\.jinja: expected UTF-8 text"):
+            Tokenizer(tmp_path)
+
     def test_half_a_surrogate_pair(self, bytes_tok: Tokenizer) -> None:
         with pytest.raises(TokenizerError, match=r"whole characters, got '\\ud83d' at 2"):
             bytes_tok.encode("ab\ud83d")
@@ -396,6 +418,7 @@ class TestErrors:
             ("added_tokens", [{"id": 3}]),
             ("added_tokens", [{"content": [], "id": 3}]),
             ("added_tokens", [{"content": "x", "id": "3"}]),
+            ("added_tokens", [{"content": "x", "id": -1}]),
             ("model", {"type": "BPE", "vocab": {"a": -1}, "merges": []}),
             ("model", {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}),
         ],
