@@ -1039,20 +1039,20 @@ def test_bars_show_the_likeliest_first_and_the_rest_as_a_sum() -> None:
     given = np.array([0.05, 0.5, 0.0, 0.15, 0.3])
     picture = viz.probability_bars(given, ["x", " cat", "z", "\n", "dog"], top=3, chosen=3, kept=2)
     assert picture.alt == (
-        "The 3 likeliest of 5 tokens: “·cat” 50.0 %, “dog” 30.0 %, “⏎” 15.0 %; all others 5.0 %. "
+        "The 3 likeliest of 5 tokens: “·cat” 50.0%, “dog” 30.0%, “⏎” 15.0%; all others 5.0%. "
         "The cut keeps the first 2. Chosen: “⏎”."
     )
     bars = picture.figure.axes[0].patches
     widths = np.array([bar.get_width() for bar in bars])
     np.testing.assert_allclose(widths / widths[0], [1, 0.6, 0.3])
-    assert "2 others together: 5.0 %" in texts(picture)
+    assert "2 others together: 5.0%" in texts(picture)
     assert "Chosen: one of the others." in viz.probability_bars(given, "abcde", top=1, chosen=0).alt
-    assert "<0.1 %" in viz.probability_bars(np.array([0.9999, 0.0001]), "ab").alt
+    assert "<0.1%" in viz.probability_bars(np.array([0.9999, 0.0001]), "ab").alt
 
 
 def test_equal_odds_stand_in_the_order_of_their_ids() -> None:
     alt = viz.probability_bars(np.full(4, 0.25), ["d", "c", "b", "a"], top=2).alt
-    assert "“d” 25.0 %, “c” 25.0 %" in alt
+    assert "“d” 25.0%, “c” 25.0%" in alt
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_every_line_is_complete(text: str) -> None:
     widths = [sum(width for width, _ in row) for row in rows]
     assert widths[0::3] == widths[1::3] == widths[2::3]
     assert sum(widths[0::3]) == len(text.encode())
-    assert max(widths) <= 14
+    assert max(widths) <= 8
     assert "".join(text for row in rows[0::3] for _, text in row) == text.replace(" ", "·")
 
 

@@ -36,8 +36,8 @@ LAYER = (
 )
 AFTER = (
     _Stop("model", "a score for every word", "head"),
-    _Stop("generate", "word after word, remembering", "text"),
     _Stop("sampling", "one is drawn", "text"),
+    _Stop("generate", "word after word, remembering", "text"),
 )
 AROUND = (
     _Stop("precision", "fewer bits", "around"),
@@ -53,7 +53,7 @@ _STYLE = (
     "margin:0;padding:0}"
     ".llama-machine li{display:flex;align-items:center;gap:.35em;margin:0;padding:0}"
     '.llama-machine li:not(:last-child)::after{content:"→";opacity:.55}'
-    ".llama-machine .around>li::after{content:none!important}"
+    ".llama-machine :is(.around,.layer ol)>li::after{content:none!important}"
     ".llama-machine a{border:1.5px solid var(--part);border-radius:.5em;color:inherit;"
     "display:block;padding:.28em .6em;text-decoration:none}"
     ".llama-machine a:hover,.llama-machine a:focus-visible{text-decoration:underline}"
@@ -71,7 +71,8 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
     """The machine from the bytes of a file to the next word, with "you are here" at a topic.
 
     `here` is a topic of `llama_edu.chapters.CHAPTER_FILES`, or None for no mark; `layers` is how
-    often the dashed part is run. Raises `InputError` for an unknown topic.
+    often the dashed part is run. Inside it there are no arrows: its parts are opened in another
+    order than they are run in. Raises `InputError` for an unknown topic.
     """
     if here is not None and here not in CHAPTER_FILES:
         raise InputError(f"expected a topic among {', '.join(CHAPTER_FILES)}, got {here!r}")
@@ -83,15 +84,15 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
         return "".join(f"<li>{_link(stop, here)}</li>" for stop in some)
 
     layer = (
-        f'<li class="layer"><div><b>{layers} layers, one after another</b>'
-        f"<ol>{listed(LAYER)}</ol></div></li>"
+        f'<li class="layer"><div><b>{layers} layers, one after another; what each does, '
+        f"in the order of the chapters</b><ol>{listed(LAYER)}</ol></div></li>"
     )
     html = (
         f'<nav class="llama-machine" aria-label="{escape(label)}">{_STYLE}'
         f"<ol>{listed(BEFORE)}{layer}{listed(AFTER)}</ol>"
         f'<ol class="around">{listed(AROUND)}</ol></nav>'
     )
-    inside = " → ".join(_marked(stop, here) for stop in LAYER)
+    inside = " · ".join(_marked(stop, here) for stop in LAYER)
     text = " → ".join(
         [
             *(_marked(stop, here) for stop in BEFORE),

@@ -29,29 +29,33 @@ _STYLE = (
     ".llama-predict details[open]>p{margin:.4em .8em .9em}"
     "</style>"
 )
+_LATER = "<style>.llama-predict.later details[open]>summary::after{content:none}</style>"
 
 
-def predict(question: str, choices: Mapping[str, str], *, right: str) -> Html:
+def predict(question: str, choices: Mapping[str, str], *, right: str | None) -> Html:
     """A question, its choices as buttons, and what is said when one is chosen.
 
-    `choices` maps each choice to its answer, and `right` is the choice that is right. `code` in
-    backticks, *emphasis* and **bold** are understood everywhere. Raises `InputError` for fewer
-    than two choices, an empty answer, and a right choice that is not among them.
+    `choices` maps each choice to its answer, and `right` is the choice that is right, or None where
+    a later page tells: then no choice is marked. `code` in backticks, *emphasis*
+    and **bold** are understood everywhere. Raises `InputError` for fewer than two choices, an empty
+    answer, and a right choice that is not among them.
     """
     if len(choices) < 2 or not all(answer.strip() for answer in choices.values()):
         raise InputError(
             f"expected at least 2 choices with an answer each, got {len(choices)} of which "
             f"{sum(not answer.strip() for answer in choices.values())} have none"
         )
-    if right not in choices:
+    if right is not None and right not in choices:
         raise InputError(f"expected the right choice among {list(choices)}, got {right!r}")
     folds = "".join(
         f"<details{' class=right' if choice == right else ''}><summary>{_inline(choice)}</summary>"
         f"<p>{_inline(answer)}</p></details>"
         for choice, answer in choices.items()
     )
+    kind, style = ("", _STYLE) if right is not None else (" later", _STYLE + _LATER)
     html = (
-        f'<div class="llama-predict" role="group" aria-label="{escape(_plain(question))}">{_STYLE}'
+        f'<div class="llama-predict{kind}" role="group" '
+        f'aria-label="{escape(_plain(question))}">{style}'
         f"<p><strong>{_inline(question)}</strong></p>{folds}</div>"
     )
     lines = [_plain(question)]

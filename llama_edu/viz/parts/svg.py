@@ -23,6 +23,8 @@ CSS_DPI = 100
 POINTS_PER_INCH = 72
 FONT = "var(--llama-ui,'DejaVu Sans',sans-serif)"
 MONO = "var(--pst-font-family-monospace,'DejaVu Sans Mono',monospace)"
+NARROW = 4.0  # inches: a drawing made for a phone, which a wide page may enlarge
+ENLARGED = 1.4
 MIN_TEXT_PX = 11  # what a drawing may shrink its smallest words to; below that it scrolls
 PAPER_L, INK_L = 0.215, 0.93  # OKLab lightness of a dark page and of what is written on it
 DARKEST_L = 0.23  # of the ink on a light page
@@ -79,8 +81,9 @@ def dark_twin(color: str) -> str:
 def to_svg(figure: Figure) -> str:
     """The drawing as one line of `<svg …>…</svg>`, the same bytes for the same drawing.
 
-    It shrinks with the page until its smallest words are 11 pixels high. It names nothing: whoever
-    shows it wraps it in an element with a role and a label.
+    It shrinks with the page until its smallest words are 11 pixels high; one drawn narrow, for a
+    phone, grows on a wide page. It names nothing: whoever shows it wraps it in an element with a
+    role and a label.
     """
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "llama_edu"}):
@@ -98,11 +101,12 @@ def to_svg(figure: Figure) -> str:
     width, height = figure.get_size_inches()
     sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", drawn)]
     smallest = min(sizes, default=10.0) * CSS_DPI / POINTS_PER_INCH
+    most = width * CSS_DPI * (ENLARGED if width < NARROW else 1)
     least = round(width * CSS_DPI * min(1.0, MIN_TEXT_PX / smallest))
     return (
         f'<svg class="llama-drawing" aria-hidden="true" '
         f'viewBox="0 0 {width * POINTS_PER_INCH:g} {height * POINTS_PER_INCH:g}" '
-        f'style="display:block;width:100%;max-width:{width * CSS_DPI:.0f}px;min-width:{least}px;'
+        f'style="display:block;width:100%;max-width:{most:.0f}px;min-width:{least}px;'
         f'height:auto;margin:0 auto">{_STYLE}{body.strip()}'
     )
 

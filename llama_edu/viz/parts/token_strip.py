@@ -14,7 +14,8 @@ from llama_edu.viz.parts.labels import TokenBytes, token_label
 __all__ = ["token_strip"]
 
 Piece = tuple[int, int, str]  # where it begins and ends, in bytes, and what to write
-PER_LINE = 14  # bytes; a line may be longer where no character and token end together
+# Bytes, as many as a phone shows; a line may be longer where no character and token end together.
+PER_LINE = 8
 MAX_BYTES = 200
 BROKEN = "�"
 _LINE = "1px solid color-mix(in srgb,currentColor 35%,transparent)"

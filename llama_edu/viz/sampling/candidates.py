@@ -10,7 +10,6 @@ from llama_edu.viz.parts.axes import axis
 from llama_edu.viz.parts.figure import (
     INK,
     MUTED,
-    WIDTH,
     Number,
     Picture,
     board,
@@ -23,6 +22,9 @@ from llama_edu.viz.parts.labels import TokenBytes, shortened, token_label, token
 __all__ = ["probability_bars"]
 
 OTHERS = "#c4cad1"
+WIDTH = 3.4  # inches, as wide as a phone's page
+LEFT = 1.24  # where the bars begin
+LONGEST = 1.42  # of a bar; its number stands after it
 
 
 @picture
@@ -48,22 +50,27 @@ def probability_bars(
     labels = _names(names, ids, values.size)
     rest = max(0.0, 1.0 - float(values[ids].sum()))
     rows = list(zip(labels, values[ids].tolist(), ids.tolist(), strict=True))
-    figure, ax = board(0.25 + 0.3 * (len(rows) + (values.size > len(rows))))
-    scale = 2.9 / float(values[ids].max())
+    figure, ax = board(0.25 + 0.3 * (len(rows) + (values.size > len(rows))), WIDTH)
+    scale = LONGEST / float(values[ids].max())
     for row, (label, value, token_id) in enumerate(rows):
         is_out = kept is not None and row >= kept
         color = OTHERS if is_out else axis("vocab_size").color
         _bar(ax, row, (label, value), scale, color, is_chosen=token_id == chosen)
     if values.size > len(rows):
         words = f"{values.size - len(rows):,} others together: {_share(rest)}"
-        write(ax, 1.55, 0.27 + 0.3 * len(rows), words, 10, color=MUTED)
+        write(ax, LEFT, 0.27 + 0.3 * len(rows), words, 9, color=MUTED)
     if kept is not None and kept < len(rows):
         _cut_line(ax, 0.12 + 0.3 * kept)
     return Picture(
         figure,
         alt=_bars_alt(rows, rest, values.size, chosen, kept),
-        caption="The next token: the likeliest candidates and their probabilities.",
+        caption=_caption(rows, chosen),
     )
+
+
+def _caption(rows: list[tuple[str, float, int]], chosen: int | None) -> str:
+    words = "The likeliest candidates for what comes next, and their probabilities."
+    return words + (" The one chosen has a frame." if chosen in {row[2] for row in rows} else "")
 
 
 def _cut_line(ax: Axes, y: float) -> None:
@@ -95,7 +102,7 @@ def _names(names: TokenBytes | Sequence[str | bytes], ids: np.ndarray, count: in
 
 
 def _share(value: Number) -> str:
-    return "<0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
+    return "<0.1%" if 0 < value < 0.0005 else f"{100 * value:.1f}%"
 
 
 def _bar(
@@ -103,12 +110,11 @@ def _bar(
 ) -> None:
     label, value = bar
     y, weight = 0.27 + 0.3 * row, "bold" if is_chosen else "normal"
-    write(ax, 1.45, y, shortened(label, 14), 11, ha="right", weight=weight)
+    write(ax, LEFT - 0.08, y, shortened(label, 13), 10, ha="right", weight=weight)
     width = max(value * scale, 0.01)
     edge = {"edgecolor": INK, "linewidth": 1.8} if is_chosen else {"linewidth": 0}
-    box(ax, 1.55, y - 0.11, width, 0.22, color, **edge)
-    text = _share(value) + ("  ← chosen" if is_chosen else "")
-    write(ax, 1.63 + width, y, text, 10, weight=weight)
+    box(ax, LEFT, y - 0.11, width, 0.22, color, **edge)
+    write(ax, LEFT + 0.07 + width, y, _share(value), 10, weight=weight)
 
 
 def _bars_alt(
