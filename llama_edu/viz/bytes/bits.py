@@ -22,7 +22,8 @@ __all__ = ["dtype_bits"]
 
 SIGN, EXPONENT, MANTISSA = "#eab8d3", "#f5d58c", "#b3d9f2"
 WIDTH = 3.4  # inches, as wide as a phone's page
-BIT = 0.1
+BIT = 0.097
+GAP = 0.045  # between sign, exponent and mantissa
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,10 @@ def _bits_row(ax: Axes, y: float, form: _Format, value: Number) -> None:
         write(ax, 0.1, y + 0.36, form.note, 8, color=MUTED)
     for i, bit in enumerate(form.bits(value)):
         face = SIGN if i == 0 else EXPONENT if i <= form.exponent else MANTISSA
-        box(ax, 0.1 + i * BIT, y + 0.5, BIT, 0.34, face, edgecolor=PAPER)
+        x = 0.1 + i * BIT + GAP * ((i > 0) + (i > form.exponent))
+        box(ax, x, y + 0.5, BIT, 0.34, face, edgecolor=PAPER)
         mono = {"ha": "center", "family": "DejaVu Sans Mono"}
-        write(ax, 0.1 + (i + 0.5) * BIT, y + 0.67, bit, 9, **mono)
+        write(ax, x + BIT / 2, y + 0.67, bit, 8.5, **mono)
     write(ax, 0.1, y + 1.02, f"= {_worth(form, value)}", 8.5)
     for line, words in enumerate(_error(form, value).split(";  ")):
         write(ax, 0.1, y + 1.21 + 0.18 * line, words, 8, color=MUTED)

@@ -15,7 +15,7 @@ __all__ = ["token_strip"]
 
 Piece = tuple[int, int, str]  # where it begins and ends, in bytes, and what to write
 # Bytes, as many as a phone shows; a line may be longer where no character and token end together.
-PER_LINE = 8
+PER_LINE = 6
 MAX_BYTES = 200
 BROKEN = "�"
 _LINE = "1px solid color-mix(in srgb,currentColor 35%,transparent)"
@@ -45,7 +45,9 @@ def token_strip(tokenizer: TokenBytes, token_ids: Iterable[SupportsIndex]) -> Ht
         _line(data, start, end, characters, tokens)
         for start, end in _cuts(characters, tokens, len(data))
     ]
-    return Html(f'<div class="llama-strip">{"".join(lines)}</div>', _text(ids, parts, characters))
+    side_by_side = "display:flex;flex-wrap:wrap;column-gap:1.5em"
+    html = f'<div class="llama-strip" style="{side_by_side}">{"".join(lines)}</div>'
+    return Html(html, _text(ids, parts, characters))
 
 
 def _characters(data: bytes) -> Iterator[Piece]:
@@ -84,7 +86,7 @@ def _line(data: bytes, start: int, end: int, characters: list[Piece], tokens: li
     ]
     body = "".join(_row(title, pieces, (start, end), style) for title, pieces, style in rows)
     return (
-        '<div class="llama-table" style="overflow-x:auto;margin:.6em 0">'
+        '<div class="llama-table" style="overflow-x:auto;max-width:100%;margin:.6em 0">'
         '<table style="border-collapse:collapse;margin:0;color:inherit;background:none">'
         f"<tbody>{body}</tbody></table></div>"
     )
