@@ -67,7 +67,7 @@ POSITION = Exercise(
     topic="linear",
     stars=1,
     task="Say where array[index] lies in memory, for any number of axes, counted in numbers.",
-    section="A matrix is a row of numbers",
+    section="A matrix lies in memory as a line",
     cases=lambda: [
         Case("index (1, 2) of 3 × 4", ((1, 2), (3, 4))),
         Case("index (2, 0) of 3 × 4", ((2, 0), (3, 4))),

@@ -99,11 +99,11 @@ def _row(title: str, pieces: list[Piece], cut: tuple[int, int], style: str) -> s
             tint = "" if title == "byte" else _TINTS[number % 2]
             lines = "<br>".join(escape(line) for line in text.split("\n"))
             cells.append(
-                f'<td colspan="{end - start}" style="border:{_LINE};padding:.2em .35em;'
+                f'<td colspan="{end - start}" style="border:{_LINE};padding:.2em .2em;'
                 f'text-align:center;white-space:nowrap;{style};{tint}">{lines}</td>'
             )
     head = (
-        '<th scope="row" style="text-align:right;padding:.2em .6em .2em 0;border:0;'
+        '<th scope="row" style="text-align:right;padding:.2em .4em .2em 0;border:0;'
         f'font-size:.85em;font-weight:400;opacity:.75;white-space:nowrap">{title}</th>'
     )
     return f'<tr style="background:none">{head}{"".join(cells)}</tr>'
