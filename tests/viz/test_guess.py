@@ -28,6 +28,7 @@ def test_a_right_choice_has_to_be_among_the_choices() -> None:
 def test_no_arrow_says_that_a_layer_runs_in_the_order_of_the_chapters() -> None:
     machine = viz.machine("rope")
     inside = re.search(r"30 × \((.*?)\)", machine.text)
-    assert inside and "→" not in inside[1]
+    assert inside
+    assert "→" not in inside[1]
     assert "[order, by turning: you are here]" in inside[1]
     assert machine.text.index("one is drawn") < machine.text.index("word after word")
