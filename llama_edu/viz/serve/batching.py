@@ -50,16 +50,16 @@ def batch_steps(
     strangers = {n for step in (*prefilled, *chosen) for n in step} - set(names)
     if strangers:
         raise InputError(f"expected requests of {', '.join(names)}, got {min(strangers)!r}")
-    figure, ax = board(1.05 + 0.4 * len(names), WIDTH)
+    figure, ax = board(1.05 + 0.44 * len(names), WIDTH)
     left = 0.2 + LETTER * max(map(len, names))
     cell = (WIDTH - left - 0.1) / steps
     _key(ax)
     for row, name in enumerate(names):
-        y = 0.5 + 0.4 * row
-        write(ax, left - 0.08, y + 0.15, name, SIZE, ha="right")
+        y = 0.5 + 0.44 * row
+        write(ax, left - 0.08, y + 0.18, name, SIZE, ha="right")
         for i in range(steps):
             _cell(ax, left + i * cell, y, cell, prefilled[i].get(name, 0), name in chosen[i])
-    foot = 0.58 + 0.4 * len(names)
+    foot = 0.58 + 0.44 * len(names)
     every = next(n for n in (1, 2, 5, 10) if n * cell > 0.25)
     for i in range(every - 1, steps, every):
         write(ax, left + (i + 0.5) * cell, foot, str(i + 1), SIZE, ha="center", color=MUTED)
@@ -81,7 +81,7 @@ def _key(ax: Axes) -> None:
 
 def _cell(ax: Axes, x: float, y: float, width: float, fed: int, chosen: bool) -> None:
     """What a request fed and got in one step; at the end of a prompt both, the token below."""
-    height = 0.32
+    height = 0.36
     box(ax, x, y, width, height, PAPER, edgecolor=FAINT, linewidth=0.8)
     token = (0.1 if fed else height) if chosen else 0.0
     if fed:
