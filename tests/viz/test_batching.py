@@ -93,7 +93,8 @@ def test_the_rows_of_a_step_are_what_was_computed() -> None:
             want += [to_hex(WEIGHTS_MAP(float(w))) for w in row[: total_seq - seq + i + 1]]
     assert drawn == want
     assert "7 rows go through every product together" in picture.caption
-    assert "Layer 1; of all query heads, the largest weight." in picture.caption
+    assert "layer 1." in picture.caption
+    assert "Layer 1; of all query heads, the largest weight." in picture.alt
     masked = [patch for patch in axes.patches if patch.get_hatch() == "///"]
     assert len(masked) == 1 + (3 + 2 + 1) + 1  # the key's, then those of a chunk of 4 and of 2
 

@@ -1,4 +1,4 @@
-"""How a number lies in its bits: sign, exponent and digits, and the 1 that is not stored."""
+"""How a number lies in its bits: sign, exponent and mantissa, and the 1 that is not stored."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def bit_fields(value: Number, formats: tuple[str, ...] = tuple(KNOWN)) -> Pictur
     for name, face, width in (
         ("sign", SIGN, 0.75),
         ("exponent", EXPONENT, 1.1),
-        ("digits", MANTISSA, 0.85),
+        ("mantissa", MANTISSA, 1.1),
         ("not stored", PAPER, 0.0),
     ):
         box(ax, x, 0.14, 0.16, 0.16, face, edgecolor=MUTED, ls="--" if face == PAPER else "-")
@@ -40,7 +40,7 @@ def bit_fields(value: Number, formats: tuple[str, ...] = tuple(KNOWN)) -> Pictur
         x += width + 0.06
     said = [_row(ax, 0.5 + ROW * row, name, float(value)) for row, name in enumerate(formats)]
     alt = (
-        f"The number {_short(float(value))} as sign, exponent and digits; the 1 before the point "
+        f"The number {_short(float(value))} as sign, exponent and mantissa; the 1 before the point "
         f"is not stored. {'; '.join(said)}."
     )
     caption = f"The number {_short(float(value))}. The dashed 1 is not stored: it is always there."

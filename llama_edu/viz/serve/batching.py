@@ -50,16 +50,16 @@ def batch_steps(
     strangers = {n for step in (*prefilled, *chosen) for n in step} - set(names)
     if strangers:
         raise InputError(f"expected requests of {', '.join(names)}, got {min(strangers)!r}")
-    figure, ax = board(1.05 + 0.4 * len(names), WIDTH)
+    figure, ax = board(1.05 + 0.44 * len(names), WIDTH)
     left = 0.2 + LETTER * max(map(len, names))
     cell = (WIDTH - left - 0.1) / steps
     _key(ax)
     for row, name in enumerate(names):
-        y = 0.5 + 0.4 * row
-        write(ax, left - 0.08, y + 0.15, name, SIZE, ha="right")
+        y = 0.5 + 0.44 * row
+        write(ax, left - 0.08, y + 0.18, name, SIZE, ha="right")
         for i in range(steps):
             _cell(ax, left + i * cell, y, cell, prefilled[i].get(name, 0), name in chosen[i])
-    foot = 0.58 + 0.4 * len(names)
+    foot = 0.58 + 0.44 * len(names)
     every = next(n for n in (1, 2, 5, 10) if n * cell > 0.25)
     for i in range(every - 1, steps, every):
         write(ax, left + (i + 0.5) * cell, foot, str(i + 1), SIZE, ha="center", color=MUTED)
@@ -68,7 +68,7 @@ def batch_steps(
         figure,
         alt=_alt(names, prefilled, chosen),
         caption="One column is one step, and one pass through the weights: the prompt tokens and "
-        "the newest tokens in it are its rows. A prompt that ends gives a token at once.",
+        "the newest tokens in it are its rows. A prompt that ends gives a token in the same step.",
     )
 
 
@@ -80,21 +80,20 @@ def _key(ax: Axes) -> None:
 
 
 def _cell(ax: Axes, x: float, y: float, width: float, fed: int, chosen: bool) -> None:
-    """What a request fed and got in one step; at the end of a prompt, both."""
-    height = 0.3
+    """What a request fed and got in one step; at the end of a prompt both, the token below."""
+    height = 0.36
     box(ax, x, y, width, height, PAPER, edgecolor=FAINT, linewidth=0.8)
-    token = min(0.06, 0.25 * width) if fed else width
+    token = (0.1 if fed else height) if chosen else 0.0
     if fed:
-        blue = axis("seq").color
-        prompt = width - (token if chosen else 0.0)
-        box(ax, x, y, prompt, height, blue, linewidth=0.8, hatch="///", edgecolor=PAPER)
-        if prompt >= LETTER * len(str(fed)):
+        blue, prompt = axis("seq").color, height - token
+        box(ax, x, y, width, prompt, blue, linewidth=0.8, hatch="///", edgecolor=PAPER)
+        if width >= LETTER * len(str(fed)):
             frame = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}
-            middle = x + prompt / 2, y + height / 2
+            middle = x + width / 2, y + prompt / 2
             write(ax, *middle, str(fed), SIZE, ha="center", color=INK, bbox=frame)
     if chosen:
-        green = axis("vocab_size").color
-        box(ax, x + width - token, y, token, height, green, linewidth=0.8, edgecolor=PAPER)
+        green, top = axis("vocab_size").color, y + height - token
+        box(ax, x, top, width, token, green, linewidth=0.8, edgecolor=PAPER)
 
 
 def _alt(
@@ -202,7 +201,7 @@ def _blocks(
 def _caption_of_rows(rows: int, layer: int) -> str:
     return (
         f"{rows} rows go through every product together; only attention keeps the sequences apart. "
-        f"Layer {layer}; of all query heads, the largest weight."
+        f"Here, layer {layer}."
     )
 
 
