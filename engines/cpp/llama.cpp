@@ -667,7 +667,7 @@ struct Linear {
 // ---- The config: a field is read, has a default, or is refused ------------------------------
 
 struct Config {
-    size_t vocab, hidden, inter, layers, n_heads, n_kv_h, dqkv, max_seq;
+    size_t vocab, hidden, inter, layers, n_heads, n_kv_heads, head_dim, max_seq;
     float eps;
     double theta;
     Json scaling;  // null, or the fields of a "linear" or "llama3" scaling
@@ -692,8 +692,8 @@ struct Config {
         inter = size("intermediate_size");   // refused
         layers = size("num_hidden_layers");  // refused
         n_heads = size("num_attention_heads");
-        n_kv_h = size("num_key_value_heads", n_heads);
-        dqkv = size("head_dim", hidden / n_heads);
+        n_kv_heads = size("num_key_value_heads", n_heads);
+        head_dim = size("head_dim", hidden / n_heads);
         max_seq = size("max_position_embeddings");
         tied = flag("tie_word_embeddings");       // false
         attention_bias = flag("attention_bias");  // false
@@ -722,40 +722,40 @@ struct Config {
         const string kind = kind_of(scaling);
         if (kind != "default" && kind != "linear" && kind != "llama3")
             refuse("expected rope_type default, linear or llama3, got " + kind);
-        if (n_heads % n_kv_h || dqkv % 2) refuse("expected whole groups and an even head_dim");
+        if (n_heads % n_kv_heads || head_dim % 2) refuse("expected whole groups and an even head_dim");
     }
 };
 
 // ---- Scores, mask and softmax, values: chapters 4 to 6 --------------------------------------
 
-// q: (seq, n_heads * dqkv)   keys, values: (past + seq, n_kv_h * dqkv)   out: like q
+// q: (seq, n_heads * head_dim)   keys, values: (past + seq, n_kv_heads * head_dim)   out: like q
 //
 // One query of one head at a time: its scores over the keys it may see, their softmax, and the
 // mixture of as many values. What it may not see is never computed, so there is nothing to mask.
 Floats attention(const Floats& q, const Floats& keys, const Floats& values, size_t past, const Config& c) {
-    const size_t dqkv = c.dqkv, n_groups = c.n_heads / c.n_kv_h;
-    const size_t q_width = c.n_heads * dqkv, kv_width = c.n_kv_h * dqkv, seq = q.size() / q_width;
-    const float scale = 1 / std::sqrt(float(dqkv));
+    const size_t head_dim = c.head_dim, n_groups = c.n_heads / c.n_kv_heads;
+    const size_t q_width = c.n_heads * head_dim, kv_width = c.n_kv_heads * head_dim, seq = q.size() / q_width;
+    const float scale = 1 / std::sqrt(float(head_dim));
     Floats out(q.size(), 0.0f), scores(past + seq);
     for (size_t i = 0; i < seq; ++i)
         for (size_t head = 0; head < c.n_heads; ++head) {
             const size_t kv = head / n_groups;
-            const float* query = &q[i * q_width + head * dqkv];
+            const float* query = &q[i * q_width + head * head_dim];
             const size_t seen = past + i + 1;  // itself, and everything before it
             float largest = -INFINITY, total = 0;
             for (size_t j = 0; j < seen; ++j) {
-                scores[j] = dot(query, &keys[j * kv_width + kv * dqkv], dqkv) * scale;
+                scores[j] = dot(query, &keys[j * kv_width + kv * head_dim], head_dim) * scale;
                 largest = std::max(largest, scores[j]);
             }
             for (size_t j = 0; j < seen; ++j) {
                 scores[j] = std::exp(scores[j] - largest);
                 total += scores[j];
             }
-            float* row = &out[i * q_width + head * dqkv];
+            float* row = &out[i * q_width + head * head_dim];
             for (size_t j = 0; j < seen; ++j) {
                 const float weight = scores[j] / total;
-                const float* value = &values[j * kv_width + kv * dqkv];
-                for (size_t d = 0; d < dqkv; ++d) row[d] += weight * value[d];
+                const float* value = &values[j * kv_width + kv * head_dim];
+                for (size_t d = 0; d < head_dim; ++d) row[d] += weight * value[d];
             }
         }
     return out;
@@ -770,9 +770,9 @@ Floats inverse_frequencies(const Config& c) {
         if (c.scaling[name].kind != Json::Number) refuse(string("expected ") + name);
         return c.scaling[name].number;
     };
-    Floats inv_freq(c.dqkv / 2);
+    Floats inv_freq(c.head_dim / 2);
     for (size_t j = 0; j < inv_freq.size(); ++j) {
-        double turn = std::pow(c.theta, -2.0 * j / c.dqkv);
+        double turn = std::pow(c.theta, -2.0 * j / c.head_dim);
         if (kind == "linear") turn /= field("factor");
         if (kind == "llama3") {
             // 1 for pairs that turn often within the trained context, 0 for the slow ones.
@@ -787,16 +787,16 @@ Floats inverse_frequencies(const Config& c) {
     return inv_freq;
 }
 
-// x: (seq, n_heads * dqkv), turned where it lies
-void rope(Floats& x, size_t past, size_t n_heads, size_t dqkv, const Floats& inv_freq) {
-    const size_t half = dqkv / 2, width = n_heads * dqkv;
+// x: (seq, n_heads * head_dim), turned where it lies
+void rope(Floats& x, size_t past, size_t n_heads, size_t head_dim, const Floats& inv_freq) {
+    const size_t half = head_dim / 2, width = n_heads * head_dim;
     for (size_t i = 0; i * width < x.size(); ++i)
         for (size_t j = 0; j < half; ++j) {
             const size_t position = past + i;
             const float angle = float(position) * inv_freq[j];
             const float cos = std::cos(angle), sin = std::sin(angle);
             for (size_t head = 0; head < n_heads; ++head) {
-                float* h = &x[i * width + head * dqkv];
+                float* h = &x[i * width + head * head_dim];
                 const size_t one = j, two = j + half;
                 const float a = h[one], b = h[two];  // both, before either is written
                 h[one] = a * cos - b * sin;
@@ -831,10 +831,10 @@ void swiglu(Floats& gate, const Floats& up) {
 
 // Per layer, rows of keys (after RoPE) and values by position. The first `len` of them count.
 struct KvCache {
-    std::vector<Floats> keys, values;  // (rows, n_kv_h * dqkv)
+    std::vector<Floats> keys, values;  // (rows, n_kv_heads * head_dim)
     size_t len = 0, width = 0;
 
-    explicit KvCache(const Config& c) : keys(c.layers), values(c.layers), width(c.n_kv_h * c.dqkv) {}
+    explicit KvCache(const Config& c) : keys(c.layers), values(c.layers), width(c.n_kv_heads * c.head_dim) {}
 
     // Write new rows at row `len`, over whatever lies there.
     void append(size_t layer, const Floats& k, const Floats& v) {
@@ -868,7 +868,7 @@ public:
         : config(Parser::parse(read_file(directory + "/config.json"))),
           inv_freq_(inverse_frequencies(config)) {
         const Config& c = config;
-        const size_t q_width = c.n_heads * c.dqkv, kv_width = c.n_kv_h * c.dqkv;
+        const size_t q_width = c.n_heads * c.head_dim, kv_width = c.n_kv_heads * c.head_dim;
         for (size_t i = 0; i < c.layers; ++i) {
             const string at = "model.layers." + std::to_string(i) + ".";
             const auto norm = [&](const char* name) {
@@ -907,8 +907,8 @@ public:
             const Layer& w = layers_[l];
             Floats h = rms_norm(x, w.input_layernorm, c.eps);
             Floats q = w.q_proj(h), k = w.k_proj(h), v = w.v_proj(h);
-            rope(q, past, c.n_heads, c.dqkv, inv_freq_);
-            rope(k, past, c.n_kv_h, c.dqkv, inv_freq_);
+            rope(q, past, c.n_heads, c.head_dim, inv_freq_);
+            rope(k, past, c.n_kv_heads, c.head_dim, inv_freq_);
             // v is never turned
             cache.append(l, k, v);
             const Floats mixed = attention(q, cache.keys[l], cache.values[l], past, c);

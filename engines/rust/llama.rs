@@ -694,8 +694,8 @@ struct Config {
     inter: usize,
     layers: usize,
     n_heads: usize,
-    n_kv_h: usize,
-    dqkv: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
     max_seq: usize,
     eps: f32,
     theta: f64,
@@ -747,8 +747,8 @@ impl Config {
             inter: size("intermediate_size")?,             // refused
             layers: size("num_hidden_layers")?,            // refused
             n_heads,                                       // refused
-            n_kv_h: size("num_key_value_heads").unwrap_or(n_heads),
-            dqkv: size("head_dim").unwrap_or(hidden / n_heads),
+            n_kv_heads: size("num_key_value_heads").unwrap_or(n_heads),
+            head_dim: size("head_dim").unwrap_or(hidden / n_heads),
             max_seq: size("max_position_embeddings")?,     // refused
             eps: json.get("rms_norm_eps").number().ok_or("expected rms_norm_eps")? as f32,
             theta: json.get("rope_theta").number().or(nested_theta).unwrap_or(10000.0),
@@ -757,14 +757,14 @@ impl Config {
             attention_bias: flag("attention_bias"),        // false
             mlp_bias: flag("mlp_bias"),                    // false
         };
-        if config.n_heads % config.n_kv_h != 0 || config.dqkv % 2 != 0 {
+        if config.n_heads % config.n_kv_heads != 0 || config.head_dim % 2 != 0 {
             return Err("expected n_heads in whole groups and an even head_dim".into());
         }
         Ok(config)
     }
 
     fn n_groups(&self) -> usize {
-        self.n_heads / self.n_kv_h
+        self.n_heads / self.n_kv_heads
     }
 }
 
@@ -775,29 +775,29 @@ fn kind_of_scaling(rope: &Json) -> &str {
 
 // ---- Scores, mask and softmax, values: chapters 4 to 6 --------------------------------------
 
-// q:      (seq, n_kv_h * n_groups * dqkv)
-// k:      (total_seq, n_kv_h * dqkv)
-// scores: (n_kv_h, n_groups, seq, total_seq)
+// q:      (seq, n_kv_heads * n_groups * head_dim)
+// k:      (total_seq, n_kv_heads * head_dim)
+// scores: (n_kv_heads, n_groups, seq, total_seq)
 #[allow(clippy::too_many_arguments)]
-fn qk_scores(scores: &mut [f32], q: &[f32], k: &[f32], n_kv_h: usize, n_groups: usize,
-             seq: usize, total_seq: usize, dqkv: usize) {
-    let scale = 1.0 / (dqkv as f32).sqrt();
-    for kv in 0..n_kv_h {
+fn qk_scores(scores: &mut [f32], q: &[f32], k: &[f32], n_kv_heads: usize, n_groups: usize,
+             seq: usize, total_seq: usize, head_dim: usize) {
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    for kv in 0..n_kv_heads {
         for g in 0..n_groups {
             let head = kv * n_groups + g;
             for i in 0..seq {
-                let qi = i * n_kv_h * n_groups * dqkv + head * dqkv;
+                let qi = i * n_kv_heads * n_groups * head_dim + head * head_dim;
                 for j in 0..total_seq {
-                    let kj = j * n_kv_h * dqkv + kv * dqkv;
+                    let kj = j * n_kv_heads * head_dim + kv * head_dim;
                     let at = (head * seq + i) * total_seq + j;
-                    scores[at] = dot(&q[qi..qi + dqkv], &k[kj..kj + dqkv]) * scale;
+                    scores[at] = dot(&q[qi..qi + head_dim], &k[kj..kj + head_dim]) * scale;
                 }
             }
         }
     }
 }
 
-// y: (n_kv_h * n_groups, seq, total_seq), scores before and weights after
+// y: (n_kv_heads * n_groups, seq, total_seq), scores before and weights after
 fn masked_softmax(y: &mut [f32], seq: usize, total_seq: usize) {
     let past = total_seq - seq;
     for (r, row) in y.chunks_exact_mut(total_seq).enumerate() {
@@ -815,23 +815,23 @@ fn masked_softmax(y: &mut [f32], seq: usize, total_seq: usize) {
     }
 }
 
-// weights: (n_kv_h, n_groups, seq, total_seq)
-// v:       (total_seq, n_kv_h * dqkv)
-// out:     (seq, n_kv_h * n_groups * dqkv)
+// weights: (n_kv_heads, n_groups, seq, total_seq)
+// v:       (total_seq, n_kv_heads * head_dim)
+// out:     (seq, n_kv_heads * n_groups * head_dim)
 #[allow(clippy::too_many_arguments)]
-fn score_v(out: &mut [f32], weights: &[f32], v: &[f32], n_kv_h: usize, n_groups: usize,
-           seq: usize, total_seq: usize, dqkv: usize) {
+fn score_v(out: &mut [f32], weights: &[f32], v: &[f32], n_kv_heads: usize, n_groups: usize,
+           seq: usize, total_seq: usize, head_dim: usize) {
     out.fill(0.0);
-    for kv in 0..n_kv_h {
+    for kv in 0..n_kv_heads {
         for g in 0..n_groups {
             let head = kv * n_groups + g;
             for i in 0..seq {
-                let at = i * n_kv_h * n_groups * dqkv + head * dqkv;
-                let row = &mut out[at..at + dqkv];
+                let at = i * n_kv_heads * n_groups * head_dim + head * head_dim;
+                let row = &mut out[at..at + head_dim];
                 for j in 0..total_seq {
                     let weight = weights[(head * seq + i) * total_seq + j];
-                    let vj = (j * n_kv_h + kv) * dqkv;
-                    for (x, value) in row.iter_mut().zip(&v[vj..vj + dqkv]) {
+                    let vj = (j * n_kv_heads + kv) * head_dim;
+                    for (x, value) in row.iter_mut().zip(&v[vj..vj + head_dim]) {
                         *x += weight * value;
                     }
                 }
@@ -847,9 +847,9 @@ fn inverse_frequencies(config: &Config) -> Result<Vec<f32>> {
     let field = |name: &str| {
         config.scaling.get(name).number().ok_or(format!("expected {name} in the RoPE scaling"))
     };
-    (0..config.dqkv / 2)
+    (0..config.head_dim / 2)
         .map(|j| {
-            let turn = config.theta.powf(-2.0 * j as f64 / config.dqkv as f64);
+            let turn = config.theta.powf(-2.0 * j as f64 / config.head_dim as f64);
             let scaled = match kind_of_scaling(&config.scaling) {
                 "default" => turn,
                 "linear" => turn / field("factor")?,
@@ -868,13 +868,13 @@ fn inverse_frequencies(config: &Config) -> Result<Vec<f32>> {
         .collect()
 }
 
-// x: (seq, n_heads * dqkv), turned where it lies
-fn rope(x: &mut [f32], past: usize, n_heads: usize, dqkv: usize, inv_freq: &[f32]) {
-    let half = dqkv / 2;
-    for (i, row) in x.chunks_exact_mut(n_heads * dqkv).enumerate() {
+// x: (seq, n_heads * head_dim), turned where it lies
+fn rope(x: &mut [f32], past: usize, n_heads: usize, head_dim: usize, inv_freq: &[f32]) {
+    let half = head_dim / 2;
+    for (i, row) in x.chunks_exact_mut(n_heads * head_dim).enumerate() {
         for (j, &turn) in inv_freq.iter().enumerate() {
             let (sin, cos) = ((past + i) as f32 * turn).sin_cos();
-            for head in row.chunks_exact_mut(dqkv) {
+            for head in row.chunks_exact_mut(head_dim) {
                 let (one, two) = (j, j + half);
                 let (a, b) = (head[one], head[two]); // both, before either is written
                 head[one] = a * cos - b * sin;
@@ -915,7 +915,7 @@ fn swiglu(gate: &mut [f32], up: &[f32]) {
 
 /// Per layer, rows of keys (after RoPE) and values by position. The first `len` of them count.
 struct KvCache {
-    keys: Vec<Vec<f32>>, // (rows, n_kv_h * dqkv)
+    keys: Vec<Vec<f32>>, // (rows, n_kv_heads * head_dim)
     values: Vec<Vec<f32>>,
     len: usize,
     width: usize,
@@ -924,7 +924,7 @@ struct KvCache {
 impl KvCache {
     fn new(config: &Config) -> KvCache {
         let empty = vec![Vec::new(); config.layers];
-        KvCache { keys: empty.clone(), values: empty, len: 0, width: config.n_kv_h * config.dqkv }
+        KvCache { keys: empty.clone(), values: empty, len: 0, width: config.n_kv_heads * config.head_dim }
     }
 
     /// Write new rows at row `len`, over whatever lies there; returns all rows, past and new.
@@ -973,7 +973,7 @@ struct Llama {
 impl Llama {
     fn load(directory: &Path, file: &Checkpoint) -> Result<Llama> {
         let c = Config::read(&Json::parse(&read_text(&directory.join("config.json"))?)?)?;
-        let (q_width, kv_width) = (c.n_heads * c.dqkv, c.n_kv_h * c.dqkv);
+        let (q_width, kv_width) = (c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
         let (hidden, inter, attention, mlp) = (c.hidden, c.inter, c.attention_bias, c.mlp_bias);
         let mut layers = Vec::new();
         for i in 0..c.layers {
@@ -1007,23 +1007,23 @@ impl Llama {
     /// Logits after the last id. The ids continue what the cache holds, and join it.
     fn forward(&self, ids: &[usize], cache: &mut KvCache) -> Vec<f32> {
         let (c, past, seq) = (&self.config, cache.len, ids.len());
-        let (n_kv_h, n_groups, dqkv) = (c.n_kv_h, c.n_groups(), c.dqkv);
+        let (n_kv_heads, n_groups, head_dim) = (c.n_kv_heads, c.n_groups(), c.head_dim);
         let total_seq = past + seq;
         let mut x = Vec::new(); // (seq, hidden), the residual stream
         for id in ids {
             x.extend_from_slice(&self.embed_tokens[id * c.hidden..(id + 1) * c.hidden]);
         }
         let mut scores = vec![0.0; c.n_heads * seq * total_seq];
-        let mut mixed = vec![0.0; seq * c.n_heads * dqkv];
+        let mut mixed = vec![0.0; seq * c.n_heads * head_dim];
         for (l, w) in self.layers.iter().enumerate() {
             let h = normed(&x, &w.input_layernorm, c.eps);
             let (mut q, mut k, v) = (w.q_proj.apply(&h), w.k_proj.apply(&h), w.v_proj.apply(&h));
-            rope(&mut q, past, c.n_heads, dqkv, &self.inv_freq);
-            rope(&mut k, past, n_kv_h, dqkv, &self.inv_freq); // never v
+            rope(&mut q, past, c.n_heads, head_dim, &self.inv_freq);
+            rope(&mut k, past, n_kv_heads, head_dim, &self.inv_freq); // never v
             let (keys, values) = cache.append(l, &k, &v);
-            qk_scores(&mut scores, &q, keys, n_kv_h, n_groups, seq, total_seq, dqkv);
+            qk_scores(&mut scores, &q, keys, n_kv_heads, n_groups, seq, total_seq, head_dim);
             masked_softmax(&mut scores, seq, total_seq);
-            score_v(&mut mixed, &scores, values, n_kv_h, n_groups, seq, total_seq, dqkv);
+            score_v(&mut mixed, &scores, values, n_kv_heads, n_groups, seq, total_seq, head_dim);
             w.o_proj.write(&mut x, 1.0, &mixed); // beta = 1: the residual
 
             let h = normed(&x, &w.post_attention_layernorm, c.eps);

@@ -529,7 +529,7 @@ WITHOUT_HEAD = Exercise(
     topic="score_v",
     stars=3,
     task="Compute what o_proj gives when one query head says nothing, and the others as before.",
-    section="Take one head away",
+    section="Break it",
     cases=lambda: [
         Case("head 2 of 6, width 30 to 20", (_random(19, 4, 30), _random(20, 20, 30), 2, 5)),
         Case("head 0 of 4, width 12 to 17", (_random(21, 1, 12), _random(22, 17, 12), 0, 3)),

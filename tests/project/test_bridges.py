@@ -1,4 +1,4 @@
-"""The listings in Rust and C++ that end the chapters compile, and compute what the engine does.
+"""The listings in Rust that end the chapters compile, and compute what the engine does.
 
 `bridges/` holds what is around each listing: a line such as `// chapter rope` stands for it, and a
 small program feeds it numbers. Model, generation, chat and serving make one engine together. What a
@@ -46,7 +46,6 @@ Run = Callable[..., Iterator[list[str]]]
 
 
 rust = pytest.mark.skipif(working("rustc") is None, reason="needs rustc")
-cpp = pytest.mark.skipif(working("g++") is None, reason="needs g++")
 
 
 def listing(chapter: str) -> str:
@@ -54,7 +53,7 @@ def listing(chapter: str) -> str:
     path = BOOK / f"{CHAPTER_FILES[chapter]}.ipynb"
     cells = json.loads(path.read_text("utf-8"))["cells"]
     text = "\n\n".join("".join(cell["source"]) for cell in cells)
-    (found,) = re.findall(r"^```(?:rust|cpp)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (found,) = re.findall(r"^```rust\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return str(found)
 
 
@@ -69,12 +68,9 @@ def with_listings(text: str) -> str:
 def compiled(name: str, directory: Path) -> Path:
     """The program that `bridges/name` makes around its listings."""
     source = with_listings((AROUND / name).read_text("utf-8"))
-    if name.endswith(".rs"):
-        source += (AROUND / "prelude.rs").read_text("utf-8")
-        # Overflow is an error, also where the optimizer runs.
-        command = ["rustc", "--edition=2021", "-O", "-Cdebug-assertions", "-Awarnings"]
-    else:
-        command = ["g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror"]
+    source += (AROUND / "prelude.rs").read_text("utf-8")
+    # Overflow is an error, also where the optimizer runs.
+    command = ["rustc", "--edition=2021", "-O", "-Cdebug-assertions", "-Awarnings"]
     return built(command, source, directory / name)
 
 
@@ -227,13 +223,13 @@ def test_mask_softmax_masks_and_shares(run: Run, past: int) -> None:
     same(got, want)
 
 
-@cpp
+@rust
 def test_score_v_mixes(run: Run) -> None:
     rng = np.random.default_rng(8)
     weights = attention.softmax(random(rng, N_KV_HEADS, N_GROUPS, SEQ, TOTAL_SEQ))
     v = random(rng, TOTAL_SEQ + 2, N_KV_HEADS * HEAD_DIM)  # more rows than count
     sizes = [N_KV_HEADS, N_GROUPS, SEQ, TOTAL_SEQ, HEAD_DIM]
-    (got,) = run("score_v.cpp", sizes, weights, v)
+    (got,) = run("score_v.rs", sizes, weights, v)
     values = attention.split_kv_heads(v[:TOTAL_SEQ], N_KV_HEADS, HEAD_DIM)
     same(got, attention.merge_heads(attention.score_v(weights, values)))
 
@@ -361,7 +357,7 @@ def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
 # A reader's compiler says nothing; an engine asked to be quick is, and so is its examination.
 AS_A_READER = ["rustc", "--edition=2021", "-Copt-level=1", "-Cdebug-assertions", "-Awarnings"]
 # The chapters whose listings are functions of `engines/rust/llama.rs`, by name and arguments.
-FUNCTIONS = ("tokenizer", "linear", "scores", "mask_softmax", "rope")
+FUNCTIONS = ("tokenizer", "linear", "scores", "mask_softmax", "score_v", "rope")
 # What of that file is exchanged for the model and the cache of the listings.
 EXCHANGED = {
     "    cache: KvCache,\n    tok": "    l: super::Llama, cache: super::KvCache,\n    tok",

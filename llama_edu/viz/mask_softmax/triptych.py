@@ -27,6 +27,7 @@ __all__ = ["score_triptych"]
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 FEW = 9  # tokens that fit it
 WORDS = 0.5  # inches above each map
+ROOMY = 0.42  # inches a cell needs, so that "−8.7" does not touch its neighbour
 
 
 @picture
@@ -97,8 +98,12 @@ def _stage(
         hatch_future(here, seq, total_seq, past)
     is_numbered = min(width / total_seq, height / seq) >= 0.33
     if is_numbered:
+        places = int(width / total_seq >= ROOMY)
         texts = [
-            [_cell_text(value, is_last, index > 0 and j > past + i) for j, value in enumerate(row)]
+            [
+                _cell_text(value, is_last, index > 0 and j > past + i, places)
+                for j, value in enumerate(row)
+            ]
             for i, row in enumerate(stage.tolist())
         ]
         cell_numbers(here, np.where(np.isfinite(stage), stage, 0.0), texts, colors, norm)
@@ -113,12 +118,12 @@ def _stage(
     write(ax, 0.05, top - 0.15, words, 10)
 
 
-def _cell_text(value: Number, is_weight: bool, is_future: bool) -> str:
+def _cell_text(value: Number, is_weight: bool, is_future: bool, places: int) -> str:
     if is_future:
         return "0" if is_weight else "−∞"
     if is_weight:
         return f"{100 * value:.0f}"
-    return signed(value, 1 if abs(float(value)) < 9.95 else 0)  # "−11.3" is wider than a cell
+    return signed(value, places if abs(float(value)) < 9.95 else 0)  # "−11.3" is wider than a cell
 
 
 def _triptych_alt(stages: list[np.ndarray], labels: list[str], head: int | None) -> str:

@@ -45,6 +45,8 @@ AROUND = (
     _Stop("serve", "many readers", "around"),
     _Stop("cost", "how fast", "around"),
 )
+# Attention is taught in an order in which every step can be understood; the machine turns first.
+NOTE = "drawn as the chapters go; in the machine the turning comes before the looking"
 _STYLE = (
     "<style>"
     ".llama-machine{font-family:var(--llama-ui,system-ui,sans-serif);font-size:.86rem;"
@@ -63,6 +65,7 @@ _STYLE = (
     "padding:.4em .5em}"
     ".llama-machine .layer>div>b{display:block;font-weight:600;margin-bottom:.3em;opacity:.8}"
     ".llama-machine .around{margin-top:.5em;opacity:.92}"
+    ".llama-machine .layer small{display:block;font-size:.78rem;margin-top:.4em;opacity:.85}"
     "</style>"
 )
 
@@ -72,7 +75,8 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
 
     `here` is a topic of `llama_edu.chapters.CHAPTER_FILES`, or None for no mark; `layers` is how
     often the dashed part is run. Inside it there are no arrows: its parts are opened in another
-    order than they are run in. Raises `InputError` for an unknown topic.
+    order than they are run in, and at the steps of attention the drawing says that the turning,
+    which it shows last of them, is done first. Raises `InputError` for an unknown topic.
     """
     if here is not None and here not in CHAPTER_FILES:
         raise InputError(f"expected a topic among {', '.join(CHAPTER_FILES)}, got {here!r}")
@@ -83,9 +87,11 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
     def listed(some: tuple[_Stop, ...]) -> str:
         return "".join(f"<li>{_link(stop, here)}</li>" for stop in some)
 
+    in_attention = any(stop.topic == here and stop.part == "attention" for stop in LAYER)
+    note = f"<small>({NOTE})</small>" if in_attention else ""
     layer = (
         f'<li class="layer"><div><b>{layers} layers, one after another; what each does, '
-        f"in the order of the chapters</b><ol>{listed(LAYER)}</ol></div></li>"
+        f"in the order of the chapters</b><ol>{listed(LAYER)}</ol>{note}</div></li>"
     )
     html = (
         f'<nav class="llama-machine" aria-label="{escape(label)}">{_STYLE}'
@@ -101,7 +107,8 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
         ]
     )
     around = " · ".join(_marked(stop, here) for stop in AROUND)
-    return Html(html, f"{text}\naround it: {around}")
+    said = f"\n({NOTE})" if in_attention else ""
+    return Html(html, f"{text}{said}\naround it: {around}")
 
 
 def _link(stop: _Stop, here: str | None) -> str:
