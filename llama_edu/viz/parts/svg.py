@@ -76,11 +76,12 @@ def dark_twin(color: str) -> str:
     return to_hex(np.clip(srgb, 0, 1).tolist())
 
 
-def to_svg(figure: Figure) -> str:
+def to_svg(figure: Figure, zoom: float = 1.0) -> str:
     """The drawing as one line of `<svg …>…</svg>`, the same bytes for the same drawing.
 
-    It shrinks with the page until its smallest words are 11 pixels high. It names nothing: whoever
-    shows it wraps it in an element with a role and a label.
+    It shrinks with the page until its smallest words are 11 pixels high, and grows with it to
+    `zoom` times its own size. It names nothing: whoever shows it wraps it in an element with a role
+    and a label.
     """
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "llama_edu"}):
@@ -99,10 +100,11 @@ def to_svg(figure: Figure) -> str:
     sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", drawn)]
     smallest = min(sizes, default=10.0) * CSS_DPI / POINTS_PER_INCH
     least = round(width * CSS_DPI * min(1.0, MIN_TEXT_PX / smallest))
+    most = round(zoom * width * CSS_DPI)
     return (
         f'<svg class="llama-drawing" aria-hidden="true" '
         f'viewBox="0 0 {width * POINTS_PER_INCH:g} {height * POINTS_PER_INCH:g}" '
-        f'style="display:block;width:100%;max-width:{width * CSS_DPI:.0f}px;min-width:{least}px;'
+        f'style="display:block;width:100%;max-width:{most}px;min-width:{least}px;'
         f'height:auto;margin:0 auto">{_STYLE}{body.strip()}'
     )
 
