@@ -46,7 +46,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "norm of zeros": lambda: viz.norm_stages(*[np.zeros((1, 4))] * 3, ["a"]),
     "gate": lambda: viz.silu_gate(rows(1, 2, 3)),
     "unit": lambda: viz.mlp_unit([2, -1], [1, 0], [1, 1], [0, 5]),
-    "unit of wide numbers": lambda: viz.mlp_unit(*np.float32([[-1.25, -1.75]] * 4)),
+    "unit of wide numbers": lambda: viz.mlp_unit(*np.float32([[-1.25, -0.5]] * 4)),
     "gate far out": lambda: viz.silu_gate(np.float32([-200, 200])),
 }
 
