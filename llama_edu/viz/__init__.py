@@ -36,6 +36,7 @@ from llama_edu.viz.model.treemap import parameter_treemap
 from llama_edu.viz.norm_mlp.gates import silu_gate
 from llama_edu.viz.norm_mlp.ladder import residual_ladder
 from llama_edu.viz.norm_mlp.norms import norm_stages
+from llama_edu.viz.norm_mlp.unit import mlp_unit
 from llama_edu.viz.parts.axes import AXES, Axis, axis, axis_legend, chip
 from llama_edu.viz.parts.figure import Picture
 from llama_edu.viz.parts.html import Html
@@ -106,6 +107,7 @@ __all__ = [
     "matmul_tile",
     "merge_tree",
     "mixing_bars",
+    "mlp_unit",
     "norm_stages",
     "number_line",
     "parameter_treemap",

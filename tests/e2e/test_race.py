@@ -28,8 +28,9 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def test_each_text_is_written_at_its_own_pace(page: Page) -> None:
     slow, quick = page.locator(".lr-text").all()
-    assert (slow.text_content(), quick.text_content()) == ("", "")
+    assert {slow.text_content(), quick.text_content()} == {"One two three"}  # at rest, its end
     page.get_by_role("button", name="Start").click()
+    expect(page.locator(".lr-head").nth(1)).to_contain_text("3 tokens, 0.3 s")
     expect(quick).to_have_text("One two three")
     expect(slow).to_have_text("One two")
     expect(page.locator(".lr-head").nth(1)).to_contain_text("3 tokens, 0.3 s")

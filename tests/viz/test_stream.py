@@ -45,6 +45,8 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "norm of many": lambda: viz.norm_stages(*stages(rows(*range(1, 25))), ["word"] * 24),
     "norm of zeros": lambda: viz.norm_stages(*[np.zeros((1, 4))] * 3, ["a"]),
     "gate": lambda: viz.silu_gate(rows(1, 2, 3)),
+    "unit": lambda: viz.mlp_unit([2, -1], [1, 0], [1, 1], [0, 5]),
+    "unit of wide numbers": lambda: viz.mlp_unit(*np.float32([[-1.25, -0.5]] * 4)),
     "gate far out": lambda: viz.silu_gate(np.float32([-200, 200])),
 }
 
@@ -153,3 +155,21 @@ def test_every_gate_value_is_counted() -> None:
 def test_a_gate_without_finite_numbers_is_refused(values: list[float]) -> None:
     with pytest.raises(InputError, match="at least 1 finite number"):
         viz.silu_gate(np.array(values))
+
+
+def test_a_unit_shows_what_it_computes() -> None:
+    picture = viz.mlp_unit([2, -1], [1, 0], [1, 1], [0, 5])
+    assert {"gate 2", "opened to 1.76", "offer 1", "1.76 · 1 = 1.76", "8.81"} <= set(texts(picture))
+    shut = viz.mlp_unit([-20, 3], [1, 0], [0, 1], [1, 1])
+    assert "the gate is −20, opened to 0." in shut.alt
+
+
+def test_numbers_too_long_for_their_cells_are_refused() -> None:
+    with pytest.raises(InputError, match="at most 5 characters"):
+        viz.mlp_unit([200, 0], [1, 0], [1, 0], [1, 0.125])
+
+
+@pytest.mark.parametrize("lists", [([1, 2], [1], [1, 2], [1, 2]), ([1] * 4,) * 4, ([],) * 4])
+def test_lists_that_do_not_fit_a_unit_are_refused(lists: tuple[list[float], ...]) -> None:
+    with pytest.raises(InputError, match="four lists of the same 1 to 2 numbers"):
+        viz.mlp_unit(*lists)

@@ -32,6 +32,7 @@ from llama_edu.viz.parts.labels import byte_count
 __all__ = ["cache_growth", "work_with_and_without_cache"]
 
 NARROW = 3.4  # inches: 340 CSS pixels
+ZOOM = 1.5  # on a wide page
 MOST_SQUARES = 600  # of one drawing, as strokes; more become pixels
 COMPUTED = axis("seq").color
 MAX_STEPS = 40  # rows of squares that fit a page
@@ -78,7 +79,7 @@ def work_with_and_without_cache(with_cache: Sequence[int], without_cache: Sequen
         f"Positions computed: {sum(full)} without a cache, {sum(cached)} with one, for the same "
         "text. Hollow: read from the cache."
     )
-    return Picture(figure, alt=alt, caption=caption)
+    return Picture(figure, alt=alt, caption=caption, zoom=ZOOM)
 
 
 def _run_words(run: list[int]) -> str:
@@ -147,6 +148,7 @@ def cache_growth(  # noqa: PLR0913, options by keyword
         figure,
         alt=_growth_alt(lengths, nbytes, per_position, n_heads, n_kv_heads),
         caption="The cache grows in a straight line, one step per position.",
+        zoom=ZOOM,
     )
 
 
@@ -163,8 +165,9 @@ def _growth_lines(
         ax.text(0.03 * longest, most * ratio, words, **style)
     ax.plot([0, longest], [0, most], color=color, lw=2)
     ax.plot(lengths, nbytes, "o", color=color, ms=6, mec=PAPER)
-    words = f"measured: {byte_count(most)} at {longest:,}"
-    ax.text(longest, 0.28 * most, words, ha="right", fontsize=9.5, color=color)
+    # Two short lines in the corner below the line, which rises to the right.
+    words = f"measured:\n{byte_count(most)} at {longest:,}"
+    ax.text(longest, 0.03 * most, words, ha="right", va="bottom", fontsize=9.5, color=color)
     ax.set_xlim(0, longest * 1.03)
     ax.set_ylim(0, None)
     ax.set_xlabel("positions in the cache", fontsize=10)

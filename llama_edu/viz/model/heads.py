@@ -5,12 +5,23 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import PARTS
-from llama_edu.viz.parts.figure import INK, PAPER, Picture, board, panel, picture, write
+from llama_edu.viz.parts.figure import (
+    INK,
+    MUTED,
+    PAPER,
+    Picture,
+    board,
+    panel,
+    picture,
+    write,
+)
 
 __all__ = ["head_map"]
 
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+ZOOM = 1.35  # on a wide page
 MAX_HEADS, MAX_LAYERS = 64, 80
+FEW_LAYERS = 16  # of which each can be named below the cells
 
 
 @picture
@@ -36,12 +47,20 @@ def head_map(
     order = np.argsort(given if lowest else -given, axis=None, kind="stable").tolist()
     (layer, head), second = (divmod(int(place), n_heads) for place in (order[0], order[:2][-1]))
     height = max(0.9, 0.17 * n_heads)
-    figure, ax = board(height + 0.98, WIDTH)
+    figure, ax = board(height + 1.26, WIDTH)
     write(ax, 0.08, 0.18, what, weight="bold")
-    plot = panel(figure, 0.55, 0.38, WIDTH - 0.65, height)
+    plot = panel(figure, 0.55, 0.66, WIDTH - 0.65, height)
     seen = -given.T if lowest else given.T
     color = PARTS["attention"][0]
+    ends = sorted((float(given.min()), float(given.max())), reverse=lowest)
     shades = LinearSegmentedColormap.from_list("share", [PAPER, color])
+    for x, share, side in ((1.02, ends[0], "right"), (2.48, ends[1], "left")):
+        write(ax, x, 0.46, f"{100 * share:.0f}%", color=MUTED, ha=side)
+    # Pixels as well, so that a dark page turns the scale over together with the cells.
+    scale = panel(figure, 1.1, 0.38, 1.3, 0.16)
+    scale.imshow(np.linspace(0, 1, 64)[np.newaxis], cmap=shades, aspect="auto")
+    scale.set_xticks([])
+    scale.set_yticks([])
     plot.imshow(seen, cmap=shades, aspect="auto", interpolation="nearest")
     plot.plot(
         [layer - 0.5, layer + 0.5, layer + 0.5, layer - 0.5, layer - 0.5],
@@ -51,7 +70,8 @@ def head_map(
     )
     plot.set_xlim(-0.5, n_layers - 0.5)
     plot.set_ylim(n_heads - 0.5, -0.5)
-    ticks = [i for i in range(n_layers) if (first_layer + i) % 5 == 0]
+    every = 1 if n_layers <= FEW_LAYERS else 5
+    ticks = [i for i in range(n_layers) if (first_layer + i) % every == 0]
     plot.set_xticks(ticks, [str(first_layer + i) for i in ticks])
     plot.set_yticks(range(0, n_heads, 2))
     plot.tick_params(labelsize=10, length=2)
@@ -69,4 +89,5 @@ def head_map(
             f"layers. The {kind} is {names[0]}, the next {names[1]}."
         ),
         caption=f"Framed, the {kind}: {names[0]}.",
+        zoom=ZOOM,
     )

@@ -15,6 +15,7 @@ from llama_edu.viz.parts.figure import (
     FAINT,
     INK,
     MUTED,
+    PAPER,
     Picture,
     board,
     panel,
@@ -26,8 +27,11 @@ __all__ = ["rank_by_layer"]
 
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 HEIGHT = 3.3
+ZOOM = 1.35  # on a wide page
 DASHES = ("solid", (0, (2, 1.5)))
 ATTENTION, MLP = PARTS["attention"][0], PARTS["mlp"][0]
+FULL: dict[str, Any] = {"color": ATTENTION, "mec": ATTENTION}
+HOLLOW: dict[str, Any] = {"color": MLP, "mfc": PAPER, "mew": 1.2}
 
 
 @picture
@@ -52,23 +56,27 @@ def rank_by_layer(
     ranks = np.stack([after_attention, after_mlp], axis=1).reshape(-1)
     at = np.stack([layers, layers + 0.5], axis=1).reshape(-1)
     _draw_others(ax, plot, beside)
-    plot.plot(at, ranks, color=INK, lw=1.0)
-    plot.plot(layers, after_attention, "o", color=ATTENTION, ms=4.5)
-    plot.plot(layers + 0.5, after_mlp, "s", color=MLP, ms=4.0)
+    plot.plot(at, ranks, color=INK, lw=0.8)
+    # Full and hollow, so that the two stay apart where they overlap, and without colour.
+    plot.plot(layers, after_attention, "o", ms=5.0, **FULL)
+    plot.plot(layers + 0.5, after_mlp, "s", ms=4.2, **HOLLOW)
     plot.set_yscale("log")
     plot.set_ylim(vocab_size, 0.7)
     plot.set_xlim(-0.8, len(layers) + 0.3)
+    last = len(layers) - 1
+    plot.set_xticks([*(i for i in range(0, last, 5) if last - i >= 3), last])
     ticks = [t for t in (1, 10, 100, 1_000, 10_000) if t <= vocab_size]
     plot.set_yticks(ticks, [f"{t:,}" for t in ticks])
     plot.minorticks_off()
     plot.grid(axis="y", color=FAINT, lw=0.6)
     plot.tick_params(labelsize=10)
     plot.set_xlabel("layer")
+    plot.xaxis.labelpad = 1
     write(ax, 0.08, 0.16, f"rank of “{word}”", color=MUTED)
-    for x, (name, color) in zip(
-        (0.78, 2.3), (("after attention", ATTENTION), ("after the MLP", MLP)), strict=True
-    ):
-        write(ax, x, 0.4, name, color=color, weight="bold")
+    ax.plot([0.85], [0.41], "o", ms=5.0, **FULL)
+    write(ax, 0.98, 0.4, "after attention", color=ATTENTION, weight="bold")
+    ax.plot([2.5], [0.41], "s", ms=4.2, **HOLLOW)
+    write(ax, 2.63, 0.4, "after the MLP", color=MLP, weight="bold")
     drops = (
         after_attention[0],
         *(b / a for a, b in zip(after_attention[1:], after_mlp[:-1], strict=True)),
@@ -92,7 +100,8 @@ def rank_by_layer(
             f" “{name}” stands between {min(its):,} and {max(its):,}, at {its[jump]:,} after layer "
             f"{jump} and at {its[-1]:,} in the end."
         )
-    return Picture(figure, alt=alt, caption=f"If each layer were the last: where “{word}” stands.")
+    caption = f"If each layer were the last: where “{word}” stands."
+    return Picture(figure, alt=alt, caption=caption, zoom=ZOOM)
 
 
 def _check(

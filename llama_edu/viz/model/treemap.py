@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -26,6 +27,7 @@ KINDS = {
 _LAYER = re.compile(r"(?:model\.)?layers\.(\d+)\.(?:self_attn\.|mlp\.)?(\w+)\.(?:weight|bias)")
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 TOP, HEIGHT, MARGIN = 0.92, 3.3, 0.08
+ZOOM = 1.35  # on a wide page
 MANY_GROUPS = 12  # layers and tables; the tensors of more are too small to name
 TINY = 0.012  # inches; a thinner rectangle would be all edge
 
@@ -57,12 +59,36 @@ def parameter_treemap(sizes: Mapping[str, int]) -> Picture:
     _legend(ax, sizes, total)
     page = Area(MARGIN, TOP, WIDTH - 2 * MARGIN, HEIGHT)
     whole = {group: sum(parts.values()) for group, parts in groups.items()}
-    for group, area in squarified(whole, page).items():
+    for group, area in _placed(whole, page).items():
         _draw_tensors(ax, groups[group], area, total, named=len(groups) <= MANY_GROUPS)
         if group.startswith("layer "):
             corner = area.x, area.y
             ax.add_patch(Rectangle(corner, area.width, area.height, fill=False, ec=INK, lw=1.3))
-    return Picture(figure, alt=_alt(sizes, groups, total), caption=_caption(sizes, total))
+    caption = _caption(sizes, total)
+    return Picture(figure, alt=_alt(sizes, groups, total), caption=caption, zoom=ZOOM)
+
+
+def _placed(whole: Mapping[str, int], page: Area) -> dict[str, Area]:
+    """An area per group; many layers of one size lie in a grid, so that all have one shape."""
+    layers = [group for group in whole if group.startswith("layer ")]
+    if len(layers) <= MANY_GROUPS or len({whole[group] for group in layers}) > 1:
+        return squarified(whole, page)
+    others = {group: size for group, size in whole.items() if group not in layers}
+    beside = sum(others.values()) / sum(whole.values())
+    placed: dict[str, Area] = {}
+    if others:
+        placed = squarified(others, page._replace(width=beside * page.width))
+    across = (1 - beside) * page.width
+    columns = min(
+        (n for n in range(1, len(layers) + 1) if len(layers) % n == 0),
+        key=lambda n: abs(np.log(across / n / (page.height / (len(layers) // n)))),
+    )
+    width, height = across / columns, page.height / (len(layers) // columns)
+    left = page.x + beside * page.width
+    for index, group in enumerate(layers):
+        down, along = divmod(index, columns)
+        placed[group] = Area(left + along * width, page.y + down * height, width, height)
+    return placed
 
 
 def _group(name: str) -> str:

@@ -11,6 +11,7 @@ from llama_edu.viz.parts.figure import FAINT, MUTED, Picture, board, panel, pict
 __all__ = ["silu_gate"]
 
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+ZOOM = 1.35  # on a wide page
 SPAN = 6.0  # the curve is drawn from -SPAN to SPAN; it is straight beyond
 BINS = 48
 
@@ -49,6 +50,7 @@ def silu_gate(gate: np.ndarray) -> Picture:
             f"{100 * float(np.mean(values > 1)):.0f}% above 1."
         ),
         caption="SiLU, and how often the gate takes each value. Left is almost shut, right open.",
+        zoom=ZOOM,
     )
 
 

@@ -30,6 +30,7 @@ COLORS = {"attention": ATTENTION, "MLP": MLP}
 STREAM = axis("hidden_size").color
 MAX_LAYERS = 60
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+ZOOM = 1.35  # on a wide page
 FEW_LAYERS = 4  # so many have a row with words per sub-layer; more get thin bars
 Entry = tuple[int, str, float, float]  # layer, sub-layer, length added, length after
 
@@ -75,6 +76,7 @@ def residual_ladder(trace: Iterable[Record], position: int = -1) -> Picture:
         figure,
         alt=_ladder_alt(start, entries, seq, position % seq),
         caption="One token's residual stream: what is added, and the length of the sum so far.",
+        zoom=ZOOM,
     )
 
 

@@ -19,7 +19,8 @@ def bar_blocks(
     """Blocks of bars side by side, each with labels of its own and a title, which may be empty.
 
     `colors` are for light and for dark pages. Blocks that are `stacked` stand one below the other,
-    so that a bar has the whole width. The text has one line for each block.
+    so that a bar has the whole width, and give shares below 10% with one decimal. The text has one
+    line for each block.
     """
     light, dark = colors
     bar = f"background:light-dark({light},{dark});height:.8em;border-radius:2px;min-width:2px"
@@ -35,7 +36,7 @@ def bar_blocks(
             f'<td style="width:100%;padding:.08em 0;{middle}">'
             f'<div style="{bar};width:{100 * share:.1f}%"></div></td>'
             f'<td style="text-align:right;padding:.08em .4em;{middle};'
-            f'font-variant-numeric:tabular-nums">{_percent(share)}</td></tr>'
+            f'font-variant-numeric:tabular-nums">{_percent(share, fine=stacked)}</td></tr>'
             for label, share in zip(names, row, strict=True)
         )
         head = f"<caption>{escape(title)}</caption>" if title else ""
@@ -43,7 +44,9 @@ def bar_blocks(
             f'<table style="border-collapse:collapse;flex:1 1 {basis};margin:0;color:inherit;'
             f'background:none;font-size:.92em">{head}<tbody>{body}</tbody></table>'
         )
-        said = ", ".join(f"{a} {_percent(b)}" for a, b in zip(names, row, strict=True))
+        said = ", ".join(
+            f"{a} {_percent(b, fine=stacked)}" for a, b in zip(names, row, strict=True)
+        )
         lines.append(f"{title}: {said}" if title else said)
     note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     html = (
@@ -53,6 +56,8 @@ def bar_blocks(
     return Html(html, "\n".join(lines + ([caption] if caption else [])))
 
 
-def _percent(share: float) -> str:
+def _percent(share: float, *, fine: bool) -> str:
+    if fine and 0 < share < 0.1:
+        return "<0.1%" if share < 0.0005 else f"{100 * share:.1f}%"
     whole = round(100 * share)
     return "<1%" if whole == 0 and share > 0 else f"{whole}%"

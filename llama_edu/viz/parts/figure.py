@@ -62,16 +62,17 @@ P = ParamSpec("P")
 class Picture:
     """A figure for the page: a drawing, a caption and a text alternative that says the same.
 
+    A drawing narrow enough for a phone may take `zoom` times its width where the page is wide.
     Raises `InputError` without a text alternative: whoever cannot see it must lose nothing.
     """
 
-    def __init__(self, figure: Figure, *, alt: str, caption: str) -> None:
+    def __init__(self, figure: Figure, *, alt: str, caption: str, zoom: float = 1.0) -> None:
         if not alt.strip():
             raise InputError("expected a text alternative that says what the figure shows, got ''")
         self.figure = figure
         self.alt = " ".join(alt.split())
         self.caption = caption
-        self.svg = to_svg(figure)
+        self.svg = to_svg(figure, zoom)
 
     def with_caption(self, caption: str) -> "Picture":
         """The same picture under other words."""

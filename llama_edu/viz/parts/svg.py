@@ -78,12 +78,12 @@ def dark_twin(color: str) -> str:
     return to_hex(np.clip(srgb, 0, 1).tolist())
 
 
-def to_svg(figure: Figure) -> str:
+def to_svg(figure: Figure, zoom: float = 1.0) -> str:
     """The drawing as one line of `<svg …>…</svg>`, the same bytes for the same drawing.
 
-    It shrinks with the page until its smallest words are 11 pixels high; one drawn narrow, for a
-    phone, grows on a wide page. It names nothing: whoever shows it wraps it in an element with a
-    role and a label.
+    It shrinks with the page until its smallest words are 11 pixels high, and grows with it to
+    `zoom` times its own size; one drawn narrow, for a phone, grows on a wide page anyway. It names
+    nothing: whoever shows it wraps it in an element with a role and a label.
     """
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "llama_edu"}):
@@ -101,7 +101,7 @@ def to_svg(figure: Figure) -> str:
     width, height = figure.get_size_inches()
     sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", drawn)]
     smallest = min(sizes, default=10.0) * CSS_DPI / POINTS_PER_INCH
-    most = width * CSS_DPI * (ENLARGED if width < NARROW else 1)
+    most = width * CSS_DPI * max(zoom, ENLARGED if width < NARROW else 1.0)
     least = round(width * CSS_DPI * min(1.0, MIN_TEXT_PX / smallest))
     return (
         f'<svg class="llama-drawing" aria-hidden="true" '

@@ -14,6 +14,7 @@ __all__ = ["entropy_curve"]
 
 COLDEST = 0.1
 NARROW = 3.4  # inches: 340 CSS pixels, as wide as a phone shows
+ZOOM = 1.5  # on a wide page
 STEPS = 59  # between the coldest and the hottest
 
 
@@ -60,6 +61,7 @@ def entropy_curve(
         alt=f"Entropy over temperature for {len(row):,} tokens, as the number of equally likely "
         f"tokens that would be as surprising. {'; '.join(told)}.",
         caption="How open the choice of the next token is, from cold to hot.",
+        zoom=ZOOM,
     )
 
 

@@ -21,7 +21,7 @@
       const panes = make("div", "lr-runs", ...this.runs.map((run) => run.box));
       const buttons = make("div", "lr-buttons", this.start, skip);
       root.prepend(make("div", "ll-ui", make("p", "ll-title", this.data.title), buttons, panes, this.say));
-      this.draw(0);
+      this.draw(this.end); // at rest it shows what came of it
       root.dataset.ready = "";
     }
 
