@@ -334,3 +334,13 @@ def test_the_embedded_chat_model_has_a_template(name):
     text = ChatTemplate(tok).render(talk)
     assert tok.decode(ChatTemplate(tok).encode(talk), skip_special=False) == text
     assert text.endswith("assistant\n")
+
+
+def test_a_last_message_is_continued_at_its_own_end():
+    chat = written("{% for m in messages %}({{ m.content }}){% endfor %}", "words")
+    begun = [*user("the cat"), Message("assistant", "a dog")]
+    assert chat.render(begun, continue_final_message=True) == "(the cat)(a dog"
+    # What is written of the messages before it is no end of the last one.
+    forgets = written("{% for m in messages[:-1] %}({{ m.content }}){% endfor %}", "words")
+    with pytest.raises(InputError, match="expected a template that writes the last message"):
+        forgets.render(begun, continue_final_message=True)

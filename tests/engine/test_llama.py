@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -386,3 +387,18 @@ def test_from_pretrained_hands_every_choice_on(options):
         options.get("backend") == "numba"
     )
     assert np.array_equal(loaded.forward([1, 2, 3]), made.forward([1, 2, 3]))
+
+
+def test_a_model_by_name_is_loaded_as_one_asks():
+    model = Llama.from_pretrained(BOOK_MODEL, precision="bf16", cache_dtype="f32")
+    assert model.weights.lm_head.dtype.name == "bfloat16"
+    assert model.new_cache(4).dtype == np.float32
+
+
+def test_exchanging_a_function_leaves_out_what_would_bypass_it():
+    short = replace(MODEL.operators, decode_step=lambda: None, fused_attention=lambda q, k, v: q)
+    changed = short.replaced(swiglu=np.multiply)
+    assert changed.swiglu is np.multiply
+    assert changed.decode_step is None
+    assert changed.fused_attention is None
+    assert short.decode_step is not None
