@@ -166,7 +166,7 @@ def test_a_unit_shows_what_it_computes() -> None:
 
 def test_numbers_too_long_for_their_cells_are_refused() -> None:
     with pytest.raises(InputError, match="at most 5 characters"):
-        viz.mlp_unit([2000, 0], [1, 0], [1, 0], [1, 0.5])
+        viz.mlp_unit([1234.5, 0], [1, 0], [1, 0], [1, 0.5])
 
 
 @pytest.mark.parametrize("lists", [([1, 2], [1], [1, 2], [1, 2]), ([1] * 4,) * 4, ([],) * 4])
