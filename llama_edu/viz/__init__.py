@@ -65,6 +65,7 @@ from llama_edu.viz.scores.blocks import block_grid
 from llama_edu.viz.scores.heads import head_wiring
 from llama_edu.viz.scores.step_scores import step_scores
 from llama_edu.viz.serve.batching import batch_rows, batch_steps
+from llama_edu.viz.serve.grammar import grammar_mask
 from llama_edu.viz.tokenizer.merges import merge_tree
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "first_token_work",
     "flip_bits",
     "frequency_scaling",
+    "grammar_mask",
     "head_concat",
     "head_map",
     "head_wiring",

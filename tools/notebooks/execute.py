@@ -49,7 +49,7 @@ PRETRAINED = "PRETRAINED_MODEL"  # how a cell names the real model
 NEEDS_IT = "pretrained"  # the tag of cells that fail without it
 MAY_FAIL = "raises-exception"  # the tag by which Jupyter goes on after an error
 
-EXTRAS = {"14_serve": "viz,serve"}  # of the package, where a notebook needs more than figures
+EXTRAS = {"14_serve": "viz,serve,json"}  # of the package, where a notebook needs more than figures
 
 
 def colab_source(path: Path) -> str:
