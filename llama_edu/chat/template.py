@@ -179,9 +179,9 @@ class ChatTemplate:
             first.append(following)
             following += len(content) + 1  # so that no message goes on where another ends
         text = self._run(given, asks, _typed(variables or {}))
-        return _Rendered(
-            "".join(text), np.array(sources_of(text), dtype=np.int64), contents, tuple(first)
-        )
+        # `str.__str__` gives a plain string; `"".join` would cut the text into letters first.
+        plain, sources = str.__str__(text), np.array(sources_of(text), dtype=np.int64)
+        return _Rendered(plain, sources, contents, tuple(first))
 
     def _content(self, message: Message) -> str:
         if message.content or message.token_ids is None:

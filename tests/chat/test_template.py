@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tiny_files import byte_level, write_tokenizer
 
 from llama_edu import Tokenizer
+from llama_edu.chat.provenance import Text
 from llama_edu.chat.template import ROLES, ChatTemplate, Message
 from llama_edu.errors import InputError, TokenizerError
 
@@ -316,6 +317,18 @@ class TestRefused:
     def test_text_that_is_no_text(self):
         with pytest.raises(TokenizerError, match="expected whole characters"):
             template_of("chatml").encode(user("a\ud800"))
+
+
+def test_a_prompt_is_not_cut_into_letters(monkeypatch):
+    """Each would be a string of its own: a long conversation took five times as long to render."""
+
+    def cut(text):
+        raise AssertionError(f"{len(text)} letters one by one")
+
+    chat = template_of("chatml")
+    monkeypatch.setattr(Text, "__iter__", cut)
+    assert type(chat.render(user("Hello"))) is str
+    assert chat.encode(user("Hello"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,9 @@ __all__ = ["ServedModel", "Serving", "load"]
 
 Result = TypeVar("Result")
 
+LARGE_CHARS = 20_000  # beyond this, a prompt has to queue for a thread with others of its size
+MESSAGE_CHARS = 40  # that a message counts besides its text, for the template's work on it
+
 
 class ServedModel:
     """A model under the name clients know it by."""
@@ -44,6 +48,9 @@ class ServedModel:
         self.scheduler = Scheduler(model, tokenizer, limits)
         self._worker: Worker | None = None
         self._router: EventRouter | None = None
+        # Templates and encoding are Python, so each thread takes its share from the event loop.
+        # One for large prompts is enough, and one more, so that small ones need not wait for them.
+        self._threads = [ThreadPoolExecutor(1, f"llama_edu {size}") for size in ("small", "large")]
 
     def start(self, metrics: Metrics, threads: BlasThreads) -> None:
         """Start the worker. Called on the event loop that will wait for it."""
@@ -81,15 +88,16 @@ class ServedModel:
 
     async def encode_chat(self, body: TemplateRequest, tools: Sequence[ToolIn] = ()) -> list[int]:
         """The ids of a conversation, up to where the reply begins or goes on. Raises `ApiError`."""
-        template, messages = self._template(), [_said(one) for one in body.messages]
+        template = self._template()
         return await self._in_thread(
             "messages",
             lambda: template.encode(
-                messages,
+                [_said(one) for one in body.messages],
                 add_generation_prompt=body.add_generation_prompt is not False,
                 continue_final_message=body.continues,
                 variables=_variables(body, tools),
             ),
+            _n_chars(body),
         )
 
     async def encode_latest(
@@ -101,40 +109,46 @@ class ServedModel:
         message that stands first, nor what is to be replied to. That may alone be more than
         `most`, and then it alone is returned. Raises `ApiError`.
         """
-        ids = await self.encode_chat(body, tools)
-        first = 1 if body.messages[0].role in ("system", "developer") else 0
-        starts = [
+        messages = body.messages
+        first = 1 if messages[0].role in ("system", "developer") else 0
+        starts = [first] + [
             number
-            for number, message in enumerate(body.messages[first:], first)
+            for number, message in enumerate(messages)
             if message.role == "user" and number > first
         ]
-        low, high = 0, len(starts)  # the fewest turns to leave out lie above low
-        if len(ids) <= most:
-            return ids, 0
-        kept = (ids, 0)
-        while low < high:  # fewer messages are fewer tokens
-            middle = (low + high) // 2
-            rest = [*body.messages[:first], *body.messages[starts[middle] :]]
-            ids = await self.encode_chat(body.model_copy(update={"messages": rest}), tools)
-            if len(ids) <= most or middle == len(starts) - 1:
-                kept = (ids, starts[middle] - first)
-            if len(ids) <= most:
-                high = middle
+
+        async def encoded(left_out: int) -> list[int]:
+            """The ids without so many of the oldest turns."""
+            rest = [*messages[:first], *messages[starts[left_out] :]]
+            return await self.encode_chat(body.model_copy(update={"messages": rest}), tools)
+
+        # Fewer turns are fewer tokens. From the latest on, more and more of them, until they do not
+        # fit: so the work hangs on what fits, and not on how long a history was sent.
+        ids, low, high, step = await encoded(len(starts) - 1), -1, len(starts) - 1, 1
+        while (
+            len(ids) <= most and high - low > 1
+        ):  # `high` fits; `low`, once there is one, does not
+            trial = max(high - step, 0) if low < 0 else (low + high) // 2
+            more = await encoded(trial)
+            if len(more) <= most:
+                ids, high = more, trial
             else:
-                low = middle + 1
-        return kept
+                low = trial
+            step *= 2
+        return ids, starts[high] - first
 
     async def render_chat(self, body: TemplateRequest) -> str:
         """The text of a conversation, special tokens written out. Raises `ApiError`."""
-        template, messages = self._template(), [_said(one) for one in body.messages]
+        template = self._template()
         return await self._in_thread(
             "messages",
             lambda: template.render(
-                messages,
+                [_said(one) for one in body.messages],
                 add_generation_prompt=body.add_generation_prompt is not False,
                 continue_final_message=body.continues,
                 variables=_variables(body, body.tools or ()),
             ),
+            _n_chars(body),
         )
 
     @property
@@ -146,7 +160,7 @@ class ServedModel:
         self, prompt: str | Sequence[int], *, add_special: bool = True
     ) -> list[int]:
         """The ids of a text to continue; ids stay, if each has a token. Raises `ApiError`."""
-        ids = await self._in_thread("prompt", lambda: self._ids(prompt, add_special))
+        ids = await self._in_thread("prompt", lambda: self._ids(prompt, add_special), len(prompt))
         if not ids:
             raise _at("prompt", InputError("expected at least one token, got an empty text"))
         return ids
@@ -156,18 +170,18 @@ class ServedModel:
         encode = functools.partial(
             self.tokenizer.encode, text, add_special=add_special, parse_special=parse_special
         )
-        return await self._in_thread("content", encode)
+        return await self._in_thread("content", encode, len(text))
 
     async def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ids, special tokens written out. Raises `ApiError`."""
         decode = functools.partial(self.tokenizer.decode, token_ids, skip_special=False)
-        return await self._in_thread("tokens", decode)
+        return await self._in_thread("tokens", decode, len(token_ids))
 
     async def json_constraint(
         self, schema: dict[str, Any] | bool, param: str
     ) -> Callable[[], Constraint]:
         """What makes a reply JSON after a schema. Raises `ApiError`."""
-        return await self._in_thread(param, lambda: self.grammars.json(schema))
+        return await self._in_thread(param, lambda: self.grammars.json(schema), LARGE_CHARS)
 
     def _template(self) -> ChatTemplate:
         if self.template is None:
@@ -179,9 +193,11 @@ class ServedModel:
             )
         return self.template
 
-    async def _in_thread(self, param: str, work: Callable[[], Result]) -> Result:
+    async def _in_thread(self, param: str, work: Callable[[], Result], n_chars: int) -> Result:
+        """Have it done beside the event loop, in the thread for prompts of that size."""
+        threads = self._threads[n_chars >= LARGE_CHARS]
         try:
-            return await asyncio.to_thread(work)
+            return await asyncio.get_running_loop().run_in_executor(threads, work)
         except LlamaEduError as problem:
             raise _at(param, problem) from problem
 
@@ -191,6 +207,11 @@ class ServedModel:
         for token_id in prompt:
             self.tokenizer.token_bytes(token_id)  # raises for an id without a token
         return list(prompt)
+
+
+def _n_chars(body: TemplateRequest) -> int:
+    """About how much there is to render."""
+    return sum(len(message.text) + MESSAGE_CHARS for message in body.messages)
 
 
 _ROLES = {"developer": "system", "function": "tool"}

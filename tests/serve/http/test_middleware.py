@@ -9,7 +9,14 @@ import time
 
 import pytest
 
-from llama_edu.serve.http.middleware import HEADERS, BodyRefused, limit_body
+from llama_edu.serve.http.middleware import (
+    HEADERS,
+    LARGE_NBYTES,
+    ROUNDS,
+    BodyRefused,
+    Turns,
+    limit_body,
+)
 from llama_edu.serve.http.policy import Policy
 
 LOCAL = Policy()
@@ -221,6 +228,34 @@ def test_so_is_one_that_came_while_nobody_looked():
         await limit_body(receive, Policy(body_seconds=0.02))()
 
     asyncio.run(read())
+
+
+@pytest.mark.parametrize(("nbytes", "in_turn"), [(LARGE_NBYTES, True), (100, False)])
+def test_others_are_heard_between_two_large_bodies(nbytes, in_turn):
+    """Five that are there at once, and somebody who needs a few rounds of the loop."""
+    happened = []
+
+    async def there():
+        return {"type": "http.request", "body": b" " * nbytes}
+
+    async def sender(number, turns):
+        await limit_body(there, Policy(), turns)()
+        happened.append(number)
+
+    async def other():
+        for _ in range(5):
+            for _ in range(ROUNDS):
+                await asyncio.sleep(0)
+            happened.append("other")
+
+    async def all_at_once():
+        turns = Turns()
+        await asyncio.gather(*(sender(n, turns) for n in range(5)), other())
+
+    asyncio.run(all_at_once())
+    assert [one for one in happened if one != "other"] == [0, 1, 2, 3, 4]
+    spans = [happened.index(n + 1) - happened.index(n) for n in range(4)]
+    assert (min(spans) > 1) == in_turn  # somebody else came in between
 
 
 def test_a_body_without_a_length_is_bounded_too(site):

@@ -183,6 +183,27 @@ def test_the_oldest_turns_are_left_out_and_no_more_than_needed(site, system):
     assert length([*system, *talk[len(system) + omitted - 2 :]]) + 20 > CONTEXT
 
 
+def test_the_work_of_leaving_out_hangs_on_what_fits_and_not_on_the_history(site, monkeypatch):
+    rendered = []
+    encode = site.tiny.template.encode
+
+    def counted(messages, **options):
+        rendered.append(len(messages))
+        return encode(messages, **options)
+
+    monkeypatch.setattr(site.tiny.template, "encode", counted)
+    body = {"model": "tiny", "max_tokens": 20, "context_overflow": "drop_oldest"}
+    kept = []
+    for n in (12, 100):
+        rendered.clear()
+        talk = [*turns(n), LAST]
+        answer = site.http.post("/v1/chat/completions", json=body | {"messages": talk}).json()
+        kept.append(len(talk) - answer["omitted_messages"])
+        assert max(rendered) <= 2 * kept[-1] + 1
+        assert sum(rendered) <= 8 * kept[-1]
+    assert kept[0] == pytest.approx(kept[1], abs=2)  # numbers of three figures take more room
+
+
 def test_in_a_stream_every_chunk_says_how_many(site):
     body = {"model": "tiny", "messages": [*turns(12), LAST], "max_tokens": 3, "stream": True}
     text = site.http.post(
