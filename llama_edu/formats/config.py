@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_edu.errors import ConfigError
+from llama_edu.formats.first_bytes import NBYTES, really
 from llama_edu.formats.strict_json import parse_object, short
 
 __all__ = ["FAMILIES", "Family", "LlamaConfig", "RopeScaling"]
@@ -37,24 +38,33 @@ class Family:
     windows: str = "none"
     sliding_window: int | None = None
     head_dim: int | None = None
+    num_key_value_heads: int | None = None
     rope_theta: float = 10000.0
     tie_word_embeddings: bool = False
 
 
 FAMILIES = {
     "llama": Family(),
-    "mistral": Family(windows="all", sliding_window=4096),
-    "qwen2": Family(qkv_bias=True, windows="upper", sliding_window=4096),
-    "qwen3": Family(qk_norm=True, windows="upper", sliding_window=4096, head_dim=128),
+    "mistral": Family(windows="all", sliding_window=4096, num_key_value_heads=8),
+    "qwen2": Family(qkv_bias=True, windows="upper", sliding_window=4096, num_key_value_heads=32),
+    "qwen3": Family(
+        qk_norm=True, windows="upper", sliding_window=4096, head_dim=128, num_key_value_heads=32
+    ),
     "smollm3": Family(
-        no_rope=True, windows="without RoPE", rope_theta=2000000.0, tie_word_embeddings=True
+        no_rope=True,
+        windows="without RoPE",
+        num_key_value_heads=4,
+        rope_theta=2000000.0,
+        tie_word_embeddings=True,
     ),
 }
+NO_TOKEN = -1  # some files' way to say that a role has none
+RMS_NORM_EPS = 1e-6  # of all of them
 
 # Field → the only values under which a model's arithmetic is what this engine computes.
 # A missing field counts as the first of them.
 REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("silu",),
+    "hidden_act": ("silu", "swish"),  # two names of one function
     "quantization_config": (None,),
     "partial_rotary_factor": (1.0, None),
     "is_encoder_decoder": (False, None),
@@ -66,6 +76,12 @@ EXPERTS = {
     "num_experts": 1,
     "n_routed_experts": 0,
     "moe_intermediate_size": 0,
+}
+ELSEWHERE = {  # models in another layout, and what to do about them
+    "*.gguf": "a GGUF file; convert it with `python -m llama_edu convert`",
+    "params.json": "Meta's own layout; convert it with transformers",
+    "adapter_config.json": "an adapter, which is no model alone; merge it with `peft` first",
+    "model_index.json": "a pipeline of several models, not supported",
 }
 MAX_WINDOW_LAYERS = 28  # of Qwen2 and Qwen3
 NO_ROPE_INTERVAL = 4  # of SmolLM3
@@ -166,10 +182,18 @@ class LlamaConfig:
     @classmethod
     def from_directory(cls, directory: str | os.PathLike[str]) -> "LlamaConfig":
         """Read `config.json`, and `generation_config.json` where there is one."""
-        config = _read_json(Path(directory) / "config.json")
+        path = Path(directory) / "config.json"
+        config = _read_json(path)
         if config is None:
-            raise ConfigError(f"{directory}: expected a config.json, got none")
-        return cls.from_dict(config, _read_json(Path(directory) / "generation_config.json"))
+            raise ConfigError(f"{directory}: expected a config.json, got {_instead(path)}")
+        generation = _read_json(path.with_name("generation_config.json"))
+        try:
+            return cls.from_dict(config, generation)
+        except ConfigError as problem:
+            # Few models have no type, but every answer of a server that refuses one.
+            kind = None if "model_type" in config else really(path.read_bytes()[:NBYTES])
+            expected = f"expected a model's config, got {kind}" if kind else problem
+            raise ConfigError(f"{path}: {expected}") from problem
 
     @classmethod
     def from_dict(
@@ -191,6 +215,9 @@ class LlamaConfig:
                 "expected head_dim, or a hidden_size that num_attention_heads divides, "
                 f"got hidden_size {hidden} and {heads} heads"
             )
+        # Nothing said and null are two things here, as in transformers.
+        silent = "num_key_value_heads" not in config
+        kv_heads = (family.num_key_value_heads if silent else None) or heads
         no_rope = _no_rope_layers(config, family, n_layers)
         window, sliding = _windows(config, family, n_layers, no_rope)
         generation = generation or {}
@@ -201,10 +228,10 @@ class LlamaConfig:
             intermediate_size=_size(config, "intermediate_size"),
             num_hidden_layers=n_layers,
             num_attention_heads=heads,
-            num_key_value_heads=_size(config, "num_key_value_heads", default=heads),
+            num_key_value_heads=_size(config, "num_key_value_heads", default=kv_heads),
             head_dim=head_dim,
             max_position_embeddings=_size(config, "max_position_embeddings"),
-            rms_norm_eps=_positive(config, "rms_norm_eps"),
+            rms_norm_eps=_positive(config, "rms_norm_eps", default=RMS_NORM_EPS),
             rope_theta=theta,
             rope_scaling=scaling,
             tie_word_embeddings=_flag(config, "tie_word_embeddings", family.tie_word_embeddings),
@@ -230,6 +257,16 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as problem:
         raise ConfigError(f"{path}: expected a readable file, got {problem.strerror}") from problem
+
+
+def _instead(path: Path) -> str:
+    """What there is in place of a file that is not there."""
+    if path.is_symlink():
+        return f"a link to {path.readlink()}, which is not there"
+    for pattern, words in ELSEWHERE.items():
+        if found := sorted(path.parent.glob(pattern)):
+            return f"{found[0].name}: {words}"
+    return "none"
 
 
 def _family(config: Mapping[str, Any]) -> Family:
@@ -335,7 +372,8 @@ def _rope(config: Mapping[str, Any], family: Family) -> tuple[float, RopeScaling
             f"expected partial_rotary_factor 1.0, got {short(fraction)}: not supported"
         )
     rope_type = _either(parameters, "rope_type", "type") or "default"
-    if rope_type == "default":
+    # "dynamic" changes frequencies beyond `max_position_embeddings`, which is where we end.
+    if rope_type in ("default", "dynamic"):
         return theta, None
     if rope_type == "linear":
         return theta, RopeScaling("linear", _positive(parameters, "factor"))
@@ -345,7 +383,7 @@ def _rope(config: Mapping[str, Any], family: Family) -> tuple[float, RopeScaling
             _positive(parameters, "factor"),
             _positive(parameters, "low_freq_factor"),
             _positive(parameters, "high_freq_factor"),
-            _size(parameters, "original_max_position_embeddings"),
+            _original_context(config, parameters),
         )
         if scaling.low_freq_factor >= scaling.high_freq_factor:
             raise ConfigError(
@@ -356,16 +394,20 @@ def _rope(config: Mapping[str, Any], family: Family) -> tuple[float, RopeScaling
     if rope_type == "yarn":
         return theta, _yarn(config, parameters)
     raise ConfigError(
-        f"expected rope_type default, linear, llama3 or yarn, got {short(rope_type)}: not supported"
+        "expected rope_type default, dynamic, linear, llama3 or yarn, "
+        f"got {short(rope_type)}: not supported"
     )
+
+
+def _original_context(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> int:
+    """The context before scaling; beside the RoPE parameters it counts for more than in them."""
+    name = "original_max_position_embeddings"
+    given = config if config.get(name) is not None else parameters
+    return _size(given, name, default=_size(config, "max_position_embeddings"))
 
 
 def _yarn(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> RopeScaling:
-    original = _size(
-        parameters,
-        "original_max_position_embeddings",
-        default=_size(config, "max_position_embeddings"),
-    )
+    original = _original_context(config, parameters)
     stretch = _size(config, "max_position_embeddings") / original
     factor = _positive(parameters, "factor", default=stretch)
     scales = [parameters.get(name) for name in ("mscale", "mscale_all_dim")]
@@ -456,6 +498,7 @@ def _flag(config: Mapping[str, Any], name: str, default: bool = False) -> bool:
 
 def _token_ids(value: Any, name: str) -> tuple[int, ...]:
     ids = value if isinstance(value, list) else [] if value is None else [value]
+    ids = [i for i in ids if type(i) is not int or i != NO_TOKEN]
     if not all(type(i) is int and i >= 0 for i in ids):
         raise ConfigError(f"expected {name} to be an id or a list of ids, got {short(value)}")
     return tuple(ids)

@@ -5,6 +5,7 @@ half a surrogate pair pass for text, and recurses without a bound. Each of those
 file, so here each one is an error.
 """
 
+import codecs
 import json
 import math
 import reprlib
@@ -15,6 +16,7 @@ from llama_edu.errors import LlamaEduError
 from llama_edu.formats.first_bytes import NBYTES, really
 
 SHORT_NCHARS = 80
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class _RefusedError(ValueError):
@@ -39,17 +41,30 @@ def parse_object(data: bytes, source: str, error: type[LlamaEduError]) -> dict[s
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError as problem:
-        kind = really(data[:NBYTES])
+        kind = "UTF-16" if data.startswith(UTF16) else really(data[:NBYTES])
         raise error(f"{source}: expected UTF-8 text, got {kind or problem}") from problem
     except RecursionError:
         raise error(f"{source}: expected JSON of sane depth, got it nested too deep") from None
     except _RefusedError as problem:
         raise error(f"{source}: {problem}") from None
     except ValueError as problem:  # JSONDecodeError, or a number of thousands of digits
-        raise error(f"{source}: expected JSON, got {really(data[:NBYTES]) or problem}") from problem
+        raise error(f"{source}: expected JSON, got {_fault(data, problem)}") from problem
     if not isinstance(value, dict):
         raise error(f"{source}: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def _fault(data: bytes, problem: ValueError) -> str:
+    """In words, what the file is, or where in it the fault lies."""
+    kind = really(data[:NBYTES])
+    if kind is None and data.startswith(codecs.BOM_UTF8):
+        return "a byte order mark first: save the file as UTF-8 without one"
+    if kind is not None or not isinstance(problem, json.JSONDecodeError):
+        return kind or str(problem)
+    place = f"line {problem.lineno}, column {problem.colno}"
+    if not problem.doc[problem.pos :].strip():
+        return f"a file that breaks off at {place}"
+    return f"a fault at {place}: {problem.msg[:1].lower()}{problem.msg[1:]}"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

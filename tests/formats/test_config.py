@@ -102,6 +102,54 @@ def test_what_a_short_file_leaves_out():
     assert read(**dict.fromkeys(optional)) == config  # null means the same as nothing
 
 
+@pytest.mark.parametrize(
+    ("family", "heads"),
+    [("llama", 32), ("mistral", 8), ("qwen2", 32), ("qwen3", 32), ("smollm3", 4)],
+)
+def test_where_a_config_is_silent_the_familys_defaults_hold(family, heads):
+    """Those of transformers' `configuration_*.py`. Null is no silence: a head for each query."""
+    silent = {"model_type": family, "num_attention_heads": 32, "hidden_size": 512}
+    assert read(**silent, num_key_value_heads=...).num_key_value_heads == heads
+    assert read(**silent, num_key_value_heads=None).num_key_value_heads == 32
+    assert read(**silent, rms_norm_eps=...).rms_norm_eps == 1e-6
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_act": "swish"},
+        {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 50000.0}},
+        {
+            "rope_parameters": ...,
+            "rope_theta": 5e4,
+            "rope_scaling": {"type": "dynamic", "factor": 2},
+        },
+        {"rope_scaling": {}},
+        {"bos_token_id": [1, -1], "eos_token_id": [-1, 2]},
+    ],
+)
+def test_what_changes_nothing_is_no_reason_to_refuse(changes):
+    """Dynamic scaling begins beyond `max_position_embeddings`, where this engine ends."""
+    assert read(**changes) == WANT
+
+
+def test_minus_one_is_no_token():
+    config = read(bos_token_id=-1, eos_token_id=-1)
+    assert (config.bos_token_id, config.eos_token_ids) == (None, ())
+
+
+@pytest.mark.parametrize("kind", ["llama3", "yarn"])
+def test_the_context_before_scaling_may_stand_beside_the_rope_parameters(kind):
+    """There it counts for more; where nobody says it, it is the whole context (transformers)."""
+    inside = LLAMA3 | {"rope_type": kind, "rope_theta": 50000.0}
+    found = [
+        read(rope_parameters=one, **beside).rope_scaling.original_max_position_embeddings
+        for one in (inside, {k: v for k, v in inside.items() if k[:3] != "ori"})
+        for beside in ({}, {"original_max_position_embeddings": 128})
+    ]
+    assert found == [256, 128, 777, 128]
+
+
 def test_derived_sizes():
     config = read()
     assert config.n_groups == 3
@@ -286,7 +334,7 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("name", [*SIZES, "rms_norm_eps", "model_type"])
+@pytest.mark.parametrize("name", [*SIZES, "model_type"])
 def test_a_missing_field_is_named(name):
     with pytest.raises(ConfigError, match=f"expected {name} .*got None"):
         read(**{name: ...})
@@ -380,10 +428,6 @@ def test_a_contradiction_names_both_sides(changes, message):
         ({"layer_types": ["full_attention", "chunked_attention", 1]}, "layer_types of full_att"),
         ({"layer_types": 3}, "layer_types to be a list, got 3"),
         ({"layer_types": [["full_attention"]]}, "layer_types of full_attention or sliding"),
-        (
-            {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}},
-            "rope_type .*, got 'dynamic'",
-        ),
         ({"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}, "rope_type .*'longrope'"),
         ({"rope_parameters": {"rope_type": ["linear"]}}, r"rope_type .*, got \['linear'\]"),
         ({"rope_parameters": "llama3"}, "rope_parameters to be an object, got 'llama3'"),
@@ -406,11 +450,11 @@ def test_a_contradiction_names_both_sides(changes, message):
         ),
         ({"rope_parameters": {"rope_type": "linear"}}, "factor to be a positive number, got None"),
         (
-            {"rope_parameters": LLAMA3 | {"original_max_position_embeddings": None}},
+            {"rope_parameters": LLAMA3 | {"original_max_position_embeddings": 0}},
             "original_max_position_embeddings to be a whole number",
         ),
         ({"eos_token_id": "2"}, "eos_token_id to be an id or a list of ids, got '2'"),
-        ({"eos_token_id": [2, -1]}, r"eos_token_id to be an id or a list of ids, got \[2, -1\]"),
+        ({"eos_token_id": [2, -2]}, r"eos_token_id to be an id or a list of ids, got \[2, -2\]"),
         ({"bos_token_id": 1.5}, "bos_token_id to be an id or a list of ids, got 1.5"),
         ({"generation": {"eos_token_id": True}}, "eos_token_id to be an id .* got True"),
     ],
@@ -469,3 +513,39 @@ def test_a_directory_without_a_config_says_so(tmp_path):
 def test_defaults_of_a_scaling_are_those_of_llama_3():
     scaling = RopeScaling("llama3", 8.0)
     assert (scaling.low_freq_factor, scaling.high_freq_factor) == (1.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.gguf", r"a\.gguf: a GGUF file; convert it with `python -m llama_edu convert`"),
+        ("params.json", r"params\.json: Meta's own layout"),
+        ("adapter_config.json", r"adapter_config\.json: an adapter"),
+    ],
+)
+def test_a_model_in_another_layout_is_named(tmp_path, name, message):
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=rf"expected a config\.json, got {message}"):
+        LlamaConfig.from_directory(tmp_path)
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    (tmp_path / "config.json").symlink_to("../blobs/12ab")
+    with pytest.raises(ConfigError, match=r"got a link to \.\./blobs/12ab, which is not there"):
+        LlamaConfig.from_directory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"error": "gated"}, "expected a model's config, got a server's error: .*gated"),
+        ({}, "expected model_type llama, .*, got None"),
+        (NEWER | {"vocab_size": 0}, "expected vocab_size to be a whole number"),
+    ],
+)
+def test_what_is_wrong_in_a_config_is_told_with_its_file(tmp_path, content, message):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=message) as raised:
+        LlamaConfig.from_directory(tmp_path)
+    assert str(raised.value).startswith(f"{path}: expected")

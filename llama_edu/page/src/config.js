@@ -65,6 +65,7 @@ import { WholeFloat, asNumber, isObject } from "./strict_json.js";
  * @property {"none" | "all" | "upper" | "without RoPE"} windows
  * @property {number} [sliding_window]
  * @property {number} [head_dim]
+ * @property {number} [num_key_value_heads]
  * @property {number} [rope_theta]
  * @property {boolean} [tie_word_embeddings]
  */
@@ -72,11 +73,18 @@ import { WholeFloat, asNumber, isObject } from "./strict_json.js";
 /** @type {Record<string, Family>} */
 const FAMILIES = {
   llama: { windows: "none" },
-  mistral: { windows: "all", sliding_window: 4096 },
-  qwen2: { windows: "upper", sliding_window: 4096, qkv_bias: true },
-  qwen3: { windows: "upper", sliding_window: 4096, qk_norm: true, head_dim: 128 },
-  smollm3: { windows: "without RoPE", no_rope: true, rope_theta: 2000000, tie_word_embeddings: true },
-};
+  mistral: { windows: "all", sliding_window: 4096, num_key_value_heads: 8 },
+  qwen2: { windows: "upper", sliding_window: 4096, qkv_bias: true, num_key_value_heads: 32 },
+  qwen3: {
+    windows: "upper", sliding_window: 4096, qk_norm: true, head_dim: 128, num_key_value_heads: 32,
+  },
+  smollm3: {
+    windows: "without RoPE", no_rope: true, num_key_value_heads: 4, rope_theta: 2000000,
+    tie_word_embeddings: true,
+  },
+}; // prettier-ignore
+const RMS_NORM_EPS = 1e-6; // of all of them
+const NO_TOKEN = -1; // some files' way to say that a role has none
 const MAX_WINDOW_LAYERS = 28; // of Qwen2 and Qwen3
 const NO_ROPE_INTERVAL = 4; // of SmolLM3
 
@@ -89,7 +97,7 @@ const EXPERTS = { num_local_experts: 1, num_experts: 1, n_routed_experts: 0, moe
  * @type {Record<string, unknown[]>}
  */
 const REQUIRED_VALUES = {
-  hidden_act: ["silu"],
+  hidden_act: ["silu", "swish"], // two names of one function
   quantization_config: [null],
   partial_rotary_factor: [1, null],
   is_encoder_decoder: [false, null],
@@ -116,6 +124,8 @@ export function readConfig(config, generation = {}) {
     );
   }
   const nLayers = size(config, "num_hidden_layers");
+  // Nothing said and null are two things here, as in transformers.
+  const kvHeads = ("num_key_value_heads" in config ? null : family.num_key_value_heads) ?? heads;
   const noRope = noRopeLayers(config, family, nLayers);
   const { window, layers: sliding } = windows(config, family, nLayers, noRope);
   const qkvBias = family.qkv_bias ?? false;
@@ -125,10 +135,10 @@ export function readConfig(config, generation = {}) {
     intermediate_size: size(config, "intermediate_size"),
     num_hidden_layers: nLayers,
     num_attention_heads: heads,
-    num_key_value_heads: size(config, "num_key_value_heads", heads),
+    num_key_value_heads: size(config, "num_key_value_heads", kvHeads),
     head_dim: headDim,
     max_position_embeddings: size(config, "max_position_embeddings"),
-    rms_norm_eps: positive(config, "rms_norm_eps"),
+    rms_norm_eps: positive(config, "rms_norm_eps", RMS_NORM_EPS),
     rope_theta: theta,
     rope_scaling: scaling,
     tie_word_embeddings: flag(config, "tie_word_embeddings", family.tie_word_embeddings),
@@ -291,11 +301,12 @@ function rope(config, family) {
   }
   const kind = either(parameters, "rope_type", "type");
   const type = isEmpty(kind) ? "default" : kind;
-  if (type === "default") return { theta, scaling: null };
+  // "dynamic" changes frequencies beyond `max_position_embeddings`, which is where we end.
+  if (type === "default" || type === "dynamic") return { theta, scaling: null };
   if (type === "yarn") return { theta, scaling: yarn(config, parameters) };
   if (type !== "linear" && type !== "llama3") {
     throw new ConfigError(
-      `expected rope_type default, linear, llama3 or yarn, got ${short(type)}: not supported`,
+      `expected rope_type default, dynamic, linear, llama3 or yarn, got ${short(type)}: not supported`,
     );
   }
   /** @type {RopeScaling} */
@@ -303,7 +314,7 @@ function rope(config, family) {
   if (type === "linear") return { theta, scaling };
   scaling.low_freq_factor = positive(parameters, "low_freq_factor");
   scaling.high_freq_factor = positive(parameters, "high_freq_factor");
-  scaling.original_max_position_embeddings = size(parameters, "original_max_position_embeddings");
+  scaling.original_max_position_embeddings = originalContext(config, parameters);
   if (scaling.low_freq_factor >= scaling.high_freq_factor) {
     throw new ConfigError(
       "expected low_freq_factor below high_freq_factor, " +
@@ -319,10 +330,20 @@ const UNSCALED = {
   beta_fast: 32, beta_slow: 1, truncate: true, attention_factor: 1,
 }; // prettier-ignore
 
+/**
+ * The context before scaling; beside the RoPE parameters it counts for more than in them.
+ * @param {JsonObject} config @param {JsonObject} parameters
+ */
+function originalContext(config, parameters) {
+  const name = "original_max_position_embeddings";
+  const given = (config[name] ?? null) === null ? parameters : config;
+  return size(given, name, size(config, "max_position_embeddings"));
+}
+
 /** @param {JsonObject} config @param {JsonObject} parameters @returns {RopeScaling} */
 function yarn(config, parameters) {
   const context = size(config, "max_position_embeddings");
-  const original = size(parameters, "original_max_position_embeddings", context);
+  const original = originalContext(config, parameters);
   const factor = positive(parameters, "factor", context / original);
   const [above, below] = ["mscale", "mscale_all_dim"].map((name) => parameters[name]);
   const derived =
@@ -436,7 +457,8 @@ function flag(config, name, fallback = false) {
 
 /** @param {unknown} value @param {string} name @returns {number[]} */
 function tokenIds(value, name) {
-  const ids = Array.isArray(value) ? value : (value ?? null) === null ? [] : [value];
+  const given = Array.isArray(value) ? value : (value ?? null) === null ? [] : [value];
+  const ids = given.filter((id) => id !== NO_TOKEN && id !== BigInt(NO_TOKEN));
   const areIds = ids.every(
     (id) => (typeof id === "bigint" && id >= 0) || (Number.isInteger(id) && id >= 0),
   );
