@@ -106,6 +106,13 @@ LIMITS = {
 }
 
 
+SEVERAL = {  # fields of several types, of which the validator names but the first
+    "content": "a text or a list of parts",
+    "prompt": "a text, token ids, or a list of either",
+    "stop": "a text of 1 to 256 characters, or up to 16 of them",
+}
+
+
 def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """One answer for what FastAPI found wrong with a body: one fault, by its field."""
     # A value that fits none of several types is reported once for each; the field is what counts,
@@ -117,7 +124,7 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     if kind == "json_invalid":
         return ApiError("invalid_json", f"expected JSON, got {context['error']}")
     if kind == "unknown_field":
-        place = ".".join([*where, ""])
+        place = f"{_place(where)}." if where else ""
         message = context["message"]
         return ApiError(
             "unknown_parameter",
@@ -134,6 +141,15 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
         return ApiError("invalid_value", message, message.partition(":")[0])
     got = repr(first.get("input"))
     got = got if len(got) <= SHOWN_CHARS else got[: SHOWN_CHARS - 1] + "…"
+    where = [
+        part for part in where if part not in TRIED and not part.startswith(("list[", "constr"))
+    ]
+    if kind == "string_type" and where and where[-1] in SEVERAL:
+        return ApiError(
+            "invalid_value",
+            f"{_place(where)}: expected {SEVERAL[where[-1]]}, got {got}"[:400],
+            param,
+        )
     wanted = LIMITS[kind].format(**context) if kind in LIMITS else _lower(first["msg"])
     message = f"{_place(where) or 'body'}: expected {wanted}, got {got}"
     return ApiError("invalid_value", message[:400], param)

@@ -16,7 +16,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from llama_edu.engine.sampling import Sampling
-from llama_edu.serve.http.foreign_fields import known_fields_of
+from llama_edu.serve.http.foreign_fields import Place, known_fields_of
 
 __all__ = [
     "ChatRequest",
@@ -53,7 +53,7 @@ class Strict(BaseModel):
     """Refuses what it does not know, and does not turn text into numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    foreign_fields_pass: ClassVar[bool] = False
+    place: ClassVar[Place] = "elsewhere"
 
     @model_validator(mode="before")
     @classmethod
@@ -61,10 +61,22 @@ class Strict(BaseModel):
         if not isinstance(data, dict):
             return data
         names = {field.alias or name for name, field in cls.model_fields.items()}
-        for field in cls.model_fields.values():
-            if isinstance(field.validation_alias, AliasChoices):
-                names |= {one for one in field.validation_alias.choices if isinstance(one, str)}
-        return known_fields_of(names, data, foreign=cls.foreign_fields_pass)
+        spellings = [
+            [one for one in field.validation_alias.choices if isinstance(one, str)]
+            for field in cls.model_fields.values()
+            if isinstance(field.validation_alias, AliasChoices)
+        ]
+        known = known_fields_of(names.union(*spellings), data, place=cls.place)
+        for choices in spellings:
+            first, *others = [one for one in choices if one in known] or [""]
+            for other in others:  # the same field under another name
+                if known[other] != known[first] or type(known[other]) is not type(known[first]):
+                    raise ValueError(
+                        f"{first}: expected the value of {other}, another name of it, "
+                        f"got {known[first]!r:.40} and {known[other]!r:.40}"
+                    )
+                del known[other]
+        return known
 
 
 def refused(field: str, message: str) -> PydanticCustomError:
@@ -83,7 +95,7 @@ class StreamOptions(Strict):
 class SharedFields(Strict):
     """What both kinds of request have in common."""
 
-    foreign_fields_pass = True
+    place = "request"
     model: str | None = Field(
         None,
         description="A name that GET /v1/models lists; may be left out where one model is served.",
@@ -164,6 +176,7 @@ class SharedFields(Strict):
 class ContentPart(Strict):
     """A part of a message. Only text can be read."""
 
+    place = "message"
     type: str
     text: str = ""
 
@@ -201,6 +214,7 @@ class ToolCallIn(Strict):
 class MessageIn(Strict):
     """One message. "developer" is a newer word for "system", "function" an older one for "tool"."""
 
+    place = "message"
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | Annotated[list[ContentPart], Field(fail_fast=True)] | None = None
     name: str | None = None
@@ -213,7 +227,9 @@ class MessageIn(Strict):
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
     audio: None = None
     function_call: None = None
-    reasoning_content: str | None = None
+    reasoning_content: str | None = Field(
+        None, validation_alias=AliasChoices("reasoning_content", "reasoning", "thinking")
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -303,7 +319,7 @@ class ToolChoice(Strict):
 class TemplateRequest(Strict):
     """The body of POST /apply-template: what a chat's prompt is made of."""
 
-    foreign_fields_pass = True
+    place = "request"
     model: str | None = None
     messages: Annotated[
         list[MessageIn], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
@@ -354,7 +370,7 @@ class ChatRequest(SharedFields, TemplateRequest):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "ChatRequest":
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs: expected logprobs to be true beside it, got false")
         both = (self.max_tokens, self.max_completion_tokens)
         if None not in both and self.max_tokens != self.max_completion_tokens:

@@ -476,6 +476,12 @@ CHATS = {
         200,
         lambda a: a["usage"]["total_tokens"] <= CONTEXT,
     ),
+    "a stop of nothing": complete({"stop": [""]}, 400, tells("stop: expected a text of 1 to 256")),
+    "a prompt of no kind": complete({"prompt": None}, 400, tells("a text, token ids, or a list")),
+    "content of no kind": chat(
+        messages(("user", ["a"])), 400, tells("content: expected a text or a list of parts")
+    ),
+    "no likeliest asked for": chat({"top_logprobs": 0}),
     "messages too long": chat({"messages": LONG_TALK}, 400, tells("drop_oldest")),
     "the oldest left out": chat(
         {"messages": LONG_TALK, "context_overflow": "drop_oldest"},

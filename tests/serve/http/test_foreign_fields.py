@@ -5,24 +5,28 @@ import typing
 import pytest
 from openai.types import completion_create_params as their_completion
 from openai.types.chat import completion_create_params as their_chat
+from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from llama_edu.serve.http.foreign_fields import HINTS, NEUTRAL, known_fields_of
-from llama_edu.serve.http.requests import ChatRequest, CompletionRequest
+from llama_edu.serve.http.foreign_fields import HINTS, IN_A_MESSAGE, NEUTRAL, known_fields_of
+from llama_edu.serve.http.requests import ChatRequest, CompletionRequest, MessageIn
 
 # vLLM documentation, "OpenAI-Compatible Server": sampling and extra parameters of both addresses.
 VLLM = """
 add_generation_prompt add_special_tokens allowed_token_ids bad_words best_of cache_salt
-chat_template chat_template_kwargs continue_final_message documents echo guided_choice
+chat_template chat_template_kwargs continue_final_message detokenize documents echo guided_choice
 guided_decoding_backend guided_grammar guided_json guided_regex guided_whitespace_pattern
 ignore_eos include_reasoning include_stop_str_in_output kv_transfer_params length_penalty
 logits_processors media_io_kwargs min_p min_tokens mm_processor_kwargs priority prompt_embeds
 prompt_logprobs repetition_penalty request_id return_token_ids return_tokens_as_token_ids
 skip_special_tokens spaces_between_special_tokens stop_token_ids structured_outputs
-thinking_token_budget top_k truncate_prompt_tokens use_beam_search vllm_xargs
+logprob_token_ids repetition_detection thinking_token_budget top_k truncation_side
+truncate_prompt_tokens use_beam_search vllm_xargs
 """
 # llama.cpp, the README of its server, options of POST /completion and /v1/chat/completions.
 LLAMA_CPP = """
+adaptive_decay adaptive_target backend_sampling chat_format parse_tool_calls
+reasoning_budget_tokens speculative.n_max speculative.n_min speculative.p_min thinking_budget_tokens
 cache_prompt chat_template_kwargs dry_allowed_length dry_base dry_multiplier dry_penalty_last_n
 dry_sequence_breakers dynatemp_exponent dynatemp_range frequency_penalty grammar id_slot
 ignore_eos image_data json_schema logit_bias lora min_keep min_p mirostat mirostat_eta
@@ -37,7 +41,6 @@ context format images keep_alive mirostat mirostat_eta mirostat_tau min_p num_ct
 options raw repeat_last_n repeat_penalty seed stop stream suffix system temperature template tfs_z
 think top_k top_p
 """
-NOT_TAKEN = {"chat_template"}  # a program from a stranger: the model's own is run, and no other
 
 
 def own_fields(kind):
@@ -65,7 +68,7 @@ OPENAI = [
 )
 def test_documented_fields_are_known(names):
     assert len(names) > 20
-    assert set(names) - KNOWN <= NOT_TAKEN
+    assert set(names) <= KNOWN
 
 
 def test_nothing_is_both_ours_and_foreign():
@@ -103,6 +106,9 @@ def test_true_is_no_number(value, neutral):
         ("presence_penality", "presence_penalty"),
         ("mirostate", "mirostat"),
         ("metdata", "metadata"),
+        ("maxTokens", "max_tokens"),
+        ("top-k", "top_k"),
+        ("stop_sequences", "stop"),
     ],
 )
 def test_a_typo_is_refused_by_name_with_the_nearest_known_field(typo, meant):
@@ -110,9 +116,59 @@ def test_a_typo_is_refused_by_name_with_the_nearest_known_field(typo, meant):
         known_fields_of(own_fields(ChatRequest), {typo: 1})
 
 
-def test_inside_a_message_nothing_foreign_passes():
+@pytest.mark.parametrize("unknown", ["system_prompt", "n_ctx", "num_beams", "eos_token_id"])
+def test_where_nothing_is_near_nothing_is_proposed(unknown):
+    with pytest.raises(PydanticCustomError, match=f"expected a known field, got '{unknown}'$"):
+        known_fields_of(own_fields(ChatRequest), {unknown: 1})
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        *({name: value} for name, fine in IN_A_MESSAGE.items() for value in (None, *fine)),
+        {"cache_control": {"type": "ephemeral"}},
+        {"id": "msg_1"},
+        {"reasoning": "so"},
+        {"thinking": "so", "reasoning_content": "so"},
+    ],
+    ids=str,
+)
+def test_a_reply_may_come_back_as_another_server_gave_it(extra):
+    message = MessageIn.model_validate({"role": "assistant", "content": "Hi", **extra})
+    assert message.reasoning_content == ("so" if "so" in extra.values() else None)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"images": ["a"]}, r"images is not supported here: expected nothing or \[\], got \['a'\]"),
+        ({"mirostat": 0}, "expected a known field, got 'mirostat'"),
+        ({"reasoning": "a", "thinking": "b"}, "reasoning: expected the value of thinking, another"),
+    ],
+)
+def test_what_a_message_asks_for_beyond_that_is_refused(extra, message):
+    with pytest.raises(ValidationError, match=message):
+        MessageIn.model_validate({"role": "assistant", "content": "Hi", **extra})
+
+
+def test_a_part_of_a_message_may_have_hints_too():
+    part = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
+    assert MessageIn.model_validate({"role": "user", "content": [part]}).text == "Hi"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({"max_tokens": 2, "n_predict": 2}, 2), ({"n_predict": 3, "num_predict": 3}, 3)],
+)
+def test_a_field_may_come_under_two_of_its_names(given, wanted):
+    assert CompletionRequest.model_validate({"prompt": "a", **given}).max_tokens == wanted
+    with pytest.raises(ValidationError, match="another name of it, got 2 and 5"):
+        CompletionRequest.model_validate({"prompt": "a", "max_tokens": 2, "n_predict": 5})
+
+
+def test_inside_of_other_objects_nothing_foreign_passes():
     with pytest.raises(PydanticCustomError, match="expected a known field, got 'mirostat'"):
-        known_fields_of({"role"}, {"mirostat": 0}, foreign=False)
+        known_fields_of({"role"}, {"mirostat": 0}, place="elsewhere")
 
 
 def test_of_a_long_value_the_beginning_is_told():
