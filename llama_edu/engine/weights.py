@@ -6,7 +6,7 @@ table and which the output head. Computes nothing else.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from llama_edu.errors import CheckpointError, NumericsError
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import PRECISIONS, Precision, cast, dtype_name, is_float
 from llama_edu.formats.quantize import Quantized, quantize
+from llama_edu.formats.safetensors import is_of_rope
 from llama_edu.formats.strict_json import short
 
 __all__ = ["LayerWeights", "Projection", "Weights", "expected_shapes", "load_weights"]
@@ -177,7 +178,7 @@ def load_weights(
     """
     stored = _with_prefix(stored)
     _check_tensors(config, stored)
-    load = _Loader(stored, precision, Arena())
+    load = _Loader(stored, expected_shapes(config).keys(), precision, Arena())
     if config.tie_word_embeddings:
         table = load.matrix(EMBED_TOKENS if EMBED_TOKENS in stored else LM_HEAD)
         embed_tokens, lm_head = table, table
@@ -214,6 +215,7 @@ class _Loader:
     """Reads tensors by name and converts them to what a precision keeps."""
 
     stored: Mapping[str, np.ndarray]
+    names: Set[str]  # those that the config calls for
     precision: Precision
     arena: Arena
 
@@ -234,12 +236,12 @@ class _Loader:
         return cast(self._float(name), self.precision.compute)
 
     def optional_vector(self, name: str) -> np.ndarray | None:
-        return self.vector(name) if name in self.stored else None
+        return self.vector(name) if name in self.names else None
 
     def projection(self, name: str) -> Projection:
         bias = f"{name}.bias"
         return Projection(
-            self.matrix(f"{name}.weight"), self.vector(bias) if bias in self.stored else None
+            self.matrix(f"{name}.weight"), self.vector(bias) if bias in self.names else None
         )
 
     def layer(self, index: int) -> LayerWeights:
@@ -283,16 +285,19 @@ def _check_tensors(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> Non
         )
     expected = expected_shapes(config)
     # Old checkpoints store the RoPE frequencies; they follow from the config.
-    given = {name for name in stored if not name.endswith(".rotary_emb.inv_freq")}
+    given = {name for name in stored if not is_of_rope(name)}
     missing = expected.keys() - given
     if config.tie_word_embeddings and len(missing & {EMBED_TOKENS, LM_HEAD}) == 1:
         missing -= {EMBED_TOKENS, LM_HEAD}
+    # Some programs write a bias for every projection; one of zeros changes nothing.
+    surplus = {n for n in given - expected.keys() if not _is_bias_of_zeros(n, expected, stored)}
     if missing:
+        tied = "; the config says the embeddings are not tied" if missing == {LM_HEAD} else ""
+        instead = f", but {_listed(surplus)}" if surplus and not tied else ""
         raise CheckpointError(
-            f"expected {len(expected)} tensors, got none named {_listed(missing)}"
-            + ("; the config says the embeddings are not tied" if missing == {LM_HEAD} else "")
+            f"expected {len(expected)} tensors, got none named {_listed(missing)}{instead}{tied}"
         )
-    if surplus := given - expected.keys():
+    if surplus:
         raise CheckpointError(f"expected no tensor named {_listed(surplus)}, got one")
     for name, shape in expected.items():
         if name in given and stored[name].shape != shape:
@@ -308,6 +313,14 @@ def _check_tensors(config: LlamaConfig, stored: Mapping[str, np.ndarray]) -> Non
             f"expected {EMBED_TOKENS!r} and {LM_HEAD!r} to be equal, since the config ties them, "
             "got two different tables"
         )
+
+
+def _is_bias_of_zeros(
+    name: str, expected: Mapping[str, tuple[int, ...]], stored: Mapping[str, np.ndarray]
+) -> bool:
+    weight = expected.get(f"{name.removesuffix('.bias')}.weight", ())
+    is_one = name.endswith(".bias") and len(weight) == 2 and stored[name].shape == weight[:1]
+    return is_one and is_float(stored[name].dtype) and not stored[name].any()
 
 
 def _listed(names: set[str]) -> str:

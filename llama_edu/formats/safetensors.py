@@ -53,7 +53,7 @@ OTHERS = {  # weights under other names, and what to do about them
     ".onnx": "a graph of operators, not supported",
     ".safetensors": "without an index that names it",
 }
-UNREAD = ".rotary_emb.inv_freq"  # follows from the config
+UNREAD = ("inv_freq", "original_inv_freq", "cos_cached", "sin_cached")  # follow from the config
 MAX_FILE_NAME = 255  # the bound of common file systems
 
 
@@ -139,9 +139,12 @@ class ShardedCheckpoint(Mapping[str, np.ndarray]):
     def __init__(self, index: str | os.PathLike[str]) -> None:
         self.path = Path(index)
         with _open(self.path) as file:
-            content = parse_object(file.read(), str(index), CheckpointError)
+            data = file.read()
+        content = parse_object(data, str(index), CheckpointError)
+        if "weight_map" not in content and (kind := really(data[:NBYTES])):
+            raise CheckpointError(f"{index}: expected an index of shards, got {kind}")
         listed_at = _checked_weight_map(content.get("weight_map"), str(index))
-        self.weight_map = {n: file for n, file in listed_at.items() if not n.endswith(UNREAD)}
+        self.weight_map = {n: file for n, file in listed_at.items() if not is_of_rope(n)}
         names = sorted(set(self.weight_map.values()))
         self.shards = {name: SafetensorsFile(self.path.parent / name) for name in names}
         listed = set(self.weight_map.items())
@@ -149,7 +152,7 @@ class ShardedCheckpoint(Mapping[str, np.ndarray]):
             (name, shard)
             for shard, tensors in self.shards.items()
             for name in tensors
-            if not name.endswith(UNREAD)
+            if not is_of_rope(name) and not self._is_copy(name, shard)
         }
         for name, shard in sorted(stored ^ listed)[:1]:
             side = "index only" if (name, shard) in listed else "file only"
@@ -157,6 +160,15 @@ class ShardedCheckpoint(Mapping[str, np.ndarray]):
                 f"{index}: expected index and files to agree, "
                 f"got {short(name)} of {shard!r} in {side}"
             )
+
+    def _is_copy(self, name: str, shard: str) -> bool:
+        """Whether the index finds this tensor in another file, byte for byte the same."""
+        elsewhere = self.weight_map.get(name, shard)
+        if elsewhere == shard or name not in self.shards[elsewhere]:
+            return False
+        one, other = self.shards[shard][name], self.shards[elsewhere][name]
+        is_alike = one.dtype == other.dtype and one.shape == other.shape
+        return is_alike and one.tobytes() == other.tobytes()
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.shards[self.weight_map[name]][name]
@@ -176,9 +188,16 @@ def open_checkpoint(directory: str | os.PathLike[str]) -> SafetensorsFile | Shar
         return SafetensorsFile(single)
     if index.is_file():
         return ShardedCheckpoint(index)
-    others = sorted(path.name for path in Path(directory).glob("*") if path.suffix in OTHERS)
-    found = f"{others[0]}: {OTHERS[Path(others[0]).suffix]}" if others else "neither"
+    names = [path.name for path in Path(directory).glob("*")]
+    others = sorted(n for n in names if Path(n.removesuffix(".index.json")).suffix in OTHERS)
+    kind = Path(others[0].removesuffix(".index.json")).suffix if others else ""
+    found = f"{others[0]}: {OTHERS[kind]}" if others else "neither"
     raise CheckpointError(f"{directory}: expected {single.name} or {index.name}, got {found}")
+
+
+def is_of_rope(name: str) -> bool:
+    """Whether a tensor holds RoPE's angles, which old checkpoints store."""
+    return name.rpartition(".")[2] in UNREAD and "rotary_emb." in name
 
 
 def save_file(

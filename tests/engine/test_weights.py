@@ -220,6 +220,28 @@ def test_a_tensor_nobody_asked_for_is_refused(name, changes):
     assert refused(config, tensors) == f"expected no tensor named {name!r}, got one"
 
 
+def test_a_bias_of_zeros_that_nobody_asked_for_changes_nothing():
+    """Quantizers write one for every projection."""
+    config = tiny_config()
+    tensors = tiny_tensors(config)
+    name = LAYER + "self_attn.q_proj.bias"
+    width = tensors[LAYER + "self_attn.q_proj.weight"].shape[0]
+    weights = load_weights(config, tensors | {name: np.zeros(width, dtype=np.float32)})
+    assert by_name(weights).keys() == expected_shapes(config).keys()
+    for wrong in (np.eye(1, width, dtype=np.float32)[0], np.zeros(width + 1, dtype=np.float32)):
+        assert (
+            refused(config, tensors | {name: wrong})
+            == f"expected no tensor named {name!r}, got one"
+        )
+
+
+def test_names_that_are_there_instead_are_told():
+    config = tiny_config()
+    tensors = {f"module.{name}": array for name, array in tiny_tensors(config).items()}
+    assert "got none named 'lm_head.weight' (and " in refused(config, tensors)
+    assert ", but 'module.lm_head.weight' (and " in refused(config, tensors)
+
+
 def test_many_surplus_tensors_are_counted_and_long_names_cut_short():
     config = tiny_config()
     surplus = {"a" * 9999 + str(i): np.zeros(1, dtype=np.float32) for i in range(3)}
@@ -230,7 +252,12 @@ def test_many_surplus_tensors_are_counted_and_long_names_cut_short():
 
 
 @pytest.mark.parametrize(
-    "name", ["model.rotary_emb.inv_freq", LAYER + "self_attn.rotary_emb.inv_freq"]
+    "name",
+    [
+        "model.rotary_emb.inv_freq",
+        LAYER + "self_attn.rotary_emb.inv_freq",
+        LAYER + "self_attn.rotary_emb.cos_cached",
+    ],
 )
 def test_stored_rope_frequencies_are_ignored(name):
     """Checkpoints of 2023 hold them; whatever they say, the config decides."""

@@ -582,6 +582,12 @@ def test_a_directory_without_weights_is_refused(tmp_path):
             open_checkpoint(directory)
 
 
+def test_an_index_of_pickles_is_named(tmp_path):
+    (tmp_path / "pytorch_model.bin.index.json").touch()
+    with pytest.raises(CheckpointError, match=r"got pytorch_model\.bin\.index\.json: a pickle"):
+        open_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -649,11 +655,32 @@ def test_a_tensor_in_a_shard_and_not_in_the_index(shards):
         ShardedCheckpoint(index)
 
 
+@pytest.mark.parametrize("value", [2, 7])
+def test_a_tensor_in_two_shards_is_one_only_if_both_say_the_same(shards, value):
+    index = shards()
+    arrays = {"b": np.full(2, value, np.float32), "c": np.full(2, 3, np.float32)}
+    save_file(arrays, index.parent / "two.safetensors")
+    if value == 2:
+        assert ShardedCheckpoint(index)["b"].tolist() == [2, 2]
+        return
+    with pytest.raises(CheckpointError, match=r"agree, got 'b' of 'two\.safetensors' in file only"):
+        ShardedCheckpoint(index)
+
+
+def test_stored_angles_of_rope_are_left_out(shards):
+    index = shards()
+    names = ("inv_freq", "original_inv_freq", "cos_cached", "sin_cached")
+    ropes = {f"model.layers.0.self_attn.rotary_emb.{n}": np.ones(2, np.float32) for n in names}
+    save_file({"c": np.full(2, 3, np.float32)} | ropes, index.parent / "two.safetensors")
+    assert list(ShardedCheckpoint(index)) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "index.json: expected JSON, got"),
         ("{}", "expected a weight_map of names to files, got None"),
+        ('{"error": "gated"}', "index.json: expected an index of shards, got a server's error"),
         ('{"weight_map": {}}', "expected a weight_map of names to files, got {}"),
         ('{"weight_map": ["a"]}', "expected a weight_map of names to files, got ['a']"),
         (

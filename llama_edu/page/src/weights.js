@@ -45,6 +45,7 @@ import { toFloat32 } from "./number_formats.js";
 
 const EMBED_TOKENS = "model.embed_tokens.weight";
 const LM_HEAD = "lm_head.weight";
+const OF_ROPE = /rotary_emb\.((.*\.)?)(inv_freq|original_inv_freq|cos_cached|sin_cached)$/;
 const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
 const FLOATS = ["F32", "BF16", "F16", "F64", "Q8_0", "Q4_1"];
 
@@ -157,8 +158,8 @@ async function checkTensors(config, checkpoint) {
   }
   const expected = expectedShapes(config);
   const tied = config.tie_word_embeddings;
-  // Old checkpoints store the RoPE frequencies; they follow from the config.
-  const given = [...tensors.keys()].filter((name) => !name.endsWith(".rotary_emb.inv_freq"));
+  // Old checkpoints store RoPE's angles; they follow from the config.
+  const given = [...tensors.keys()].filter((name) => !OF_ROPE.test(name));
   let missing = [...expected.keys()].filter((name) => !tensors.has(name));
   const ends = missing.filter((name) => name === EMBED_TOKENS || name === LM_HEAD);
   if (tied && ends.length === 1) missing = missing.filter((name) => name !== ends[0]);
@@ -169,7 +170,11 @@ async function checkTensors(config, checkpoint) {
         (untied ? "; the config says the embeddings are not tied" : ""),
     );
   }
-  const surplus = given.filter((name) => !expected.has(name));
+  const surplus = [];
+  for (const name of given.filter((one) => !expected.has(one))) {
+    // Some programs write a bias for every projection; one of zeros changes nothing.
+    if (!(await isBiasOfZeros(name, expected, checkpoint))) surplus.push(name);
+  }
   if (surplus.length) {
     throw new CheckpointError(`expected no tensor named ${listed(surplus)}, got one`);
   }
@@ -193,6 +198,15 @@ async function checkTensors(config, checkpoint) {
         "got two different tables",
     );
   }
+}
+
+/** @param {string} name @param {Map<string, number[]>} expected @param {Checkpoint} checkpoint */
+async function isBiasOfZeros(name, expected, { tensors, read }) {
+  const weight = expected.get(`${name.replace(/\.bias$/, "")}.weight`);
+  const info = tensors.get(name);
+  const isOne = name.endsWith(".bias") && weight?.length === 2 && info && FLOATS.includes(info.format);
+  if (!isOne || info.shape.join() !== `${weight[0]}`) return false;
+  return toFloat32(await read(name), info.format).every((value) => value === 0);
 }
 
 /** @param {Checkpoint} checkpoint @returns {Promise<[Float32Array, Float32Array]>} */
