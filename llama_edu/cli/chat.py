@@ -14,12 +14,12 @@ from typing import Any
 from llama_edu.chat.session import ChatSession
 from llama_edu.chat.usage import ledger_table
 from llama_edu.cli.lines import PROMPT, messages
-from llama_edu.cli.terminal import may_colour, one_line, printable, write_now
+from llama_edu.cli.terminal import LEAVES, may_colour, one_line, printable, write_now
 from llama_edu.errors import ContextError, InputError, LlamaEduError
 
 __all__ = ["COMMANDS", "ChatCommand"]
 
-COMMANDS = """\
+COMMANDS = f"""\
 /edit [N] TEXT   say TEXT in turn N (default: the last one), and go on from there
 /retry           another reply to the last message
 /undo            take back the last turn
@@ -29,7 +29,7 @@ COMMANDS = """\
 /save FILE       write the conversation, with its cache, to a file
 /load FILE       go on with a saved conversation
 /help            this list
-/quit            leave; so does Ctrl-D
+/quit            leave; so does {LEAVES}
 Ctrl-C stops a reply and keeps what there is of it. To send a message that begins with a slash,
 write two. A message of several lines stands between two \"\"\"; with prompt_toolkit installed,
 Alt+Enter begins a line, too. What you type is kept for the next time; LLAMA_EDU_HISTORY=off keeps
@@ -69,7 +69,7 @@ class ChatCommand:
         Off a terminal the first problem is raised; on one it is told, and the conversation goes on.
         """
         if self._interactive:
-            _tell("/help lists the commands. Ctrl-C stops a reply, Ctrl-D leaves.")
+            _tell(f"/help lists the commands. Ctrl-C stops a reply, {LEAVES} leaves.")
         for message in messages(_tell):
             if message.strip() == "/quit":
                 return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from llama_edu.cli.terminal import may_colour
+from llama_edu.cli.terminal import LEAVES, may_colour
 from llama_edu.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def messages(tell: Callable[[str], None]) -> Iterator[str]:
             except KeyboardInterrupt:
                 if not interactive:
                     raise
-                tell("\nCtrl-D leaves")
+                tell(f"\n{LEAVES} leaves")
                 continue
             except EOFError:
                 if interactive:
@@ -87,7 +87,8 @@ def _reader(interactive: bool, at_the_end: contextlib.ExitStack) -> Callable[[st
     if not (interactive and sys.stdout.isatty()):
         return lambda prompt: _plain(prompt if interactive else "")
     if os.environ.get("TERM") != "dumb":
-        with contextlib.suppress(ImportError):
+        # Any other: a console of Windows that no editor can use, as under mintty.
+        with contextlib.suppress(ImportError, Exception):
             session = _session()
             return lambda prompt: str(session.prompt(prompt))
     with contextlib.suppress(ImportError):  # Windows has no readline

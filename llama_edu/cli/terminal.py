@@ -7,9 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Stream", "may_colour", "one_line", "printable", "progress_line", "write_now"]
+__all__ = [
+    "LEAVES",
+    "Stream",
+    "may_colour",
+    "one_line",
+    "printable",
+    "progress_line",
+    "reads_codes",
+    "write_now",
+]
 
 BAR = "{bar:24} {percentage:3.0f}% {desc}"
+
+READ_CODES = 0x0004  # ENABLE_VIRTUAL_TERMINAL_PROCESSING
+LEAVES = "Ctrl-D" if sys.platform != "win32" else "Ctrl-Z and Enter"  # how input ends
 
 # Control characters except tab and line break → their pictures: ESC becomes ␛.
 CONTROL_PICTURES = {
@@ -34,10 +46,33 @@ class Stream(Protocol):
         """True if somebody is looking."""
         ...
 
+    def fileno(self) -> int:
+        """The system's number of it."""
+        ...
+
 
 def may_colour(stream: Stream) -> bool:
     """True on a terminal that has colours and whose user has not asked for none."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and stream.isatty() and reads_codes(stream)
+
+
+def reads_codes(stream: Stream) -> bool:
+    """True if escape codes steer this terminal. A console of Windows must be told to read them."""
+    reads = True
+    if sys.platform == "win32":
+        import ctypes
+        import msvcrt
+
+        try:
+            handle = msvcrt.get_osfhandle(stream.fileno())
+            mode = ctypes.c_ulong()
+            console = ctypes.windll.kernel32
+            found = console.GetConsoleMode(handle, ctypes.byref(mode))
+            reads = bool(found and console.SetConsoleMode(handle, mode.value | READ_CODES))
+        except (AttributeError, OSError, ValueError):  # no console after all
+            reads = False
+    return reads
 
 
 def one_line(problem: BaseException) -> str:

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from llama_edu import ChatSession, Llama, Tokenizer
 from llama_edu.chat.template import ChatTemplate
+from llama_edu.cli import lines
 from llama_edu.cli import main as cli
 
 GREEDY = ("--temperature", "0", "--max-new-tokens", "60")
@@ -384,3 +386,25 @@ def test_a_template_is_looked_for_before_the_weights_are_read(
     monkeypatch.setattr(Llama, "from_pretrained", lambda *_: pytest.fail("read the weights"))
     assert chat(capsys, monkeypatch, "Hello!", options=("story",))[0] == 1
     assert ChatTemplate(Tokenizer.from_pretrained("chat"))
+
+
+class OnATerminal(io.StringIO):
+    """Somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_where_no_editor_can_be_used_the_terminal_itself_reads(monkeypatch: Any) -> None:
+    """As in some consoles of Windows: prompt_toolkit is there, and raises when it begins."""
+
+    def broken(*args: Any, **options: Any) -> None:
+        raise RuntimeError("no console screen buffer")
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("LLAMA_EDU_HISTORY", "off")
+    monkeypatch.setitem(sys.modules, "readline", None)  # as on Windows
+    monkeypatch.setitem(sys.modules, "prompt_toolkit", SimpleNamespace(PromptSession=broken))
+    monkeypatch.setattr(sys, "stdin", OnATerminal("Hello\n\nBye\n"))
+    monkeypatch.setattr(sys, "stdout", OnATerminal())
+    assert list(lines.messages(lambda _: None)) == ["Hello", "Bye"]
