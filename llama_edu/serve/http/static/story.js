@@ -19,7 +19,7 @@ const MODEL = "llama_edu.story.model";
 const BEGINNING = "llama_edu.story.beginning"; // in sessionStorage: not yet part of a story
 const SHOWN_CHARS = 48; // of a branch, in the list of them
 
-const percent = (p) => (p >= 0.0995 ? `${Math.round(100 * p)} %` : p < 0.001 ? "< 0.1 %" : `${(100 * p).toFixed(1)} %`);
+const percent = (p) => (p >= 0.0995 ? `${Math.round(100 * p)}%` : p < 0.001 ? "<0.1%" : `${(100 * p).toFixed(1)}%`);
 /** A token so that its blanks can be seen. */
 const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "↵") || "(part of a character)";
 /** A probability with as many digits as anybody sees. */
@@ -463,5 +463,5 @@ export class Story {
 
 function legend() {
   const ends = [0, ...STEPS, 1].map((p) => Math.round(100 * p));
-  return ends.slice(1).map((end, i) => el("li", { class: `p${i}` }, `${ends[i]}–${end} %`));
+  return ends.slice(1).map((end, i) => el("li", { class: `p${i}` }, `${ends[i]}–${end}%`));
 }
