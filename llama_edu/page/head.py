@@ -16,12 +16,16 @@ from sphinx.application import Sphinx
 
 from llama_edu.chapters import BOOK
 
-__all__ = ["add_description", "drop_scripts", "drop_theme_scripts"]
+__all__ = ["add_description", "drop_scripts", "drop_theme_scripts", "use_small_icons"]
 
 SITE = BOOK.removesuffix("/book")
 LONGEST = 160  # characters of a description; search engines show about that many
 SHORTEST = 50
 FONT_SCRIPT = re.compile(r"\s*<(?:script|link)[^>]*scripts/fontawesome\.js[^>]*>(?:</script>)?")
+WHOLE_FONT = re.compile(
+    r'url\(\.\./vendor/fontawesome/webfonts/fa-(solid|brands)-\d+\.woff2\) format\("woff2"\),'
+    r'url\([^)]*\) format\("truetype"\)'
+)
 
 
 def drop_scripts(
@@ -83,3 +87,15 @@ def drop_theme_scripts(app: Sphinx, problem: Exception | None) -> None:
         text = page.read_text("utf-8")
         if shorter := FONT_SCRIPT.sub("", text):
             page.write_text(shorter, "utf-8")
+
+
+def use_small_icons(app: Sphinx, problem: Exception | None) -> None:
+    """Let the theme's style sheet name the small fonts of icons in place of the whole ones.
+
+    To declare them again in a style sheet of ours is not enough: a script that asks for the layout
+    before that sheet is there makes the browser load the whole fonts.
+    """
+    sheet = Path(app.outdir) / "_static" / "styles" / "pydata-sphinx-theme.css"
+    if problem is None and sheet.is_file():
+        small = r'url(../fonts/icons-\1.woff) format("woff")'
+        sheet.write_text(WHOLE_FONT.sub(small, sheet.read_text("utf-8")), "utf-8")

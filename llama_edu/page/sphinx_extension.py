@@ -18,7 +18,12 @@ from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
 
 from llama_edu.page.files import BUNDLE, write_page_files
-from llama_edu.page.head import add_description, drop_scripts, drop_theme_scripts
+from llama_edu.page.head import (
+    add_description,
+    drop_scripts,
+    drop_theme_scripts,
+    use_small_icons,
+)
 from llama_edu.page.labs import lab
 from llama_edu.page.words import connect
 
@@ -66,4 +71,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", add_description, priority=900)
     app.connect("build-finished", _write_files)
     app.connect("build-finished", drop_theme_scripts)
+    app.connect("build-finished", use_small_icons)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

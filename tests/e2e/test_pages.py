@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urljoin
 
 import pytest
-from pages import FAINT_TEXT, HARMLESS, HTML, Visit, toc_pages
+from pages import FAINT_TEXT, HARMLESS, HEAVIEST, HTML, Visit, toc_pages, weights
 
 from llama_edu.chapters import BOOK, CHAPTER_FILES, section_address
 from llama_edu.exercises import check
@@ -67,6 +67,8 @@ def test_page(name: str, width: int, scheme: str, visit: Open) -> None:
     seen = visit(name, width, scheme)
     assert seen.outside == [], "a page must not ask the network for anything"
     assert [text for text in seen.complaints if HARMLESS not in text] == []
+    heaviest = weights(seen.page)
+    assert sum(heaviest.values()) <= HEAVIEST, heaviest
     seen.page.evaluate(UNFOLD)
     layout: dict[str, Any] = seen.page.evaluate(LAYOUT)
     assert layout == {

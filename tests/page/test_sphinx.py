@@ -16,6 +16,7 @@ PAGES = {
 }
 CONF = """
 extensions = ["sphinx.ext.mathjax", "llama_edu.page.sphinx_extension"]
+html_theme = "pydata_sphinx_theme"
 html_title = "The book"
 html_js_files = ["thebe.js", "scripts/fontawesome.js"]
 mathjax_options = {"defer": "defer"}
@@ -54,6 +55,13 @@ def test_scripts_without_use_are_left_out(built: Path) -> None:
         assert "documentation_options" in html
     assert "mathjax" not in index
     assert "mathjax" in sums
+
+
+def test_the_theme_names_the_small_icons_in_place_of_the_whole_fonts(built: Path) -> None:
+    sheet = (built / "_static" / "styles" / "pydata-sphinx-theme.css").read_text("utf-8")
+    for name in ("solid", "brands"):
+        assert f'src:url(../fonts/icons-{name}.woff) format("woff")}}' in sheet
+    assert "fa-solid-900" not in sheet
 
 
 def test_a_page_describes_itself(built: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import yaml
 from playwright.sync_api import Page
@@ -15,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 PATIENCE_MS = 120_000  # a loaded machine is slow, not wrong
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"  # `npm ci` brings it
+
+HEAVIEST = 450_000  # bytes of a page on the way to a reader, with all it loads, before a lab starts
+PACKED = (".woff", ".woff2", ".png")  # which gzip makes no smaller
 
 # sphinx-thebe emits one script twice; the second copy only repeats a constant.
 HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
@@ -91,6 +97,21 @@ class Visit:
     page: Page
     outside: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+
+
+@cache
+def bytes_on_the_way(path: Path) -> int:
+    """As a server sends a file that compresses what can be compressed."""
+    content = path.read_bytes()
+    return len(content if path.suffix in PACKED else gzip.compress(content))
+
+
+def weights(page: Page) -> dict[str, int]:
+    """What the page has loaded, itself included: bytes by path, the heaviest first."""
+    loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
+    inside = {unquote(urlsplit(url).path)[1:] for url in [page.url, *loaded] if "http" in url[:4]}
+    sizes = {path: bytes_on_the_way(HTML / path) for path in inside}
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 def inaccessible(page: Page) -> list[str]:
