@@ -40,6 +40,7 @@ function llamaEduBundle(){
   padding: 0.2em 0.8em;
 }
 .page-lab :is(button, select, summary) { cursor: pointer; }
+.page-lab summary { padding: 0.3rem 0; }
 .page-lab button:hover { border-color: var(--pl-mark); }
 .page-lab [aria-disabled="true"] { cursor: default; opacity: 0.7; }
 .page-lab :focus-visible { outline: 2px solid var(--pl-mark); outline-offset: 2px; }

@@ -134,5 +134,5 @@ def sorted_logits(packed: str) -> np.ndarray:
         if byte < 128:
             keys.append(keys[-1] - step if keys else step)
             step = place = 0
-    bits = [key - (1 << 31) if key >> 31 else ~key & 0xFFFFFFFF for key in keys]
+    bits = [(key - (1 << 23)) << 8 if key >> 23 else ~(key << 8 | 255) & 0xFFFFFFFF for key in keys]
     return np.array(bits, dtype=np.uint32).view(np.float32)

@@ -11,8 +11,9 @@
     return element;
   };
 
-  // The logits, largest first: the largest as a whole number that grows with the float, then how
-  // far each of the others lies below the one before (llama_edu/viz/sampling/sampling_lab.py).
+  // The logits, largest first: the largest as a whole number that grows with the float (its upper
+  // 24 bits, below 0 turned around), then how far each of the others lies below the one before
+  // (llama_edu/viz/sampling/sampling_lab.py).
   const unpacked = (text) => {
     const [logits, view] = [[], new DataView(new ArrayBuffer(4))];
     let [key, step, scale] = [0, 0, 1];
@@ -22,7 +23,7 @@
       scale *= 128;
       if (byte & 128) continue;
       key = logits.length ? key - step : step;
-      view.setUint32(0, key >= 2 ** 31 ? key - 2 ** 31 : ~key);
+      view.setUint32(0, key >= 2 ** 23 ? (key - 2 ** 23) * 256 : ~(key * 256 + 255));
       logits.push(view.getFloat32(0));
       [step, scale] = [0, 1];
     }
