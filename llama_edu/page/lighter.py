@@ -1,4 +1,4 @@
-"""Finished pages made to arrive sooner: one style sheet, no script that text has to wait for.
+"""Finished pages made better: one style sheet, no script that text waits for, names for ears.
 
 Sphinx, the theme and four extensions bring a style sheet each, and a browser shows nothing before
 it has all eleven and has run every script in the head. Here the sheets become one, without the
@@ -24,6 +24,16 @@ STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
 # Scripts in the page set fields of what this one makes, and need it at once; it is 300 bytes.
 WAITING = re.compile(r"<script (?![^>]*(?:defer|async|documentation_options))(?=[^>]*src=)")
 UNUSED = ("sphinx-thebe.css",)
+# What a screen reader is told: names that say what is to be seen, and a place for all there is.
+NAMED = {
+    re.compile(r' aria-label="Toggle hidden content"'): "",
+    re.compile(r'(?<=<button class="btn search-button-field)([^>]*) aria-label="Search"'): r"\1",
+    re.compile(
+        r'(?<=<div id="pst-primary-sidebar")'
+    ): ' role="complementary" aria-label="Contents"',
+    # Beside a notebook in JupyterLab a link in a drawing has to be an old one; here it need not.
+    re.compile(r"xlink:href="): "href=",
+}
 
 IMPORT = re.compile(r'@import (?:url\()?"([^"]+)"\)?;')
 LOCAL_URL = re.compile(r"""url\((["']?)(?!data:|["'])([^)"']+)\1\)""")
@@ -55,9 +65,9 @@ def lighten(app: Sphinx, problem: Exception | None) -> None:
         head = HEAD.search(text)
         if head:
             lighter = _head(root, page, head[0], words)
-            # Beside a notebook in JupyterLab a link in a drawing has to be an old one.
-            rest = text[head.end() :].replace("xlink:href=", "href=")
-            rest = _styled_once(DROPPED.sub("", rest))
+            rest = _styled_once(DROPPED.sub("", text[head.end() :]))
+            for pattern, better in NAMED.items():
+                rest = pattern.sub(better, rest)
             page.write_text(text[: head.start()] + lighter + rest, "utf-8")
 
 

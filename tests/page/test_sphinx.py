@@ -81,6 +81,7 @@ def test_scripts_wait_until_the_page_is_read(built: Path) -> None:
     assert len(scripts) > 4
     assert all("documentation_options" in script for script in at_once)
     assert 'rel="preload"' not in html
+    assert 'id="pst-primary-sidebar" role="complementary"' in html
 
 
 def test_a_page_describes_itself(built: Path) -> None:
