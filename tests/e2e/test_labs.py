@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from page_engine import directory_of
+from pages import AXE
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from llama_edu import Llama, Sampling, Tokenizer, Trace, generate
@@ -407,7 +408,15 @@ def test_at_390_pixels_the_page_does_not_scroll_sideways(open_labs: Callable[...
     press_all(page)
     page.wait_for_selector(".pl-heat")
     page.wait_for_selector(".pl-lens td")
+    page.wait_for_selector(".pl-maps button")
     assert page.evaluate(wide) <= 390
+    ours = (
+        "axe.run('.page-lab', { resultTypes: ['violations'] })"  # the page around has no headings
+    )
+    if AXE.is_file():
+        page.evaluate(AXE.read_text("utf-8"))
+        found = page.evaluate(ours)["violations"]
+        assert [(one["id"], [n["target"] for n in one["nodes"]]) for one in found] == []
 
 
 def test_on_paper_every_lab_is_a_still_with_its_table(open_labs: Callable[..., Page]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 
 import pytest
@@ -35,6 +37,17 @@ def test_a_page_is_light_stands_still_and_complains_of_nothing(
     said = page.locator('meta[name="description"]').get_attribute("content") or ""
     assert 50 <= len(said) <= 160
     page.close()
+
+
+def test_the_model_in_javascript_takes_no_more_than_300_lines() -> None:
+    page = (HTML / "book" / "javascript.html").read_text("utf-8")
+    shown = re.findall(r'<div class="highlight-javascript.*?<pre>(.*?)</pre>', page, re.DOTALL)
+    text = html.unescape(re.sub(r"<[^>]+>", "", "\n".join(shown)))
+    without_comments = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
+    lines = [line for line in without_comments.splitlines() if line.strip()]
+    for part in ("rmsNorm", "applyRope", "applyMask", "softmax", "swiglu", "attention(", "sample("):
+        assert part in without_comments
+    assert 200 < len(lines) <= 300
 
 
 def test_every_icon_is_in_the_small_font() -> None:

@@ -114,14 +114,19 @@ def weights(page: Page) -> dict[str, int]:
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
-def inaccessible(page: Page) -> list[str]:
+def inaccessible(page: Page, *, contrast: bool = True) -> list[str]:
     """What axe finds wrong with the page as it is now: rule, help, and where.
 
+    Its look at the contrast takes half of the time, and `FAINT_TEXT` looks at that too.
     Without axe this finds nothing, except where LLAMA_EDU_REQUIRE_BROWSER is set: there it fails.
     """
     if not AXE.is_file():
         assert not os.environ.get("LLAMA_EDU_REQUIRE_BROWSER"), f"{AXE} is missing: run `npm ci`"
         return []
     page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    options = {
+        "resultTypes": ["violations"],
+        "rules": {"color-contrast": {"enabled": contrast}},
+    }
+    found = page.evaluate("(options) => axe.run(document, options)", options)["violations"]
     return [f"{one['id']}: {one['help']}: {[n['target'] for n in one['nodes']]}" for one in found]
