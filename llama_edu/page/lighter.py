@@ -31,6 +31,8 @@ NAMED = {
     re.compile(
         r'(?<=<div id="pst-primary-sidebar")'
     ): ' role="complementary" aria-label="Contents"',
+    # A table that says nothing over its first column has no header there.
+    re.compile(r'<th class="head[^>]*>(?:<p>\s*</p>)?\s*</th>'): "<td></td>",
     # Beside a notebook in JupyterLab a link in a drawing has to be an old one; here it need not.
     re.compile(r"xlink:href="): "href=",
 }

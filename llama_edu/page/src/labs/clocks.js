@@ -82,7 +82,7 @@ export const clocks = {
         h("p", { class: "pl-words" },
           `It turns by ${degrees(turn)} from one position to the next. At ${q} the query's pair has turned by ${degrees(atQ)}, ` +
           `at ${k} the key's by ${degrees(atK)}: between them are ${degrees(between)}, ${q - k} steps of ${degrees(turn)}, ` +
-          `and ${Math.cos(between).toFixed(2)} of the pair's product is left.`),
+          `and ${Math.cos(between).toFixed(2).replace("-", "−")} of the pair's product is left.`),
       ); // prettier-ignore
     }
 
