@@ -6,9 +6,10 @@
 from files as a reader picks them: loading, and tokens a second. One thread each, in a worker, as a
 reader has it. Beside them the same engine in plain JavaScript, and NumPy with one thread.
 
-FOLDER is where `npm install --ignore-scripts @huggingface/transformers` was run: transformers.js
-then runs `story` beside ours, in turn, one thread, as the graph that `story_onnx.py` writes. It
-needs a server, here on this machine: it loads modules and fetches, which no page from a file may.
+FOLDER is where `npm install --ignore-scripts @huggingface/transformers@3.8.1` was run:
+transformers.js then runs `story` beside ours, in turn, one thread, as the graph that
+`story_onnx.py` writes. It needs a server, here on this machine: it loads modules and fetches,
+which no page from a file may.
 """
 
 import argparse
@@ -107,7 +108,8 @@ def story(page: Page, address: str, rounds: int) -> None:
 
 PEER = """<!doctype html><meta charset="utf-8"><script type="module">
 import { AutoModelForCausalLM, AutoTokenizer, env } from "./transformers.min.js";
-Object.assign(env, { allowRemoteModels: false, localModelPath: "/models/" });
+Object.assign(env, { allowLocalModels: true, allowRemoteModels: false });
+env.localModelPath = "/models/";
 env.useBrowserCache = false;
 Object.assign(env.backends.onnx.wasm, { wasmPaths: "/", numThreads: 1 });
 globalThis.load = async () => {

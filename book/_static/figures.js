@@ -25,6 +25,26 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
+// A button that unfolds something is named by what it unfolds.
+for (const button of document.querySelectorAll(".admonition-title > .toggle-button"))
+  button.setAttribute("aria-label", button.parentElement.textContent.trim());
+
+// What scrolls by itself has to be reached without a mouse: again whenever the page has another
+// width or something was unfolded.
+const BOXES = "table, .llama-table, .cell_output .output, div.highlight, .pst-scrollable-table-container";
+const reach = () => {
+  for (const box of document.querySelectorAll(BOXES)) {
+    const scrolls = box.scrollWidth > box.clientWidth + 1 && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+    if (!scrolls || box.hasAttribute("tabindex")) continue;
+    box.tabIndex = 0;
+    if (box.matches("table")) continue;
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", box.querySelector("caption")?.textContent.trim() || "More to the right");
+  }
+};
+new ResizeObserver(reach).observe(document.querySelector("article") ?? document.body);
+document.addEventListener("toggle", reach, true);
+
 // The note of a word or of a paper: beside it while the pointer is there or the focus. Without
 // this script the browser shows it as a title.
 document.addEventListener("DOMContentLoaded", () => {

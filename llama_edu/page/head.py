@@ -1,14 +1,12 @@
 """What a built page need not load, and what it says about itself to who only sees its head.
 
 The theme, Thebe and MathJax put scripts into every page. Here a page loses those it has no use
-for: Font Awesome's script, since the theme's style sheet shows the same icons by their font; Thebe,
-which would ask the network; and MathJax where there is no mathematics. In their place come a
-description, taken from the page's first sentences, and a card for who shares its address.
+for: Thebe, which would ask the network, and MathJax where there is no mathematics. In their place
+come a description, taken from the page's first sentences, and a card for who shares its address.
 """
 
 import re
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -16,12 +14,11 @@ from sphinx.application import Sphinx
 
 from llama_edu.chapters import BOOK
 
-__all__ = ["add_description", "drop_scripts", "drop_theme_scripts"]
+__all__ = ["add_description", "drop_scripts"]
 
 SITE = BOOK.removesuffix("/book")
 LONGEST = 160  # characters of a description; search engines show about that many
 SHORTEST = 50
-FONT_SCRIPT = re.compile(r"\s*<(?:script|link)[^>]*scripts/fontawesome\.js[^>]*>(?:</script>)?")
 
 
 def drop_scripts(
@@ -73,13 +70,3 @@ def _description(doctree: nodes.document) -> str:
     if len(text) <= LONGEST:
         return text
     return text[: LONGEST - 1].rsplit(" ", 1)[0].rstrip(",;:.") + "…"
-
-
-def drop_theme_scripts(app: Sphinx, problem: Exception | None) -> None:
-    """Take Font Awesome's script, which the theme writes by itself, out of the finished pages."""
-    if problem is not None or app.builder.format != "html":
-        return
-    for page in Path(app.outdir).rglob("*.html"):
-        text = page.read_text("utf-8")
-        if shorter := FONT_SCRIPT.sub("", text):
-            page.write_text(shorter, "utf-8")

@@ -202,27 +202,33 @@ def _attention() -> tuple[str, Rows]:
     run = _run()
     layer, head = HEAD
     weights = run.trace[f"layers.{layer}.self_attn.weights"].array
-    rows = [["token", "looks most at"]]
-    by_head = weights.reshape(-1, *weights.shape[2:])[head]
-    for i, shares in enumerate(by_head):
-        best = np.argsort(-shares, kind="stable")[:3]
-        seen = [
-            f"{100 * shares[j]:.0f} % {run.piece(run.ids[j])}" for j in best if shares[j] > 0.02
-        ]
-        rows.append([run.piece(run.ids[i]), ", ".join(seen)])
-    return f"Layer {layer}, query head {head}: whose values each token mixes", rows
+    n_groups = weights.shape[1]
+    group = range(head // n_groups * n_groups, (head // n_groups + 1) * n_groups)
+    rows = [["token", *(f"query head {one} looks most at" for one in group)]]
+    by_head = weights.reshape(-1, *weights.shape[2:])
+    for i, token_id in enumerate(run.ids):
+        rows.append([run.piece(token_id), *(_looks_at(run, by_head[one, i]) for one in group)])
+    return f"Layer {layer}, one group of query heads: whose values each token mixes", rows
+
+
+def _looks_at(run: _Run, shares: np.ndarray) -> str:
+    """The three largest weights of one row, in words."""
+    best = np.argsort(-shares, kind="stable")[:3]
+    seen = [f"{100 * shares[j]:.0f} % {run.piece(run.ids[j])}" for j in best if shares[j] > 0.02]
+    return ", ".join(seen)
 
 
 def _sampler() -> tuple[str, Rows]:
     run = _run()
     logits = run.trace["logits"].array[-1]
-    settings = (Sampling(), Sampling(0.8, 40, 0.95), Sampling(1.5))
+    settings = (Sampling(), Sampling(0.8, 40, 0.95), Sampling(1.5), Sampling(1.5, min_p=0.1))
     columns = [probabilities(logits, s) for s in settings]
-    rows = [["next token", *(f"T {s.temperature:g}, k {s.top_k}, p {s.top_p:g}" for s in settings)]]
+    names = (f"T {s.temperature:g}, k {s.top_k}, p {s.top_p:g}, m {s.min_p:g}" for s in settings)
+    rows = [["next token", *names]]
     for token_id in np.argsort(-logits, kind="stable")[:BARS].tolist():
         shares = [f"{100 * p[token_id]:.0f} %" if p[token_id] else "cut" for p in columns]
         rows.append([run.piece(token_id), *shares])
-    return f"The chances of the token after “{SENTENCE}” under three settings", rows
+    return f"The chances of the token after “{SENTENCE}” under four settings", rows
 
 
 def _clocks() -> tuple[str, Rows]:

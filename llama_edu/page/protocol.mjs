@@ -67,9 +67,9 @@ export async function openEngine(directory, { backend: backendName, mistake: pla
     },
     encode: ({ text, special = true }) => ({ ids: known().encode(text, { addSpecial: special }) }),
     decode: ({ ids }) => ({ text: known().decode(ids) }),
-    probabilities({ logits, temperature = 1, top_k: topK = 0, top_p: topP = 1 }) {
+    probabilities({ logits, temperature = 1, top_k: topK = 0, top_p: topP = 1, min_p: minP = 0 }) {
       const numbers = Float32Array.from(logits, (/** @type {number | null} */ x) => x ?? NaN);
-      const p = mistake.probabilities(numbers, { temperature, topK, topP });
+      const p = mistake.probabilities(numbers, { temperature, topK, topP, minP });
       return { probabilities: Array.from(p) };
     },
     async trace({ ids, past }) {

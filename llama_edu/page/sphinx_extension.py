@@ -18,8 +18,10 @@ from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
 
 from llama_edu.page.files import BUNDLE, write_page_files
-from llama_edu.page.head import add_description, drop_scripts, drop_theme_scripts
+from llama_edu.page.head import add_description, drop_scripts
 from llama_edu.page.labs import lab
+from llama_edu.page.lighter import lighten
+from llama_edu.page.search import add_search, start_search
 from llama_edu.page.words import connect
 
 __all__ = ["setup"]
@@ -61,9 +63,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("lab", LabDirective)
     connect(app)
     app.connect("html-page-context", _add_script)
+    app.connect("html-page-context", add_search)
     # After everybody else has added theirs.
     app.connect("html-page-context", drop_scripts, priority=900)
     app.connect("html-page-context", add_description, priority=900)
     app.connect("build-finished", _write_files)
-    app.connect("build-finished", drop_theme_scripts)
+    app.connect("build-finished", start_search)
+    # The theme writes a style sheet of its own at the same event.
+    app.connect("build-finished", lighten, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

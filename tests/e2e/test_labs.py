@@ -10,9 +10,11 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from page_engine import directory_of
+from pages import AXE
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from llama_edu import Llama, Tokenizer, Trace, generate
+from llama_edu import Llama, Sampling, Tokenizer, Trace, generate
+from llama_edu.engine.sampling import adjusted, probabilities
 from llama_edu.errors import InputError
 from llama_edu.ops.rope import inverse_frequencies
 from llama_edu.page import write_page_files
@@ -171,6 +173,18 @@ def test_attention_shows_the_weights_of_numpy(open_labs: Callable[..., Page]) ->
     best = int(np.argmax(want[row]))
     words = place.locator(".pl-words").inner_text()
     assert f"mixes the values of {100 * want[row, best]:.1f} %" in words
+    # The other head of the group beside it, of the same row; the arrow keys go from row to row.
+    page.keyboard.press("ArrowUp")
+    other = trace["layers.1.self_attn.weights"].array.reshape(-1, len(ids), len(ids))[2, row - 1]
+    beside = place.locator(".pl-maps button")
+    assert f", {100 * other.max():.1f} %" in beside.first.inner_text()
+    assert beside.nth(1).get_attribute("aria-pressed") == "true"
+    beside.first.click()
+    page.wait_for_function(
+        "() => document.querySelector('.pl-maps [aria-pressed=true] b').innerText.endsWith('2')"
+    )
+    assert place.get_by_label("Query head").first.input_value().startswith("2 ")
+    assert page.evaluate("document.activeElement.innerText").startswith("Query head 2")
 
 
 def test_a_part_taken_out_shows_another_text_beside_the_right_one(
@@ -251,8 +265,6 @@ def test_the_machine_may_begin_with_the_page(open_labs: Callable[..., Page]) -> 
 
 
 def test_sampler_draws_the_text_that_python_draws(open_labs: Callable[..., Page]) -> None:
-    from llama_edu import Sampling
-
     page = open_labs("sampler")
     press_all(page)
     place = running(page, "sampler")
@@ -267,6 +279,23 @@ def test_sampler_draws_the_text_that_python_draws(open_labs: Callable[..., Page]
             arg=[side, want],
         )
     assert place.locator(".pl-bars .pl-share").count() == 20
+    # Penalties and min-p: the bars are the package's, and so is the text.
+    side = place.get_by_role("region", name="Settings B")
+    for label, value in (("repetition", "1.5"), ("presence", "0.4"), ("min-p", "0.1")):
+        side.get_by_label(label).fill(value)
+    sampling = Sampling(1.5, min_p=0.1, repetition_penalty=1.5, presence_penalty=0.4)
+    logits = adjusted(model.forward(prompt)[-1], sampling, frozenset(prompt), {})
+    p = probabilities(logits, sampling)
+    kept = f"{np.count_nonzero(p)} of {len(p)} tokens can be drawn"
+    side.get_by_text(kept).wait_for()
+    best = f"{100 * p.max():.1f} %"
+    assert best in side.locator(".pl-share").all_inner_texts()
+    place.get_by_role("button", name="Draw both texts").click()
+    ids = generate(model, prompt, max_new_tokens=40, sampling=sampling, seed=2)
+    want = tokenizer.decode(list(ids))
+    page.wait_for_function(
+        "text => document.querySelectorAll('.pl-text')[1].textContent === text", arg=want
+    )
 
 
 def test_the_machine_walks_every_layer_and_feeds_its_token_back(
@@ -278,8 +307,9 @@ def test_the_machine_walks_every_layer_and_feeds_its_token_back(
     page.wait_for_selector(".pl-strip i")
     step = place.get_by_role("button", name="Step")
     seen = [place.locator(".pl-head").first.inner_text()]
+    step.focus()
     while step.get_attribute("aria-disabled") != "true":
-        step.click()
+        page.keyboard.press("ArrowRight")
         seen.append(place.locator(".pl-head").first.inner_text())
         assert page.locator("svg .pl-here").count() >= 1
     assert len(seen) == 1 + 2 * 12 + 2
@@ -316,11 +346,22 @@ def test_clocks_turn_as_rope_does(open_labs: Callable[..., Page]) -> None:
         place.get_by_label("position of the key").fill(str(key))
         kept = float(np.mean(np.cos((query - key) * turns.astype(np.float64))))
         assert f"would now be {kept:.2f} of" in place.locator("p:not([class])").last.inner_text()
-    ends = place.locator(".pl-hand").evaluate_all(
+    ends = place.locator(".pl-clocks .pl-hand").evaluate_all(
         "lines => lines.map((line) => ['x2', 'y2'].map((name) => Number(line.getAttribute(name))))"
     )
     angles = 3 * turns.astype(np.float64)
     assert np.allclose(ends, 26 * np.stack([np.cos(angles), -np.sin(angles)], axis=1), atol=1e-3)
+    # One pair at two positions, and another θ: each pair but the first turns more slowly.
+    place.get_by_label("position of the query").fill("9")
+    place.get_by_label("One pair").select_option(index=2)
+    turned = np.degrees(6 * float(turns[2]))
+    assert f"between them are {turned:.1f}°, 6 steps" in place.locator(".pl-pair").inner_text()
+    place.get_by_label("θ as a power of 10").fill("5")
+    slower = np.degrees(6 * 1e5 ** (-4 / (2 * len(turns))))
+    assert f"between them are {slower:.1f}°, 6 steps" in place.locator(".pl-pair").inner_text()
+    assert "θ = 100,000, not the model's" in place.inner_text()
+    place.get_by_label("the other layout").check()
+    assert "numbers 4 and 5" in place.get_by_label("One pair").inner_text()
 
 
 def test_a_picked_model_takes_over_and_is_remembered(open_labs: Callable[..., Page]) -> None:
@@ -367,7 +408,27 @@ def test_at_390_pixels_the_page_does_not_scroll_sideways(open_labs: Callable[...
     press_all(page)
     page.wait_for_selector(".pl-heat")
     page.wait_for_selector(".pl-lens td")
+    page.wait_for_selector(".pl-maps button")
     assert page.evaluate(wide) <= 390
+    ours = (
+        "axe.run('.page-lab', { resultTypes: ['violations'] })"  # the page around has no headings
+    )
+    if AXE.is_file():
+        page.evaluate(AXE.read_text("utf-8"))
+        found = page.evaluate(ours)["violations"]
+        assert [(one["id"], [n["target"] for n in one["nodes"]]) for one in found] == []
+
+
+def test_on_paper_every_lab_is_a_still_with_its_table(open_labs: Callable[..., Page]) -> None:
+    page = open_labs(*LABS)
+    page.emulate_media(media="print")
+    page.wait_for_function("() => [...document.querySelectorAll('details')].every((d) => d.open)")
+    for name in LABS:
+        place = page.locator(f'[data-page-lab="{name}"]')
+        assert place.locator("table tbody tr").first.is_visible(), name
+        assert not place.locator(".pl-start").is_visible()
+    page.emulate_media(media="screen")
+    page.wait_for_function("() => !document.querySelector('[data-page-lab=machine] details').open")
 
 
 def test_on_paper_the_still_comes_back(open_labs: Callable[..., Page]) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
+import html
+import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from fontTools.ttLib import TTFont
-from pages import HTML, Visit
-from playwright.sync_api import Browser, Response, expect
+from pages import HEAVIEST, HTML, Visit, weights
+from playwright.sync_api import Browser, expect
 
 from tools.pages.icons import FONTS, characters
-
-MOST = 450_000  # bytes on the way, before a lab is started
-PACKED = (".woff", ".woff2", ".png")  # which gzip makes no smaller
 
 
 @pytest.mark.parametrize("name", ["index", "book/labs", "book/notation", "book/06_score_v"])
@@ -22,15 +19,8 @@ def test_a_page_is_light_stands_still_and_complains_of_nothing(
     name: str, browser: Browser, site: str
 ) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 844})
-    sizes: dict[str, int] = {}
     complaints: list[str] = []
 
-    def weigh(response: Response) -> None:
-        body = response.body()
-        packed = Path(response.url.split("?")[0]).suffix in PACKED
-        sizes[response.url] = len(body) if packed else len(gzip.compress(body))
-
-    page.on("response", weigh)
     page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.add_init_script(
@@ -39,13 +29,25 @@ def test_a_page_is_light_stands_still_and_complains_of_nothing(
         ".observe({ type: 'layout-shift', buffered: true });"
     )
     page.goto(f"{site}/{name}.html", wait_until="networkidle")
-    assert sum(sizes.values()) <= MOST, sorted(sizes.items(), key=lambda item: -item[1])[:5]
-    assert not [url for url in sizes if "fontawesome" in url or "mathjax" in url]
+    sizes = weights(page)
+    assert sum(sizes.values()) <= HEAVIEST, sizes
+    assert not [path for path in sizes if "fontawesome" in path or "mathjax" in path]
     assert page.evaluate("window.moved") < 0.1
     assert complaints == []
     said = page.locator('meta[name="description"]').get_attribute("content") or ""
     assert 50 <= len(said) <= 160
     page.close()
+
+
+def test_the_model_in_javascript_takes_no_more_than_300_lines() -> None:
+    page = (HTML / "book" / "javascript.html").read_text("utf-8")
+    shown = re.findall(r'<div class="highlight-javascript.*?<pre>(.*?)</pre>', page, re.DOTALL)
+    text = html.unescape(re.sub(r"<[^>]+>", "", "\n".join(shown)))
+    without_comments = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
+    lines = [line for line in without_comments.splitlines() if line.strip()]
+    for part in ("rmsNorm", "applyRope", "applyMask", "softmax", "swiglu", "attention(", "sample("):
+        assert part in without_comments
+    assert 200 < len(lines) <= 300
 
 
 def test_every_icon_is_in_the_small_font() -> None:

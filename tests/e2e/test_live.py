@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import sorted_logits
 from pages import FAINT_TEXT, HARMLESS, HTML, PATIENCE_MS, ROOT, Visit, toc_pages
 from playwright.sync_api import Browser, Locator, Page, expect
 
@@ -285,7 +286,8 @@ TOP_PS = (0.05, 0.31, 0.6, 0.9, 0.99, 1.0)
 
 
 def logits_of(figure: Locator) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(data_of(figure)["logits"]), dtype=np.float32)
+    """Largest first, as the page has them."""
+    return sorted_logits(data_of(figure)["logits"])
 
 
 @pytest.mark.parametrize("name", LABS)
@@ -310,7 +312,7 @@ def test_the_page_agrees_on_ties_on_the_line_and_at_the_end_of_float32(browser: 
 
 
 def assert_same_probabilities(figure: Locator, top_ps: Sequence[float]) -> None:
-    """Over a grid of settings, for every token: the page's number is the package's."""
+    """Over a grid of settings, for every rank: the page's number is the package's."""
     logits = logits_of(figure)
     grid = list(itertools.product(TEMPERATURES, TOP_KS, top_ps, MIN_PS))
     if logits.size > 10_000:  # a row of a real vocabulary takes a while: part of the grid, drawn

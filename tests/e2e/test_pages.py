@@ -8,10 +8,19 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import unquote, urljoin
+from urllib.parse import unquote, urlencode, urljoin
 
 import pytest
-from pages import FAINT_TEXT, HARMLESS, HTML, Visit, toc_pages
+from pages import (
+    FAINT_TEXT,
+    HARMLESS,
+    HEAVIEST,
+    HTML,
+    Visit,
+    inaccessible,
+    toc_pages,
+    weights,
+)
 
 from llama_edu.chapters import BOOK, CHAPTER_FILES, section_address
 from llama_edu.exercises import check
@@ -62,12 +71,23 @@ LAYOUT = """() => {
 }"""
 
 
+# axe takes its time: it sees every page once, wide and folded, or narrow and unfolded.
+AXE_FOLDED = {(name, *LOOKS[0]) for name in PAGES[::2]}
+AXE_UNFOLDED = {(name, *LOOKS[3]) for name in PAGES[1::2]}
+
+
 @pytest.mark.parametrize(("name", "width", "scheme"), LOOKED_AT)
 def test_page(name: str, width: int, scheme: str, visit: Open) -> None:
     seen = visit(name, width, scheme)
     assert seen.outside == [], "a page must not ask the network for anything"
     assert [text for text in seen.complaints if HARMLESS not in text] == []
+    heaviest = weights(seen.page)
+    assert sum(heaviest.values()) <= HEAVIEST, heaviest
+    if (name, width, scheme) in AXE_FOLDED:
+        assert inaccessible(seen.page, contrast=False) == []
     seen.page.evaluate(UNFOLD)
+    if (name, width, scheme) in AXE_UNFOLDED:
+        assert inaccessible(seen.page, contrast=False) == []
     layout: dict[str, Any] = seen.page.evaluate(LAYOUT)
     assert layout == {
         "sideways": 0,
@@ -154,15 +174,29 @@ def test_axis_colours_change_with_the_page(visit: Open) -> None:
     assert light != dark
 
 
-def test_search_works_without_a_network(visit: Open) -> None:
+@pytest.mark.parametrize(
+    ("asked", "first", "section"),
+    [
+        ("tokeniser", "book/02_text_to_ids.html", "> Tokens"),
+        ("Softmax", "book/05_mask_and_softmax.html", "> The softmax, row by row"),
+        ("KV cache", "book/10_generate_kv_cache.html", "Words, in one sentence each"),
+        ("colors", "book/notation.html", "> One colour for one axis"),
+        ("total_seq", "", "One word for one thing"),
+    ],
+)
+def test_search_finds_sections_and_the_chapter_that_explains_first(
+    asked: str, first: str, section: str, visit: Open
+) -> None:
     seen = visit("search")
-    seen.page.goto(seen.page.url + "?q=total_seq")
-    seen.page.wait_for_selector("#search-results li a")
-    titles = seen.page.eval_on_selector_all(
-        "#search-results li a", "all => all.map(a => a.textContent)"
-    )
-    assert any("One word for one thing" in title for title in titles)
+    seen.page.goto(seen.page.url + "?" + urlencode({"q": asked}))
+    seen.page.wait_for_selector(".search-summary:has-text('found')")
+    links = seen.page.locator("#search-results li > a")
+    titles = links.all_text_contents()
+    assert any(section in title for title in titles), titles
+    if first:
+        assert (links.first.get_attribute("href") or "").split("?")[0].endswith(first), titles
     assert seen.outside == []
+    assert [text for text in seen.complaints if HARMLESS not in text] == []
 
 
 def test_the_menu_opens_on_a_phone(visit: Open) -> None:

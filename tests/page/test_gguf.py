@@ -67,7 +67,7 @@ def test_the_tokenizer_is_that_of_the_converted_file(pre: str, tmp_path: Path, n
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ({"general.architecture": "qwen2"}, "expected architecture llama"),
+        ({"general.architecture": "qwen2"}, 'of architecture llama, got "qwen2"'),
         ({"llama.rope.scaling.type": "yarn"}, "RoPE scaling none"),
         ({"llama.rope.dimension_count": 8}, "rope.dimension_count of 16"),
         ({"tokenizer.ggml.model": "llama"}, "expected a byte-level tokenizer"),

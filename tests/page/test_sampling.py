@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from page_engine import PageEngine, called, directory_of
 
 from llama_edu import Sampling
-from llama_edu.engine.sampling import probabilities
+from llama_edu.engine.sampling import adjusted, probabilities
 from llama_edu.ops.attention import softmax
 
 quietly = settings(
@@ -22,12 +23,14 @@ rows = st.lists(
 
 
 def falls_on_the_line(logits: np.ndarray, sampling: Sampling) -> bool:
-    """Whether top-p's border comes within rounding of a token's edge."""
-    if sampling.top_p == 1 or sampling.temperature == 0:
+    """Whether the border of top-p or min-p comes within rounding of a token's edge."""
+    if sampling.temperature == 0:
         return False
     uncut = probabilities(logits, Sampling(sampling.temperature, sampling.top_k, 1.0))
-    edges = np.cumsum(np.sort(uncut.astype(np.float64))[::-1])
-    return bool(np.min(np.abs(edges - sampling.top_p)) < 1e-5)
+    sorted_ = np.sort(uncut.astype(np.float64))[::-1]
+    borders = [sampling.top_p - np.cumsum(sorted_)] if sampling.top_p < 1 else []
+    borders += [sorted_[1:] - sampling.min_p * sorted_[0]] if sampling.min_p else []
+    return any(np.min(np.abs(border), initial=1.0) < 1e-5 for border in borders)
 
 
 @quietly
@@ -36,26 +39,54 @@ def falls_on_the_line(logits: np.ndarray, sampling: Sampling) -> bool:
     temperature=st.one_of(st.just(0.0), st.floats(1e-3, 10)),
     top_k=st.integers(0, 70),
     top_p=st.one_of(st.just(1.0), st.floats(1e-3, 1)),
+    min_p=st.one_of(st.just(0.0), st.floats(0, 1)),
 )
-@example(logits=[1.0, 3.0, 3.0, 3.0, 2.0], temperature=1.0, top_k=2, top_p=1.0)
-@example(logits=[0.0, 0.0, 0.0, 0.0], temperature=2.0, top_k=0, top_p=0.3)
-@example(logits=[1.0, 2.0], temperature=1e-40, top_k=0, top_p=1.0)
+@example(logits=[1.0, 3.0, 3.0, 3.0, 2.0], temperature=1.0, top_k=2, top_p=1.0, min_p=0.0)
+@example(logits=[0.0, 0.0, 0.0, 0.0], temperature=2.0, top_k=0, top_p=0.3, min_p=0.0)
+@example(logits=[1.0, 2.0], temperature=1e-40, top_k=0, top_p=1.0, min_p=0.0)
+@example(logits=[1.0, 2.0, 2.5, -3.0], temperature=1.0, top_k=0, top_p=1.0, min_p=0.5)
+@example(logits=[1.0, 2.0, 2.5, -3.0], temperature=1.0, top_k=3, top_p=0.9, min_p=0.3)
 def test_distributions_are_equal(
     logits: list[float],
     temperature: float,
     top_k: int,
     top_p: float,
+    min_p: float,
     page_engine: Callable[..., PageEngine],
 ) -> None:
     engine = page_engine(directory_of("story"))
-    row, sampling = np.array(logits, np.float32), Sampling(temperature, top_k, top_p)
+    row, sampling = np.array(logits, np.float32), Sampling(temperature, top_k, top_p, min_p)
     want = probabilities(row, sampling)
-    got = engine.ask(
-        "probabilities", logits=row.tolist(), temperature=temperature, top_k=top_k, top_p=top_p
-    )
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    got = engine.ask("probabilities", logits=row.tolist(), **settings)
     if falls_on_the_line(row, sampling):
         return
     assert np.max(np.abs(want - np.array(got))) <= 1e-6
+
+
+def test_penalties_are_the_packages(node: str) -> None:
+    row = np.random.default_rng(3).normal(0, 4, 40).astype(np.float32)
+    prompt, new = [1, 2, 2, 7, 39], [7, 8, 8, 8, 3]
+    for repetition, presence, frequency in (
+        (1.0, 0.0, 0.0),
+        (1.3, 0.0, 0.0),
+        (0.7, 0.0, 0.1),
+        (1.0, 0.6, 0.0),
+        (1.2, -0.3, 0.7),
+    ):
+        sampling = Sampling(
+            repetition_penalty=repetition,
+            presence_penalty=presence,
+            frequency_penalty=frequency,
+        )
+        theirs = {
+            "repetitionPenalty": repetition,
+            "presencePenalty": presence,
+            "frequencyPenalty": frequency,
+        }
+        request = {"logits": row.tolist(), "sampling": theirs, "promptIds": prompt, "newIds": new}
+        want = adjusted(row, sampling, frozenset(prompt), Counter(new))
+        assert called("adjusted", request) == want.tolist()
 
 
 def test_a_wide_row(page_engine: Callable[..., PageEngine]) -> None:
@@ -79,7 +110,7 @@ def test_broken_numbers_are_refused(page_engine: Callable[..., PageEngine]) -> N
     engine = page_engine(directory_of("story"))
     for logits in ([1.0, None], [None, 1.0]):  # JSON has no NaN: null stands for it
         assert "NumericsError" in engine.answer("probabilities", logits=logits)["error"]
-    for wrong in ({"temperature": -1}, {"top_k": 1.5}, {"top_p": 0}, {"top_p": 1.1}):
+    for wrong in ({"temperature": -1}, {"top_k": 1.5}, {"top_p": 0}, {"top_p": 1.1}, {"min_p": 2}):
         assert "InputError" in engine.answer("probabilities", logits=[1.0, 2.0], **wrong)["error"]
 
 

@@ -16,6 +16,7 @@ PAGES = {
 }
 CONF = """
 extensions = ["sphinx.ext.mathjax", "llama_edu.page.sphinx_extension"]
+html_theme = "pydata_sphinx_theme"
 html_title = "The book"
 html_js_files = ["thebe.js", "scripts/fontawesome.js"]
 mathjax_options = {"defer": "defer"}
@@ -39,7 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_lab_runs_with_the_page_and_brings_its_script(built: Path) -> None:
     html = (built / "index.html").read_text("utf-8")
     assert "data-recorded" in html
-    assert 'xlink:href="book/' in html
+    assert '<a href="book/' in html
     assert re.search(r'<script[^>]*src="_static/llama\.js', html)
     assert "llama.js" not in (built / "sums.html").read_text("utf-8")
     for name in ("llama.js", "llama-story.js", "llama-chat.js"):
@@ -54,6 +55,33 @@ def test_scripts_without_use_are_left_out(built: Path) -> None:
         assert "documentation_options" in html
     assert "mathjax" not in index
     assert "mathjax" in sums
+
+
+def test_the_style_sheets_are_one_without_what_no_page_uses(built: Path) -> None:
+    html = (built / "sums.html").read_text("utf-8")
+    (name,) = re.findall(r'<link rel="stylesheet" href="_static/styles/([^"]+)">', html)
+    assert html.count('rel="stylesheet"') == 1
+    sheet = (built / "_static" / "styles" / name).read_text("utf-8")
+    for kind in ("solid", "brands"):
+        assert f'src:url(../fonts/icons-{kind}.woff) format("woff")}}' in sheet
+    assert "fa-solid-900" not in sheet
+    assert "@import" not in sheet
+    assert ".bd-article" in sheet
+    assert ".bs-tooltip-auto" in sheet  # a script's
+    assert ".fa-dragon" not in sheet
+    whole = (built / "_static" / "styles" / "pydata-sphinx-theme.css").read_text("utf-8")
+    assert ".fa-dragon" in whole
+    assert len(sheet) < len(whole) / 2
+
+
+def test_scripts_wait_until_the_page_is_read(built: Path) -> None:
+    html = (built / "sums.html").read_text("utf-8")
+    scripts = re.findall(r"<script [^>]*src=[^>]*>", html)
+    at_once = [script for script in scripts if "defer" not in script and "async" not in script]
+    assert len(scripts) > 4
+    assert all("documentation_options" in script for script in at_once)
+    assert 'rel="preload"' not in html
+    assert 'id="pst-primary-sidebar" role="complementary"' in html
 
 
 def test_a_page_describes_itself(built: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import importlib
 import pkgutil
@@ -121,3 +122,17 @@ def changeable(package: str) -> set[str]:
             and not value.__dataclass_params__.frozen  # type: ignore[attr-defined]
         }
     return found
+
+
+def sorted_logits(packed: str) -> np.ndarray:
+    """The logits that a sampling lab carries, largest first: written as its docstring says."""
+    keys: list[int] = []
+    step = place = 0
+    for byte in base64.b64decode(packed):
+        step |= (byte & 127) << place
+        place += 7
+        if byte < 128:
+            keys.append(keys[-1] - step if keys else step)
+            step = place = 0
+    bits = [(key - (1 << 23)) << 8 if key >> 23 else ~(key << 8 | 255) & 0xFFFFFFFF for key in keys]
+    return np.array(bits, dtype=np.uint32).view(np.float32)

@@ -7,7 +7,8 @@
 import { createInterface } from "node:readline";
 import { openEngine } from "../../llama_edu/page/protocol.mjs";
 import {
-  CheckpointError, ConfigError, Random, bytesSource, openSafetensors, parseObject, readConfig, sample,
+  CheckpointError, ConfigError, Random, adjusted, bytesSource, openSafetensors, parseObject, readConfig,
+  sample,
 } from "../../llama_edu/page/src/engine.js";
 import { FLOAT_FORMATS, around, decoded, encoded } from "../../llama_edu/page/src/float_formats.js";
 
@@ -24,6 +25,8 @@ const functions = {
     const row = Float32Array.from(logits);
     return { numbers, ids: Array.from({ length: 50 }, () => sample(row, sampling, random)) };
   },
+  adjusted: ({ logits, sampling, promptIds, newIds }) =>
+    Array.from(adjusted(Float32Array.from(logits), sampling, promptIds, newIds)),
   floats: ({ codes, values }) =>
     FLOAT_FORMATS.map((format, i) => ({
       decoded: codes[i].map((code) => shown(decoded(format, code).value)),

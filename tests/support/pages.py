@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import yaml
 from playwright.sync_api import Page
@@ -15,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 PATIENCE_MS = 120_000  # a loaded machine is slow, not wrong
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"  # `npm ci` brings it
+
+HEAVIEST = 450_000  # bytes of a page on the way to a reader, with all it loads, before a lab starts
+PACKED = (".woff", ".woff2", ".png")  # which gzip makes no smaller
 
 # sphinx-thebe emits one script twice; the second copy only repeats a constant.
 HARMLESS = "Identifier 'THEBE_JS_URL' has already been declared"
@@ -93,14 +99,34 @@ class Visit:
     complaints: list[str] = field(default_factory=list)
 
 
-def inaccessible(page: Page) -> list[str]:
+@cache
+def bytes_on_the_way(path: Path) -> int:
+    """As a server sends a file that compresses what can be compressed."""
+    content = path.read_bytes()
+    return len(content if path.suffix in PACKED else gzip.compress(content))
+
+
+def weights(page: Page) -> dict[str, int]:
+    """What the page has loaded, itself included: bytes by path, the heaviest first."""
+    loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
+    inside = {unquote(urlsplit(url).path)[1:] for url in [page.url, *loaded] if "http" in url[:4]}
+    sizes = {path: bytes_on_the_way(HTML / path) for path in inside}
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+
+def inaccessible(page: Page, *, contrast: bool = True) -> list[str]:
     """What axe finds wrong with the page as it is now: rule, help, and where.
 
+    Its look at the contrast takes half of the time, and `FAINT_TEXT` looks at that too.
     Without axe this finds nothing, except where LLAMA_EDU_REQUIRE_BROWSER is set: there it fails.
     """
     if not AXE.is_file():
         assert not os.environ.get("LLAMA_EDU_REQUIRE_BROWSER"), f"{AXE} is missing: run `npm ci`"
         return []
     page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    options = {
+        "resultTypes": ["violations"],
+        "rules": {"color-contrast": {"enabled": contrast}},
+    }
+    found = page.evaluate("(options) => axe.run(document, options)", options)["violations"]
     return [f"{one['id']}: {one['help']}: {[n['target'] for n in one['nodes']]}" for one in found]

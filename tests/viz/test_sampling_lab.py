@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import random
+from helpers import random, sorted_logits
 
 from llama_edu import viz
 from llama_edu.engine.sampling import Sampling, probabilities
@@ -34,9 +33,12 @@ def data_of(figure: viz.Html) -> Any:
     return json.loads(packed[1])
 
 
-def test_every_logit_arrives_to_the_last_bit() -> None:
-    carried = np.frombuffer(base64.b64decode(data_of(lab())["logits"]), dtype="<f4")
-    assert carried.tobytes() == row().tobytes()
+def test_every_logit_arrives_with_sixteen_significant_bits() -> None:
+    for logits in (row(), np.array([0, -0.0, -np.inf, 1e-30, -1e-30, 3.4e38] * 7, np.float32)[:40]):
+        carried = sorted_logits(data_of(viz.sampling_lab(logits, WORDS))["logits"])
+        want = (np.sort(logits)[::-1].view(np.uint32) & 0xFFFFFF00).view(np.float32)
+        assert np.array_equal(carried, want)
+        assert np.allclose(carried, np.sort(logits)[::-1], rtol=2**-15, atol=0.0)
 
 
 def test_labels_stand_in_the_order_of_the_logits_and_the_lower_id_first() -> None:

@@ -3,8 +3,8 @@
 The theme brings all of Font Awesome twice, as a script of half a megabyte and as fonts of a
 quarter. Its style sheet needs the fonts only, and of them some twenty characters. This cuts those
 out of the theme's own files, as the built book (`make book`) asks for them, into `assets/fonts`.
-They are declared in `book/_static/llama.css` under the theme's names; an icon that is not among
-them is still taken from the whole font, so a forgotten one costs time and is not lost.
+The build makes the theme's style sheet name them in place of its own
+(`llama_edu/page/head.py`); a test names an icon that is not among them.
 """
 
 import re

@@ -12,7 +12,7 @@ export { Llama } from "./model.js";
 export { OPERATORS } from "./operators.js";
 export { Random } from "./random.js";
 export { bytesSource, fileSource, openSafetensors, writeSafetensors } from "./safetensors.js";
-export { GREEDY, probabilities, sample } from "./sampling.js";
+export { GREEDY, adjusted, probabilities, sample } from "./sampling.js";
 export { parseObject } from "./strict_json.js";
 export { Tokenizer } from "./tokenizer.js";
 export { Trace } from "./trace.js";

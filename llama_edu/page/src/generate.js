@@ -1,7 +1,7 @@
 /** Generate token ids: prefill the prompt, then decode one token at a time. */
 
 import { ContextError, InputError } from "./errors.js";
-import { GREEDY, checkSampling, sample } from "./sampling.js";
+import { GREEDY, adjusted, checkSampling, sample } from "./sampling.js";
 import { Random } from "./random.js";
 
 /** @typedef {import("./cache.js").KVCache} KVCache */
@@ -48,11 +48,14 @@ export function* generate(model, ids, options) {
     );
   }
   const random = new Random(seed);
+  /** @type {number[]} */
+  const made = [];
   let logits = prefill(model, ids, cache);
-  for (let made = 1; ; made++) {
-    const id = sample(logits, sampling, random);
+  for (;;) {
+    const id = sample(adjusted(logits, sampling, ids, made), sampling, random);
+    made.push(id);
     yield id;
-    if (stopIds.includes(id) || made === maxNewTokens) return;
+    if (stopIds.includes(id) || made.length === maxNewTokens) return;
     logits = model.forward([id], cache, { lastOnly: true });
   }
 }

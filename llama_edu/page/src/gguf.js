@@ -233,7 +233,8 @@ function huggingFaceNames(tensors) {
 function configOf(metadata, tensors, names) {
   if (metadata["general.architecture"] !== "llama") {
     throw new ConfigError(
-      `expected architecture llama, got ${short(metadata["general.architecture"])}: not supported`,
+      `expected a GGUF file of architecture llama, got ${short(metadata["general.architecture"])}: ` +
+        "other families are read from their config.json and model.safetensors",
     );
   }
   /** @param {string} name @param {number} [fallback] */

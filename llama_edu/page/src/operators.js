@@ -43,8 +43,7 @@ function yarnRamp(headDim, theta, scaling) {
   return (/** @type {number} */ j) => Math.min(1, Math.max(0, (j - low) / width));
 }
 
-/**
- * Cosine and sine of every pair's angle at positions past … past + seq - 1, (seq, head_dim / 2).
+/** Cosine and sine of every pair's angle at positions past … past + seq - 1, (seq, head_dim / 2).
  * YaRN multiplies both by a factor, and with them the scores by its square.
  * @param {Float32Array} invFreq @param {number} past @param {number} seq @param {number} [factor]
  */

@@ -1,7 +1,8 @@
 /**
- * From one row of logits to the next token id: temperature, then top-k, then top-p, then a draw.
- * `probabilities` gives the exact distribution a draw is made from. The numbers are rounded to
- * float32 where Python's are, so that both cut at the same token.
+ * From one row of logits to the next token id: penalties, temperature, then top-k, top-p and min-p,
+ * then a draw. `probabilities` gives the exact distribution a draw is made from; what depends on the
+ * tokens before, `adjusted` does to the logits first. The numbers are rounded to float32 where
+ * Python's are, so that both cut at the same token.
  */
 
 import { InputError, NumericsError } from "./errors.js";
@@ -11,8 +12,18 @@ import { InputError, NumericsError } from "./errors.js";
 /**
  * `temperature` divides the logits, 0 takes the largest. `topK` keeps that many of the largest
  * logits, 0 all. `topP` keeps the fewest tokens whose probabilities, largest first, reach it; the
- * token that crosses the line is kept whole. Among equal logits the lower id comes first.
- * @typedef {{ temperature: number, topK: number, topP: number }} Sampling
+ * token that crosses the line is kept whole. `minP` keeps the tokens at least that many times as
+ * likely as the likeliest. Among equal logits the lower id comes first. `repetitionPenalty` makes
+ * tokens of the prompt and the new text less likely, `presencePenalty` and `frequencyPenalty` those
+ * of the new text.
+ * @typedef {object} Sampling
+ * @property {number} temperature
+ * @property {number} topK
+ * @property {number} topP
+ * @property {number} [minP]
+ * @property {number} [repetitionPenalty]
+ * @property {number} [presencePenalty]
+ * @property {number} [frequencyPenalty]
  */
 
 /** @type {Sampling} */
@@ -23,7 +34,7 @@ const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 const { fround } = Math;
 
 /** @param {Sampling} sampling */
-export function checkSampling({ temperature, topK, topP }) {
+export function checkSampling({ temperature, topK, topP, ...others }) {
   if (!(temperature >= 0 && temperature < Infinity)) {
     throw new InputError(`expected a temperature of at least 0, got ${temperature}`);
   }
@@ -32,6 +43,14 @@ export function checkSampling({ temperature, topK, topP }) {
   }
   if (!(topP > 0 && topP <= 1)) {
     throw new InputError(`expected top_p above 0 and at most 1, got ${topP}`);
+  }
+  const { minP = 0, repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0 } = others;
+  if (!(minP >= 0 && minP <= 1)) throw new InputError(`expected min_p from 0 to 1, got ${minP}`);
+  if (!(repetitionPenalty > 0 && repetitionPenalty < Infinity)) {
+    throw new InputError(`expected a repetition_penalty above 0, got ${repetitionPenalty}`);
+  }
+  for (const [name, penalty] of Object.entries({ presence_penalty: presencePenalty, frequency_penalty: frequencyPenalty })) {
+    if (!Number.isFinite(penalty)) throw new InputError(`expected a finite ${name}, got ${penalty}`);
   }
 }
 
@@ -46,6 +65,28 @@ export function greedy(logits) {
     throw new NumericsError(`expected finite logits, got a largest value of ${logits[best]}`);
   }
   return best;
+}
+
+/**
+ * The logits with penalties, a new array if there are any: first the repetition penalty divides those of all tokens
+ * before, or multiplies them below 0; then the tokens of the new text lose the others.
+ * @param {Float32Array} logits @param {Sampling} sampling
+ * @param {number[]} promptIds @param {number[]} newIds
+ */
+export function adjusted(logits, sampling, promptIds, newIds) {
+  const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0 } = sampling;
+  if (repetitionPenalty === 1 && !presencePenalty && !frequencyPenalty) return logits;
+  const result = Float32Array.from(logits);
+  const penalty = fround(repetitionPenalty);
+  for (const id of new Set([...promptIds, ...newIds])) {
+    result[id] = result[id] < 0 ? result[id] * penalty : result[id] / penalty;
+  }
+  for (const id of new Set(newIds)) {
+    const times = newIds.filter((other) => other === id).length;
+    result[id] -= fround(presencePenalty);
+    result[id] -= fround(fround(frequencyPenalty) * times);
+  }
+  return result;
 }
 
 /**
@@ -71,8 +112,13 @@ export function probabilities(logits, sampling) {
       reached = fround(reached + probability);
       return fround(reached - probability) >= fround(Math.max(sampling.topP, SMALLEST));
     });
-    p = normalised(count < 0 ? p : p.slice(0, count));
+    p = count < 0 ? p : p.slice(0, count);
   }
+  if (sampling.minP) {
+    const line = fround(fround(sampling.minP) * p[0]);
+    p = p.filter((probability) => probability >= line); // sorted: the unlikely are last
+  }
+  if (sampling.topP < 1 || sampling.minP) p = normalised(p);
   p.forEach((probability, i) => (kept[ids[i]] = probability));
   return kept;
 }
@@ -94,7 +140,7 @@ export function sample(logits, sampling, random) {
  * 50,000 values to keep a few would take longer than all the rest. The largest value is 0.
  * @param {Float32Array} scaled @param {Sampling} sampling
  */
-function candidates(scaled, { topK, topP }) {
+function candidates(scaled, { topK, topP, minP = 0 }) {
   const all = Array.from(scaled, (_, id) => id);
   /** @param {number} a @param {number} b */
   const larger = (a, b) => scaled[b] - scaled[a] || a - b;
@@ -102,7 +148,7 @@ function candidates(scaled, { topK, topP }) {
     const line = scaled.slice().sort()[all.length - topK];
     return all.filter((id) => scaled[id] >= line).sort(larger).slice(0, topK);
   }
-  if (topP === 1) return all;
+  if (topP === 1) return minP ? all.sort(larger) : all;
   // A probability is at most e^scaled. Tokens that stay below (1 - top_p) / count are so unlikely
   // that not even all of them together fill what top-p leaves out.
   const line = Math.log((1 - topP) / all.length);

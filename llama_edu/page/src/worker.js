@@ -12,7 +12,7 @@ import { generate, prefill } from "./generate.js";
 import { openGguf } from "./gguf.js";
 import { Llama } from "./model.js";
 import { bytesSource, fileSource, openSafetensors } from "./safetensors.js";
-import { GREEDY, probabilities } from "./sampling.js";
+import { GREEDY, adjusted, probabilities } from "./sampling.js";
 import { parseObject } from "./strict_json.js";
 import { switchedOff } from "./switches.js";
 import { Tokenizer } from "./tokenizer.js";
@@ -160,12 +160,13 @@ export class Served {
   }
 
   /**
-   * The likeliest tokens without cutting, and what is left of each; how many can be drawn.
-   * @param {{ logits: Float32Array, sampling: Sampling, top: number }} request
+   * The likeliest tokens without cuts and penalties, and what is left of each; how many can be
+   * drawn. `ids` came before, and count as the prompt.
+   * @param {{ ids: number[], logits: Float32Array, sampling: Sampling, top: number }} request
    */
-  chances({ logits, sampling, top }) {
+  chances({ ids, logits, sampling, top }) {
     const { tokenizer } = this.ready();
-    const after = probabilities(logits, sampling);
+    const after = probabilities(adjusted(logits, sampling, ids, []), sampling);
     const temperature = sampling.temperature || 1;
     const before = probabilities(logits, { temperature, topK: 0, topP: 1 });
     const best = largest(before, top).map((id) => ({
@@ -173,7 +174,8 @@ export class Served {
       before: before[id],
       after: after[id],
     }));
-    return { top: best, count: after.filter((p) => p > 0).length };
+    const entropy = after.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0);
+    return { top: best, count: after.filter((p) => p > 0).length, entropy };
   }
 
   /** How the letters of one token were merged, from the first to the last. @param {{ id: number }} request */

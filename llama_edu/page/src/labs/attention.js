@@ -1,6 +1,9 @@
-/** Who looks at whom: one head's weights over the reader's sentence, and what breaks without it. */
+/**
+ * Who looks at whom: one head's weights over the reader's sentence, those of its whole group side by
+ * side, and what breaks without a part.
+ */
 
-import { choice, h, labelled, newestOnly, percent, tick, visible } from "./dom.js";
+import { byArrows, choice, h, labelled, newestOnly, percent, tick, visible } from "./dom.js";
 
 /** @typedef {import("./frame.js").LabModule} LabModule */
 /** @typedef {import("../switches.js").Switches} Switches */
@@ -25,6 +28,7 @@ export const attention = {
     const off = {};
     let [layer, head, row] = [Number(settings.layer ?? 0), Number(settings.head ?? 0), -1];
     let isSilenced = false;
+    let chooseHead = (/** @type {number} */ _index) => {};
 
     const layers = h("span");
     const heads = h("span");
@@ -42,13 +46,19 @@ export const attention = {
       again();
     });
     const table = h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": "Attention weights" });
+    const keys = byArrows(table);
     const words = h("p", { class: "pl-words" });
+    const maps = h("div", { class: "pl-maps", role: "group", "aria-label": "The query heads of one group" });
+    const mapKeys = byArrows(maps);
+    const together = h("p", { class: "pl-soft" });
     const trained = h("p", { class: "pl-text" });
     const broken = h("p", { class: "pl-text" });
     body.append(
       h("div", { class: "pl-row" }, layers, heads),
       table,
       words,
+      together,
+      maps,
       h("fieldset", { class: "pl-ticks" }, h("legend", {}, "Switch off"), ...ticks.map((t) => t.label), silence.label),
       h("div", { class: "pl-two" },
         h("div", {}, h("p", { class: "pl-head" }, "As trained"), trained),
@@ -81,6 +91,10 @@ export const attention = {
       );
       layerChoice.selectedIndex = layer;
       headChoice.selectedIndex = head;
+      chooseHead = (index) => {
+        head = headChoice.selectedIndex = index;
+        again();
+      };
       layers.replaceChildren(labelled("Layer", layerChoice));
       heads.replaceChildren(labelled("Query head", headChoice));
     }
@@ -90,7 +104,9 @@ export const attention = {
       const name = `layers.${layer}.self_attn.weights`;
       const [record] = await model().trace(ids, { names: [name], off: switches() });
       const total = ids.length;
-      const weights = record.data.subarray(head * total * total, (head + 1) * total * total);
+      /** @param {number} one */
+      const weightsOf = (one) => record.data.subarray(one * total * total, (one + 1) * total * total);
+      const weights = weightsOf(head);
       const first = Math.max(0, total - TOKENS_SHOWN);
       const shown = pieces.slice(first);
       const texts = shown.map((piece) => visible(piece.text));
@@ -108,9 +124,39 @@ export const attention = {
       table.replaceChildren(h("table", { class: "pl-heat" }, header, ...rows));
       if (first) table.append(h("p", { class: "pl-soft" }, `The last ${TOKENS_SHOWN} of ${total} tokens.`));
 
+      const { config } = /** @type {NonNullable<ReturnType<typeof model>["loaded"]>} */ (model().loaded);
+      const groups = config.num_attention_heads / config.num_key_value_heads;
+      const start = Math.floor(head / groups) * groups;
+      const group = Array.from({ length: groups }, (_, i) => start + i);
+      together.textContent =
+        groups === 1
+          ? "In this model every query head has keys and values of its own."
+          : `Query heads ${start} to ${start + groups - 1} read the same keys and values, and look elsewhere.`;
+      const isHere = maps.contains(document.activeElement);
+      const seen = group.map(() => h("span", { class: "pl-soft" }));
+      maps.replaceChildren(
+        ...group.map((one, at) => {
+          const all = weightsOf(one);
+          const cells = shown.flatMap((_, i) => shown.map((_, j) => all[(first + i) * total + first + j]));
+          const map = h("span", { class: "pl-map", style: `--side:${shown.length}`, "aria-hidden": "true" });
+          map.append(...cells.map((share) => h("i", { style: `--share:${share.toFixed(3)}` })));
+          const pressed = String(one === head);
+          const act = () => one !== head && chooseHead(one);
+          return h("button", { type: "button", "aria-pressed": pressed, onclick: act }, h("b", {}, `Query head ${one}`), map, seen[at]);
+        }),
+      );
+      mapKeys.settle(head - start);
+      if (isHere) maps.querySelectorAll("button")[head - start].focus();
+
       /** @param {number} i */
       function point(i) {
         row = first + i;
+        keys.settle(i);
+        group.forEach((one, at) => {
+          const shares = Array.from(weightsOf(one).subarray(row * total, (row + 1) * total));
+          const best = shares.indexOf(Math.max(...shares));
+          seen[at].textContent = `“${texts[i]}” looks most at “${visible(pieces[best].text)}”, ${percent(shares[best])}`;
+        });
         rows.forEach((element, at) => element.classList.toggle("pl-chosen", at === i));
         const shares = Array.from(weights.subarray(row * total, (row + 1) * total), (share, t) => ({ share, t }));
         shares.sort((a, b) => b.share - a.share);

@@ -1,7 +1,7 @@
 /** RoPE: every pair of a head's numbers is a hand that turns with the position. */
 
 import { OPERATORS } from "../operators.js";
-import { h, slider } from "./dom.js";
+import { choice, h, labelled, slider, tick } from "./dom.js";
 import { svg } from "./svg.js";
 
 /** @typedef {import("./frame.js").LabModule} LabModule */
@@ -18,12 +18,29 @@ export const clocks = {
     const words = h("p");
     const query = slider("position of the query", { min: 0, max: FARTHEST, step: 1, value: 12 }, draw);
     const key = slider("position of the key", { min: 0, max: FARTHEST, step: 1, value: 5 }, draw);
-    body.append(query.label, key.label, words, faces, curve);
+    const theta = slider("θ as a power of 10", { min: 1, max: 6, step: 0.1, value: 4 }, draw);
+    const base = h("p", { class: "pl-soft" });
+    const pair = { chosen: 1, place: h("div", { class: "pl-row" }), shown: h("div", { class: "pl-pair" }) };
+    const layout = tick("the other layout: neighbours are a pair", draw);
+    body.append(query.label, key.label, theta.label, base, words, pair.place, pair.shown, layout.label, faces, curve);
+
+    const config = () => /** @type {NonNullable<ReturnType<typeof model>["loaded"]>} */ (model().loaded).config;
+
+    /** The two numbers of a head that turn together. @param {number} j @param {number} count */
+    function numbers(j, count) {
+      return layout.input.checked ? [2 * j, 2 * j + 1] : [j, j + count];
+    }
 
     function draw() {
-      const { config } = /** @type {NonNullable<ReturnType<typeof model>["loaded"]>} */ (model().loaded);
-      const turns = OPERATORS.inverseFrequencies(config);
+      const power = Number(theta.input.value);
+      // The slider's own places are round; the model's θ need not be one of them.
+      const isOwn = Math.abs(power - Math.log10(config().rope_theta)) < 0.05;
+      const used = isOwn ? config().rope_theta : 10 ** power;
+      const turns = OPERATORS.inverseFrequencies({ ...config(), rope_theta: used });
       const [q, k] = [Number(query.input.value), Number(key.input.value)];
+      base.textContent =
+        `θ = ${Math.round(used).toLocaleString("en")}${isOwn ? ", as the model was trained" : ", not the model's"}: ` +
+        `the slowest pair needs ${Math.round((2 * Math.PI) / turns[turns.length - 1]).toLocaleString("en")} positions for a turn.`;
       faces.replaceChildren(
         ...Array.from(turns, (turn, j) => {
           const period = (2 * Math.PI) / turn;
@@ -32,7 +49,7 @@ export const clocks = {
             {},
             svg("svg", { viewBox: "-30 -30 60 60", "aria-hidden": "true" },
               svg("circle", { r: 28 }), hand(q * turn, "pl-hand"), hand(k * turn, "pl-other")),
-            h("figcaption", {}, `pair ${j}, ${j + turns.length}: a turn in ${period < 100 ? period.toFixed(1) : Math.round(period)}`),
+            h("figcaption", {}, `pair ${numbers(j, turns.length).join(", ")}: a turn in ${period < 100 ? period.toFixed(1) : Math.round(period)}`),
           );
         }),
       ); // prettier-ignore
@@ -40,12 +57,54 @@ export const clocks = {
       words.textContent =
         `Query at ${q}, key at ${k}: ${q - k} apart. Were both the same vector, with pairs of equal ` +
         `length, their product would now be ${shared.toFixed(2)} of what it was. It depends on the distance only.`;
+      drawPair(turns, q, k);
       curve.replaceChildren(plot(turns, Math.abs(q - k)));
-      say(words.textContent);
+      say(`${words.textContent} ${pair.shown.textContent}`);
     }
-    return draw;
+
+    /** One pair, large: where it points at both positions, and the angle between. @param {Float32Array} turns @param {number} q @param {number} k */
+    function drawPair(turns, q, k) {
+      pair.chosen = Math.min(pair.chosen, turns.length - 1);
+      const names = Array.from(turns, (_, j) => `numbers ${numbers(j, turns.length).join(" and ")}`);
+      const list = choice(names, (index) => {
+        pair.chosen = index;
+        draw();
+      });
+      list.selectedIndex = pair.chosen;
+      const isHere = pair.place.contains(document.activeElement);
+      pair.place.replaceChildren(labelled("One pair", list));
+      if (isHere) list.focus();
+      const turn = turns[pair.chosen];
+      const [atQ, atK, between] = [q * turn, k * turn, (q - k) * turn];
+      pair.shown.replaceChildren(
+        svg("svg", { viewBox: "-30 -30 60 60", "aria-hidden": "true" },
+          svg("circle", { r: 28 }), hand(atQ, "pl-hand"), hand(atK, "pl-other"), arc(atK, atQ)),
+        h("p", { class: "pl-words" },
+          `It turns by ${degrees(turn)} from one position to the next. At ${q} the query's pair has turned by ${degrees(atQ)}, ` +
+          `at ${k} the key's by ${degrees(atK)}: between them are ${degrees(between)}, ${q - k} steps of ${degrees(turn)}, ` +
+          `and ${Math.cos(between).toFixed(2).replace("-", "−")} of the pair's product is left.`),
+      ); // prettier-ignore
+    }
+
+    return () => {
+      theta.set(Number(Math.log10(config().rope_theta).toFixed(1)));
+      draw();
+    };
   },
 };
+
+/** @param {number} angle radians */
+function degrees(angle) {
+  const all = (angle * 180) / Math.PI;
+  return `${all.toFixed(Math.abs(all) < 1 ? 2 : 1)}°`;
+}
+
+/** The way from one angle to the other, the shorter one. @param {number} from @param {number} to */
+function arc(from, to) {
+  const end = from + Math.atan2(Math.sin(to - from), Math.cos(to - from));
+  const point = (/** @type {number} */ angle) => `${(16 * Math.cos(angle)).toFixed(2)} ${(-16 * Math.sin(angle)).toFixed(2)}`;
+  return svg("path", { d: `M ${point(from)} A 16 16 0 0 ${end > from ? 0 : 1} ${point(end)}` });
+}
 
 /** @param {number} angle @param {string} name */
 function hand(angle, name) {

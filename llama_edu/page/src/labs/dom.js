@@ -99,3 +99,27 @@ export function newestOnly(work, onerror) {
     }
   };
 }
+
+/**
+ * One stop of the Tab key for all buttons of a group; the arrow keys, Home and End go among them.
+ * @param {HTMLElement} group
+ */
+export function byArrows(group) {
+  const buttons = () => [...group.querySelectorAll("button")];
+  /** @param {number} at */
+  const settle = (at) => buttons().forEach((button, i) => (button.tabIndex = i === at ? 0 : -1));
+  group.addEventListener("keydown", (event) => {
+    const all = buttons();
+    const at = all.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    /** @type {Record<string, number>} */
+    const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 };
+    if (at < 0 || !(event.key in to)) return;
+    event.preventDefault();
+    all[Math.max(0, Math.min(to[event.key], all.length - 1))].focus();
+  });
+  group.addEventListener("focusin", (event) => {
+    const at = buttons().indexOf(/** @type {HTMLButtonElement} */ (event.target));
+    if (at >= 0) settle(at);
+  });
+  return { settle };
+}

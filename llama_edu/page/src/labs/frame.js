@@ -167,6 +167,7 @@ export function offer(place, module) {
     box.setAttribute("role", "region");
     box.setAttribute("aria-label", box.querySelector("caption")?.textContent ?? "Table");
   }
+  openOnPaper(still);
   place.dataset.ready = "";
   if ("recorded" in place.dataset) {
     // It begins with the page, on numbers that came with it; what is typed loads the model.
@@ -191,6 +192,18 @@ export function offer(place, module) {
     }
     start.parentElement?.remove();
     open(place, still, module).focus({ preventScroll: true });
+  });
+}
+
+/** On paper nobody can unfold a table. @param {HTMLElement} still */
+function openOnPaper(still) {
+  const folds = [...still.querySelectorAll("details")];
+  /** @type {HTMLDetailsElement[]} */
+  let opened = [];
+  matchMedia("print").addEventListener("change", ({ matches }) => {
+    const turned = matches ? folds.filter((fold) => !fold.open) : opened;
+    for (const fold of turned) fold.open = matches;
+    opened = matches ? turned : [];
   });
 }
 

@@ -56,6 +56,14 @@ export const machine = {
     body.append(h("div", { class: "pl-row" }, back, step, play, append), where, strip, words);
     const text = h("p", { class: "pl-text" });
     body.append(text);
+    body.addEventListener("keydown", (event) => {
+      const by = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
+      if (!by) return;
+      event.preventDefault();
+      pause();
+      isShow = false;
+      go(at + by);
+    });
     let grown = "";
     append.addEventListener("click", async () => {
       try {

@@ -1,6 +1,6 @@
 /** How the reader's sentence becomes ids: the pieces, and the merges that made one of them. */
 
-import { h, newestOnly, visible } from "./dom.js";
+import { byArrows, h, newestOnly, visible } from "./dom.js";
 
 /** @typedef {import("./frame.js").LabModule} LabModule */
 
@@ -10,6 +10,7 @@ export const tokens = {
   mount({ body, model, sentence, say, fail }) {
     let chosen = 0;
     const row = h("div", { class: "pl-tokens", role: "group", "aria-label": "Tokens" });
+    const keys = byArrows(row);
     const counts = h("p", { class: "pl-soft" });
     const merges = h("div", { class: "pl-merges" });
     body.append(row, counts, merges);
@@ -25,13 +26,14 @@ export const tokens = {
         ];
         return h(
           "button",
-          { type: "button", class: "pl-token", onclick: () => show(i) },
+          { type: "button", class: "pl-token", onclick: () => show(i), onfocus: () => show(i) },
           h("span", { class: "pl-mono" }, visible(piece.text)),
           h("span", { class: "pl-id" }, String(piece.id)),
           h("span", { class: "pl-heard" }, notes.join(", ")),
         );
       });
       row.replaceChildren(...buttons);
+      keys.settle(chosen);
       const bytes = new TextEncoder().encode(text).length;
       counts.textContent = `${[...text].length} characters, ${bytes} bytes, ${ids.length} tokens.`;
       say(counts.textContent);

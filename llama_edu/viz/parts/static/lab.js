@@ -11,6 +11,25 @@
     return element;
   };
 
+  // The logits, largest first: the largest as a whole number that grows with the float (its upper
+  // 24 bits, below 0 turned around), then how far each of the others lies below the one before
+  // (llama_edu/viz/sampling/sampling_lab.py).
+  const unpacked = (text) => {
+    const [logits, view] = [[], new DataView(new ArrayBuffer(4))];
+    let [key, step, scale] = [0, 0, 1];
+    for (const char of atob(text)) {
+      const byte = char.charCodeAt(0);
+      step += (byte & 127) * scale;
+      scale *= 128;
+      if (byte & 128) continue;
+      key = logits.length ? key - step : step;
+      view.setUint32(0, key >= 2 ** 23 ? (key - 2 ** 23) * 256 : ~(key * 256 + 255));
+      logits.push(view.getFloat32(0));
+      [step, scale] = [0, 1];
+    }
+    return Float32Array.from(logits);
+  };
+
   const softmax = (values) => {
     const powers = values.map(Math.exp); // none above 1: the largest was taken off
     const sum = round(powers.reduce((total, x) => total + x, 0));
@@ -19,16 +38,15 @@
 
   // What is left of each token: { before, after, stage }, all by rank. `before` is the softmax at
   // this temperature without filters; `stage` says which filter cut the token, if one did.
-  const distribution = (logits, order, { temperature, topK, topP, minP = 0 }) => {
-    const count = order.length;
+  const distribution = (logits, { temperature, topK, topP, minP = 0 }) => {
+    const count = logits.length;
     const after = new Float32Array(count);
     const stage = new Array(count).fill("");
     if (temperature === 0) {
       after[0] = 1;
       return { before: after, after, stage: stage.fill("temperature 0", 1) };
     }
-    const largest = logits[order[0]];
-    const scaled = Float32Array.from(order, (id) => round(logits[id] - largest) / round(temperature));
+    const scaled = logits.map((logit) => round(logit - logits[0]) / round(temperature));
     const before = softmax(scaled);
     const kept = topK > 0 ? Math.min(topK, count) : count;
     stage.fill("top_k", kept);
@@ -62,11 +80,7 @@
     constructor(root) {
       this.root = root;
       this.data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
-      const bytes = Uint8Array.from(atob(this.data.logits), (char) => char.charCodeAt(0));
-      const view = new DataView(bytes.buffer);
-      this.logits = Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
-      const ids = Uint32Array.from(this.logits.keys());
-      this.order = ids.sort((a, b) => this.logits[b] - this.logits[a] || a - b);
+      this.logits = unpacked(this.data.logits);
       const count = this.logits.length;
       // Counts worth trying; the last place, 0, is "off".
       this.counts = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 100, 200, 500, 1000, 5000, 20000]
@@ -77,12 +91,7 @@
       this.build();
       this.set(this.data.start);
       // For tests, and for whoever opens the console.
-      root.distribution = (settings) => {
-        const { after } = distribution(this.logits, this.order, settings);
-        const byId = new Float32Array(count);
-        this.order.forEach((id, rank) => (byId[id] = after[rank]));
-        return byId;
-      };
+      root.distribution = (settings) => distribution(this.logits, settings).after;
       root.dataset.ready = "";
     }
 
@@ -156,7 +165,7 @@
 
     draw() {
       const settings = this.settings();
-      const { before, after, stage } = distribution(this.logits, this.order, settings);
+      const { before, after, stage } = distribution(this.logits, settings);
       const { temperature, topK, topP, minP } = settings;
       const shown = {
         heat: temperature.toFixed(2),
