@@ -58,6 +58,13 @@ from llama_edu.verify.tokens import (
 __all__ = ["MODELS", "Options", "Target", "verify_program"]
 
 MODELS = ("story", "chat")
+KINDS = {
+    str: "a text",
+    bool: "a truth value",
+    int: "a number",
+    float: "a number",
+    dict: "an object",
+}
 LARGE = 20_000_000  # numbers in a model; beyond that, long texts take too long for most engines
 MOST_NUMBERS = 30_000  # of a tensor that is asked for
 Tell = Callable[[str], None]
@@ -202,7 +209,7 @@ class _Examination:
             numbers = [s for s in ("forward", "tokens", "bytes") if s in self.options.stages]
             stage = numbers[0] if numbers else self.options.stages[0]
             status = "refused" if refused else "failed"
-            self._add(target, stage, "answer at all", status, str(problem))
+            self._add(target, stage, "start and answer", status, str(problem))
         if problem.kind == "start" or self.silent > 1 or (target.first and not self.greeted):
             raise _StopError
 
@@ -533,9 +540,11 @@ def _asked(program: Program, call: Call, vocab_size: int) -> Answer:
     if got is None:
         raise ProgramError("garbled", f"expected logits as a list of numbers, got {_kind(logits)}")
     if got.shape != (vocab_size,):
+        every = f" ({len(call.ids)} · {vocab_size}: those after every id?)"
+        told = every if len(got) == len(call.ids) * vocab_size else ""
         raise ProgramError(
             "garbled",
-            f"expected {vocab_size} logits, those after the last id, got {len(got)}",
+            f"expected {vocab_size} logits, those after the last id, got {len(got)}{told}",
         )
     if not np.isfinite(got).all():
         count = int((~np.isfinite(got)).sum())
@@ -556,8 +565,9 @@ def _numbers(value: Any) -> np.ndarray | None:
 
 def _kind(value: Any) -> str:
     if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return "nothing" if value is None else type(value).__name__
+        inner = " lists" if value and isinstance(value[0], list) else ""
+        return f"a list of {len(value)}{inner}"
+    return "nothing" if value is None else f"{KINDS[type(value)]}: {_short(value)}"
 
 
 def _result(target: Target, seen: Observed, declared: Declared) -> Result:
