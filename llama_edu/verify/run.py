@@ -67,6 +67,7 @@ KINDS = {
 }
 LARGE = 20_000_000  # numbers in a model; beyond that, long texts take too long for most engines
 MOST_NUMBERS = 30_000  # of a tensor that is asked for
+ODD_FILE = "an odd file"  # the model's name in results
 Tell = Callable[[str], None]
 
 
@@ -146,7 +147,10 @@ class _Examination:
                 self.tell(target.name)
                 self._examine(target)
             if "bytes" in self.options.stages and "forward" in self.offered:
-                for case in FILES:
+                for case in sorted(FILES, key=lambda case: case.damaged):
+                    # To refuse what is damaged says nothing of an engine that refuses everything.
+                    if case.damaged and not self._ever_answered():
+                        break
                     self.tell(case.label)
                     self._file(case.label)
         except _StopError:
@@ -156,6 +160,12 @@ class _Examination:
         self._name()
         self.report.seconds = time.perf_counter() - start
         return self.report
+
+    def _ever_answered(self) -> bool:
+        """Whether logits came for any file that is whole."""
+        odd = [r for r in self.report.results if r.model == ODD_FILE]
+        sessions = self.evidence.sessions
+        return any(s.observed for s in sessions) or any(r.status in ("right", "wrong") for r in odd)
 
     def _targets(self) -> Iterator[Target]:
         for i, name in enumerate(self.options.models):
@@ -399,7 +409,7 @@ class _Examination:
         directory = self.folder / f"file-{FILES.index(case)}"
         directory.mkdir()
         write_case(case, directory)
-        target = Target("a damaged file" if case.damaged else "an odd file", directory)
+        target = Target("a damaged file" if case.damaged else ODD_FILE, directory)
         config = LlamaConfig.from_dict(dict(case.base.config))
         calls = calls_for(config, long=False)[:3]
         limit = min(self.options.limit, 10.0)

@@ -149,6 +149,14 @@ def test_a_stage_that_was_asked_for_and_is_not_offered_fails(tmp_path: Path) -> 
     assert report.missing == ["tokens: expected the op encode or decode in hello, got ['forward']"]
 
 
+def test_to_refuse_everything_is_no_merit(tmp_path: Path) -> None:
+    """Damaged files are for engines that read the others."""
+    options = Options(models=("story",), tiny=False, stages=("bytes",))
+    report = verify_program(program(tmp_path, "answer = {'error': 'not written yet'}"), options)
+    assert not report.ok
+    assert set(report.counts) == {"refused"}
+
+
 def test_nothing_compared_is_not_right(tmp_path: Path) -> None:
     report = verify_program(program(tmp_path, "answer = {}", ops=()), STORY)
     assert not report.ok
