@@ -178,6 +178,14 @@ def _loose(group: Set) -> float:
     return max(mistake.loose for mistake in group)
 
 
+def _rounds(group: Set) -> bool:
+    """Whether one of several rounds on purpose.
+
+    Its room is wide enough to hide what another one leaves unexplained: no group has one.
+    """
+    return _loose(group) > 1
+
+
 def _parts(search: _Search, group: Set) -> Parts | None:
     return combined([mistake.change for mistake in (*search.given, *group)])
 
@@ -284,7 +292,7 @@ def _enlarged(
     for mistake in entries:
         if search.late():
             break
-        if mistake not in group:
+        if mistake not in group and not _rounds((*group, mistake)):
             search.pairs += 1
             if _explains_to(search, (*group, mistake), *where):
                 larger.append((*group, mistake))
@@ -296,6 +304,7 @@ def _pairs(search: _Search, start: tuple[Session, int], entries: Sequence[Mistak
     session, index = start
     # Each of two has to leave alone what is right before that call, and to change the call.
     visible = [m for m in entries if m.key in search.distances and m.key not in search.harmless]
+    visible = [m for m in visible if not _rounds((m,))]
     visible.sort(key=lambda m: search.distances[m.key])
     found: list[Set] = []
     for later, second in enumerate(visible):
