@@ -28,6 +28,7 @@ PROTOCOL = 1
 SHOWN = 160  # characters of what a program wrote, in a message
 SHORTEST_LIMIT = 0.1  # seconds
 LAST_LINES = 2  # of what it wrote to standard error: where it was, and what was wrong
+CAUSE = re.compile(rb"panicked at|panic:|\w(?:Error|Exception)\b|terminate called|[Aa]ssert")
 # Numbers that JSON does not know, as C++, Rust and others print them.
 NOT_FINITE = re.compile(
     rb"(?<=[\[,:\s])-?(?:nan(?:\(\w*\))?|inf(?:inity)?)(?=[\s,\]}])", re.IGNORECASE
@@ -173,9 +174,11 @@ class Program:
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - 4096))
         lines = [line.strip() for line in self._errors.read().splitlines() if line.strip()]
-        told = [line for line in lines if not line.startswith(b"note: run with")]  # Rust adds one
-        last = [line.decode("utf-8", errors="replace")[:SHOWN] for line in told[-LAST_LINES:]]
-        return " | ".join(last)
+        # What went wrong may stand above a list of callers, and what it was about beside it.
+        cause = max((i for i, line in enumerate(lines) if CAUSE.search(line)), default=len(lines))
+        start = max(0, min(cause, len(lines) - LAST_LINES))
+        told = lines[start : start + LAST_LINES]
+        return " | ".join(line.decode("utf-8", errors="replace")[:SHOWN] for line in told)
 
     def _silence(self, what: str) -> str:
         told = self.complaint()

@@ -108,6 +108,7 @@ class _Evidence:
     sessions: list[Session] = field(default_factory=list)
     encoded: list[Asked] = field(default_factory=list)
     decoded: list[Asked] = field(default_factory=list)
+    streamed: list[Asked] = field(default_factory=list)
     sampled: list[tuple[SamplingCase, np.ndarray | None]] = field(default_factory=list)
     chats: list[tuple[tuple[tuple[str, str], ...], list[int]]] = field(default_factory=list)
     chat_directory: Path | None = None
@@ -280,7 +281,10 @@ class _Examination:
                     self.evidence.decoded.append(Asked(pairs, ids, came, texts))
         if "stream" in ops:
             for label, ids in decode_cases(tokenizer):
-                self._stream(program, target, label, ids, allowed_texts(tokenizer, ids))
+                texts = allowed_texts(tokenizer, ids)
+                joined = self._stream(program, target, label, ids, texts)
+                if pairs is not None and joined is not None:
+                    self.evidence.streamed.append(Asked(pairs, ids, joined, texts))
 
     def _one(
         self, program: Program, target: Target, label: str, request: dict[str, Any], key: str
@@ -307,18 +311,19 @@ class _Examination:
 
     def _stream(
         self, program: Program, target: Target, label: str, ids: list[int], allowed: list[str]
-    ) -> None:
-        """Pieces as tokens come: whole characters, and together the text."""
+    ) -> str | None:
+        """Pieces as tokens come: whole characters, and together the text, which is returned."""
         label = f"stream, {label}"
         pieces = self._one(program, target, label, {"op": "stream", "ids": ids}, "pieces")
         if pieces is None:
-            return
+            return None
         text = "".join(map(str, pieces)) if isinstance(pieces, list) else None
         if text not in allowed:
             detail = f"expected pieces of {_short(allowed[0])}, got {_short(pieces)}"
             self._add(target, "tokens", label, "wrong", detail)
         else:
             self._add(target, "tokens", label, "right", "")
+        return text
 
     def _forward(self, program: Program, target: Target, ops: set[str]) -> None:
         if "forward" not in ops or not {"forward", "cache"} & set(self.options.stages):
@@ -483,6 +488,8 @@ class _Examination:
             self._add_verdict("tokens", name_encode(evidence.encoded))
         elif ("tokens", "decode") in off and evidence.decoded:
             self._add_verdict("tokens", name_decode(evidence.decoded))
+        elif ("tokens", "stream") in off and evidence.streamed:
+            self._add_verdict("tokens", name_decode(evidence.streamed))
         if any(stage == "sampling" for stage, _ in off):
             last = self.order == "llama.cpp"
             found = name_sampling(evidence.sampled, temperature_last=last)

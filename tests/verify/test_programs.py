@@ -90,6 +90,7 @@ MISBEHAVIOURS = {
     "gives text": ("answer = {'logits': ['a'] * 2048}", "got a list of 2048", 3),
     "gives too few": ("answer = {'logits': [0.0] * 2047}", "expected 2048 logits", 3),
     "gives all positions": ("answer = {'logits': [[0.0] * 2048]}", "a list of 1 lists", 3),
+    "raises": ("raise ValueError('no head')", "ValueError: no head", 3),
     "takes two lines": ("print('{', flush=True)", "'{' (an answer has to be on one line)", 3),
     "refuses": ("answer = {'error': 'not today'}", "got an error: not today", 3),
     "gives NaN": ("answer = {'logits': [float('nan')] * 2048}", "2048 of 2048 logits are NaN", 1),
@@ -147,6 +148,28 @@ def test_a_stage_that_was_asked_for_and_is_not_offered_fails(tmp_path: Path) -> 
     assert not report.ok
     assert report.exit_code == 3
     assert report.missing == ["tokens: expected the op encode or decode in hello, got ['forward']"]
+
+
+STREAM = """
+import json, sys
+from llama_edu import Tokenizer
+tokenizer = Tokenizer(sys.argv[1])
+for line in sys.stdin:
+    request = json.loads(line)
+    answer = {"name": "p", "protocol": 1, "ops": ["stream"]}
+    if request["op"] == "stream":
+        answer = {"pieces": [tokenizer.decode([token_id]) for token_id in request["ids"]]}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_mistake_of_streaming_alone_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(STREAM)
+    options = Options(models=("story",), tiny=False, stages=("tokens",))
+    report = verify_program([sys.executable, str(path)], options)
+    names = [named.keys for verdict in report.verdicts for named in verdict.named]
+    assert names == [("tokens.each_alone",)]
 
 
 def test_to_refuse_everything_is_no_merit(tmp_path: Path) -> None:
