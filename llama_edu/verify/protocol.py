@@ -118,8 +118,7 @@ class Program:
         if line is None:
             raise self._ended(what)
         try:
-            # Half a character in a text is for the comparison to judge.
-            answer = json.loads(NOT_FINITE.sub(b"null", line).decode("utf-8", errors="replace"))
+            answer = _parsed(line)
         except ValueError:
             got = f"{_shown(line)} ({_hint(line)})"
             raise ProgramError(
@@ -263,6 +262,15 @@ def _told(request: Mapping[str, Any]) -> str:
 def _shown(line: bytes) -> str:
     text = line.decode("utf-8", errors="replace").rstrip("\r\n")
     return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
+
+
+def _parsed(line: bytes) -> Any:
+    """The JSON of a line. Raises `ValueError` if it is none, even with null for nan and inf."""
+    # Half a character in a text is for the comparison to judge.
+    try:
+        return json.loads(line.decode("utf-8", errors="replace"))
+    except ValueError:
+        return json.loads(NOT_FINITE.sub(b"null", line).decode("utf-8", errors="replace"))
 
 
 def _hint(line: bytes) -> str:
