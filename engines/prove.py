@@ -59,12 +59,12 @@ class Outcome:
         return "ok" if any(set(group) <= set(expects) for group in self.names) else "MISNAMED"
 
 
-def stages_of(plant: Plant) -> Options:
+def stages_of(plant: Plant, patience: float = PATIENCE) -> Options:
     """The stages that are there for a mistake of this kind; the others would only take time."""
     kind = plant.stage or (plant.expects[0].split(".")[0] if plant.expects else "numbers")
     if kind in ("tokens", "sampling", "chat"):
         return Options(stages=(kind,), tiny=kind == "tokens")
-    return Options(models=("story",), stages=("forward", "cache"), naming_seconds=PATIENCE)
+    return Options(models=("story",), stages=("forward", "cache"), naming_seconds=patience)
 
 
 def examine(built: Path, plant: Plant, options: Options) -> Outcome:
@@ -99,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--all", action="store_true", help="every stage and model for each")
     parser.add_argument("--declared", action="store_true", help="engines that round on purpose")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds for a name")
     args = parser.parse_args(argv)
     if not args.built.is_file():
         parser.error(f"expected a built engine, got no file called {args.built}")
@@ -108,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     plants = [plant for plant in plants if not args.only or plant.name in args.only]
     outcomes = []
     for plant in plants:
-        outcome = examine(args.built, plant, Options() if args.all else stages_of(plant))
+        options = Options() if args.all else stages_of(plant, args.patience)
+        outcome = examine(args.built, plant, options)
         outcomes.append(outcome)
         told = " | ".join(" + ".join(group) for group in outcome.names) or "-"
         print(f"{plant.name:26}{outcome.verdict:10}{outcome.seconds:6.1f} s  {told}", flush=True)

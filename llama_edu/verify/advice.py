@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from llama_edu.verify.checkpoints import TINY
 from llama_edu.verify.evidence import Nothing, Session
 from llama_edu.verify.mistakes import Mistake
-from llama_edu.verify.naming import Finding
+from llama_edu.verify.naming import Finding, Nearest
 from llama_edu.verify.report import Named, Verdict
 
 __all__ = ["named", "verdict_of"]
@@ -67,30 +67,47 @@ def _nearest(finding: Finding) -> list[str]:
     if finding.pairs:
         tried += f" and {finding.pairs} combinations"
     late = " before time ran out (--naming-seconds)" if finding.out_of_time else ""
+    same = [n.mistake.says for n in finding.nearest if n.gap == 0]
+    if same:  # NaN is all that either gives
+        return [
+            f"Such answers have no numbers to compare. They also come when {'; or '.join(same)}."
+        ]
     lines = [f"Nothing in the catalogue gives these numbers ({tried} tried{late})."]
     if finding.nearest:
-        near = "; ".join(f"{n.mistake.says} ({n.gap:.2g} away)" for n in finding.nearest)
+        near = "; ".join(f"{n.mistake.says} ({_away(n)})" for n in finding.nearest)
         lines.append(f"Nearest, and only near: {near}.")
     return lines
+
+
+def _away(near: Nearest) -> str:
+    return (
+        "right for the first case that is off, not for others"
+        if near.fits
+        else f"{near.gap:.2g} away"
+    )
 
 
 def _where(sessions: Sequence[Session]) -> list[str]:
     """What the pattern of right and wrong calls leaves as a place to look."""
     lines = []
-    flags = _flags_of_first(sessions)
-    for flag, text in PLACES.items():
-        if flag in flags:
-            lines.append(text)
-            break
     wrong = [s for s in sessions if s.first_wrong() is not None]
     right = [s for s in sessions if s.first_wrong() is None and s.observed]
+    first = [s.observed[s.first_wrong() or 0].answer for s in wrong]
+    if any(isinstance(seen.answer, Nothing) for s in wrong for seen in s.observed):
+        lines.append("Some answers are not finite: look for a division by 0 or a row of -inf.")
+    elif all(answer.spread == 0 for answer in first):
+        lines.append(
+            "All the numbers of an answer are the same: is the buffer that holds them ever "
+            "written, and is it the one that is printed?"
+        )
+    if all(answer.spread > 0 for answer in first):  # else there is nothing to tell places apart by
+        flags = _flags_of_first(sessions)
+        lines += [text for flag, text in PLACES.items() if flag in flags][:1]
     if wrong and right:
         shared = set.intersection(*(features(s) for s in wrong))
         never = set.union(*(features(s) for s in right))
         if only := sorted(shared - never):
             lines.append(f"Only models with {' and '.join(only)} are off.")
-    if any(isinstance(seen.answer, Nothing) for s in wrong for seen in s.observed):
-        lines.append("Some answers are not finite: look for a division by 0 or a row of -inf.")
     return lines
 
 

@@ -1,5 +1,7 @@
 """Conversations as the optional op `chat` should write them, and mistakes by name."""
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from llama_edu.verify.mistakes.base import Topic
 __all__ = ["CHATS", "CHAT_MISTAKES", "ChatMistake", "name_chat", "right_ids"]
 
 Turn = tuple[str, str]
+Make = Callable[[Tokenizer, ChatTemplate, tuple[Turn, ...]], list[int]]
 
 CHATS: dict[str, tuple[Turn, ...]] = {
     "one question": (("user", "Who are you?"),),
@@ -26,14 +29,18 @@ CHATS: dict[str, tuple[Turn, ...]] = {
 
 @dataclass(frozen=True)
 class ChatMistake:
-    """A mistake between messages and ids."""
+    """A mistake between messages and ids.
+
+    `careless` makes it in an engine that takes a control token that a person typed for one.
+    """
 
     key: str
     says: str
     right: str
     wrong: str
     topic: Topic
-    make: Callable[[Tokenizer, ChatTemplate, tuple[Turn, ...]], list[int]]
+    make: Make
+    careless: Make | None = None
 
 
 def right_ids(template: ChatTemplate, turns: Sequence[Turn]) -> list[int]:
@@ -43,9 +50,26 @@ def right_ids(template: ChatTemplate, turns: Sequence[Turn]) -> list[int]:
     )
 
 
-def _written(
-    form: str = "<|im_start|>{role}\n{text}<|im_end|>\n", end: str = "<|im_start|>assistant\n"
-) -> Callable[[Tokenizer, ChatTemplate, tuple[Turn, ...]], list[int]]:
+FORM, END = "<|im_start|>{role}\n{text}<|im_end|>\n", "<|im_start|>assistant\n"
+
+
+def _templated(form: str, end: str) -> Make:
+    """Another template, under which typed control tokens are spelled out as they should be."""
+    parts = re.split(r"\{(role|text)\}", form)
+    fields = {"role": "message['role']", "text": "message['content']"}
+    told = " + ".join(
+        fields[part] if i % 2 else json.dumps(part) for i, part in enumerate(parts) if part
+    )
+    loop = "{% for message in messages %}{{ " + told + " }}{% endfor %}"
+    source = loop + "{{ " + json.dumps(end) + " }}"
+
+    def make(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, ...]) -> list[int]:
+        return right_ids(ChatTemplate(tokenizer, source), turns)
+
+    return make
+
+
+def _written(form: str = FORM, end: str = END) -> Make:
     """The template's text with something else in it; what looks like a control token is one."""
 
     def make(tokenizer: Tokenizer, template: ChatTemplate, turns: tuple[Turn, ...]) -> list[int]:
@@ -88,6 +112,14 @@ def _chat(
     return ChatMistake(f"chat.{key}", says, *code, topic, make)
 
 
+def _layout(
+    key: str, says: str, code: tuple[str, str], form: str = FORM, end: str = END
+) -> ChatMistake:
+    """Another text between the messages."""
+    makes = _templated(form, end), _written(form, end)
+    return ChatMistake(f"chat.{key}", says, *code, SECTION, *makes)
+
+
 TURN = "<|im_start|>{role}\\n{text}<|im_end|>\\n"
 
 CHAT_MISTAKES: tuple[ChatMistake, ...] = (
@@ -98,33 +130,35 @@ CHAT_MISTAKES: tuple[ChatMistake, ...] = (
         SECTION,
         _no_prompt,
     ),
-    _chat(
+    _layout(
         "prompt_without_break",
         "the line break after the reply's role is missing",
         ("<|im_start|>assistant\\n", "<|im_start|>assistant"),
-        SECTION,
-        _written(end="<|im_start|>assistant"),
+        end="<|im_start|>assistant",
     ),
-    _chat(
+    _layout(
+        "prompt_without_role",
+        "the reply begins without its role",
+        ("<|im_start|>assistant\\n", "<|im_start|>"),
+        end="<|im_start|>",
+    ),
+    _layout(
         "no_break_after_turn",
         "the line break after <|im_end|> is missing",
         (TURN, "<|im_start|>{role}\\n{text}<|im_end|>"),
-        SECTION,
-        _written("<|im_start|>{role}\n{text}<|im_end|>"),
+        "<|im_start|>{role}\n{text}<|im_end|>",
     ),
-    _chat(
+    _layout(
         "space_for_break",
         "a space stands where the line break after the role should",
         (TURN, "<|im_start|>{role} {text}<|im_end|>\\n"),
-        SECTION,
-        _written("<|im_start|>{role} {text}<|im_end|>\n"),
+        "<|im_start|>{role} {text}<|im_end|>\n",
     ),
-    _chat(
+    _layout(
         "no_end",
         "messages are not ended by <|im_end|>",
         (TURN, "<|im_start|>{role}\\n{text}\\n"),
-        SECTION,
-        _written("<|im_start|>{role}\n{text}\n"),
+        "<|im_start|>{role}\n{text}\n",
     ),
     _chat(
         "parsed",
@@ -173,6 +207,10 @@ def name_chat(
     template = ChatTemplate(tokenizer)
 
     def explains(mistake: ChatMistake) -> bool:
-        return all(mistake.make(tokenizer, template, turns) == ids for turns, ids in answers)
+        return any(
+            all(make(tokenizer, template, turns) == ids for turns, ids in answers)
+            for make in (mistake.make, mistake.careless)
+            if make is not None
+        )
 
     return [mistake for mistake in CHAT_MISTAKES if explains(mistake)]

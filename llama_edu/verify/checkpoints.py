@@ -264,7 +264,7 @@ def _byte_letters() -> list[str]:
 
 MERGES = (
     *("Ġ t", "h e", "i n", "e r", "Ġ a", "o n", "Ġt he", "Ġ s", "a n", "r e", "Ġ w", "in g"),
-    *("Ġ o", "e d", "o u", "l l", "a t", "Ġ c", "Ġo f", "an d", "o r", "e n", "a r"),
+    *("Ġ o", "e d", "o u", "l l", "a t", "Ġ c", "Ġo f", "an d", "o r", "' S", "Ċ a"),
     # Pairs that tell cuts and orders apart: see `llama_edu.verify.tokens`.
     *("b c", "a b", "ab c", "a a", "Ġ Ġ", "c 1", "f Ã", "n '"),
 )

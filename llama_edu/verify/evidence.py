@@ -42,6 +42,11 @@ ROOM = 3.0  # between two engines that round to the same format at other moments
 class Answer(Protocol):
     """What came back for one call."""
 
+    @property
+    def spread(self) -> float:
+        """From its smallest number to its largest: how much there is to tell entries apart by."""
+        ...
+
     def gap(self, logits: Array) -> float:
         """How far it is from these logits; infinite if it cannot be compared."""
         ...
@@ -52,6 +57,10 @@ class Logits:
     """Logits of the last position, all finite."""
 
     logits: Array
+
+    @property
+    def spread(self) -> float:
+        return float(np.ptp(self.logits)) if self.logits.size else 0.0
 
     def gap(self, logits: Array) -> float:
         if self.logits.shape != logits.shape or not np.isfinite(logits).all():
@@ -65,6 +74,10 @@ class Logprobs:
 
     ids: Array
     logprobs: Array
+
+    @property
+    def spread(self) -> float:
+        return float(np.ptp(self.logprobs)) if len(self.logprobs) else 0.0
 
     def gap(self, logits: Array) -> float:
         if not np.isfinite(logits).all() or not len(self.ids):
@@ -80,6 +93,10 @@ class Nothing:
 
     reason: str
 
+    @property
+    def spread(self) -> float:
+        return 0.0
+
     def gap(self, logits: Array) -> float:
         return np.inf if np.isfinite(logits).all() else 0.0
 
@@ -87,6 +104,10 @@ class Nothing:
 @dataclass(frozen=True)
 class Unseen:
     """A call whose answer nobody looked at: it took place, and says nothing."""
+
+    @property
+    def spread(self) -> float:
+        return 0.0
 
     def gap(self, logits: Array) -> float:
         return 0.0

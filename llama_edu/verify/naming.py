@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from llama_edu.verify.evidence import Observed, Session
+from llama_edu.verify.evidence import Nothing, Observed, Session, Unseen
 from llama_edu.verify.mistakes import CATALOGUE, Mistake
 from llama_edu.verify.parts import Parts, PartsEngine, combined
 
@@ -23,6 +23,7 @@ Set = tuple[Mistake, ...]
 CLEARLY = 4.0  # times nearer to the mistake than to what is right, before it may be named
 ROUNDING = 4.0  # times the bound: a mistake may make rounding grow
 CHAOS = 1000.0  # times nearer is near enough: some mistakes make rounding grow without end
+DETAIL = 50.0  # times as far from its smallest to its largest number, or it tells nothing apart
 MOST_TOGETHER = 3  # mistakes named as one explanation
 NO_LOGITS = np.empty(0, dtype=np.float32)
 MOST_KEPT = 8  # explanations followed further
@@ -30,10 +31,14 @@ MOST_KEPT = 8  # explanations followed further
 
 @dataclass(frozen=True)
 class Nearest:
-    """An entry, and how far its numbers are from what was seen in one call."""
+    """An entry, and how far its numbers are from what was seen in the first call that is off.
+
+    `fits` if that is no more than rounding; then other calls speak against it.
+    """
 
     mistake: Mistake
     gap: float
+    fits: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,11 @@ def find_mistake(sessions: Sequence[Session], *, seconds: float = 8.0, given: Se
         for key, gap in search.distances.items()
         if key not in inside and key not in search.harmless
     )
+    bound = start[0].observed[start[1]].tolerance
     near = tuple(
-        Nearest(CATALOGUE[k], g) for g, k in others[:3] if np.isfinite(g) and k in CATALOGUE
+        Nearest(CATALOGUE[k], g, g <= bound)
+        for g, k in others[:3]
+        if np.isfinite(g) and k in CATALOGUE
     )
     return replace(result, nearest=near, next_gap=others[0][0] if others else np.nan)
 
@@ -141,7 +149,9 @@ def _room(seen: Observed, logits: np.ndarray, loose: float) -> float:
     bound = seen.tolerance * larger
     if seen.right or not np.isfinite(seen.gap):
         return bound * loose
-    return max(bound, min(ROUNDING * loose * bound, seen.gap / CLEARLY), seen.gap / CHAOS)
+    room = max(bound, min(ROUNDING * loose * bound, seen.gap / CLEARLY), seen.gap / CHAOS)
+    # Logits that are all 0 are near to whatever makes logits small.
+    return min(room, seen.answer.spread / DETAIL)
 
 
 def _fits(seen: Observed, logits: np.ndarray, loose: float) -> bool:
@@ -166,6 +176,14 @@ def _run(session: Session, parts: Parts, stop: int) -> Iterator[tuple[Observed, 
 
 def _loose(group: Set) -> float:
     return max(mistake.loose for mistake in group)
+
+
+def _rounds(group: Set) -> bool:
+    """Whether one of several rounds on purpose.
+
+    Its room is wide enough to hide what another one leaves unexplained: no group has one.
+    """
+    return _loose(group) > 1
 
 
 def _parts(search: _Search, group: Set) -> Parts | None:
@@ -231,8 +249,17 @@ def _tried(search: _Search, group: Set) -> _Trial:
                 gap = _gap(seen, logits)
                 clear = clear or gap * CLEARLY <= seen.gap
                 largest = max(largest, gap)
-            clear = clear or not np.isfinite(seen.gap)
-    return _Trial(group, None, clear, largest)
+    return _Trial(group, None, clear or _has_pattern(search.sessions), largest)
+
+
+def _has_pattern(sessions: Sequence[Session]) -> bool:
+    """Whether some calls are right and others not finite, which is something to be explained.
+
+    An engine that answers nothing but NaN may have any mistake that ends so.
+    """
+    seen = [one for session in sessions for one in session.observed]
+    nothing = any(isinstance(one.answer, Nothing) for one in seen)
+    return nothing and any(one.right and not isinstance(one.answer, Unseen) for one in seen)
 
 
 def _explains_to(search: _Search, group: Set, session: Session, index: int) -> bool:
@@ -265,7 +292,7 @@ def _enlarged(
     for mistake in entries:
         if search.late():
             break
-        if mistake not in group:
+        if mistake not in group and not _rounds((*group, mistake)):
             search.pairs += 1
             if _explains_to(search, (*group, mistake), *where):
                 larger.append((*group, mistake))
@@ -277,6 +304,7 @@ def _pairs(search: _Search, start: tuple[Session, int], entries: Sequence[Mistak
     session, index = start
     # Each of two has to leave alone what is right before that call, and to change the call.
     visible = [m for m in entries if m.key in search.distances and m.key not in search.harmless]
+    visible = [m for m in visible if not _rounds((m,))]
     visible.sort(key=lambda m: search.distances[m.key])
     found: list[Set] = []
     for later, second in enumerate(visible):

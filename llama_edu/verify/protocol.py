@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import shlex
 import signal
 import subprocess
@@ -26,6 +27,12 @@ __all__ = ["PROTOCOL", "Program", "ProgramError", "RefusedError", "command_of"]
 PROTOCOL = 1
 SHOWN = 160  # characters of what a program wrote, in a message
 SHORTEST_LIMIT = 0.1  # seconds
+LAST_LINES = 2  # of what it wrote to standard error: where it was, and what was wrong
+CAUSE = re.compile(rb"panicked at|panic:|\w(?:Error|Exception)\b|terminate called|[Aa]ssert")
+# Numbers that JSON does not know, as C++, Rust and others print them.
+NOT_FINITE = re.compile(
+    rb"(?<=[\[,:\s])-?(?:nan(?:\(\w*\))?|inf(?:inity)?)(?=[\s,\]}])", re.IGNORECASE
+)
 MAX_LINE = 256 * 1024 * 1024  # bytes: a vocabulary of ten million, with room
 
 
@@ -107,19 +114,15 @@ class Program:
         try:
             line = self._lines.get(timeout=self.limit)
         except queue.Empty:
-            raise ProgramError(
-                "silent", f"expected an answer to {what} within {self.limit:g} s, got none"
-            ) from None
+            raise ProgramError("silent", self._silence(what)) from None
         if line is None:
             raise self._ended(what)
         try:
-            # Half a character in a text is for the comparison to judge.
-            answer = json.loads(line.decode("utf-8", errors="replace"))
+            answer = _parsed(line)
         except ValueError:
+            got = f"{_shown(line)} ({_hint(line)})"
             raise ProgramError(
-                "garbled",
-                f"expected one line of JSON in answer to {what}, got {_shown(line)}"
-                " (messages for people belong on standard error)",
+                "garbled", f"expected one line of JSON in answer to {what}, got {got}"
             ) from None
         if not isinstance(answer, dict):
             raise ProgramError(
@@ -142,11 +145,13 @@ class Program:
             ) from refusal
         if answer.get("protocol") != PROTOCOL:
             raise ProgramError(
-                "garbled", f"expected protocol {PROTOCOL} in hello, got {answer.get('protocol')!r}"
+                "garbled",
+                f'expected "protocol":{PROTOCOL} in hello, got {_field(answer, "protocol")}',
             )
         ops = answer.get("ops")
         if not isinstance(ops, list) or not all(isinstance(op, str) for op in ops):
-            raise ProgramError("garbled", f"expected ops as a list of names in hello, got {ops!r}")
+            got = _field(answer, "ops")
+            raise ProgramError("garbled", f"expected ops as a list of names in hello, got {got}")
         return answer | {"name": str(answer.get("name", self.name))}
 
     def close(self) -> None:
@@ -163,13 +168,24 @@ class Program:
         self._errors.close()
 
     def complaint(self) -> str:
-        """The last line the program wrote to standard error, or nothing."""
+        """The last lines the program wrote to standard error, or nothing."""
         self._errors.flush()
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - 4096))
         lines = [line.strip() for line in self._errors.read().splitlines() if line.strip()]
-        told = [line for line in lines if not line.startswith(b"note: run with")]  # Rust adds one
-        return told[-1].decode("utf-8", errors="replace")[:SHOWN] if told else ""
+        # What went wrong may stand above a list of callers, and what it was about beside it.
+        cause = max((i for i, line in enumerate(lines) if CAUSE.search(line)), default=len(lines))
+        start = max(0, min(cause, len(lines) - LAST_LINES))
+        told = lines[start : start + LAST_LINES]
+        return " | ".join(line.decode("utf-8", errors="replace")[:SHOWN] for line in told)
+
+    def _silence(self, what: str) -> str:
+        told = self.complaint()
+        said = f"; its last words: {told}" if told else ""
+        return (
+            f"expected an answer to {what} within {self.limit:g} s, got none{said}"
+            " (end each answer with a newline and flush it; --timeout gives more time)"
+        )
 
     def _ended(self, what: str) -> ProgramError:
         try:
@@ -217,11 +233,20 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _why_not(name: str, problem: OSError) -> str:
+    if Path(name).is_dir():
+        return f"expected a program to start, got a directory: {name!r}"
     if isinstance(problem, FileNotFoundError):
-        hint = f" (did you mean ./{name}?)" if Path(name).is_file() else ""
-        return f"expected a program to start, got no file called {name!r}{hint}"
+        if not Path(name).is_file():
+            where = f" in {Path.cwd()}" if os.sep in name and not Path(name).is_absolute() else ""
+            return f"expected a program to start, got no file called {name!r}{where}"
+        if os.sep in name:  # it is there; what its first line names is not
+            return f"expected a program to start, but what is to run {name!r} is not installed"
+        return f"expected a program to start, got no command {name!r} (did you mean ./{name}?)"
     if isinstance(problem, PermissionError):
-        return f"expected a program to start, but {name!r} may not be executed"
+        return (
+            f"expected a program to start, but {name!r} may not be executed"
+            " (a source has to be compiled; a script needs chmod +x, or its interpreter before it)"
+        )
     return f"expected a program to start, but {name!r} does not: {problem.strerror}"
 
 
@@ -229,13 +254,34 @@ def _told(request: Mapping[str, Any]) -> str:
     """A request in few words: what it was, and how much of it."""
     op = str(request.get("op"))
     if op == "forward":
-        return f"forward of {len(request['ids'])} ids with past {request['past']}"
+        count = len(request["ids"])
+        return f"forward of {count} id{'s' * (count > 1)} with past {request['past']}"
     return op
 
 
 def _shown(line: bytes) -> str:
     text = line.decode("utf-8", errors="replace").rstrip("\r\n")
     return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
+
+
+def _parsed(line: bytes) -> Any:
+    """The JSON of a line. Raises `ValueError` if it is none, even with null for nan and inf."""
+    # Half a character in a text is for the comparison to judge.
+    try:
+        return json.loads(line.decode("utf-8", errors="replace"))
+    except ValueError:
+        return json.loads(NOT_FINITE.sub(b"null", line).decode("utf-8", errors="replace"))
+
+
+def _hint(line: bytes) -> str:
+    """What is probably the matter with a line that is no JSON."""
+    if line.lstrip()[:1] in (b"{", b"["):
+        return "an answer has to be on one line"
+    return "messages for people belong on standard error"
+
+
+def _field(answer: Mapping[str, Any], name: str) -> str:
+    return repr(answer[name]) if name in answer else "no such field"
 
 
 def _signal_name(number: int) -> str:

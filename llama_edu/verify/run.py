@@ -58,8 +58,16 @@ from llama_edu.verify.tokens import (
 __all__ = ["MODELS", "Options", "Target", "verify_program"]
 
 MODELS = ("story", "chat")
+KINDS = {
+    str: "a text",
+    bool: "a truth value",
+    int: "a number",
+    float: "a number",
+    dict: "an object",
+}
 LARGE = 20_000_000  # numbers in a model; beyond that, long texts take too long for most engines
 MOST_NUMBERS = 30_000  # of a tensor that is asked for
+ODD_FILE = "an odd file"  # the model's name in results
 Tell = Callable[[str], None]
 
 
@@ -100,6 +108,7 @@ class _Evidence:
     sessions: list[Session] = field(default_factory=list)
     encoded: list[Asked] = field(default_factory=list)
     decoded: list[Asked] = field(default_factory=list)
+    streamed: list[Asked] = field(default_factory=list)
     sampled: list[tuple[SamplingCase, np.ndarray | None]] = field(default_factory=list)
     chats: list[tuple[tuple[tuple[str, str], ...], list[int]]] = field(default_factory=list)
     chat_directory: Path | None = None
@@ -139,7 +148,10 @@ class _Examination:
                 self.tell(target.name)
                 self._examine(target)
             if "bytes" in self.options.stages and "forward" in self.offered:
-                for case in FILES:
+                for case in sorted(FILES, key=lambda case: case.damaged):
+                    # To refuse what is damaged says nothing of an engine that refuses everything.
+                    if case.damaged and not self._ever_answered():
+                        break
                     self.tell(case.label)
                     self._file(case.label)
         except _StopError:
@@ -149,6 +161,12 @@ class _Examination:
         self._name()
         self.report.seconds = time.perf_counter() - start
         return self.report
+
+    def _ever_answered(self) -> bool:
+        """Whether logits came for any file that is whole."""
+        odd = [r for r in self.report.results if r.model == ODD_FILE]
+        sessions = self.evidence.sessions
+        return any(s.observed for s in sessions) or any(r.status in ("right", "wrong") for r in odd)
 
     def _targets(self) -> Iterator[Target]:
         for i, name in enumerate(self.options.models):
@@ -202,7 +220,7 @@ class _Examination:
             numbers = [s for s in ("forward", "tokens", "bytes") if s in self.options.stages]
             stage = numbers[0] if numbers else self.options.stages[0]
             status = "refused" if refused else "failed"
-            self._add(target, stage, "answer at all", status, str(problem))
+            self._add(target, stage, "start and answer", status, str(problem))
         if problem.kind == "start" or self.silent > 1 or (target.first and not self.greeted):
             raise _StopError
 
@@ -263,7 +281,10 @@ class _Examination:
                     self.evidence.decoded.append(Asked(pairs, ids, came, texts))
         if "stream" in ops:
             for label, ids in decode_cases(tokenizer):
-                self._stream(program, target, label, ids, allowed_texts(tokenizer, ids))
+                texts = allowed_texts(tokenizer, ids)
+                joined = self._stream(program, target, label, ids, texts)
+                if pairs is not None and joined is not None:
+                    self.evidence.streamed.append(Asked(pairs, ids, joined, texts))
 
     def _one(
         self, program: Program, target: Target, label: str, request: dict[str, Any], key: str
@@ -290,18 +311,19 @@ class _Examination:
 
     def _stream(
         self, program: Program, target: Target, label: str, ids: list[int], allowed: list[str]
-    ) -> None:
-        """Pieces as tokens come: whole characters, and together the text."""
+    ) -> str | None:
+        """Pieces as tokens come: whole characters, and together the text, which is returned."""
         label = f"stream, {label}"
         pieces = self._one(program, target, label, {"op": "stream", "ids": ids}, "pieces")
         if pieces is None:
-            return
+            return None
         text = "".join(map(str, pieces)) if isinstance(pieces, list) else None
         if text not in allowed:
             detail = f"expected pieces of {_short(allowed[0])}, got {_short(pieces)}"
             self._add(target, "tokens", label, "wrong", detail)
         else:
             self._add(target, "tokens", label, "right", "")
+        return text
 
     def _forward(self, program: Program, target: Target, ops: set[str]) -> None:
         if "forward" not in ops or not {"forward", "cache"} & set(self.options.stages):
@@ -392,7 +414,7 @@ class _Examination:
         directory = self.folder / f"file-{FILES.index(case)}"
         directory.mkdir()
         write_case(case, directory)
-        target = Target("a damaged file" if case.damaged else "an odd file", directory)
+        target = Target("a damaged file" if case.damaged else ODD_FILE, directory)
         config = LlamaConfig.from_dict(dict(case.base.config))
         calls = calls_for(config, long=False)[:3]
         limit = min(self.options.limit, 10.0)
@@ -466,6 +488,8 @@ class _Examination:
             self._add_verdict("tokens", name_encode(evidence.encoded))
         elif ("tokens", "decode") in off and evidence.decoded:
             self._add_verdict("tokens", name_decode(evidence.decoded))
+        elif ("tokens", "stream") in off and evidence.streamed:
+            self._add_verdict("tokens", name_decode(evidence.streamed))
         if any(stage == "sampling" for stage, _ in off):
             last = self.order == "llama.cpp"
             found = name_sampling(evidence.sampled, temperature_last=last)
@@ -533,9 +557,11 @@ def _asked(program: Program, call: Call, vocab_size: int) -> Answer:
     if got is None:
         raise ProgramError("garbled", f"expected logits as a list of numbers, got {_kind(logits)}")
     if got.shape != (vocab_size,):
+        every = f" ({len(call.ids)} · {vocab_size}: those after every id?)"
+        told = every if len(got) == len(call.ids) * vocab_size else ""
         raise ProgramError(
             "garbled",
-            f"expected {vocab_size} logits, those after the last id, got {len(got)}",
+            f"expected {vocab_size} logits, those after the last id, got {len(got)}{told}",
         )
     if not np.isfinite(got).all():
         count = int((~np.isfinite(got)).sum())
@@ -556,8 +582,9 @@ def _numbers(value: Any) -> np.ndarray | None:
 
 def _kind(value: Any) -> str:
     if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return "nothing" if value is None else type(value).__name__
+        inner = " lists" if value and isinstance(value[0], list) else ""
+        return f"a list of {len(value)}{inner}"
+    return "nothing" if value is None else f"{KINDS[type(value)]}: {_short(value)}"
 
 
 def _result(target: Target, seen: Observed, declared: Declared) -> Result:

@@ -477,6 +477,13 @@ SAMPLING_MISTAKES: tuple[SamplingMistake, ...] = (
         _nucleus_kept(lambda p, line: max(1, int((np.cumsum(p) <= line).sum()))),
     ),
     _mistake(
+        "p_meeting_dropped",
+        "the token that reaches top-p is dropped, whether it crosses or meets it",
+        ("before < top_p", "before + p < top_p"),
+        TOP_P,
+        _nucleus_kept(lambda p, line: max(1, int((np.cumsum(p) < line - BORDER / 10).sum()))),
+    ),
+    _mistake(
         "p_one_more",
         "one token more than needed is kept",
         ("before < top_p", "keep one more"),

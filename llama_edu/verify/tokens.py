@@ -47,6 +47,7 @@ TEXTS: dict[str, str] = {
     "a tab, and a line break after spaces": "a\tb  \n  c",
     "contractions": "I don't know, it's Tom's; they'll, we've, I'm, you'd, we're",
     "contractions in capitals": "DON'T IT'S",
+    "small letters after line breaks": "b\na\nc",
     "numbers": "In 1984 there were 12 cats and 3.5 dogs, 1000000",
     "letters and numbers together": "c1 abc123def d2",
     "merges that compete": "aaa abc aaa xabc aaab",
@@ -234,9 +235,27 @@ def _space_after(text: str) -> list[str]:
     return re.findall(r"[^ ]+ ?| +", text)
 
 
+CONTRACTIONS = r"'(?:[sdmt]|ll|ve|re)"
+BLANKS = r"\s+(?!\S)|\s+"
+
+
+def _cut_by(pattern: str) -> Callable[[str], list[str]]:
+    return lambda text: re.findall(pattern, text)
+
+
+_any_case = _cut_by(
+    rf"(?i:{CONTRACTIONS})| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|{BLANKS}",
+)
+_blank_before = _cut_by(
+    rf"{CONTRACTIONS}|\s?[^\W\d_]+|\s?\d+|\s?(?:[^\s\w]|_)+|{BLANKS}",
+)
+_spaces_apart = _cut_by(rf"{CONTRACTIONS}|[^\W\d_]+|\d+|(?:[^\s\w]|_)+|{BLANKS}")
+_numbers_as_letters = _cut_by(rf"{CONTRACTIONS}| ?[^\W_]+| ?(?:[^\s\w]|_)+|{BLANKS}")
+
+
 def _no_lookahead(text: str) -> list[str]:
     """Runs of spaces are taken whole: the last one does not go to the next word."""
-    return re.findall(r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+", text)
+    return re.findall(rf"{CONTRACTIONS}| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+", text)
 
 
 def _no_contractions(text: str) -> list[str]:
@@ -520,6 +539,34 @@ ENCODE_MISTAKES: tuple[TokenMistake, ...] = (
         ("'s|'t|'re|'ve|'m|'ll|'d", ""),
         WORDS,
         _encode(split=_no_contractions),
+    ),
+    _token(
+        "contractions_any_case",
+        "'S, 'T, 'LL and their like are kept in one piece in capitals, too",
+        ("'s|'t|'re|'ve|'m|'ll|'d", "(?i:'s|'t|'re|'ve|'m|'ll|'d)"),
+        WORDS,
+        _encode(split=_any_case),
+    ),
+    _token(
+        "blank_before",
+        "a line break or a tab goes with the word after it, as a space does",
+        (r" ?\p{L}+", r"\s?\p{L}+"),
+        WORDS,
+        _encode(split=_blank_before),
+    ),
+    _token(
+        "spaces_apart",
+        "a space never goes with the word after it",
+        (r" ?\p{L}+", r"\p{L}+"),
+        WORDS,
+        _encode(split=_spaces_apart),
+    ),
+    _token(
+        "numbers_as_letters",
+        "digits and letters are not cut apart",
+        (r" ?\p{L}+| ?\p{N}+", r" ?[\p{L}\p{N}]+"),
+        WORDS,
+        _encode(split=_numbers_as_letters),
     ),
     _token(
         "ascii_letters",

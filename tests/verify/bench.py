@@ -45,6 +45,9 @@ ALONE = (
     "bias.o_proj",
     "ends.always_tied",
     "mask.not_itself",
+    "heads.cached_by_head",
+    "rope.k_at_total",
+    "bias.first_row",
 )
 TOGETHER = (
     ("position.no_past", "norm.eps_outside"),
@@ -66,10 +69,27 @@ def _mirrored(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
     return RIGHT.rope(np.concatenate([x[..., half:], x[..., :half]], axis=-1), cos, -sin)
 
 
+def _nearly_normed(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """An entry of the catalogue but for its eps; a second mistake that rounds might hide that."""
+    rows = table[ids]
+    return rows / np.sqrt(np.mean(rows * rows, axis=-1, keepdims=True) + np.float32(1e-4))
+
+
 UNKNOWN = {
+    "embeddings that are nearly normed": Parts(embed=_nearly_normed),
     "positions at another speed": Parts(positions=_slower),
     "a leaky gate": Parts(gated=lambda g, u: np.where(g > 0, g, np.float32(0.1) * g) * u),
     "keys that fade": Parts(late_keys=lambda k, layer: k * np.float32(0.98)),
+}
+# Answers that hold nothing to tell mistakes apart by, whatever the catalogue has that ends so.
+ALIKE = {
+    "nothing but NaN": Parts(logits=lambda logits, model: np.full_like(logits, np.nan)),
+    "nothing but NaN, by a mistake that is known": combined(
+        [CATALOGUE["mask.not_itself_decode"].change]
+    ),
+    "nothing but zeros": Parts(logits=lambda logits, model: 0 * logits),
+    "nothing but noise": Parts(logits=lambda logits, model: np.float32(1e-7) * logits),
+    "one number": Parts(logits=lambda logits, model: 0 * logits + np.float32(3)),
 }
 HARMLESS = {
     "positions that begin at 5": Parts(positions=_later),
@@ -148,6 +168,7 @@ def measure(bench: Bench) -> dict[str, object]:
         "together": {"+".join(keys): bench.names(planted(*keys), FEW) for keys in TOGETHER},
         "same on a model": bench.names(planted("scale.by_hidden_over_heads"), ("mqa-untied-f32",)),
         "unknown": {what: bench.names(parts, FEW, 0.5) for what, parts in UNKNOWN.items()},
+        "alike": {what: bench.names(parts, FEW, 0.5) for what, parts in ALIKE.items() if parts},
         "found": {
             what: bench.session(FEW[1], parts).first_wrong() is not None
             for what, parts in (UNKNOWN | HARMLESS).items()

@@ -75,6 +75,16 @@ def test_with_no_part_exchanged_it_is_the_book_s_engine(name: str, tmp_path: Pat
     assert largest < 2e-5
 
 
+@pytest.mark.parametrize("block", [2, 4, 8])
+def test_cuts_tell_blocks_from_single_rows(block: int, tmp_path: Path) -> None:
+    """A cut to a whole block is one row too few after some lengths; it must not be after all."""
+    write_tiny(TINY[0], tmp_path)
+    calls = calls_for(read_model(tmp_path).config, long=False)
+    cuts = [call.past for call in calls if call.label.startswith("cut ")]
+    assert len({past % block for past in cuts}) > 1
+    assert len(cuts) >= 3
+
+
 def test_two_changes_of_one_part_exclude_each_other() -> None:
     one, other = CATALOGUE["gate.relu"].change, CATALOGUE["gate.gelu"].change
     assert combined([one, other]) is None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .bench import ALONE, HARMLESS, TOGETHER, UNKNOWN
+from .bench import ALIKE, ALONE, HARMLESS, TOGETHER, UNKNOWN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,6 +57,12 @@ def test_what_is_not_in_the_catalogue_is_found_and_not_named(
 ) -> None:
     assert measured["found"][what]
     assert measured["unknown"][what] == []
+
+
+@pytest.mark.parametrize("what", ALIKE)
+def test_answers_that_are_all_alike_are_not_named(measured: dict[str, Any], what: str) -> None:
+    """Logits of 0 are near to every mistake that makes logits small."""
+    assert measured["alike"][what] == []
 
 
 @pytest.mark.parametrize("what", HARMLESS)

@@ -48,6 +48,24 @@ def test_a_program_that_is_not_there() -> None:
     assert "no file called './no_such_engine'" in detail
 
 
+def test_a_directory_is_no_program(tmp_path: Path) -> None:
+    assert "got a directory" in first([str(tmp_path)])[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="first lines are Unix's")
+def test_a_script_whose_interpreter_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+    path.write_text("#!/no/such/interpreter\n")
+    path.chmod(0o755)
+    assert "is not installed" in first([str(path)])[1]
+
+
+def test_every_position_at_once(tmp_path: Path) -> None:
+    then = "answer = {'logits': [0.0] * 2048 * len(request['ids'])}"
+    report = verify_program(program(tmp_path, then), STORY)
+    assert report.results[1].detail.endswith("got 14336 (7 · 2048: those after every id?)")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="permissions are Unix's")
 def test_a_program_that_may_not_be_executed(tmp_path: Path) -> None:
     path = tmp_path / "engine"
@@ -62,7 +80,8 @@ def test_no_command_at_all(text: str) -> None:
 
 
 MISBEHAVIOURS = {
-    "hangs": ("time.sleep(60)", "within 0.7 s, got none", 3),
+    "hangs": ("time.sleep(60)", "within 0.7 s, got none (end each answer with a newline", 3),
+    "panics": ("sys.exit('panicked at engine.rs:4\\nlen is 3')", "engine.rs:4 | len is 3", 3),
     "dies": ("sys.exit('out of memory')", "exit code 1; its last words: out of memory", 3),
     "is killed": ("os.kill(os.getpid(), 9)", "signal SIGKILL", 3),
     "says something else": ("print('Loading…', flush=True)", "got 'Loading…'", 3),
@@ -70,9 +89,16 @@ MISBEHAVIOURS = {
     "gives no logits": ("answer = {'ids': [1]}", "got nothing", 3),
     "gives text": ("answer = {'logits': ['a'] * 2048}", "got a list of 2048", 3),
     "gives too few": ("answer = {'logits': [0.0] * 2047}", "expected 2048 logits", 3),
-    "gives all positions": ("answer = {'logits': [[0.0] * 2048]}", "a list of 1", 3),
+    "gives all positions": ("answer = {'logits': [[0.0] * 2048]}", "a list of 1 lists", 3),
+    "raises": ("raise ValueError('no head')", "ValueError: no head", 3),
+    "takes two lines": ("print('{', flush=True)", "'{' (an answer has to be on one line)", 3),
     "refuses": ("answer = {'error': 'not today'}", "got an error: not today", 3),
     "gives NaN": ("answer = {'logits': [float('nan')] * 2048}", "2048 of 2048 logits are NaN", 1),
+    "gives NaN as C++ writes it": (
+        "print('{\"logits\": [-nan,nan(snan),-inf' + ',0' * 2045 + ']}', flush=True); continue",
+        "3 of 2048 logits are NaN",
+        1,
+    ),
     "gives null": ("answer = {'logits': [None] + [0.0] * 2047}", "1 of 2048 logits are NaN", 1),
     "gives zeros": ("answer = {'logits': [0.0] * 2048}", "logits are off by up to", 1),
 }
@@ -104,7 +130,8 @@ def test_a_program_that_writes_without_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ("{'name': 'p', 'protocol': 2, 'ops': []}", "expected protocol 1 in hello, got 2"),
+        ("{'name': 'p', 'protocol': 2, 'ops': []}", 'expected "protocol":1 in hello, got 2'),
+        ("{'name': 'p', 'ops': []}", "got no such field"),
         ("{'protocol': 1}", "expected ops as a list of names"),
         ("{'error': 'who are you?'}", "expected an answer to hello"),
     ],
@@ -121,6 +148,36 @@ def test_a_stage_that_was_asked_for_and_is_not_offered_fails(tmp_path: Path) -> 
     assert not report.ok
     assert report.exit_code == 3
     assert report.missing == ["tokens: expected the op encode or decode in hello, got ['forward']"]
+
+
+STREAM = """
+import json, sys
+from llama_edu import Tokenizer
+tokenizer = Tokenizer(sys.argv[1])
+for line in sys.stdin:
+    request = json.loads(line)
+    answer = {"name": "p", "protocol": 1, "ops": ["stream"]}
+    if request["op"] == "stream":
+        answer = {"pieces": [tokenizer.decode([token_id]) for token_id in request["ids"]]}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_mistake_of_streaming_alone_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(STREAM)
+    options = Options(models=("story",), tiny=False, stages=("tokens",))
+    report = verify_program([sys.executable, str(path)], options)
+    names = [named.keys for verdict in report.verdicts for named in verdict.named]
+    assert names == [("tokens.each_alone",)]
+
+
+def test_to_refuse_everything_is_no_merit(tmp_path: Path) -> None:
+    """Damaged files are for engines that read the others."""
+    options = Options(models=("story",), tiny=False, stages=("bytes",))
+    report = verify_program(program(tmp_path, "answer = {'error': 'not written yet'}"), options)
+    assert not report.ok
+    assert set(report.counts) == {"refused"}
 
 
 def test_nothing_compared_is_not_right(tmp_path: Path) -> None:

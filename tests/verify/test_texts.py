@@ -11,7 +11,7 @@ from llama_edu import hub
 from llama_edu.chat.template import ChatTemplate
 from llama_edu.engine.sampling import Sampling, probabilities
 from llama_edu.text.tokenizer import Tokenizer
-from llama_edu.verify.chats import CHAT_MISTAKES, CHATS, name_chat, right_ids
+from llama_edu.verify.chats import CHAT_MISTAKES, CHATS, ChatMistake, name_chat, right_ids
 from llama_edu.verify.checkpoints import TINY, write_tiny
 from llama_edu.verify.sampling import (
     SAMPLING_CASES,
@@ -116,3 +116,13 @@ def test_a_mistake_of_conversations_is_named(mistake: object) -> None:
     answers = [(turns, mistake.make(tokenizer, template, turns)) for turns in CHATS.values()]  # type: ignore[attr-defined]
     assert any(ids != right_ids(template, turns) for turns, ids in answers)
     assert [found.key for found in name_chat(directory, answers)] == [mistake.key]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("mistake", [m for m in CHAT_MISTAKES if m.careless], ids=lambda m: m.key)
+def test_it_is_named_in_an_engine_that_reads_typed_control_tokens_too(mistake: ChatMistake) -> None:
+    directory = Path(hub.locate("chat"))
+    tokenizer = Tokenizer(directory)
+    template = ChatTemplate(tokenizer)
+    assert mistake.careless is not None
+    made = [(turns, mistake.careless(tokenizer, template, turns)) for turns in CHATS.values()]
+    assert [found.key for found in name_chat(directory, made)] == [mistake.key]

@@ -11,7 +11,7 @@ from llama_edu.formats.config import LlamaConfig
 from llama_edu.ops.attention import apply_mask, causal_mask, qk_scores, score_v, softmax
 from llama_edu.ops.rope import apply_rope, apply_rope_interleaved, inverse_frequencies
 from llama_edu.verify.mistakes.base import Mistake, entry, known
-from llama_edu.verify.parts import Clock, Layer
+from llama_edu.verify.parts import RIGHT, Clock, Layer
 
 __all__ = ["ATTENTION"]
 
@@ -412,6 +412,17 @@ def _one_interleaved(queries: bool) -> Callable[[Array, Array, Array, Layer], tu
     return turn
 
 
+def _keys_at_total(q: Array, k: Array, v: Array, layer: Layer) -> tuple[Array, ...]:
+    """Keys count from where the call ends; queries are right."""
+    clock = layer.clock
+    return layer.turned(q), layer.turned_at(k, layer.engine.parts.positions(clock) + clock.seq), v
+
+
+def _queries_at_total(q: Array, k: Array, v: Array, layer: Layer) -> tuple[Array, ...]:
+    clock = layer.clock
+    return layer.turned_at(q, layer.engine.parts.positions(clock) + clock.seq), layer.turned(k), v
+
+
 def _queries_at_zero(q: Array, k: Array, v: Array, layer: Layer) -> tuple[Array, ...]:
     """Queries of a call count from 0; keys are right."""
     return layer.turned_at(q, np.arange(q.shape[-2], dtype=np.float32)), layer.turned(k), v
@@ -736,6 +747,20 @@ ROTATION = (
         turn=_queries_at_zero,
     ),
     _rope(
+        "k_at_total",
+        "the positions of keys begin after the new tokens, and those of queries do not",
+        ("rope(k, past)", "rope(k, past + seq)"),
+        "past",
+        turn=_keys_at_total,
+    ),
+    _rope(
+        "q_at_total",
+        "the positions of queries begin after the new tokens, and those of keys do not",
+        ("rope(q, past)", "rope(q, past + seq)"),
+        "past",
+        turn=_queries_at_total,
+    ),
+    _rope(
         "k_at_zero",
         "the positions of keys begin at 0 in every call, and those of queries do not",
         ("rope(k, past)", "rope(k, 0)"),
@@ -838,6 +863,11 @@ RULES: dict[str, tuple[str, str, Rule]] = {
         "head % n_groups",
         lambda h, n, g: min(h % g, n - 1),
     ),
+    "next": (
+        "query heads read the key/value head after their own",
+        "(head / n_groups + 1) % n_kv_heads",
+        lambda h, n, g: (h // g + 1) % n,
+    ),
 }
 
 SHARING = (
@@ -876,6 +906,11 @@ SHARING = (
 )
 
 
+def _rows_reshaped(kv: Array) -> Array:
+    """Rows of a cache, `(n_kv_heads, rows, head_dim)`, as if they lay there head by head."""
+    return kv.transpose(1, 0, 2).reshape(kv.shape)
+
+
 def _kv_reshaped(kv: Array, n_kv_heads: int, head_dim: int) -> Array:
     return kv.reshape(n_kv_heads, len(kv), head_dim)
 
@@ -888,7 +923,32 @@ RESHAPED = known("split_queries", "reshape_as_transpose")
 DIM_FIRST = known("split_queries", "dim_first")
 ROWS = "q.reshape(seq, heads, d).transpose(1, 0, 2)"
 
+LAID_OUT = "cache[(row · n_kv_heads + kv) · d]"
+READ = "cache[(kv · rows + row) · d]"
+
 HEADS = (
+    entry(
+        "heads.cached_k_by_head",
+        "rows of keys are written by position and read head by head",
+        (f"k: {LAID_OUT}", f"k: {READ}"),
+        "heads",
+        scores=lambda q, k: qk_scores(q, _rows_reshaped(k)),
+    ),
+    entry(
+        "heads.cached_v_by_head",
+        "rows of values are written by position and read head by head",
+        (f"v: {LAID_OUT}", f"v: {READ}"),
+        "heads",
+        mix=lambda weights, v: score_v(weights, _rows_reshaped(v)),
+    ),
+    entry(
+        "heads.cached_by_head",
+        "rows of keys and values are written by position and read head by head",
+        (LAID_OUT, READ),
+        "heads",
+        scores=lambda q, k: qk_scores(q, _rows_reshaped(k)),
+        mix=lambda weights, v: score_v(weights, _rows_reshaped(v)),
+    ),
     entry(
         "heads.q_reshaped",
         "the rows of q are reshaped into heads, and not transposed",
@@ -1199,6 +1259,13 @@ MASKS = (
         exhibit="no_mask_with_cache",
     ),
     _mask(
+        "only_cached",
+        "there is no mask as long as there is no past",
+        "if past > 0: …",
+        lambda scores, clock: scores if clock.past == 0 else RIGHT.masked(scores, clock),
+        topic="mask",
+    ),
+    _mask(
         "multiplied",
         "scores are multiplied by the mask: a score of 0 is not a weight of 0",
         "scores[i, j > past + i] *= 0",
@@ -1309,6 +1376,11 @@ def _softmax_plus_one(x: Array) -> Array:
     return powers / (1 + powers.sum(axis=-1, keepdims=True))
 
 
+def _softmax_plus_one_after(x: Array) -> Array:
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / (1 + powers.sum(axis=-1, keepdims=True))
+
+
 def _over_heads(x: Array) -> Array:
     """Over the query heads of a KV group, for every query and key."""
     flat = x.reshape(-1, *x.shape[2:])
@@ -1364,6 +1436,13 @@ SOFTMAX = (
         ("p / p.sum(axis=-1)", "p / (1 + p.sum(axis=-1))"),
         "softmax",
         softmax=_softmax_plus_one,
+    ),
+    entry(
+        "softmax.plus_one_after",
+        "1 is added to the sum of exponentials, after the largest score was subtracted",
+        ("p / p.sum(axis=-1)", "p = exp(x - max); p / (1 + p.sum(axis=-1))"),
+        "softmax",
+        softmax=_softmax_plus_one_after,
     ),
     entry(
         "softmax.over_heads",

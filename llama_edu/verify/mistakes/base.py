@@ -45,7 +45,7 @@ TOPICS: dict[str, Topic] = {
     "rotate": _of("rotate"),
     "layout": _of("rows_to_neighbours"),
     "scaling": _of("scaled_turns"),
-    "what is turned": Topic("rope", "What is turned in a forward pass"),
+    "what is turned": Topic("rope", "What is turned in one run"),
     "theta": Topic("rope", "A wrong theta"),
     "scores": _of("group_scores"),
     "heads": _of("split_queries"),

@@ -11,6 +11,7 @@ import numpy as np
 from llama_edu.formats.config import LlamaConfig, RopeScaling
 from llama_edu.formats.precision import DTYPES, to_float32
 from llama_edu.formats.safetensors import SafetensorsFile, read_header
+from llama_edu.ops.linear import linear
 from llama_edu.verify.mistakes.base import Mistake, entry
 from llama_edu.verify.parts import EMBED_TOKENS, LM_HEAD, NORM, Model
 
@@ -70,6 +71,12 @@ def _as(stored: np.dtype, taken: np.dtype) -> Callable[[Model], Model]:
 def _flushed(array: Array) -> Array:
     wide = to_float32(array)
     return np.where(np.abs(wide) < 2.0**-14, np.float32(0), wide) if array.dtype == F16 else wide
+
+
+def _subnormals_halved(array: Array) -> Array:
+    wide = to_float32(array)
+    small = (array.dtype == F16) & (np.abs(wide) < 2.0**-14)
+    return np.where(small, wide / 2, wide).astype(np.float32)
 
 
 def _subnormals_as_normal(array: Array) -> Array:
@@ -154,6 +161,13 @@ def _without_biases(*names: str) -> Callable[[Model], Model]:
     return read
 
 
+def _bias_of_first_row(x: Array, weight: Array, bias: Array | None) -> Array:
+    y = linear(x, weight, None)
+    if bias is not None:
+        y[0] += bias
+    return y
+
+
 def _bias_times(factor: float) -> Callable[[Model], Model]:
     return lambda model: model.mapped(
         lambda n, a: a * np.float32(factor) if n.endswith(".bias") else a
@@ -217,6 +231,10 @@ def _times(factor: Callable[[LlamaConfig], float], *names: str) -> Callable[[Mod
         return model.mapped(lambda n, a: a * by if any(part in n for part in names) else a)
 
     return read
+
+
+def _root_of_head_dim_over(size: int) -> Callable[[LlamaConfig], float]:
+    return lambda config: float((config.head_dim / size) ** 0.5)
 
 
 def _turned(*names: str) -> Callable[[Model], Model]:
@@ -309,6 +327,13 @@ BYTES = (
         ("exponent 0: mantissa · 2⁻²⁴", "exponent 0: (1 + mantissa / 1024) · 2⁻¹⁵"),
         "f16",
         read=_reread(_subnormals_as_normal),
+    ),
+    entry(
+        "bytes.f16_subnormal_halved",
+        "the smallest numbers of float16, the subnormal ones, are half as large",
+        ("exponent 0: mantissa · 2⁻²⁴", "exponent 0: mantissa · 2⁻²⁵"),
+        "f16",
+        read=_reread(_subnormals_halved),
     ),
     entry(
         "bytes.weights_in_bf16",
@@ -480,6 +505,13 @@ BIASES = (
             read=_without_biases(name),
         )
         for name in PROJECTIONS
+    ),
+    entry(
+        "bias.first_row",
+        "biases are added to the first token of a call alone",
+        ("for row in y: row += b", "y[0] += b"),
+        "product",
+        linear=_bias_of_first_row,
     ),
     entry(
         "bias.subtracted",
@@ -694,6 +726,16 @@ SCALES = (
         ("scores / √head_dim", "scores / √(n_kv_heads · head_dim)"),
         "scores",
         read=_times(lambda c: c.num_key_value_heads**-0.5, "q_proj"),
+    ),
+    *(
+        entry(
+            f"scale.of_{d}",
+            f"scores are divided by √{d}, whatever head_dim is",
+            ("scores / √head_dim", f"scores / √{d}"),
+            "scores",
+            read=_times(_root_of_head_dim_over(d), "q_proj"),
+        )
+        for d in (16, 64, 128)
     ),
     entry(
         "scale.by_heads",

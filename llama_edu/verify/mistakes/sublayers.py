@@ -169,6 +169,12 @@ NORMS = (
         known("norm_rows", "one_plus_weight"),
     ),
     _norm(
+        "weight_twice",
+        "weights are applied twice",
+        "y = weight² · x / √(mean(x²) + eps)",
+        lambda x, weight, eps: weight * rms_norm(x, weight, eps),
+    ),
+    _norm(
         "weight_first",
         "weights are applied before the size is measured",
         "x = weight · x; y = x / √(mean(x²) + eps)",
@@ -375,6 +381,12 @@ GATES = (
         "the gate is Mish",
         "h = gate · tanh(softplus(gate)) · up",
         lambda g, u: g * np.tanh(_softplus(g)) * u,
+    ),
+    _gate(
+        "hard_swish",
+        "the gate is the hard form of SiLU, made of straight lines and a parabola",
+        "h = gate · clamp(gate + 3, 0, 6) / 6 · up",
+        lambda g, u: g * np.clip(g + 3, 0, 6) / 6 * u,
     ),
     _gate("gate_only", "up is left out", "h = silu(gate)", lambda g, u: silu(g)),
     _gate("up_only", "gate is left out", "h = up", lambda g, u: u),
