@@ -50,7 +50,7 @@ def mlp_unit(x: Numbers, gate: Numbers, up: Numbers, down: Numbers) -> Picture:
         )
     word, asks, offers, adds = lists
     asked, offered = float(word @ asks), float(word @ offers)
-    opened = float(silu(np.float32([asked]))[0])
+    opened = float(silu(np.array([asked], dtype=np.float32))[0])
     passed = opened * offered
     long = [v for v in (*np.concatenate(lists), *passed * adds) if len(_short(v)) > WIDEST]
     if long:
