@@ -29,7 +29,7 @@ OTHER = "The little dog ran to"
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     made = browser.new_context(offline=True, viewport={"width": 390, "height": 800})
-    made.set_default_timeout(60_000)
+    made.set_default_timeout(120_000)
     yield made
     made.close()
 
