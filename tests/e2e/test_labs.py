@@ -280,16 +280,16 @@ def test_sampler_draws_the_text_that_python_draws(open_labs: Callable[..., Page]
         )
     assert place.locator(".pl-bars .pl-share").count() == 20
     # Penalties and min-p: the bars are the package's, and so is the text.
-    side = place.get_by_role("region", name="Settings B")
+    second = place.get_by_role("region", name="Settings B")
     for label, value in (("repetition", "1.5"), ("presence", "0.4"), ("min-p", "0.1")):
-        side.get_by_label(label).fill(value)
+        second.get_by_label(label).fill(value)
     sampling = Sampling(1.5, min_p=0.1, repetition_penalty=1.5, presence_penalty=0.4)
     logits = adjusted(model.forward(prompt)[-1], sampling, frozenset(prompt), {})
     p = probabilities(logits, sampling)
     kept = f"{np.count_nonzero(p)} of {len(p)} tokens can be drawn"
-    side.get_by_text(kept).wait_for()
+    second.get_by_text(kept).wait_for()
     best = f"{100 * p.max():.1f} %"
-    assert best in side.locator(".pl-share").all_inner_texts()
+    assert best in second.locator(".pl-share").all_inner_texts()
     place.get_by_role("button", name="Draw both texts").click()
     ids = generate(model, prompt, max_new_tokens=40, sampling=sampling, seed=2)
     want = tokenizer.decode(list(ids))
@@ -359,7 +359,7 @@ def test_clocks_turn_as_rope_does(open_labs: Callable[..., Page]) -> None:
     place.get_by_label("θ as a power of 10").fill("5")
     slower = np.degrees(6 * 1e5 ** (-4 / (2 * len(turns))))
     assert f"between them are {slower:.1f}°, 6 steps" in place.locator(".pl-pair").inner_text()
-    assert "θ = 100,000, not the model's" in place.inner_text()
+    place.get_by_text("θ = 100,000, not the model's").wait_for()
     place.get_by_label("the other layout").check()
     assert "numbers 4 and 5" in place.get_by_label("One pair").inner_text()
 
