@@ -359,7 +359,7 @@ def test_clocks_turn_as_rope_does(open_labs: Callable[..., Page]) -> None:
     place.get_by_label("θ as a power of 10").fill("5")
     slower = np.degrees(6 * 1e5 ** (-4 / (2 * len(turns))))
     assert f"between them are {slower:.1f}°, 6 steps" in place.locator(".pl-pair").inner_text()
-    place.get_by_text("θ = 100,000, not the model's").first.wait_for()
+    place.get_by_text("θ = 100,000, not the model's").wait_for()
     place.get_by_label("the other layout").check()
     assert "numbers 4 and 5" in place.get_by_label("One pair").inner_text()
 

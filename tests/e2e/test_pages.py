@@ -179,7 +179,7 @@ def test_axis_colours_change_with_the_page(visit: Open) -> None:
     [
         ("tokeniser", "book/02_text_to_ids.html", "> Tokens"),
         ("Softmax", "book/05_mask_and_softmax.html", "> The softmax, row by row"),
-        ("KV cache", "book/10_generate_kv_cache.html", "Words, in one sentence each"),
+        ("KV cache", "book/10_generate_kv_cache.html", "Words, "),
         ("colors", "book/notation.html", "> One colour for one axis"),
         ("total_seq", "", "One word for one thing"),
     ],
