@@ -9,6 +9,10 @@ every known wrong answer and accepts at least two correct ones. Solutions stand 
     with use_operators(rms_norm=rms_norm_mine): ...
 
 runs the whole model on your functions, and says where it parts from the book's.
+
+    question("closed_gate")
+
+asks for understanding, with something to say to every answer.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,8 +39,9 @@ from llama_edu.exercises.framework import progress
 from llama_edu.exercises.framework.exercise import Exercise, Verdict
 from llama_edu.exercises.framework.own_operators import use_operators
 from llama_edu.exercises.framework.printed import is_printed, is_the_books
+from llama_edu.exercises.questions import question
 
-__all__ = ["Check", "check", "use_operators"]
+__all__ = ["Check", "check", "question", "use_operators"]
 
 CHAPTERS = (
     bytes,

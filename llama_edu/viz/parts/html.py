@@ -5,10 +5,11 @@ in the book, in JupyterLab and where style sheets are stripped. The plain text i
 for viewers without HTML, and for comparing outputs.
 """
 
+import re
 from collections.abc import Iterable
 from html import escape
 
-__all__ = ["Html", "aligned", "cell_style", "escape", "table", "td", "th"]
+__all__ = ["Html", "aligned", "cell_style", "escape", "inline", "table", "td", "th"]
 
 _RULE = "1px solid color-mix(in srgb,currentColor 18%,transparent)"
 
@@ -68,3 +69,11 @@ def cell_style(align: str) -> str:
     return (
         f"padding:.25em .5em;border:0;border-bottom:{_RULE};text-align:{align};white-space:nowrap"
     )
+
+
+def inline(text: str) -> str:
+    """Text with `code` in backticks, *emphasis* and **bold**, as HTML."""
+    html = escape(" ".join(text.split()))
+    html = re.sub(r"`([^`]+)`", r"<code>\1</code>", html)
+    html = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", html)
+    return re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"<em>\1</em>", html)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from llama_edu.errors import InputError
-from llama_edu.viz.parts.html import Html, escape
+from llama_edu.viz.parts.html import Html, escape, inline
 
 __all__ = ["predict"]
 
@@ -48,29 +48,21 @@ def predict(question: str, choices: Mapping[str, str], *, right: str | None) -> 
     if right is not None and right not in choices:
         raise InputError(f"expected the right choice among {list(choices)}, got {right!r}")
     folds = "".join(
-        f"<details{' class=right' if choice == right else ''}><summary>{_inline(choice)}</summary>"
-        f"<p>{_inline(answer)}</p></details>"
+        f"<details{' class=right' if choice == right else ''}><summary>{inline(choice)}</summary>"
+        f"<p>{inline(answer)}</p></details>"
         for choice, answer in choices.items()
     )
     kind, style = ("", _STYLE) if right is not None else (" later", _STYLE + _LATER)
     html = (
         f'<div class="llama-predict{kind}" role="group" '
         f'aria-label="{escape(_plain(question))}">{style}'
-        f"<p><strong>{_inline(question)}</strong></p>{folds}</div>"
+        f"<p><strong>{inline(question)}</strong></p>{folds}</div>"
     )
     lines = [_plain(question)]
     for choice, answer in choices.items():
         mark = "✓" if choice == right else "·"
         lines += [f"  {mark} {_plain(choice)}", f"      {_plain(answer)}"]
     return Html(html, "\n".join(lines))
-
-
-def _inline(text: str) -> str:
-    """Backticks, asterisks and double asterisks as HTML."""
-    html = escape(" ".join(text.split()))
-    html = re.sub(r"`([^`]+)`", r"<code>\1</code>", html)
-    html = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", html)
-    return re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"<em>\1</em>", html)
 
 
 def _plain(text: str) -> str:
