@@ -37,8 +37,10 @@ from llama_edu.exercises import (
 )
 from llama_edu.exercises.framework import progress
 from llama_edu.exercises.framework.exercise import Exercise, Verdict
+from llama_edu.exercises.framework.guide import STEPS, Guide, Told
 from llama_edu.exercises.framework.own_operators import use_operators
-from llama_edu.exercises.framework.printed import is_printed, is_the_books
+from llama_edu.exercises.framework.printed import is_printed, is_the_books, printed
+from llama_edu.exercises.guides import GUIDES
 from llama_edu.exercises.questions import question
 
 __all__ = ["Check", "check", "question", "use_operators"]
@@ -63,10 +65,16 @@ CHAPTERS = (
 
 
 class Check:
-    """Judges answers to one exercise, and remembers one that is right and not the book's."""
+    """Judges answers to one exercise, and remembers one that is right and not the book's.
+
+    Left last in a cell, it shows how long the exercise takes and three hints, folded. In a
+    terminal, `hint()` gives them one after another, and `solution()` comes after a try.
+    """
 
     def __init__(self, exercise: Exercise) -> None:
         self.exercise = exercise
+        self._hints = 0  # how many were given
+        self._is_tried = False
 
     def __call__(self, answer: Any, seed: int | None = None) -> Verdict:
         """Judge an answer: a `Verdict`, whose text says what is wrong if something is.
@@ -76,8 +84,12 @@ class Check:
         """
         name = self.exercise.name
         verdict = self.exercise(answer, seed)
-        if verdict.ok and is_the_books(answer, self.exercise.correct):
+        books = is_the_books(answer, self.exercise.correct)
+        if verdict.ok and books:
             return Verdict(False, f"{name}: that is the book's own function. Now write yours.")
+        # Neither a stub nor the version to repair is a try.
+        if callable(answer) and not books and "NotImplementedError" not in verdict.message:
+            self._is_tried = True
         if verdict.ok and not is_printed(name, answer):
             progress.record(name)
         return verdict
@@ -87,8 +99,39 @@ class Check:
         """The wrong version to repair, where the exercise is a repair."""
         return self.exercise.broken
 
-    def __repr__(self) -> str:
+    @property
+    def guide(self) -> Guide:
+        """How long it takes, how much hangs on it, and its hints."""
+        return GUIDES[self.exercise.name]
+
+    def hint(self, step: int | None = None) -> Told:
+        """The next hint, or that of a step: 1 asks back, 2 has the idea, 3 almost the code."""
+        self._hints = min(self._hints + 1, len(STEPS)) if step is None else step
+        return self.guide.hint(self._hints)
+
+    def solution(self) -> Told:
+        """The solution that the book prints, for whoever has tried or solved it."""
+        name = self.exercise.name
+        if self._is_tried or name in progress.solved():
+            return Told(printed(name))
+        return Told(
+            f"The solution comes after a try: give check.{name} a function of yours, right or "
+            f"wrong.\nUntil then there are hints: check.{name}.hint()"
+        )
+
+    def __str__(self) -> str:
         return f"check.{self.exercise.name}: {self.exercise.task}"
+
+    def __repr__(self) -> str:
+        facts = self.guide.facts(self.exercise.stars)
+        return f"{self}\n  {facts}\n  hints: check.{self.exercise.name}.hint()"
+
+    def _repr_html_(self) -> str | None:
+        try:
+            from llama_edu.exercises.framework.guide_page import page
+        except ImportError:  # without the extra `viz` there is the text
+            return None
+        return page(self.guide, self.exercise.stars)
 
 
 class _Checks:
@@ -111,7 +154,7 @@ class _Checks:
         return list(self._checks)
 
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self))
+        return "\n".join(map(str, self))
 
 
 check = _Checks(tuple(exercise for chapter in CHAPTERS for exercise in chapter.EXERCISES))

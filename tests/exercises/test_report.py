@@ -7,7 +7,8 @@ import pytest
 
 from llama_edu.exercises import check
 from llama_edu.exercises.framework import progress
-from llama_edu.exercises.framework.report import STARS, report
+from llama_edu.exercises.framework.guide import STARS
+from llama_edu.exercises.framework.report import report
 
 EXERCISES = [item.exercise for item in check]
 

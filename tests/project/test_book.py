@@ -25,6 +25,7 @@ import yaml
 
 from llama_edu import chapters as sections
 from llama_edu import exercises
+from llama_edu.exercises.questions import QUESTIONS
 from tools.notebooks.execute import COLAB_ID, METADATA, colab_source
 from tools.pages.axes_css import CSS, axes_css
 
@@ -475,16 +476,35 @@ def test_answers_are_folded(path: Path) -> None:
 
 
 @each_chapter
-def test_every_exercise_has_hints_in_steps(path: Path) -> None:
-    hints: dict[str, int] = {}
+def test_every_exercise_shows_its_hints_before_its_solution(path: Path) -> None:
+    """Its head comes from the package: minutes, difficulty, importance, and three hints."""
+    shown: dict[str, list[str]] = {}
     for _, task, cell in parts_of(path):
-        if "★" in task and cell["cell_type"] == "markdown":
-            found = re.findall(
-                r"^:{3,}\{admonition\} Hint[^\n]*\n:class: dropdown", cell["source"], re.MULTILINE
-            )
-            hints[task] = hints.get(task, 0) + len(found)
-    assert hints
-    assert {task: n for task, n in hints.items() if n < 2} == {}
+        if "★" in task and cell["cell_type"] == "code":
+            heads = re.findall(r"^check\.(\w+)$", cell["source"], re.MULTILINE)
+            solutions = re.findall(r"^def (\w+)_mine\(", cell["source"], re.MULTILINE)
+            steps = [f"head of {name}" for name in heads] if "solution" not in tags_of(cell) else []
+            shown.setdefault(task, []).extend([*steps, *solutions])
+    names = [e.name for e in exercises.CHAPTERS[number_of(path) - 1].EXERCISES]
+    assert len(shown) == len(names)
+    for steps in shown.values():
+        head, name = steps[:2]
+        assert head == f"head of {name}"
+        assert name in names
+    assert "{admonition} Hint" not in prose_of(path), "hints are written in the package"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in NOTEBOOKS if path.stem[:2].isdigit()], ids=lambda path: path.stem
+)
+def test_every_question_is_asked_in_its_chapter(path: Path) -> None:
+    topic = topic_of(path) if path in CHAPTERS else "start"
+    asked = [
+        name
+        for cell in code_of(path)
+        for name in re.findall(r'^question\("(\w+)"\)$', cell["source"], re.MULTILINE)
+    ]
+    assert sorted(asked) == sorted(q.name for q in QUESTIONS.values() if q.topic == topic)
 
 
 @each_chapter

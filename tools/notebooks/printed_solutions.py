@@ -11,18 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llama_edu.exercises.framework.printed import LIST, fingerprint
+from llama_edu.exercises.framework.printed import LIST
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 SOLUTION = "solution"  # the tag of a cell
 
 
 def printed_solutions() -> str:
-    """The list as it is stored: the fingerprint of each exercise's solution, by its name."""
-    found = {
-        name: fingerprint(source) for path in BOOK.glob("*.ipynb") for name, source in _in(path)
-    }
-    return json.dumps(dict(sorted(found.items())), indent=1) + "\n"
+    """The list as it is stored: the source of each exercise's solution, by its name."""
+    found = dict(entry for path in BOOK.glob("*.ipynb") for entry in _in(path))
+    return json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + "\n"
 
 
 def _in(path: Path) -> Iterator[tuple[str, str]]:

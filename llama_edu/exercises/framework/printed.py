@@ -1,7 +1,7 @@
 """Solutions that the book prints: running a chapter from top to bottom solves no exercise.
 
-A solution is known by a fingerprint of its source, whatever its blanks. The list is made from the
-notebooks, by `tools.notebooks.printed_solutions`.
+A solution is known by its source, whatever its blanks. The list is made from the notebooks, by
+`tools.notebooks.printed_solutions`, and is also what `check.NAME.solution()` shows.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 from llama_edu.exercises.framework.answer import function_of
 
-__all__ = ["LIST", "fingerprint", "is_printed", "is_the_books"]
+__all__ = ["LIST", "fingerprint", "is_printed", "is_the_books", "printed"]
 
 LIST = Path(__file__).with_name("printed.json")
 
@@ -30,8 +30,13 @@ def is_printed(name: str, answer: Callable[..., Any]) -> bool:
         source = inspect.getsource(function_of(answer))
     except (OSError, TypeError):  # typed where no source is kept
         return False
+    return fingerprint(printed(name)) == fingerprint(source)
+
+
+def printed(name: str) -> str:
+    """The source of the solution that the book prints for an exercise."""
     known: dict[str, str] = json.loads(LIST.read_text("utf-8"))
-    return known.get(name) == fingerprint(source)
+    return known[name]
 
 
 def is_the_books(answer: Callable[..., Any], correct: tuple[Callable[..., Any], ...] = ()) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 
 from llama_edu.exercises.framework.exercise import Verdict
 
-__all__ = ["Amount", "Choice", "Order", "Question", "plain"]
+__all__ = ["Amount", "Choice", "Order", "Question", "plain", "unstressed"]
 
 WIDTH = 72
 LETTERS = string.ascii_lowercase
@@ -29,7 +29,13 @@ LETTERS = string.ascii_lowercase
 
 def plain(text: str) -> str:
     """Text without the marks for code and emphasis."""
-    return re.sub(r"[`*]", "", " ".join(text.split()))
+    return unstressed(text).replace("`", "")
+
+
+def unstressed(text: str) -> str:
+    """Text without the marks for emphasis: a star in code is no mark."""
+    flat = re.sub(r"\*\*([^*]+)\*\*", r"\1", " ".join(text.split()))
+    return re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"\1", flat)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 from llama_edu.exercises import check
 from llama_edu.exercises.framework.exercise import Exercise
+from llama_edu.exercises.framework.guide import STARS
 from llama_edu.exercises.framework.progress import path, solved
 
 __all__ = ["report"]
-
-STARS = {1: "★", 2: "★★", 3: "★★★"}
 
 
 def report() -> Iterator[str]:

@@ -12,8 +12,7 @@ SMALLEST_CODE = Amount(
     answer=0.01,
     unit="as a decimal number",
     within=0.0005,
-    why="One code is worth 2.54 / 127 = 0.02, and beyond half of that a weight is rounded up to "
-    "1.",
+    why="One code is worth 2.54 / 127 = 0.02, and beyond half of that a weight is rounded up to 1.",
     near={
         0.02: "That is what one code is worth. But must a weight be a whole step away from 0 to be "
         "rounded to 1?",
