@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import llama_edu
@@ -333,17 +334,49 @@ def _add_progress(commands: Any) -> None:
         commands,
         "progress",
         "list the book's exercises, and which of them you have solved",
-        "example:\n  python -m llama_edu progress\n\n"
+        "examples:\n  python -m llama_edu progress\n"
+        "  python -m llama_edu progress --page progress.html\n"
+        "  python -m llama_edu progress --export mine.json\n"
+        "  python -m llama_edu progress --import mine.json\n\n"
         "A check that accepts your answer notes it in a file of your own; its place is printed.\n"
+        "Only answers that are not the book's count. Export the list on one machine and import it\n"
+        "on another; what is solved there stays solved.\n"
         "Set LLAMA_EDU_PROGRESS=off to note nothing.\n",
     )
+    does = parser.add_mutually_exclusive_group()
+    does.add_argument("--page", metavar="FILE", help="write it as a page (HTML)")
+    does.add_argument("--export", metavar="FILE", help="write what is solved; - for the terminal")
+    does.add_argument("--import", metavar="FILE", dest="take", help="add what was exported")
     parser.set_defaults(run=_progress)
 
 
 def _progress(args: argparse.Namespace) -> None:
-    from llama_edu.exercises.framework.report import (
-        report as progress_report,  # nothing else needs them
-    )
+    # Nothing else needs them.
+    from llama_edu.exercises import check
+    from llama_edu.exercises.framework import progress, report
 
-    for line in progress_report():
-        print(line)
+    if args.page is not None:
+        Path(args.page).write_text(report.page(), "utf-8")
+        print(args.page)
+    elif args.export == "-":
+        print(progress.exported(), end="")
+    elif args.export is not None:
+        Path(args.export).write_text(progress.exported(), "utf-8")
+        print(f"{len(progress.solved())} solved exercises in {args.export}")
+    elif args.take is not None:
+        known = {item.exercise.name for item in check}
+        new, unknown = progress.imported(_text_of(args.take), known)
+        print(f"{len(new)} exercises added, {len(progress.solved() & known)} solved in all")
+        if unknown:
+            print(f"left out, no exercises of this book: {', '.join(unknown)}", file=sys.stderr)
+    else:
+        for line in report.report():
+            print(line)
+
+
+def _text_of(path: str) -> str:
+    """A file as text. Raises `InputError` where it is none."""
+    try:
+        return Path(path).read_text("utf-8")
+    except UnicodeDecodeError as problem:
+        raise InputError(f"expected UTF-8 text in {path}, got {problem}") from problem

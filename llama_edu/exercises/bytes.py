@@ -73,6 +73,7 @@ def _header_length_drawn(rng: np.random.Generator) -> list[Case]:
 HEADER_LENGTH = Exercise(
     name="header_length",
     topic="bytes",
+    books=("llama_edu.formats.safetensors.read_header",),
     stars=1,
     task="Read the length of the header from the first bytes of a file.",
     section="A file you can write yourself",
@@ -211,6 +212,7 @@ def _tensor_at_the_start(data: bytes, name: str) -> Array:
 READ_TENSOR = Exercise(
     name="read_tensor",
     topic="bytes",
+    books=("llama_edu.formats.safetensors.read_header",),
     stars=2,
     task="Repair a function that cuts one float32 tensor out of a file's bytes.",
     section="A file you can write yourself",
@@ -309,7 +311,10 @@ def _bf16_to_float32_drawn(rng: np.random.Generator) -> list[Case]:
 
 BF16_TO_FLOAT32 = Exercise(
     name="bf16_to_float32",
+    forbids=("ml_dtypes", "struct", "_struct", "array", "ctypes"),
+    bans=("bfloat16", "ml_dtypes", "struct"),
     topic="bytes",
+    books=("llama_edu.formats.precision.to_float32",),
     stars=2,
     task="Cut bytes into twos and read each as a bfloat16, widened to float32.",
     section="What the field calls it",
@@ -478,6 +483,7 @@ def _check_file_drawn(rng: np.random.Generator) -> list[Case]:
 CHECK_FILE = Exercise(
     name="check_file",
     topic="bytes",
+    books=("llama_edu.formats.safetensors.read_header",),
     stars=3,
     task="Raise ValueError for a damaged file, and nothing for a whole one.",
     section="Damaged files",

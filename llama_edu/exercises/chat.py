@@ -74,6 +74,7 @@ def _chatml_drawn(rng: np.random.Generator) -> list[Case]:
 CHATML = Exercise(
     name="chatml",
     topic="chat",
+    books=("llama_edu.chat.template.ChatTemplate.render",),
     stars=1,
     task="Write a conversation as the text of a ChatML prompt that asks for the next reply.",
     section="A script with the speakers' names",

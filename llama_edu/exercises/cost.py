@@ -58,6 +58,7 @@ def _cache_nbytes_drawn(rng: np.random.Generator) -> list[Case]:
 CACHE_NBYTES = Exercise(
     name="cache_nbytes",
     topic="cost",
+    books=("llama_edu.analysis.roofline.forward_costs",),
     stars=1,
     task="Count the bytes of a KV cache that holds so many positions.",
     section="A cache, byte by byte",
@@ -164,6 +165,7 @@ def _score_flops_drawn(rng: np.random.Generator) -> list[Case]:
 SCORE_FLOPS = Exercise(
     name="score_flops",
     topic="cost",
+    books=("llama_edu.analysis.roofline.forward_costs",),
     stars=2,
     task="Repair the count of operations of Q@K over all query heads.",
     section="Bytes and operations",
@@ -431,6 +433,7 @@ def _rate_of(
 
 TOKENS_PER_S = Exercise(
     name="tokens_per_s",
+    forbids=("llama_edu.analysis.roofline",),
     topic="cost",
     stars=3,
     task="Predict the most tokens a second a machine can decode, from its two speeds.",

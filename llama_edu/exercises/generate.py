@@ -173,6 +173,10 @@ def _decode_loosely(
 DECODE_LOOP = Exercise(
     name="decode_loop",
     topic="generate",
+    books=(
+        "llama_edu.engine.generate.generate",
+        "llama_edu.engine.generate.decode",
+    ),
     stars=1,
     task="Write greedy generation with a cache: every token goes through the model once, and any "
     "end token stops it.",
@@ -721,6 +725,7 @@ def _rolled_back(model: Llama, cache: KVCache, token_ids: Ids, chunk: int) -> Ar
 PREFILL_CHUNKS = Exercise(
     name="prefill_chunks",
     topic="generate",
+    books=("llama_edu.engine.generate.prefill",),
     stars=3,
     task="Run a prompt into a cache in chunks; refuse one that does not fit before any work.",
     section="Cut the prompt into chunks",
@@ -926,7 +931,9 @@ def _fork_moved(model: Llama, cache: KVCache) -> KVCache:
 
 FORK_CACHE = Exercise(
     name="fork_cache",
+    forbids=("copy",),
     topic="generate",
+    books=("llama_edu.engine.cache.KVCache.copy",),
     stars=3,
     task="Make a second cache with the same past, without running the prompt again.",
     section="Forget to count",

@@ -252,6 +252,7 @@ def _write(c: Array, result: Array) -> None:
 GEMM = Exercise(
     name="gemm",
     topic="linear",
+    books=("llama_edu.ops.linear.matmul_transb",),
     stars=2,
     task="Repair C ← βC + αABᵀ, written into the buffer c, whatever the buffer held.",
     section="C = β C + α A Bᵀ",
@@ -506,6 +507,10 @@ def _in_blocks_drawn(rng: np.random.Generator) -> list[Case]:
 IN_BLOCKS = Exercise(
     name="in_blocks",
     topic="linear",
+    books=(
+        "llama_edu.ops.linear.matmul_transb",
+        "llama_edu.ops.linear.linear",
+    ),
     stars=3,
     task="Compute A Bᵀ in tiles of block × block, for sizes that are no multiple of block.",
     section="All of them, three ways",

@@ -62,6 +62,7 @@ def _staircase_drawn(rng: np.random.Generator) -> list[Case]:
 STAIRCASE = Exercise(
     name="staircase",
     topic="mask_softmax",
+    books=("llama_edu.ops.attention.causal_mask",),
     stars=1,
     task="Build the causal mask of seq new tokens after past ones: True where a query may look.",
     section="Who may look where",
@@ -193,6 +194,7 @@ def _mask_by(scores: Array, more: int) -> Array:
 MASK_SCORES = Exercise(
     name="mask_scores",
     topic="mask_softmax",
+    books=("llama_edu.ops.attention.apply_mask",),
     stars=2,
     task="Repair the mask: every key in the future of its query gets −∞, with a past or without.",
     section='What stands for "not allowed"?',
@@ -348,6 +350,7 @@ def _soft_unshifted(scores: Array) -> Array:
 ROW_SOFTMAX = Exercise(
     name="row_softmax",
     topic="mask_softmax",
+    books=("llama_edu.ops.attention.softmax",),
     stars=2,
     task="Repair the softmax: every row of (seq, total_seq) sums to 1, whatever its scores are.",
     section="The softmax, row by row",

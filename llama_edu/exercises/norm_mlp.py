@@ -102,7 +102,9 @@ def _norm_rows_drawn(rng: np.random.Generator) -> list[Case]:
 
 NORM_ROWS = Exercise(
     name="norm_rows",
+    loops=False,
     topic="norm_mlp",
+    books=("llama_edu.ops.norm.rms_norm",),
     stars=1,
     task="Divide each row by its root mean square, eps inside the root, and weight each feature.",
     section="RMSNorm, as the engine has it",
@@ -266,6 +268,7 @@ def _narrow_mean(x: Array) -> Array:
 ROW_SIZE = Exercise(
     name="row_size",
     topic="norm_mlp",
+    books=("llama_edu.ops.norm.rms_norm",),
     stars=2,
     task="Repair the number a row is divided by: eps, its place, and the dtype of the squares.",
     section="RMSNorm, as the engine has it",
@@ -412,6 +415,10 @@ def _gelu(x: Array) -> Array:
 GATED = Exercise(
     name="gated",
     topic="norm_mlp",
+    books=(
+        "llama_edu.ops.mlp.swiglu",
+        "llama_edu.ops.mlp.silu",
+    ),
     stars=2,
     task="Repair the gate: SiLU of one projection decides how much of the other passes.",
     section="SiLU and the gate",

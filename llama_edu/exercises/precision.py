@@ -81,6 +81,7 @@ def _to_bf16_drawn(rng: np.random.Generator) -> list[Case]:
 TO_BF16 = Exercise(
     name="to_bf16",
     topic="precision",
+    books=("llama_edu.formats.precision.cast",),
     stars=1,
     task="Round float32 numbers to bfloat16, to nearest, ties to even; return the bits as uint16. "
     "A NaN stays one.",
@@ -189,6 +190,11 @@ def _bf16_linear_drawn(rng: np.random.Generator) -> list[Case]:
 BF16_LINEAR = Exercise(
     name="bf16_linear",
     topic="precision",
+    books=(
+        "llama_edu.ops.linear.linear",
+        "llama_edu.ops.linear.linear_small_batch",
+        "llama_edu.ops.linear.matmul_transb",
+    ),
     stars=2,
     task="Repair x Wᵀ for bfloat16 arrays: hold the sum in float32 and round once, at the end.",
     section="The sum that stops",
@@ -331,6 +337,7 @@ def _bf16_rms_norm_drawn(rng: np.random.Generator) -> list[Case]:
 BF16_RMS_NORM = Exercise(
     name="bf16_rms_norm",
     topic="precision",
+    books=("llama_edu.ops.norm.rms_norm",),
     stars=2,
     task="Repair RMSNorm for bfloat16: normalise in float32, round, then multiply by the gain.",
     section="The order of two roundings",
@@ -497,6 +504,7 @@ def _codes_of_range(row: Array) -> tuple[Array, float]:
 INT8_ROW = Exercise(
     name="int8_row",
     topic="precision",
+    books=("llama_edu.formats.quantize.quantize",),
     stars=3,
     task="Quantise one row of weights to int8 codes and one scale, so that scale · code ≈ weight.",
     section="Eight bits need a scale",

@@ -83,7 +83,9 @@ def _angles_drawn(rng: np.random.Generator) -> list[Case]:
 
 ANGLES = Exercise(
     name="angles",
+    loops=False,
     topic="rope",
+    books=("llama_edu.ops.rope.inverse_frequencies",),
     stars=1,
     task="Compute the angle of every position and pair: position times theta^(-2j / head_dim).",
     section="All pairs, each at its speed",
@@ -236,6 +238,7 @@ def _rotate_drawn(rng: np.random.Generator) -> list[Case]:
 ROTATE = Exercise(
     name="rotate",
     topic="rope",
+    books=("llama_edu.ops.rope.apply_rope",),
     stars=2,
     task="Repair the rotation: number j of a head turns together with number j + head_dim / 2.",
     section="All pairs, each at its speed",
@@ -366,6 +369,10 @@ def _rows_to_neighbours_drawn(rng: np.random.Generator) -> list[Case]:
 ROWS_TO_NEIGHBOURS = Exercise(
     name="rows_to_neighbours",
     topic="rope",
+    books=(
+        "llama_edu.ops.rope.half_split_to_interleaved",
+        "llama_edu.ops.rope.interleaved_to_half_split",
+    ),
     stars=2,
     task="Repair the reordering that makes a half-split weight fit an interleaved rotation.",
     section="Two ways to pair",
@@ -501,6 +508,7 @@ def _periods_blended(turns: Array, factor: float, low: float, high: float, conte
 SCALED_TURNS = Exercise(
     name="scaled_turns",
     topic="rope",
+    books=("llama_edu.ops.rope.inverse_frequencies",),
     stars=3,
     task="Scale frequencies as Llama 3.1 does: fast pairs stay, slow ones are divided, some blend.",
     section="Longer than it was trained for",

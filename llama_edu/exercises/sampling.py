@@ -72,7 +72,9 @@ def _with_temperature_drawn(rng: np.random.Generator) -> list[Case]:
 
 WITH_TEMPERATURE = Exercise(
     name="with_temperature",
+    tolerance=5e-4,  # 500 divided by a temperature is rounded before the largest is taken off
     topic="sampling",
+    books=("llama_edu.engine.sampling.probabilities",),
     stars=1,
     task="Turn logits into probabilities at a temperature, in float32, without overflow.",
     section="Temperature",
@@ -253,6 +255,7 @@ def _ascending(p: Array, top_p: float) -> Array:
 NUCLEUS = Exercise(
     name="nucleus",
     topic="sampling",
+    books=("llama_edu.engine.sampling.probabilities",),
     stars=2,
     task="Repair top-p: keep the fewest likeliest tokens whose probabilities reach top_p.",
     section="Cutting the tail",
@@ -403,6 +406,7 @@ def _filtered_drawn(rng: np.random.Generator) -> list[Case]:
 FILTERED = Exercise(
     name="filtered",
     topic="sampling",
+    books=("llama_edu.engine.sampling.probabilities",),
     stars=2,
     task="Repair the order to this engine's: temperature, then top-k, then top-p on what is left.",
     section="The real function",
@@ -524,6 +528,7 @@ def _draw_drawn(rng: np.random.Generator) -> list[Case]:
 DRAW = Exercise(
     name="draw",
     topic="sampling",
+    books=("llama_edu.engine.sampling.sample",),
     stars=3,
     task="Draw a token id, given a random point from 0 to 1; a token of probability 0 never comes.",
     section="The draw",

@@ -85,6 +85,7 @@ def _mix_values_drawn(rng: np.random.Generator) -> list[Case]:
 MIX_VALUES = Exercise(
     name="mix_values",
     topic="score_v",
+    books=("llama_edu.ops.attention.score_v",),
     stars=1,
     task="Mix the first total_seq value rows of each KV group by the weights of its queries.",
     section="All of them",
@@ -208,6 +209,7 @@ def _merge_drawn(rng: np.random.Generator) -> list[Case]:
 MERGE = Exercise(
     name="merge",
     topic="score_v",
+    books=("llama_edu.ops.attention.merge_heads",),
     stars=2,
     task="Repair the way back: all heads of a token side by side in one row, head 0 first.",
     section="Back into rows",

@@ -84,6 +84,7 @@ def _group_scores_drawn(rng: np.random.Generator) -> list[Case]:
 GROUP_SCORES = Exercise(
     name="group_scores",
     topic="scores",
+    books=("llama_edu.ops.attention.qk_scores",),
     stars=1,
     task="Score every query against the keys of its KV group, with one einsum or one matmul.",
     section="The real function",
@@ -212,6 +213,7 @@ def _split_queries_drawn(rng: np.random.Generator) -> list[Case]:
 SPLIT_QUERIES = Exercise(
     name="split_queries",
     topic="scores",
+    books=("llama_edu.ops.attention.split_query_heads",),
     stars=2,
     task="Repair the way from a projection's rows to one matrix per query head.",
     section="Rows into heads",
@@ -528,6 +530,7 @@ def _own_maximum(q_row: Array, k: Array, v: Array, block: int) -> Array:
 ATTEND_IN_BLOCKS = Exercise(
     name="attend_in_blocks",
     topic="scores",
+    books=("llama_edu.ops.attention.score_v",),
     stars=3,
     task="Compute softmax(q kᵀ / √d) v for one query, reading keys and values a block at a time.",
     section="The real function",

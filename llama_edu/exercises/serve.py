@@ -264,6 +264,7 @@ def _frames_drawn(rng: np.random.Generator) -> list[Case]:
 FRAMES = Exercise(
     name="frames",
     topic="serve",
+    books=("llama_edu.serve.http.sse.frame",),
     stars=1,
     task='Write pieces of text as server-sent events of {"text": …}, ended by [DONE], as bytes.',
     section="A stream is text with empty lines in it",
@@ -688,6 +689,7 @@ def _always_held(pieces: Sequence[str], stop: str) -> list[str]:
 SETTLED = Exercise(
     name="settled",
     topic="serve",
+    books=("llama_edu.serve.output.OutputText.push",),
     stars=2,
     task="Repair the stop text: send what is settled, hold back what may be its beginning.",
     section="The ends of a text that may not be sent yet",
@@ -797,6 +799,7 @@ def _whole_ones(prompts: list[int], sequences: int, budget: int) -> tuple[list[i
 NEXT_STEP = Exercise(
     name="next_step",
     topic="serve",
+    books=("llama_edu.serve.scheduler.Scheduler.step",),
     stars=2,
     task="Repair the plan of a step: every sequence a token, and prompts in turn within a budget.",
     section="Who goes next?",
@@ -976,6 +979,7 @@ def _serve_all_drawn(rng: np.random.Generator) -> list[Case]:
 SERVE_ALL = Exercise(
     name="serve_all",
     topic="serve",
+    books=("llama_edu.serve.scheduler.Scheduler.step",),
     stars=3,
     task="Let several sequences grow in shared steps; each leaves with its number of tokens.",
     section="Two texts in one step",

@@ -520,3 +520,29 @@ class TestProgress:
         for name in names:
             progress.record(name)
         assert "All solved" in run(capsys, "progress")[1]
+
+    def test_it_is_exported_imported_and_made_a_page(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        from llama_edu.exercises.framework import progress
+
+        monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path / "here"))
+        monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+        progress.record("clean")
+        progress.record("an exercise of another time")
+        carried, page = tmp_path / "mine.json", tmp_path / "mine.html"
+        out = run(capsys, "progress", "--export", str(carried))[1]
+        assert out == f"2 solved exercises in {carried}\n"
+        assert run(capsys, "progress", "--export", "-")[1] == carried.read_text("utf-8")
+        assert run(capsys, "progress", "--page", str(page))[1] == f"{page}\n"
+        assert "1 of 63 exercises solved" in page.read_text("utf-8")
+        monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path / "there"))
+        code, out, err = run(capsys, "progress", "--import", str(carried))
+        assert (code, out) == (0, "1 exercises added, 1 solved in all\n")
+        assert err == "left out, no exercises of this book: an exercise of another time\n"
+        assert progress.solved() == {"clean"}
+        carried.write_bytes(b"\xff")
+        code, _, err = run(capsys, "progress", "--import", str(carried))
+        assert code == 1
+        assert "expected UTF-8 text" in err
+        assert run(capsys, "progress", "--import", str(tmp_path / "nowhere"))[0] == 1

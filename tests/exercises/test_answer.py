@@ -11,6 +11,7 @@ import pytest
 
 from llama_edu.exercises.framework.answer import (
     LONGEST_ERROR,
+    Calls,
     TooSlowError,
     called,
     error_text,
@@ -174,9 +175,9 @@ def test_forbidden_modules_are_seen():
     def by_hand(data):
         return data.decode("utf-8", "replace")
 
-    found = called(by_codecs, (b"a",), plain_call, 10.0, ("codecs", "_codecs"))
+    found = called(by_codecs, (b"a",), plain_call, 10.0, Calls(("codecs", "_codecs")))
     assert (found.value, found.calls[0]) == ("a", "codecs.getincrementaldecoder")
-    assert called(by_hand, (b"a",), plain_call, 10.0, ("codecs", "_codecs")).calls == []
+    assert called(by_hand, (b"a",), plain_call, 10.0, Calls(("codecs", "_codecs"))).calls == []
 
 
 def test_arguments_are_copies_and_changes_are_seen():

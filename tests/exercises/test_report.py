@@ -1,14 +1,16 @@
 """A learner's progress: one small file, never in the way, and a list that says what is next."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
 
+from llama_edu.errors import InputError
 from llama_edu.exercises import check
 from llama_edu.exercises.framework import progress
 from llama_edu.exercises.framework.guide import STARS
-from llama_edu.exercises.framework.report import report
+from llama_edu.exercises.framework.report import page, report
 
 EXERCISES = [item.exercise for item in check]
 
@@ -106,3 +108,62 @@ def test_a_folder_that_cannot_be_written_never_stands_in_the_way(tmp_path, monke
     progress.record("a")
     assert progress.solved() == set()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_solved_moves_to_another_machine(tmp_path, monkeypatch):
+    known = {exercise.name for exercise in EXERCISES}
+    for name in (EXERCISES[0].name, EXERCISES[3].name, "an exercise of another day"):
+        progress.record(name)
+    carried = progress.exported()
+    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path / "another" / "machine"))
+    progress.record(EXERCISES[1].name)
+    new, unknown = progress.imported(carried, known)
+    assert new == sorted([EXERCISES[0].name, EXERCISES[3].name])
+    assert unknown == ["an exercise of another day"]
+    assert progress.solved() == {EXERCISES[i].name for i in (0, 1, 3)}
+    assert progress.imported(carried, known) == ([], unknown)  # a second time adds nothing
+    assert [entry.name for entry in progress.path().parent.iterdir()] == ["progress.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "got no JSON"),
+        ("{", "got no JSON"),
+        ("[]", "got 'list'"),
+        ("{}", "got None"),
+        ('{"format": "llama_edu progress 2", "solved": []}', "got 'llama_edu progress 2'"),
+        ('{"format": "llama_edu progress 1"}', "expected a list of names"),
+        ('{"format": "llama_edu progress 1", "solved": [1]}', "expected a list of names"),
+    ],
+)
+def test_what_is_no_export_is_refused_and_changes_nothing(text, said):
+    progress.record("a")
+    with pytest.raises(InputError, match=re.escape(said)):
+        progress.imported(text, {"a", "b"})
+    assert progress.solved() == {"a"}
+
+
+def test_an_import_that_cannot_be_kept_says_so(tmp_path, monkeypatch):
+    progress.record("a")
+    carried = progress.exported()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="file"):
+        progress.imported(carried, {"a"})
+
+
+def test_the_page_says_what_the_terminal_says():
+    for exercise in (EXERCISES[0], EXERCISES[-1]):
+        progress.record(exercise.name)
+    html = page()
+    lines = list(report())
+    assert lines[0] in html
+    assert lines[-2] in html
+    for line in lines:
+        if line.startswith("Chapter "):
+            assert f"<h2>{line}<progress" in html
+    assert html.count("aria-label='solved'") == 2
+    assert html.count("aria-label='open'") == len(EXERCISES) - 2
+    assert "src=" not in html
+    assert "http" not in html

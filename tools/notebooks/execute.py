@@ -145,6 +145,7 @@ def store(notebook: Any, path: Path) -> bool:
 
 def main(names: list[str]) -> int:
     """Execute the named notebooks, or all; the exit status tells whether every one ran."""
+    os.environ["LLAMA_EDU_PROGRESS"] = "off"  # the book's own notebooks are no reader's answers
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not of the user's
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
         os.environ[variable] = "1"  # as in tools/check.py, so that the last digits agree

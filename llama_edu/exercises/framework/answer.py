@@ -17,6 +17,7 @@ from llama_edu.exercises.framework.difference import difference
 from llama_edu.exercises.framework.limited import Calls, TooSlowError, direct, limited
 
 __all__ = [
+    "Calls",
     "Harness",
     "Outcome",
     "TooSlowError",
@@ -37,13 +38,15 @@ LONGEST_ERROR = 200  # characters of an exception's text
 class Outcome:
     """What came of one call: a value or an error, and the positions of changed arguments.
 
-    `calls` are the functions of forbidden modules that were called on the way.
+    `calls` are the functions of forbidden modules that were called on the way, and `borrowed` the
+    book's own functions for the task.
     """
 
     value: Any
     error: BaseException | None
     touched: list[int]
     calls: list[str] = field(default_factory=list)
+    borrowed: list[str] = field(default_factory=list)
 
 
 def plain_call(answer: Callable[..., Any], *args: Any) -> Any:
@@ -56,14 +59,13 @@ def called(
     args: tuple[Any, ...],
     harness: Harness,
     seconds: float,
-    forbidden: tuple[str, ...] = (),
+    calls: Calls | None = None,
 ) -> Outcome:
     """Run `function` on a copy of the arguments, and keep what it returned or raised.
 
-    Calls into the modules that are `forbidden` are noted.
+    `calls` notes what a learner's function calls.
     """
     copies = copy.deepcopy(args)
-    calls = Calls(forbidden) if forbidden else None
     if is_of_the_package(function):  # comes to an end, and soon
         value, error = direct(lambda: harness(function, *copies))
     else:
@@ -72,7 +74,8 @@ def called(
     if not isinstance(error, TooSlowError):  # what runs on may change them at any time
         pairs = enumerate(zip(args, copies, strict=True))
         touched = [i for i, (before, after) in pairs if difference(after, before) is not None]
-    return Outcome(value, error, touched, calls.seen if calls else [])
+    noted = calls or Calls()
+    return Outcome(value, error, touched, noted.seen, noted.borrowed)
 
 
 def error_text(error: BaseException, answer: Callable[..., Any]) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 
 from llama_edu.chapters import chapter_number, section_address
 from llama_edu.exercises.framework.answer import (
+    Calls,
     Harness,
     Outcome,
     TooSlowError,
@@ -33,6 +34,7 @@ from llama_edu.exercises.framework.answer import (
 )
 from llama_edu.exercises.framework.difference import Expected, counted, kind_name
 from llama_edu.exercises.framework.kinds import Pair, is_telling, kind_of, same_numbers
+from llama_edu.exercises.framework.ruled_out import ruled_out
 
 __all__ = ["Case", "Exercise", "Harness", "Mutant", "Verdict"]
 
@@ -94,7 +96,10 @@ class Exercise:
     the heading of that chapter to read again after an answer that is not right.
     `axes` names the axes of the returned array, separated by spaces, so that a difference can be
     told as "at seq 2, head_dim 0". `tolerance` is relative to the largest expected number.
-    `drawn` makes further inputs from a generator. `forbids` names modules that the task rules out.
+    `drawn` makes further inputs from a generator. `forbids` names modules that the task rules out,
+    `bans` names that may not be written in the answer, and `loops` says whether it may loop.
+    `books` are the package's own functions that do the task, by their full names: an answer that
+    calls one is right and not the reader's.
     `harness` runs the answer where more than its result counts, such as how often it called the
     model, and `parts` names what it or the answer returns in a list of different things. `refuses`
     lists the errors that are the right answer to some inputs. `seconds` is how long an answer may
@@ -117,6 +122,9 @@ class Exercise:
     seconds: float = 30.0  # a crowded machine is slow, not wrong
     drawn: Callable[[np.random.Generator], list[Case]] | None = None
     forbids: tuple[str, ...] = ()
+    bans: tuple[str, ...] = ()
+    loops: bool = True
+    books: tuple[str, ...] = ()
 
     @property
     def chapter(self) -> int:
@@ -157,7 +165,17 @@ class Exercise:
         again = f" (drawn; `check.{self.name}(…, seed={seed})` draws it again)"
         cases = [*fixed, *(Case(case.label + again, case.args) for case in drawn)]
         wanted: list[Outcome] = []
+        if (against := ruled_out(answer, self.bans, self.loops)) is not None:
+            return Verdict(False, f"{self.name}: {against}, which the task rules out.")
         fault = self._first_fault(answer, cases, wanted)
+        if fault is None and (borrowed := self._borrowed(answer, cases)) is not None:
+            return Verdict(
+                False,
+                f"{self.name}: that is the book's own function. Now write yours."
+                if ".exercises." in borrowed
+                else f"{self.name}: right, but your function leaves the work to the book's own "
+                f"`{borrowed}`. Now write yours.",
+            )
         if fault is None:
             return self._praise(cases, len(fixed), wanted)
         known, near, kind = self._explained(answer, cases, fault)
@@ -210,7 +228,18 @@ class Exercise:
         # A mistake of ours may overflow on an input made for another one: no news to anybody.
         quiet = np.errstate(all="ignore") if is_of_the_package(function) else nullcontext()
         with quiet:
-            return called(function, case.args, self.harness, self.seconds, self.forbids)
+            calls = None if is_of_the_package(function) else Calls(self.forbids, self._books())
+            return called(function, case.args, self.harness, self.seconds, calls)
+
+    def _books(self) -> tuple[str, ...]:
+        """The functions of the book that do this task: its right answers, and those it names."""
+        right = (f"{one.__module__}.{one.__qualname__}" for one in self.correct)
+        return (*self.books, *(name for name in right if name.startswith("llama_edu.")))
+
+    def _borrowed(self, answer: Callable[..., Any], cases: list[Case]) -> str | None:
+        """The book's own function that does the work for an answer, if one does."""
+        found = (self.run(case, answer).borrowed for case in cases)
+        return next((names[0] for names in found if names), None)
 
     def _first_fault(
         self, answer: Callable[..., Any], cases: list[Case], wanted: list[Outcome]

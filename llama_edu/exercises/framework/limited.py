@@ -27,6 +27,8 @@ __all__ = ["Calls", "TooSlowError", "direct", "limited"]
 SLICE = 0.05  # seconds: on Windows, a wait cannot be interrupted before its end
 TRIES = 20  # exceptions raised before the thread is put to sleep
 PATIENCE = 0.02  # seconds between them
+PACKAGE = ("llama_edu",)
+CHECKERS = ("jaxtyping", "beartype")
 
 
 class TooSlowError(Exception):
@@ -46,36 +48,56 @@ class _Sleep(BaseException):
 
 
 class Calls:
-    """Notes calls into some modules, compiled or not: whoever they are forbidden to called them.
+    """Notes what a learner's code calls: forbidden modules, and the book's functions for the task.
 
     A module is named with all it holds: "codecs" is `codecs.lookup` and `codecs.X.decode` alike.
-    What a foreign function calls in turn is its own affair.
+    The book's functions are named in full, "llama_edu.ops.norm.rms_norm". What this package or
+    NumPy calls in turn is its own affair.
     """
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
+    def __init__(self, modules: tuple[str, ...] = (), books: tuple[str, ...] = ()) -> None:
         self.modules = modules
+        self.books = books
         self.seen: list[str] = []
+        self.borrowed: list[str] = []
 
     def profile(self, frame: FrameType, event: str, arg: Any) -> None:
         """What `sys.setprofile` takes: called for every function that is called."""
         if event == "call" and frame.f_back is not None:
-            module, caller = _module(frame), _module(frame.f_back)
+            module, caller = _module(frame), _caller(frame)
             name = frame.f_code.co_name
+            full = f"{module}.{frame.f_code.co_qualname}"
+            if _is_within(full, self.books) and not _is_within(caller, PACKAGE):
+                self.borrowed.append(full)
         elif event == "c_call":
             owner = getattr(arg, "__self__", None)
             module = getattr(arg, "__module__", None) or type(owner).__module__
             caller, name = _module(frame), getattr(arg, "__name__", "")
         else:
             return
-        if self._is_one(module) and not self._is_one(caller) and "importlib" not in caller:
+        if (
+            _is_within(module, self.modules)
+            and not _is_within(caller, (*self.modules, *PACKAGE, "numpy"))
+            and "importlib" not in caller
+        ):
             self.seen.append(f"{module.lstrip('_')}.{name}")
 
-    def _is_one(self, module: str) -> bool:
-        return any(module == one or module.startswith(one + ".") for one in self.modules)
+
+def _is_within(name: str, places: tuple[str, ...]) -> bool:
+    """Whether a dotted name is one of some others, or stands below one."""
+    return any(name == one or name.startswith(one + ".") for one in places)
 
 
 def _module(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", ""))
+
+
+def _caller(frame: FrameType) -> str:
+    """The module that called, not counting what looks at shapes between a call and its function."""
+    back = frame.f_back
+    while back is not None and _is_within(_module(back), CHECKERS):
+        back = back.f_back
+    return "" if back is None else _module(back)
 
 
 class _Run:

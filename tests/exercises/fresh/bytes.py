@@ -214,7 +214,12 @@ ANSWERS = (
     wrong(RT, "start rounded up", tensor_rounded_up),
     wrong(RT, "offsets counted in numbers", tensor_in_numbers),
     wrong(RT, "a list", lambda d, n: tensor(d, n).tolist()),
-    right(BF, "struct", bf_struct),
+    wrong(BF, "struct", bf_struct),
+    right(
+        BF,
+        "multiplied",
+        lambda d: (np.frombuffer(d, "<u2").astype(np.uint32) * np.uint32(65536)).view(np.float32),
+    ),
     right(BF, "zeros between", bf_zeros_between),
     wrong(BF, "as float16", lambda d: np.frombuffer(d, "<f2").astype(np.float32), "as_f16"),
     wrong(BF, "as float32", lambda d: np.frombuffer(d, "<f4")),

@@ -182,7 +182,7 @@ def add_twice(x, norm_, gate, up, down, eps, work):
 ANSWERS = (
     right(NR, "at once", norm),
     right(NR, "einsum", norm_einsum),
-    right(NR, "rows", norm_loop),
+    wrong(NR, "rows", norm_loop),
     wrong(NR, "columns", lambda x, w, e: norm(x, w, e, axis=0), "over_tokens"),
     wrong(NR, "all numbers", lambda x, w, e: norm(x, w, e, axis=None), "over_all"),
     wrong(NR, "eps outside", lambda x, w, e: norm(x, w, e, outside=True), "eps_outside"),

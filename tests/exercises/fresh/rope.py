@@ -25,6 +25,12 @@ def ang_loop(head_dim, theta, past, seq):
     return out
 
 
+def ang_roots(head_dim, theta, past, seq):
+    positions = np.arange(past, past + seq, dtype=np.float64)[:, np.newaxis]
+    pairs = np.arange(0, head_dim, 2) / head_dim
+    return (positions / np.power(theta, pairs)[None]).astype(np.float32)
+
+
 def halves(x, cos, sin, *, sign=1):
     half = x.shape[-1] // 2
     a, b = x[..., :half], x[..., half:]
@@ -220,7 +226,8 @@ def layout_with_v(config, tensors, ids):
 
 ANSWERS = (
     right(AN, "outer", ang),
-    right(AN, "loop", ang_loop),
+    wrong(AN, "loop", ang_loop),
+    right(AN, "roots", ang_roots),
     wrong(AN, "past forgotten", lambda d, t, p, s: ang(d, t, 0, s), "no_past"),
     wrong(AN, "step 1", lambda d, t, p, s: ang(d, t, p, s, step=1.0), "single_steps"),
     wrong(AN, "growing", lambda d, t, p, s: ang(d, t, p, s, sign=1), "growing"),
