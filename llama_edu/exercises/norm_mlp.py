@@ -8,6 +8,7 @@ import numpy as np
 
 from llama_edu.exercises.framework.draw import noise, seed_from, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
+from llama_edu.exercises.framework.watched import Counted
 from llama_edu.ops.linear import linear
 from llama_edu.ops.mlp import silu, swiglu
 from llama_edu.ops.norm import rms_norm
@@ -512,18 +513,39 @@ def _add_mlp_into(
     normed *= norm
     np.matmul(normed, gate.T, out=gated)
     np.matmul(normed, up.T, out=lifted)
-    gated /= 1 + np.exp(-gated)
-    gated *= lifted
-    np.matmul(gated, down.T, out=out)
+    lifted *= gated
+    np.negative(gated, out=gated)
+    np.exp(gated, out=gated)
+    gated += 1
+    lifted /= gated
+    np.matmul(lifted, down.T, out=out)
     x += out
 
 
-def _add_mlp_rows(
+def _add_mlp_by_tanh(
     x: Array, norm: Array, gate: Array, up: Array, down: Array, eps: float, work: list[Array]
 ) -> None:
-    for row in x:
-        normed = rms_norm(row[None], norm, eps)
-        row += linear(swiglu(linear(normed, gate), linear(normed, up)), down)[0]
+    """The sigmoid of g is half of 1 + tanh(g / 2); one row of tokens after another."""
+    for row, normed, gated, lifted in zip(x, *work[:3], strict=True):
+        np.multiply(row, float(np.dot(row, row) / len(row) + eps) ** -0.5, out=normed)
+        np.multiply(normed, norm, out=normed)
+        np.dot(gate, normed, out=gated)
+        np.tanh(np.multiply(gated, 0.5, out=lifted), out=lifted)
+        gated += np.multiply(gated, lifted, out=lifted)
+        gated *= np.dot(up, normed, out=lifted)
+        np.dot(down, np.multiply(gated, 0.5, out=gated), out=normed)
+        row += normed
+
+
+def _makes_large_arrays(answer: Callable[..., object]) -> str | None:
+    """Whether an answer makes a new array of more than a number per token."""
+    x, *weights, eps = _mlp_case("", 60, 6, 8, 9).args
+    made: list[tuple[int, ...]] = []
+    shapes = (x.shape, (6, 9), (6, 9), x.shape)
+    work = [Counted.of(_random(70 + i, *shape), made) for i, shape in enumerate(shapes)]
+    answer(Counted.of(x.copy(), made), *weights, eps, work)
+    large = [shape for shape in made if math.prod(shape) > len(x)]
+    return f"makes a new array of shape {large[0]} for x of shape {x.shape}" if large else None
 
 
 def _add_mlp_norm_on_stream(
@@ -603,7 +625,8 @@ ADD_MLP = Exercise(
     ],
     harness=_into_dirty_buffers,
     drawn=_add_mlp_drawn,
-    correct=(_add_mlp_into, _add_mlp_rows),
+    correct=(_add_mlp_into, _add_mlp_by_tanh),
+    rule=_makes_large_arrays,
     axes="seq hidden_size",
     mutants=(
         Mutant(

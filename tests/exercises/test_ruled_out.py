@@ -51,6 +51,15 @@ def bf16_by_its_name(data):
     return np.frombuffer(data, np.dtype("bfloat16")).astype(np.float32)
 
 
+def mlp_with_a_new_array(x, gain, gate, up, down, eps, work):
+    normed, gated, lifted, _ = work
+    normed[...] = norm.rms_norm(np.asarray(x), gain, eps)
+    np.matmul(normed, gate.T, out=gated)
+    np.matmul(normed, up.T, out=lifted)
+    np.multiply(lifted, gated / (1 + np.exp(-gated)), out=gated)
+    x += np.matmul(gated, down.T, out=out)
+
+
 def rate_by_roofline(config, past, itemsize, bytes_per_s, flops_per_s):
     from llama_edu.analysis.roofline import forward_costs, seconds_at_least, total_cost
 
@@ -68,6 +77,7 @@ def rate_by_roofline(config, past, itemsize, bytes_per_s, flops_per_s):
         ("bf16_to_float32", bf16_by_its_name, "your function uses bfloat16"),
         ("tokens_per_s", rate_by_roofline, "your function called llama_edu.analysis.roofline."),
         ("fork_cache", lambda model, cache: copy.deepcopy(cache), "called copy.deepcopy"),
+        ("add_mlp", mlp_with_a_new_array, "right, but your function makes a new array of shape"),
     ],
 )
 def test_what_the_text_rules_out_is_refused(name, answer, what):

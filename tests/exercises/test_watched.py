@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_checkpoint, tiny_llama
-from llama_edu.exercises.framework.watched import Watched
+from llama_edu.exercises.framework.watched import Counted, Watched
 
 A = np.arange(12, dtype=np.float32).reshape(3, 4)
 B = np.arange(20, dtype=np.float32).reshape(5, 4)
@@ -100,3 +100,27 @@ def test_a_copy_counts_anew_and_shares_the_weights():
     assert twin.weights is model.weights
     assert len(twin.forward([5, 6], last_only=True)) == 1
     assert (model.positions, twin.positions) == ([3, 1], [2])
+
+
+@pytest.mark.parametrize(
+    ("compute", "shapes"),
+    [
+        (lambda a, b: np.add(a, b, out=a), []),
+        (lambda a, b: a.__iadd__(b), []),
+        (lambda a, b: np.dot(a, b.T, out=np.zeros((2, 2))), []),
+        (lambda a, b: a + b, [(2, 3)]),
+        (lambda a, b: (a + 1) * b, [(2, 3), (2, 3)]),
+        (lambda a, b: a @ b.T, [(2, 2)]),
+        (lambda a, b: np.einsum("ij,ij->i", a, b), [(2,)]),
+        (lambda a, b: a.mean(axis=1, keepdims=True), [(2, 1)]),
+        (lambda a, b: a[0] * 2, [(3,)]),
+        (lambda a, b: a.copy(), [(2, 3)]),
+        (lambda a, b: a.T[1:], []),
+    ],
+)
+def test_new_arrays_are_counted_and_buffers_are_not(compute, shapes):
+    made = []
+    plain = np.arange(6.0).reshape(2, 3)
+    got = compute(Counted.of(plain.copy(), made), Counted.of(plain.copy(), made))
+    np.testing.assert_array_equal(np.asarray(got), compute(plain.copy(), plain.copy()))
+    assert made == shapes

@@ -98,6 +98,8 @@ class Exercise:
     told as "at seq 2, head_dim 0". `tolerance` is relative to the largest expected number.
     `drawn` makes further inputs from a generator. `forbids` names modules that the task rules out,
     `bans` names that may not be written in the answer, and `loops` says whether it may loop.
+    `rule` runs an answer that is right and says, in words that follow "your function", what it
+    does that the task rules out; None if nothing.
     `books` are the package's own functions that do the task, by their full names: an answer that
     calls one is right and not the reader's.
     `harness` runs the answer where more than its result counts, such as how often it called the
@@ -124,6 +126,7 @@ class Exercise:
     forbids: tuple[str, ...] = ()
     bans: tuple[str, ...] = ()
     loops: bool = True
+    rule: Callable[[Callable[..., Any]], str | None] | None = None
     books: tuple[str, ...] = ()
 
     @property
@@ -175,6 +178,10 @@ class Exercise:
                 if ".exercises." in borrowed
                 else f"{self.name}: right, but your function leaves the work to the book's own "
                 f"`{borrowed}`. Now write yours.",
+            )
+        if fault is None and self.rule is not None and (broken := self.rule(answer)) is not None:
+            return Verdict(
+                False, f"{self.name}: right, but your function {broken}, which the task rules out."
             )
         if fault is None:
             return self._praise(cases, len(fixed), wanted)

@@ -4,12 +4,10 @@ A solution is known by its source, whatever its blanks. The list is made from th
 `tools.notebooks.printed_solutions`, and is also what `check.NAME.solution()` shows.
 """
 
-import ast
 import hashlib
 import inspect
 import json
 import re
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,7 @@ LIST = Path(__file__).with_name("printed.json")
 
 
 def fingerprint(source: str) -> str:
-    """A short name for a function: the same with another name, other blanks and comments."""
-    try:
-        (function,) = ast.parse(textwrap.dedent(source)).body
-        if isinstance(function, ast.FunctionDef):
-            function.name = "_"
-            source = ast.unparse(function)
-    except (SyntaxError, ValueError):  # a piece of a line, as of a lambda
-        pass
+    """A short name for a function's source, the same with other blanks and line breaks."""
     return hashlib.sha256(re.sub(r"\s+", "", source).encode()).hexdigest()[:16]
 
 

@@ -111,6 +111,39 @@ def add_buffers(x, norm_, gate, up, down, eps, work):
     x += d
 
 
+def add_in_place(x, norm_, gate, up, down, eps, work):
+    a, b, c, d = work
+    np.multiply(x, x, out=a)
+    size_ = np.sqrt(np.mean(a, axis=1, keepdims=True) + np.float32(eps))
+    np.divide(x, size_, out=a)
+    np.multiply(a, norm_, out=a)
+    np.matmul(a, gate.T, out=b)
+    np.multiply(b, np.float32(-1), out=c)
+    np.exp(c, out=c)
+    np.add(c, np.float32(1), out=c)
+    np.divide(b, c, out=b)
+    np.matmul(a, up.T, out=c)
+    np.multiply(b, c, out=b)
+    np.matmul(b, down.T, out=d)
+    np.add(x, d, out=x)
+
+
+def add_with_einsum(x, norm_, gate, up, down, eps, work):
+    a, b, c, d = work
+    scale = (np.einsum("ij,ij->i", x, x) / x.shape[1] + np.float32(eps)) ** np.float32(-0.5)
+    np.einsum("ij,i,j->ij", x, scale, norm_, out=a)
+    np.einsum("ij,kj->ik", a, gate, out=b)
+    np.multiply(b, np.float32(0.5), out=c)
+    np.tanh(c, out=c)
+    c += 1
+    c *= b
+    c *= np.float32(0.5)
+    np.einsum("ij,kj->ik", a, up, out=b)
+    b *= c
+    np.einsum("ij,kj->ik", b, down, out=d)
+    x += d
+
+
 def add_simple(x, norm_, gate, up, down, eps, work):
     work[0][...] = rms_norm(x, norm_, eps)
     work[1][...] = silu(work[0] @ gate.T)
@@ -250,8 +283,10 @@ ANSWERS = (
     ),
     wrong(GA, "sign", lambda g, u: gate_plain(-g, u), "minus"),
     wrong(GA, "float64", lambda g, u: gate_plain(g, u).astype(np.float64)),
-    right(AM, "buffers", add_buffers),
-    right(AM, "simple", add_simple),
+    right(AM, "in place", add_in_place),
+    right(AM, "einsum", add_with_einsum),
+    wrong(AM, "buffers, and one array for tanh", add_buffers),
+    wrong(AM, "written into the buffers afterwards", add_simple),
     wrong(AM, "a new array", add_new, "new_array"),
     wrong(AM, "returned", add_returned, "new_array"),
     wrong(AM, "stream replaced", add_replaced, "replaces"),
