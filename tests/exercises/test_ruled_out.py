@@ -52,12 +52,12 @@ def bf16_by_its_name(data):
 
 
 def mlp_with_a_new_array(x, gain, gate, up, down, eps, work):
-    normed, gated, lifted, _ = work
+    normed, gated, lifted = work[:3]
     normed[...] = norm.rms_norm(np.asarray(x), gain, eps)
     np.matmul(normed, gate.T, out=gated)
     np.matmul(normed, up.T, out=lifted)
     np.multiply(lifted, gated / (1 + np.exp(-gated)), out=gated)
-    x += np.matmul(gated, down.T, out=out)
+    x += np.matmul(gated, down.T, out=work[3])
 
 
 def rate_by_roofline(config, past, itemsize, bytes_per_s, flops_per_s):
