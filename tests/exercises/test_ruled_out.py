@@ -51,7 +51,8 @@ def bf16_by_its_name(data):
     return np.frombuffer(data, np.dtype("bfloat16")).astype(np.float32)
 
 
-def mlp_with_a_new_array(x, gain, gate, up, down, eps, work):
+def mlp_with_a_new_array(x, *others):
+    gain, gate, up, down, eps, work = others
     normed, gated, lifted = work[:3]
     normed[...] = norm.rms_norm(np.asarray(x), gain, eps)
     np.matmul(normed, gate.T, out=gated)
