@@ -47,6 +47,12 @@ def smollm2() -> LlamaConfig:
     )
 
 
+def amount(name: str) -> Amount:
+    asked = question(name)
+    assert isinstance(asked, Amount)
+    return asked
+
+
 def noise(*shape):
     return np.random.default_rng(5).standard_normal(shape, dtype=np.float32)
 
@@ -73,7 +79,7 @@ def file_size(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(raw_file({"x": entry}, numbers.tobytes(), size=200))
     np.testing.assert_array_equal(SafetensorsFile(path)["x"], numbers)
-    assert path.stat().st_size == question("file_size").answer
+    assert path.stat().st_size == amount("file_size").answer
 
 
 def swapped_names(tmp_path):
@@ -92,7 +98,7 @@ def swapped_names(tmp_path):
 def merge_twice(tmp_path):
     encode = check.encode_word.exercise.correct[0]
     pieces = encode(b"hahaha", {(b"h", b"a"): 0, (b"ha", b"ha"): 1})
-    assert len(pieces) == question("merge_twice").answer
+    assert len(pieces) == amount("merge_twice").answer
 
 
 def greek(tmp_path):
@@ -105,7 +111,7 @@ def greek(tmp_path):
 
 def products(tmp_path):
     words, questions = noise(10, 4), noise(3, 4)
-    assert (words[:, None] * questions).size == question("products").answer
+    assert (words[:, None] * questions).size == amount("products").answer
 
 
 def doubled_row(tmp_path):
@@ -141,7 +147,7 @@ def fewer_boards(tmp_path):
 
 def equal_scores(tmp_path):
     shares = attention.softmax(np.array([7, 7, 7, 7, -np.inf], dtype=np.float32))
-    assert 100 * shares[0] == question("equal_scores").answer
+    assert 100 * shares[0] == amount("equal_scores").answer
 
 
 def no_mask(tmp_path):
@@ -181,7 +187,7 @@ def out_of_range(tmp_path):
 def quarter_turn(tmp_path):
     cos, sin = rope_cos_sin(np.array([math.pi / 2], dtype=np.float32), 0, 9)
     same = [t for t in range(1, 9) if abs(cos[t] - cos[0]) + abs(sin[t] - sin[0]) < 1e-5]
-    assert same[0] == question("quarter_turn").answer
+    assert same[0] == amount("quarter_turn").answer
     assert cos[2] == pytest.approx(-1)
 
 
@@ -225,7 +231,7 @@ def untied(tmp_path):
     table = sizes["model.embed_tokens.weight"]
     assert round(sum(sizes.values()) / 1e6) == 135
     assert round(table / 1e6) == 28
-    asked = question("untied")
+    asked = amount("untied")
     assert abs((sum(sizes.values()) + table) / 1e6 - asked.answer) <= asked.within
 
 
@@ -238,7 +244,7 @@ def every_row(tmp_path):
 
 
 def twice_as_long(tmp_path):
-    asked = question("twice_as_long")
+    asked = amount("twice_as_long")
     read = [sum(range(1, n + 1)) for n in (500, 1000)]
     assert abs(read[1] / read[0] - asked.answer) <= asked.within
     assert abs((read[1] - read[0]) / read[0] - 3) <= asked.within  # the second half alone
@@ -261,7 +267,7 @@ def half_temperature(tmp_path):
         t: float(np.divide(*probabilities(logits, Sampling(temperature=t)))) for t in (1, 0.5, 2)
     }
     assert odds[1] == pytest.approx(4)
-    assert odds[0.5] == pytest.approx(question("half_temperature").answer)
+    assert odds[0.5] == pytest.approx(amount("half_temperature").answer)
     assert odds[2] == pytest.approx(2)
 
 
@@ -275,7 +281,7 @@ def doubled_logits(tmp_path):
 
 
 def smallest_code(tmp_path):
-    asked = question("smallest_code")
+    asked = amount("smallest_code")
     row = np.array([[2.54, asked.answer * 1.01, asked.answer * 0.99]], dtype=np.float32)
     assert quantize(row, "I8").codes.tolist() == [[127, 1, 0]]
 
@@ -311,7 +317,7 @@ def typed_mark(tmp_path):
 def held_back(tmp_path):
     sent, held = check.settled.exercise.correct[0](["THE EN"], "END")
     assert (sent, held) == ("THE ", "EN")
-    assert len(held) == question("held_back").answer
+    assert len(held) == amount("held_back").answer
 
 
 def eight_together(tmp_path):
@@ -322,7 +328,7 @@ def eight_together(tmp_path):
 def two_walls(tmp_path):
     cost = Cost("a token", 250_000_000, weight_nbytes=500_000_000)
     seconds = seconds_at_least(cost, 25e9, 50e9)
-    assert 1000 * seconds == pytest.approx(question("two_walls").answer)
+    assert 1000 * seconds == pytest.approx(amount("two_walls").answer)
 
 
 def larger_batch(tmp_path):

@@ -502,7 +502,7 @@ def test_every_question_is_asked_in_its_chapter(path: Path) -> None:
     asked = [
         name
         for cell in code_of(path)
-        for name in re.findall(r'^question\("(\w+)"\)$', cell["source"], re.MULTILINE)
+        for name in re.findall(r'^exercises\.question\("(\w+)"\)$', cell["source"], re.MULTILINE)
     ]
     assert sorted(asked) == sorted(q.name for q in QUESTIONS.values() if q.topic == topic)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
+import re
 from pathlib import Path
 
 import nbformat
@@ -11,6 +14,7 @@ import pytest
 from llama_edu.chapters import CHAPTER_FILES
 from llama_edu.exercises import check
 from tools.notebooks import student
+from tools.notebooks.execute import COLAB_ID
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "book").glob("[0-9]*.ipynb"))
@@ -86,6 +90,52 @@ def test_run_all_goes_on_behind_every_stub() -> None:
         in set(after.metadata.get("tags", [])) - set(before.metadata.get("tags", []))
     }
     assert {CHAPTER_FILES[topic][:2] for topic in ("linear", "serve")} <= found
+
+
+def run_all(notebook: nbformat.NotebookNode) -> list[str]:
+    """Run the cells as "Run All" does; the errors of cells that may not fail."""
+    space: dict[str, object] = {"__name__": "__main__"}
+    errors = []
+    for number, one in enumerate(code(notebook)):
+        if one.id == COLAB_ID:
+            continue
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(one.source, f"cell {number}", "exec"), space)
+        except Exception as error:
+            if student.MAY_FAIL not in one.metadata.get("tags", []):
+                errors.append(f"{one.source}\n{type(error).__name__}: {error}")
+    return errors
+
+
+@pytest.mark.parametrize("topic", ["bytes", "tokenizer"])
+def test_a_copy_runs_from_top_to_bottom(topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two chapters run, the quick ones; the others are looked at below."""
+    pytest.importorskip("matplotlib").use("agg")
+    path = ROOT / "book" / f"{CHAPTER_FILES[topic]}.ipynb"
+    monkeypatch.chdir(path.parent)
+    copy = student.student_copy(nbformat.read(path, as_version=4))
+    assert [one for one in code(copy) if student.REFUSAL in one.source]
+    assert run_all(copy) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_cell_stops_at_a_stub(path: Path) -> None:
+    """A stub is named in a check, which judges it, or in a cell that may fail; so is what needs it.
+
+    The cells are read here as text, name by name, and not as `made_and_used` reads them.
+    """
+    lost: set[str] = set()
+    for one in code(student.student_copy(nbformat.read(path, as_version=4))):
+        tags = one.metadata.get("tags", [])
+        if student.REFUSAL in one.source:
+            lost |= set(re.findall(r"^def (\w+)\(", one.source, re.MULTILINE))
+            continue
+        rest = re.sub(r"\bcheck\.\w+\(\w+\)", "", one.source)
+        needs = lost & set(re.findall(r"\w+", rest))
+        if needs:
+            assert student.MAY_FAIL in tags, f"{sorted(needs)} in a cell that may not fail: {rest}"
+            lost |= set(re.findall(r"^(?:def )?(\w+)(?:\(.*\):$| = )", one.source, re.MULTILINE))
 
 
 def test_a_stub_is_told_so_by_the_check() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inspect import cleandoc
 from textwrap import indent, wrap
 
-from llama_edu.exercises.framework.question import unstressed
+from llama_edu.exercises.framework.words import unstressed
 
 __all__ = ["ESSENTIAL", "EXTRA", "STARS", "STEPS", "USEFUL", "Guide", "Told"]
 

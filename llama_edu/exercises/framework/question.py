@@ -17,25 +17,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import Any
+from typing import Any, ClassVar
 
 from llama_edu.exercises.framework.exercise import Verdict
+from llama_edu.exercises.framework.words import plain
 
-__all__ = ["Amount", "Choice", "Order", "Question", "plain", "unstressed"]
+__all__ = ["Amount", "Choice", "Order", "Question"]
 
 WIDTH = 72
 LETTERS = string.ascii_lowercase
-
-
-def plain(text: str) -> str:
-    """Text without the marks for code and emphasis."""
-    return unstressed(text).replace("`", "")
-
-
-def unstressed(text: str) -> str:
-    """Text without the marks for emphasis: a star in code is no mark."""
-    flat = re.sub(r"\*\*([^*]+)\*\*", r"\1", " ".join(text.split()))
-    return re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"\1", flat)
 
 
 @dataclass(frozen=True)
@@ -46,6 +36,7 @@ class Question(ABC):
     no exercises, is "start".
     """
 
+    kind: ClassVar[str]
     name: str
     topic: str
     ask: str
@@ -76,6 +67,7 @@ class Question(ABC):
 class Choice(Question):
     """One of several answers is right; `answers` maps each to what is said when it is chosen."""
 
+    kind = "choice"
     answers: dict[str, str]
     right: str
 
@@ -103,6 +95,7 @@ class Amount(Question):
     is neither; it helps, and does not give the number away.
     """
 
+    kind = "amount"
     answer: float
     unit: str
     why: str
@@ -129,6 +122,7 @@ class Amount(Question):
 class Order(Question):
     """Steps to put in order; `why[i]` says why step i comes before step i + 1."""
 
+    kind = "order"
     steps: tuple[str, ...]
     why: tuple[str, ...]
     done: str

@@ -6,7 +6,7 @@ Where scripts are stripped, the answers are folded below the question.
 
 from typing import Any
 
-from llama_edu.exercises.framework.question import Amount, Choice, Order, Question, plain
+from llama_edu.exercises.framework.words import plain
 from llama_edu.viz.parts.embed import interactive
 from llama_edu.viz.parts.html import inline
 from llama_edu.viz.parts.predict import predict
@@ -14,32 +14,25 @@ from llama_edu.viz.parts.predict import predict
 __all__ = ["page"]
 
 
-def page(question: Question) -> str:
-    """A question as HTML that needs nothing else."""
-    if isinstance(question, Choice):
-        data, fallback = _choice(question)
-    elif isinstance(question, Amount):
-        data, fallback = _amount(question)
-    elif isinstance(question, Order):
-        data, fallback = _order(question)
-    else:
-        raise TypeError(f"expected a Choice, an Amount or an Order, got {type(question).__name__}")
-    data["ask"] = inline(question.ask)
+def page(question: Any) -> str:
+    """A `question.Question` as HTML that needs nothing else."""
+    data, fallback = {"choice": _choice, "amount": _amount, "order": _order}[question.kind](
+        question
+    )
+    data |= {"kind": question.kind, "ask": inline(question.ask)}
     return interactive("question", plain(question.ask), data, fallback, repr(question)).html
 
 
-def _choice(question: Choice) -> tuple[dict[str, Any], str]:
+def _choice(question: Any) -> tuple[dict[str, Any], str]:
     data = {
-        "kind": "choice",
         "choices": [[inline(choice), inline(said)] for choice, said in question.answers.items()],
         "right": list(question.answers).index(question.right),
     }
     return data, predict(question.ask, question.answers, right=question.right).html
 
 
-def _amount(question: Amount) -> tuple[dict[str, Any], str]:
+def _amount(question: Any) -> tuple[dict[str, Any], str]:
     data = {
-        "kind": "amount",
         "answer": question.answer,
         "within": question.within,
         "unit": inline(question.unit),
@@ -58,9 +51,8 @@ def _amount(question: Amount) -> tuple[dict[str, Any], str]:
     )
 
 
-def _order(question: Order) -> tuple[dict[str, Any], str]:
+def _order(question: Any) -> tuple[dict[str, Any], str]:
     data = {
-        "kind": "order",
         "steps": [inline(step) for step in question.steps],
         "names": [plain(step) for step in question.steps],
         "shown": question.shown,
