@@ -72,7 +72,6 @@ def _with_temperature_drawn(rng: np.random.Generator) -> list[Case]:
 
 WITH_TEMPERATURE = Exercise(
     name="with_temperature",
-    tolerance=5e-4,  # 500 divided by a temperature is rounded before the largest is taken off
     topic="sampling",
     books=("llama_edu.engine.sampling.probabilities",),
     stars=1,
