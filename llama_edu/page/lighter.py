@@ -107,6 +107,7 @@ def _merged(folder: Path, sheets: list[Path], words: set[str]) -> str:
     text = WHOLE_FONT.sub(r'url(../fonts/icons-\1.woff) format("woff")', text)
     name = f"book.{hashlib.sha256(text.encode()).hexdigest()[:12]}.css"
     if not (folder / name).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")
     return name
 

@@ -60,18 +60,7 @@ def rank_by_layer(
     # Full and hollow, so that the two stay apart where they overlap, and without colour.
     plot.plot(layers, after_attention, "o", ms=5.0, **FULL)
     plot.plot(layers + 0.5, after_mlp, "s", ms=4.2, **HOLLOW)
-    plot.set_yscale("log")
-    plot.set_ylim(vocab_size, 0.7)
-    plot.set_xlim(-0.8, len(layers) + 0.3)
-    last = len(layers) - 1
-    plot.set_xticks([*(i for i in range(0, last, 5) if last - i >= 3), last])
-    ticks = [t for t in (1, 10, 100, 1_000, 10_000) if t <= vocab_size]
-    plot.set_yticks(ticks, [f"{t:,}" for t in ticks])
-    plot.minorticks_off()
-    plot.grid(axis="y", color=FAINT, lw=0.6)
-    plot.tick_params(labelsize=10)
-    plot.set_xlabel("layer")
-    plot.xaxis.labelpad = 1
+    _scale(plot, len(layers), vocab_size)
     write(ax, 0.08, 0.16, f"rank of “{word}”", color=MUTED)
     ax.plot([0.85], [0.41], "o", ms=5.0, **FULL)
     write(ax, 0.98, 0.4, "after attention", color=ATTENTION, weight="bold")
@@ -124,6 +113,21 @@ def _check(
         )
     if min(both) < 1 or max(both) > vocab_size:
         raise InputError(f"expected ranks from 1 to {vocab_size}, got {min(both)} to {max(both)}")
+
+
+def _scale(plot: Axes, n_layers: int, vocab_size: int) -> None:
+    plot.set_yscale("log")
+    plot.set_ylim(vocab_size, 0.7)
+    plot.set_xlim(-0.8, n_layers + 0.3)
+    last = n_layers - 1
+    plot.set_xticks([*(i for i in range(0, last, 5) if last - i >= 3), last])
+    ticks = [t for t in (1, 10, 100, 1_000, 10_000) if t <= vocab_size]
+    plot.set_yticks(ticks, [f"{t:,}" for t in ticks])
+    plot.minorticks_off()
+    plot.grid(axis="y", color=FAINT, lw=0.6)
+    plot.tick_params(labelsize=10)
+    plot.set_xlabel("layer")
+    plot.xaxis.labelpad = 1
 
 
 def _draw_others(ax: Axes, plot: Axes, beside: Mapping[str, Sequence[int]]) -> None:
