@@ -48,6 +48,22 @@ STEPPERS = sorted([*PRODUCTS, "book/05_mask_and_softmax", *COLUMNS])
 LABS = ["book/11_sample"]
 BITS = ["book/12_mixed_precision"]
 RACES = ["book/10_generate_kv_cache"]
+
+
+@pytest.fixture
+def visit(visit: Open) -> Open:
+    """Opens a page, and the folds that its figures lie in."""
+
+    def unfolded(name: str, *look: Any, **more: Any) -> Visit:
+        seen = visit(name, *look, **more)
+        seen.page.evaluate(
+            "document.querySelectorAll('details:has(.llama-live)').forEach(f => (f.open = true))"
+        )
+        return seen
+
+    return unfolded
+
+
 each_look = pytest.mark.parametrize(("width", "scheme"), LOOKS)
 each_page = pytest.mark.parametrize("name", STEPPERS)
 each_product = pytest.mark.parametrize("name", PRODUCTS)
@@ -262,7 +278,6 @@ def test_without_scripts_and_on_paper_a_table_remains(
         assert figure.locator(".ll-plain tbody tr").count() >= 1
     context.close()
     page = visit(name, 1000).page
-    page.evaluate("document.querySelectorAll('details').forEach(fold => (fold.open = true))")
     figure = figures(page, "live")[0]
     expect(figure.locator(".ll-plain")).to_be_hidden()
     page.emulate_media(media="print")
