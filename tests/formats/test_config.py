@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -549,3 +550,37 @@ def test_what_is_wrong_in_a_config_is_told_with_its_file(tmp_path, content, mess
     with pytest.raises(ConfigError, match=message) as raised:
         LlamaConfig.from_directory(tmp_path)
     assert str(raised.value).startswith(f"{path}: expected")
+
+
+def said_of(field):
+    """What *Port it* says of a field that is missing."""
+    page = (Path(__file__).parents[2] / "book" / "port_it.md").read_text("utf-8")
+    rows = [row.split("|")[1:3] for row in page.splitlines() if row.startswith("| `")]
+    return next(missing.strip(" `") for fields, missing in rows if f"`{field}`" in fields)
+
+
+def test_what_an_engine_is_told_of_missing_fields_is_what_ours_does():
+    def without(field):
+        return LlamaConfig.from_dict({k: v for k, v in OLDER.items() if k != field})
+
+    for field in ("rms_norm_eps", "rope_theta"):
+        assert getattr(without(field), field) == float(said_of(field))
+    for field in ("tie_word_embeddings", "attention_bias", "mlp_bias"):
+        assert json.loads(said_of(field)) is getattr(without(field), field)
+    assert said_of("num_key_value_heads") == "num_attention_heads"
+    assert without("num_key_value_heads").num_key_value_heads == OLDER["num_attention_heads"]
+    assert without("head_dim").head_dim == OLDER["hidden_size"] // OLDER["num_attention_heads"]
+    assert said_of("hidden_act") == "silu"
+    assert without("hidden_act") == LlamaConfig.from_dict(OLDER)
+    assert without("rope_scaling").rope_scaling is None
+    refused = [field for field in OLDER if field in SIZES and said_of(field) == "refuse"]
+    assert len(refused) == len(SIZES)
+    for field in refused:
+        with pytest.raises(ConfigError, match=field):
+            without(field)
+
+
+SIZES = {
+    *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "max_position_embeddings"),
+}
