@@ -683,6 +683,32 @@ def test_two_tabs_in_one_conversation_lose_nothing(opened: Opened, held: threadi
     expect(one.locator("#turns > .assistant .said")).to_have_text(texts)
 
 
+def test_a_reply_that_another_tab_wrote_over_comes_back(opened: Opened) -> None:
+    """What a tab writes before it has heard of the other's last words is older than they are."""
+    one = opened("chat").page
+    say(one, "Hello! Tell me a story.")
+    replied(one, 2)
+    two = opened("chat").page
+    two.locator("#chats .name").click()
+    text = two.locator("#turns > .assistant .said").text_content()
+    assert text
+    key = one.evaluate(
+        """() => {
+          const key = Object.keys(localStorage).find(key => key.includes("chat.session"));
+          const record = JSON.parse(localStorage.getItem(key));
+          const reply = Object.values(record.nodes).find(node => node.role === "assistant");
+          Object.assign(reply, { content: "", writing: true, changed: reply.changed - 5 });
+          localStorage.setItem(key, JSON.stringify(record));
+          return key;
+        }"""
+    )
+    two.wait_for_function(
+        """([key, text]) => Object.values(JSON.parse(localStorage.getItem(key)).nodes)
+             .some(node => node.content === text && !node.writing)""",
+        arg=[key, text],
+    )
+
+
 def test_a_story_goes_on_from_its_end_and_survives_a_reload(opened: Opened) -> None:
     page = opened().page
     page.locator("#story input[name=max_tokens]").fill("6")

@@ -51,8 +51,10 @@ export class Shelf {
   /** Bring a record up to date with what another tab wrote; write it if that lacks something. */
   takeIn(record, stored) {
     merge(record, stored);
-    // Two tabs that wrote in the same moment: each puts back what of its own is missing.
-    if (Object.keys(record.nodes).some((id) => !stored.nodes[id])) this.#write(record);
+    // Two tabs that wrote in the same moment: each puts back what of its own is missing or older
+    // there. What still grows is kept again in a moment anyway.
+    const isLost = (node, kept) => !kept || (!node.writing && node.changed > kept.changed);
+    if (Object.entries(record.nodes).some(([id, node]) => isLost(node, stored.nodes[id]))) this.#write(record);
   }
 
   #write(record) {
