@@ -23,7 +23,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-__all__ = ["Word", "connect", "functions_used", "glossary_of", "words_in"]
+__all__ = ["GLOSSARY", "Word", "connect", "functions_used", "glossary_of", "words_in"]
 
 GLOSSARY, REFERENCES = "book/glossary", "book/references"
 CHAPTER = re.compile(r"(?:^|/)(\d\d)_\w+$")
@@ -43,7 +43,13 @@ class Word:
     term: str
     note: str
     anchor: str
-    chapter: int
+    document: str  # the chapter's, as `book/04_scores`; empty where the entry names none
+
+    @property
+    def chapter(self) -> int:
+        """The chapter's number; −1 where the entry names none."""
+        number = _chapter_number(self.document)
+        return -1 if number is None else number
 
     @property
     def everyday(self) -> bool:
@@ -56,14 +62,14 @@ def glossary_of(doctree: nodes.document) -> list[Word]:
     words = []
     for item in doctree.findall(nodes.definition_list_item):
         term, paragraph = next(item.findall(nodes.term)), next(item.findall(nodes.paragraph))
-        said, chapter = "", -1
+        said, document = "", ""
         for child in paragraph.children:
             if isinstance(child, nodes.reference | addnodes.pending_xref):
-                chapter = int(re.findall(r"(\d\d)_\w+", str(child.attributes))[0])
+                document = "book/" + re.findall(r"\d\d_\w+", str(child.attributes))[0]
                 break
             said += child.astext()
         note = said.removesuffix("See ").strip()
-        words.append(Word(term.astext(), note, term["ids"][0], chapter))
+        words.append(Word(term.astext(), note, term["ids"][0], document))
     return words
 
 

@@ -85,7 +85,11 @@ def test_the_index_names_the_chapters_of_a_word(built: Path) -> None:
 
 
 def test_longer_words_go_first_and_cases_are_kept() -> None:
-    words = [Word("head", "", "a", 4), Word("query head", "", "b", 4), Word("RoPE", "", "c", 7)]
+    words = [
+        Word("head", "", "a", "book/04_a"),
+        Word("query head", "", "b", "book/04_a"),
+        Word("RoPE", "", "c", "book/07_c"),
+    ]
     found = [word.term for _, _, word in words_in("Query heads, the head, a rope, RoPE.", words)]
     assert found == ["query head", "head", "RoPE"]
 
