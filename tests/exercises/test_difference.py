@@ -236,3 +236,14 @@ def test_a_text_that_equals_everything_fools_nobody():
 
 def test_counts_have_their_nouns():
     assert [counted(n, "item") for n in (0, 1, 2)] == ["0 items", "1 item", "2 items"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_a_nan_that_signals_is_told_like_any_other(dtype: str) -> None:
+    """Its conversion warns, and a warning must not become a check that gives up."""
+    bits = {"float16": (np.uint16, 0x7D01), "bfloat16": (np.uint16, 0x7F81)}
+    kind, pattern = bits.get(dtype, (np.uint32, 0x7F800001))
+    got = np.array([pattern], dtype=kind).view(np.dtype(dtype))
+    text = difference(got, np.ones(1, dtype=dtype))
+    assert text is not None
+    assert "nan" in text.lower()

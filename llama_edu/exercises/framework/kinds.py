@@ -244,6 +244,7 @@ def _array_kind(pair: Pair, tolerance: float) -> str | None:
     return None
 
 
+@np.errstate(invalid="ignore")  # of a NaN that signals
 def _array(value: Any) -> np.ndarray | None:
     """As float64, whatever it was; None for what is no table of numbers."""
     try:
