@@ -47,6 +47,9 @@ NOT_ASKED_FOR = re.compile(r"\([^()]*\)|\[[^\]]*\]")  # in a selector: other con
 CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
 # Scripts put these together from parts.
 MADE_BY_SCRIPTS = ("bs-",)
+# Names, punctuation and blanks in code: two spans of three, and the style gives them no colour of
+# their own. A test holds that.
+PLAIN_CODE = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')
 # To declare the small fonts beside the whole ones is not enough: a script that asks for the layout
 # at the wrong moment makes a browser load the whole ones.
 WHOLE_FONT = re.compile(
@@ -68,6 +71,7 @@ def lighten(app: Sphinx, problem: Exception | None) -> None:
         if head:
             lighter = _head(root, page, head[0], words)
             rest = _styled_once(DROPPED.sub("", text[head.end() :]))
+            rest = PLAIN_CODE.sub(r"\1", rest)
             for pattern, better in NAMED.items():
                 rest = pattern.sub(better, rest)
             page.write_text(text[: head.start()] + lighter + rest, "utf-8")

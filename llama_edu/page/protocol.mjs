@@ -7,8 +7,7 @@
  * "simd" (the default) or "plain"; LLAMA_PLANTED plants one of the mistakes in mistakes.mjs.
  */
 
-import { realpathSync } from "node:fs";
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -72,14 +71,13 @@ export async function openEngine(directory, { backend: backendName, mistake: pla
       const p = mistake.probabilities(numbers, { temperature, topK, topP, minP });
       return { probabilities: Array.from(p) };
     },
-    async trace({ ids, past }) {
+    trace({ ids, past }) {
       model.checkIds(ids);
       keep(past);
       const trace = new Trace();
       model.forward(ids, cache, { trace });
-      const folder = await mkdtemp(join(tmpdir(), "llama_edu-trace-"));
-      const path = join(folder, "trace.safetensors");
-      await writeFile(path, writeSafetensors(trace.steps[0].values()));
+      const path = pathForTrace();
+      writeFileSync(path, writeSafetensors(trace.steps[0].values()));
       return { path };
     },
     // Beyond the protocol's first version; `verify` asks for them where they are there.
@@ -102,6 +100,18 @@ export async function openEngine(directory, { backend: backendName, mistake: pla
       return { error: `${name}: ${message}` };
     }
   };
+}
+
+let traceFolder = "";
+let tracesWritten = 0;
+
+/** Where the next trace is written: in a folder that is gone when this process ends. */
+function pathForTrace() {
+  if (!traceFolder) {
+    traceFolder = mkdtempSync(join(tmpdir(), "llama_edu-trace-"));
+    process.on("exit", () => rmSync(traceFolder, { recursive: true, force: true }));
+  }
+  return join(traceFolder, `${++tracesWritten}.safetensors`);
 }
 
 async function main() {

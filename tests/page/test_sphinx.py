@@ -12,7 +12,8 @@ SENTENCE = "A page of the book that has something to say about itself, and says 
 PAGES = {
     "index": f"A page\n======\n\n{SENTENCE}\n\n.. lab:: machine\n   :running:\n\n"
     ".. toctree::\n\n   sums\n",
-    "sums": "Sums\n====\n\n" + f"{SENTENCE} It goes on, " * 3 + "\n\n:math:`x^2`\n",
+    "sums": "Sums\n====\n\n" + f"{SENTENCE} It goes on, " * 3 + "\n\n:math:`x^2`\n\n"
+    ".. code-block:: python\n\n   total = add(1, 2)  # both\n",
 }
 CONF = """
 extensions = ["sphinx.ext.mathjax", "llama_edu.page.sphinx_extension"]
@@ -72,6 +73,20 @@ def test_the_style_sheets_are_one_without_what_no_page_uses(built: Path) -> None
     whole = (built / "_static" / "styles" / "pydata-sphinx-theme.css").read_text("utf-8")
     assert ".fa-dragon" in whole
     assert len(sheet) < len(whole) / 2
+
+
+def test_only_code_with_a_colour_of_its_own_is_marked(built: Path) -> None:
+    html = (built / "sums.html").read_text("utf-8")
+    code = re.search(r'<div class="highlight">(.*?)</div>', html, re.DOTALL)
+    assert code is not None
+    assert set(re.findall(r'<span class="(\w+)">', code[1])) == {"o", "mi", "c1"}
+    assert re.sub(r"<[^>]*>", "", code[1]).strip() == "total = add(1, 2)  # both"
+    rules = (built / "_static" / "pygments.css").read_text("utf-8")
+    for theme in ("light", "dark"):
+        (usual,) = re.findall(rf'"{theme}"\] \.highlight {{.*? color: (#\w+)', rules)
+        for kind in ("n", "p", "w"):
+            (colour,) = re.findall(rf'"{theme}"\] \.highlight \.{kind} {{ color: (#\w+)', rules)
+            assert colour == usual
 
 
 def test_scripts_wait_until_the_page_is_read(built: Path) -> None:
