@@ -136,7 +136,7 @@ CHECKS = {
     ),
     "coverage": Check(
         "Unit and property tests again, and which lines and branches they reach",
-        ("-m", "pytest", "-q", EVERY_SHAPE, *PARALLEL, "--cov", "--cov-report=term", "tests"),
+        ("-m", "pytest", "-q", *PARALLEL, "--cov", "--cov-report=term", "tests"),
         "The table above has the lines and branches that no test reaches.",
         on_request=True,  # tracing nearly doubles the time of the tests
     ),
