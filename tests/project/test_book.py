@@ -40,8 +40,9 @@ MAX_LINE = 76  # a longer line hides behind a scroll bar
 # A chapter has two parts, to understand and to build, each with these sections in this order.
 BUILD = "Build it"
 TO_UNDERSTAND = ["Guess first", "What the field calls it", "Break it", "Your turn"]
-LAST_TO_UNDERSTAND = "What you know now"
-TO_BUILD = ["Common mistakes", "Same numbers?", "Check yourself"]
+# The first path has its questions before the second begins.
+LAST_TO_UNDERSTAND = ["What you know now", "Check yourself"]
+TO_BUILD = ["Common mistakes", "Same numbers?", "Questions for builders"]
 BRIDGES = ("In Rust", "In C++", "Bridge")
 HIDDEN = {"remove-input", "hide-input", "hide-cell", "remove-cell"}
 # A notebook shows the package; what it may define itself are foils and answers.
@@ -456,7 +457,7 @@ def test_has_the_parts_of_a_chapter_in_order(path: Path) -> None:
         for part in re.split(rf"^# {BUILD}$", prose, flags=re.MULTILINE)
     )
     assert [title for title in understand if title in TO_UNDERSTAND] == TO_UNDERSTAND
-    assert understand[-1] == LAST_TO_UNDERSTAND
+    assert understand[-2:] == LAST_TO_UNDERSTAND
     assert [title for title in build if title in TO_BUILD] == TO_BUILD
     assert sum(title in BRIDGES for title in build) == 1
     machine = cells[1]["source"]
