@@ -5,15 +5,14 @@ What a reader has before the eyes counts: a minute for 150 words of prose, for 1
 of what it prints, for a figure, for a question. What is folded or hidden takes no time. Exercises
 are counted apart, with the minutes that their own heads give.
 
-A section whose heading is followed by the comment `<!-- fold -->` is folded in the page, with its
-heading and its minutes in sight. `{reading-times}` makes the table.
+A section whose heading is followed by the comment `<!-- fold -->` is folded in the page down to
+the next heading, with its own heading and its minutes in sight. `{reading-times}` makes the table.
 """
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,41 +80,27 @@ def sections_of(path: Path) -> list[Section]:
     found: list[Section] = []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "markdown":
-            pieces = [(0, "", "", _of_code(cell))]
-        else:
-            text = "".join(cell["source"])
-            pieces = [(*piece, _of_prose(piece[2])) for piece in _pieces(text)]
-        for level, title, text, effort in pieces:
+            if found:
+                found[-1] = _with(found[-1], _of_code(cell))
+            continue
+        for level, title, text in _pieces("".join(cell["source"])):
             if level:
-                builds = title == BUILD or bool(found) and found[-1].builds
-                found.append(Section(title, level, builds, FOLD in text, effort))
+                builds = title == BUILD or any(section.builds for section in found)
+                found.append(Section(title, level, builds, FOLD in text, _of_prose(text)))
             elif found:
-                last = found.pop()
-                found.append(
-                    Section(last.title, last.level, last.builds, last.folds, last.effort + effort)
-                )
+                found[-1] = _with(found[-1], _of_prose(text))
     return found
 
 
-def within(sections: list[Section], place: int) -> list[Section]:
-    """A section and those in it."""
-    level = sections[place].level
-    return [
-        sections[place],
-        *takewhile(lambda section: section.level > level, sections[place + 1 :]),
-    ]
+def _with(section: Section, more: Effort) -> Section:
+    return replace(section, effort=section.effort + more)
 
 
 def visible(sections: list[Section], *, builds: bool) -> Effort:
     """What a part shows before anything is unfolded, and its exercises, folded or not."""
-    total, above = Effort(), 9  # the level of the fold we are in
-    for section in sections:
-        above = above if section.level > above else 9
-        above = section.level if section.folds and above == 9 else above
-        if section.builds == builds:
-            folded = Effort(exercises=section.effort.exercises)
-            total += section.effort if above == 9 else folded
-    return total
+    part = [section for section in sections if section.builds == builds]
+    folded = (Effort(exercises=section.effort.exercises) for section in part if section.folds)
+    return sum((section.effort for section in part if not section.folds), sum(folded, Effort()))
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str, str]]:
@@ -212,9 +197,9 @@ def add_times(app: Sphinx, doctree: nodes.document) -> None:
             f"expected {len(sections)} sections in {path.name}, as its cells have, "
             f"got {len(places)}"
         )
-    for i, (section, place) in enumerate(zip(sections, places, strict=True)):
+    for section, place in zip(sections, places, strict=True):
         if section.folds:
-            _fold(place, sum((s.effort for s in within(sections, i)), Effort()))
+            _fold(place, section.effort)
     drawing = next((n for n in doctree.findall(nodes.container) if "cell" in n["classes"]), None)
     if drawing is not None:
         box = nodes.container(classes=["reading-time"])
@@ -225,19 +210,22 @@ def add_times(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def _depth(section: nodes.section) -> int:
-    depth, node = 0, section
+    depth = 0
+    node: nodes.Node | None = section
     while isinstance(node, nodes.section):
         depth, node = depth + 1, node.parent
     return depth
 
 
 def _fold(section: nodes.section, effort: Effort) -> None:
-    """Put all of a section but its heading into a fold."""
+    """Put what stands between a section's heading and the next heading into a fold."""
     told = max(1, round(effort.minutes))
     summary = f"Show this section, about {told} minute{'s' * (told > 1)}"
     begin = f'<details class="fold"><summary>{summary}</summary>'
+    inner = section.first_child_matching_class(nodes.section)
+    end = len(section) if inner is None else inner
+    section.insert(end, nodes.raw("", "</details>", format="html"))
     section.insert(1, nodes.raw("", begin, format="html"))
-    section += nodes.raw("", "</details>", format="html")
 
 
 def _link(title: str, places: list[nodes.section]) -> nodes.Node:
@@ -301,9 +289,9 @@ class ReadingTimes(Directive):
             sums = [a + b for a, b in zip(sums, numbers, strict=True)]
             address = env.app.builder.get_relative_uri(env.docname, document)
             link = nodes.reference("", _title(path), internal=True, refuri=address)
-            rows.append(_row(link, [str(number or "") for number in numbers]))
-        hours = [f"{total / 60:.1f} h" for total in sums]
-        return [_table([*rows, _row(nodes.strong("", "All of them"), hours)])]
+            rows.append(_row(link, _sums(numbers, str)))
+        hours = _sums(sums, lambda total: f"{total / 60:.1f}")
+        return [_table([*rows, _row(nodes.strong("", "All of them, in hours"), hours)])]
 
 
 def _title(path: Path) -> str:
@@ -320,11 +308,17 @@ def _numbers(sections: list[Section]) -> list[int]:
     return found
 
 
+def _sums(numbers: list[int], told: Callable[[int], str]) -> list[str]:
+    """A cell for each part: minutes to read + minutes of exercises."""
+    parts = numbers[:2], numbers[2:]
+    return [" + ".join(told(number) for number in part if number) for part in parts]
+
+
 def _table(rows: list[nodes.row]) -> nodes.table:
-    heads = ["Understand", "its exercises", "Build it", "its exercises"]
+    heads = ["Understand", "Build it"]
     table, group = nodes.table(classes=["reading-times"]), nodes.tgroup(cols=1 + len(heads))
-    group += [nodes.colspec(colwidth=width) for width in (40, 15, 15, 15, 15)]
-    group += [nodes.thead("", _row(nodes.Text("Minutes"), heads)), nodes.tbody("", *rows)]
+    group += [nodes.colspec(colwidth=width) for width in (60, 20, 20)]
+    group += [nodes.thead("", _row(nodes.Text("Chapter"), heads)), nodes.tbody("", *rows)]
     table += group
     return table
 

@@ -26,6 +26,7 @@ import yaml
 from llama_edu import chapters as sections
 from llama_edu import exercises
 from llama_edu.exercises.questions import QUESTIONS
+from llama_edu.page.reading_time import sections_of, visible
 from tools.notebooks.execute import COLAB_ID, METADATA, colab_source
 from tools.pages.axes_css import CSS, axes_css
 
@@ -44,6 +45,9 @@ TO_UNDERSTAND = ["Guess first", "What the field calls it", "Break it", "Your tur
 LAST_TO_UNDERSTAND = ["What you know now", "Check yourself"]
 TO_BUILD = ["Common mistakes", "Same numbers?", "Questions for builders"]
 BRIDGES = ("In Rust", "In C++", "Bridge")
+# What a part shows before anything is unfolded: longer, and something belongs into a fold.
+MAX_WORDS_TO_UNDERSTAND = 2_500
+MAX_WORDS_TO_BUILD = 2_100
 HIDDEN = {"remove-input", "hide-input", "hide-cell", "remove-cell"}
 # A notebook shows the package; what it may define itself are foils and answers.
 FOILS = ("_loop", "_by_hand", "_mine", "_broken")
@@ -462,6 +466,23 @@ def test_has_the_parts_of_a_chapter_in_order(path: Path) -> None:
     assert sum(title in BRIDGES for title in build) == 1
     machine = cells[1]["source"]
     assert f'viz.machine("{topic_of(path)}")' in machine
+
+
+@each_chapter
+def test_the_second_part_says_who_needs_it_and_where_others_go_on(path: Path) -> None:
+    first = next(c["source"] for c in cells_of(path) if c["source"].startswith(f"# {BUILD}\n"))
+    said = first.split("\n\n")[1]
+    assert said.startswith("*This part is for those who write ")
+    assert "At its end you " in said
+    if path != CHAPTERS[-1]:
+        assert f"]({CHAPTERS[CHAPTERS.index(path) + 1].name})" in said
+
+
+@each_chapter
+def test_neither_part_is_long_before_anything_is_unfolded(path: Path) -> None:
+    parts = sections_of(path)
+    assert visible(parts, builds=False).words <= MAX_WORDS_TO_UNDERSTAND
+    assert visible(parts, builds=True).words <= MAX_WORDS_TO_BUILD
 
 
 @each_chapter
