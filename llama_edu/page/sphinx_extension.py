@@ -7,7 +7,8 @@ In `_config.yml`: `sphinx: extra_extensions: [llama_edu.page.sphinx_extension]`.
 
 and a notebook shows `llama_edu.page.labs.lab("attention")`. After the build the bundle and the
 weights of `story` lie in `_static`, where only a reader's click loads the weights.
-It links the words of the glossary, too, and makes the index (`words.py`).
+It links the words of the glossary, too, makes the index (`words.py`), and says how long a chapter
+takes (`reading_time.py`).
 """
 
 from pathlib import Path
@@ -17,12 +18,12 @@ from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
 
+from llama_edu.page import reading_time, words
 from llama_edu.page.files import BUNDLE, write_page_files
 from llama_edu.page.head import add_description, drop_scripts
 from llama_edu.page.labs import lab
 from llama_edu.page.lighter import lighten
 from llama_edu.page.search import add_search, start_search
-from llama_edu.page.words import connect
 
 __all__ = ["setup"]
 
@@ -61,7 +62,8 @@ def _write_files(app: Sphinx, problem: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("lab", LabDirective)
-    connect(app)
+    words.connect(app)
+    reading_time.connect(app)
     app.connect("html-page-context", _add_script)
     app.connect("html-page-context", add_search)
     # After everybody else has added theirs.

@@ -26,6 +26,7 @@ import yaml
 from llama_edu import chapters as sections
 from llama_edu import exercises
 from llama_edu.exercises.questions import QUESTIONS
+from llama_edu.page.reading_time import sections_of, visible
 from tools.notebooks.execute import COLAB_ID, METADATA, colab_source
 from tools.pages.axes_css import CSS, axes_css
 
@@ -40,9 +41,13 @@ MAX_LINE = 76  # a longer line hides behind a scroll bar
 # A chapter has two parts, to understand and to build, each with these sections in this order.
 BUILD = "Build it"
 TO_UNDERSTAND = ["Guess first", "What the field calls it", "Break it", "Your turn"]
-LAST_TO_UNDERSTAND = "What you know now"
-TO_BUILD = ["Common mistakes", "Same numbers?", "Check yourself"]
+# The first path has its questions before the second begins.
+LAST_TO_UNDERSTAND = ["What you know now", "Check yourself"]
+TO_BUILD = ["Common mistakes", "Same numbers?", "Questions for builders"]
 BRIDGES = ("In Rust", "In C++", "Bridge")
+# What a part shows before anything is unfolded: longer, and something belongs into a fold.
+MAX_WORDS_TO_UNDERSTAND = 2_500
+MAX_WORDS_TO_BUILD = 2_100
 HIDDEN = {"remove-input", "hide-input", "hide-cell", "remove-cell"}
 # A notebook shows the package; what it may define itself are foils and answers.
 FOILS = ("_loop", "_by_hand", "_mine", "_broken")
@@ -456,11 +461,28 @@ def test_has_the_parts_of_a_chapter_in_order(path: Path) -> None:
         for part in re.split(rf"^# {BUILD}$", prose, flags=re.MULTILINE)
     )
     assert [title for title in understand if title in TO_UNDERSTAND] == TO_UNDERSTAND
-    assert understand[-1] == LAST_TO_UNDERSTAND
+    assert understand[-2:] == LAST_TO_UNDERSTAND
     assert [title for title in build if title in TO_BUILD] == TO_BUILD
     assert sum(title in BRIDGES for title in build) == 1
     machine = cells[1]["source"]
     assert f'viz.machine("{topic_of(path)}")' in machine
+
+
+@each_chapter
+def test_the_second_part_says_who_needs_it_and_where_others_go_on(path: Path) -> None:
+    first = next(c["source"] for c in cells_of(path) if c["source"].startswith(f"# {BUILD}\n"))
+    said = first.split("\n\n")[1]
+    assert said.startswith("*This part is for those who write ")
+    assert "At its end you " in said
+    if path != CHAPTERS[-1]:
+        assert f"]({CHAPTERS[CHAPTERS.index(path) + 1].name})" in said
+
+
+@each_chapter
+def test_neither_part_is_long_before_anything_is_unfolded(path: Path) -> None:
+    parts = sections_of(path)
+    assert visible(parts, builds=False).words <= MAX_WORDS_TO_UNDERSTAND
+    assert visible(parts, builds=True).words <= MAX_WORDS_TO_BUILD
 
 
 @each_chapter
