@@ -76,7 +76,10 @@ class Section:
 
 
 def sections_of(path: Path) -> list[Section]:
-    """The sections of a notebook in their order, cut at headings of the first three levels."""
+    """The sections of a notebook in their order, cut at headings of the first three levels.
+
+    Raises `ValueError` where a fold has no heading in its cell.
+    """
     found: list[Section] = []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "markdown":
@@ -87,6 +90,8 @@ def sections_of(path: Path) -> list[Section]:
             if level:
                 builds = title == BUILD or any(section.builds for section in found)
                 found.append(Section(title, level, builds, FOLD in text, _of_prose(text)))
+            elif FOLD in text:
+                raise ValueError(f"expected a heading above {FOLD} in {path.name}, got {text!r}")
             elif found:
                 found[-1] = _with(found[-1], _of_prose(text))
     return found

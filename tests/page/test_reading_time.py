@@ -108,6 +108,13 @@ def test_a_fold_takes_no_time_but_its_exercises_do() -> None:
     assert [Effort(words=150 * n).told for n in (1, 7, 8)] == [5, 5, 10]
 
 
+def test_a_fold_needs_a_heading(tmp_path: Path) -> None:
+    path = tmp_path / "04_scores.ipynb"
+    path.write_text(json.dumps({"cells": [text("# A"), text("<!-- fold -->\n\nb")]}), "utf-8")
+    with pytest.raises(ValueError, match=r"expected a heading above .* got '<!-- fold -->"):
+        sections_of(path)
+
+
 def test_the_box_stands_below_the_drawing(built: Path) -> None:
     page = (built / "book" / "04_scores.html").read_text("utf-8")
     begin = page.index("reading-time")
