@@ -24,8 +24,8 @@ fn collected(model: &Llama) -> super::Llama {
         norm: gain(&model.norm),
         inv_freq: model.inv_freq.clone(),
         eps: c.eps,
-        n_kv_h: c.n_kv_heads,
-        dqkv: c.head_dim,
+        n_kv_heads: c.n_kv_heads,
+        head_dim: c.head_dim,
         max_seq: c.max_seq,
         eos: 0,
     }

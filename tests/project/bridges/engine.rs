@@ -47,21 +47,21 @@ fn rope(x: &mut Tensor, past: usize, inv_freq: &[f32]) {
     }
 }
 
-/// Keys of all positions come as the cache keeps them: (total_seq, n_kv_h * dqkv).
-fn qk_scores(q: &Tensor, keys: &[f32], n_kv_h: usize, dqkv: usize) -> Tensor {
-    let (seq, total_seq) = (q.shape[0], keys.len() / (n_kv_h * dqkv));
-    let n_groups = q.cols() / (n_kv_h * dqkv);
+/// Keys of all positions come as the cache keeps them: (total_seq, n_kv_heads * head_dim).
+fn qk_scores(q: &Tensor, keys: &[f32], n_kv_heads: usize, head_dim: usize) -> Tensor {
+    let (seq, total_seq) = (q.shape[0], keys.len() / (n_kv_heads * head_dim));
+    let n_groups = q.cols() / (n_kv_heads * head_dim);
     let mut data = Vec::new();
-    for head in 0..n_kv_h * n_groups {
+    for head in 0..n_kv_heads * n_groups {
         for i in 0..seq {
             for j in 0..total_seq {
-                let query = &q.data[i * q.cols() + head * dqkv..][..dqkv];
-                let key = &keys[(j * n_kv_h + head / n_groups) * dqkv..][..dqkv];
-                data.push(dot(query, key) / (dqkv as f32).sqrt());
+                let query = &q.data[i * q.cols() + head * head_dim..][..head_dim];
+                let key = &keys[(j * n_kv_heads + head / n_groups) * head_dim..][..head_dim];
+                data.push(dot(query, key) / (head_dim as f32).sqrt());
             }
         }
     }
-    Tensor { shape: vec![n_kv_h, n_groups, seq, total_seq], data }
+    Tensor { shape: vec![n_kv_heads, n_groups, seq, total_seq], data }
 }
 
 fn masked_softmax(mut scores: Tensor, past: usize) -> Tensor {
@@ -78,16 +78,16 @@ fn masked_softmax(mut scores: Tensor, past: usize) -> Tensor {
 }
 
 fn score_v(weights: Tensor, values: &[f32]) -> Tensor {
-    let [n_kv_h, n_groups, seq, total_seq] = weights.shape[..] else { panic!("four axes") };
-    let dqkv = values.len() / (total_seq * n_kv_h);
-    let width = n_kv_h * n_groups * dqkv;
+    let [n_kv_heads, n_groups, seq, total_seq] = weights.shape[..] else { panic!("four axes") };
+    let head_dim = values.len() / (total_seq * n_kv_heads);
+    let width = n_kv_heads * n_groups * head_dim;
     let mut data = vec![0.0; seq * width];
     for (r, row) in weights.rows().enumerate() {
         let (head, i) = (r / seq, r % seq);
         for (j, share) in row.iter().enumerate() {
-            for d in 0..dqkv {
-                data[i * width + head * dqkv + d] +=
-                    share * values[(j * n_kv_h + head / n_groups) * dqkv + d];
+            for d in 0..head_dim {
+                data[i * width + head * head_dim + d] +=
+                    share * values[(j * n_kv_heads + head / n_groups) * head_dim + d];
             }
         }
     }
@@ -127,8 +127,8 @@ struct Llama {
     norm: Tensor,
     inv_freq: Vec<f32>,
     eps: f32,
-    n_kv_h: usize,
-    dqkv: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
     max_seq: usize,
     eos: u32,
 }
@@ -141,7 +141,8 @@ impl Llama {
 
     fn new_cache(&self) -> KvCache {
         // What an earlier text left behind.
-        let old = vec![vec![f32::NAN; self.max_seq * self.n_kv_h * self.dqkv]; self.layers.len()];
+        let rows = vec![f32::NAN; self.max_seq * self.n_kv_heads * self.head_dim];
+        let old = vec![rows; self.layers.len()];
         KvCache { keys: old.clone(), values: old, len: 0 }
     }
 
@@ -204,7 +205,8 @@ fn caches<'a>(fed: &'a mut [&mut Job]) -> Vec<&'a mut KvCache> {
 // chapter serve
 
 fn read_model() -> Llama {
-    let s = whole(); // vocabulary, hidden, inter, layers, n_heads, n_kv_h, dqkv, max_seq, eos
+    // vocabulary, hidden, inter, layers, n_heads, n_kv_heads, head_dim, max_seq, eos
+    let s = whole();
     let tensor = |shape: &[usize]| Tensor { shape: shape.to_vec(), data: line() };
     let (hidden, inter, q_width, kv_width) = (s[1], s[2], s[4] * s[6], s[5] * s[6]);
     let (eps, inv_freq) = (line()[0], line());
@@ -222,8 +224,8 @@ fn read_model() -> Llama {
     };
     let layers = (0..s[3]).map(layer).collect();
     let norm = tensor(&[hidden]);
-    let (n_kv_h, dqkv, max_seq, eos) = (s[5], s[6], s[7], s[8] as u32);
-    Llama { embed_tokens, layers, norm, inv_freq, eps, n_kv_h, dqkv, max_seq, eos }
+    let (n_kv_heads, head_dim, max_seq, eos) = (s[5], s[6], s[7], s[8] as u32);
+    Llama { embed_tokens, layers, norm, inv_freq, eps, n_kv_heads, head_dim, max_seq, eos }
 }
 
 fn main() {
