@@ -497,6 +497,16 @@ def test_answers_are_folded(path: Path) -> None:
     assert all("dropdown" in options for options in answers)
 
 
+@each_notebook
+def test_every_fold_ends_where_it_is_meant_to(path: Path) -> None:
+    """A fence that closes too early leaves answers in the open, and a stray one on the page."""
+    for cell in cells_of(path):
+        if cell["cell_type"] == "markdown":
+            opened = re.findall(r"^:{3,}\{", cell["source"], re.MULTILINE)
+            closed = re.findall(r"^:{3,}\s*$", cell["source"], re.MULTILINE)
+            assert len(opened) == len(closed), cell["id"]
+
+
 @each_chapter
 def test_every_exercise_shows_its_hints_before_its_solution(path: Path) -> None:
     """Its head comes from the package: minutes, difficulty, importance, and three hints."""
