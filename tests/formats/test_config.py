@@ -349,6 +349,12 @@ def test_a_size_that_is_no_size_is_named(name, value):
     assert repr(value) in str(raised.value)
 
 
+def test_the_largest_size_is_that_of_an_array():
+    assert read(vocab_size=2**63 - 1).vocab_size == 2**63 - 1
+    with pytest.raises(ConfigError, match=r"vocab_size below 2\*\*63, got 9223372036854775808"):
+        read(vocab_size=2**63)
+
+
 @pytest.mark.parametrize(
     "value", [0, -1e-5, float("nan"), float("inf"), "1e-5", True, 10**400], ids=lambda v: str(v)[:9]
 )

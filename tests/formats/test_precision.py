@@ -221,3 +221,12 @@ def test_the_largest_number_fits_and_infinity_stays(name, dtype):
 def test_a_precision_cannot_be_changed_by_one_who_was_given_it():
     with pytest.raises(dataclasses.FrozenInstanceError):
         PRECISIONS["bf16"].storage = "F32"
+
+
+def test_only_pure_precisions_round_every_result():
+    pure = {name for name, precision in PRECISIONS.items() if precision.is_pure}
+    assert pure == {"bf16-pure", "f16-pure"}
+
+
+def test_int8_has_a_scale_for_thirty_two_weights_or_for_a_row():
+    assert (PRECISIONS["int8"].block, PRECISIONS["int8-row"].block) == (32, 0)

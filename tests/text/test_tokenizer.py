@@ -334,6 +334,13 @@ class TestErrors:
             with pytest.raises(TokenizerError, match=f"0 to 399, got {token_id}"):
                 use(token_id)
 
+    def test_a_tokenizer_without_a_single_token_has_no_ids(self, tmp_path: Path) -> None:
+        rules = json.loads(byte_level().to_str())
+        rules["model"] |= {"vocab": {}, "merges": []}
+        rules["added_tokens"] = []
+        write_json(tmp_path / "tokenizer.json", rules)
+        assert Tokenizer(tmp_path).vocab_size == 0
+
     def test_id_in_a_gap(self, tmp_path: Path) -> None:
         rules = json.loads(byte_level().to_str())
         rules["model"]["vocab"]["zzz"] = 450
