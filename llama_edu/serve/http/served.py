@@ -179,7 +179,7 @@ class ServedModel:
 
     async def json_constraint(
         self, schema: dict[str, Any] | bool, param: str
-    ) -> Callable[[], Constraint]:
+    ) -> Callable[[int], Constraint]:
         """What makes a reply JSON after a schema. Raises `ApiError`."""
         return await self._in_thread(param, lambda: self.grammars.json(schema), LARGE_CHARS)
 
