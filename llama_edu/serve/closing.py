@@ -44,8 +44,8 @@ class Closing:
         self._stops = np.zeros(len(tokens), dtype=bool)
         self._stops[list(stop_ids)] = True
         # Alone before beginning something new in the same token, such as `", "`.
-        self._quotes = (self._are(b'"'), self._begin_with(b'"'))
-        self._ends = (self._are(b"}", b"]"), self._begin_with(b"}", b"]"), self._begin_with(b","))
+        self._quotes = [self._are(b'"'), self._begin_with(b'"')]
+        self._ends = [self._are(b"}", b"]"), self._begin_with(b"}", b"]"), self._begin_with(b",")]
         self._flat = ~np.array([b"{" in token or b"[" in token for token in tokens])
 
     def _are(self, *texts: bytes) -> Bool[np.ndarray, " vocab_size"]:
@@ -61,15 +61,13 @@ class Closing:
 
         `forced` is what the grammar writes next whatever is chosen, if it is settled.
         """
-        if place.in_string:
-            wishes = () if place.is_escaped else self._quotes
-        else:
-            wishes = (self._stops, *self._ends)
-        for wish in wishes:
+        for wish in self._wishes(place):
             if (nearer := allowed & wish).any():
                 return nearer
         if forced:  # in as few tokens as possible
-            fitting = [i for i in np.flatnonzero(allowed) if forced.startswith(self.tokens[i])]
+            fitting = [
+                i for i in np.flatnonzero(allowed).tolist() if forced.startswith(self.tokens[i])
+            ]
             if fitting:
                 nearer = np.zeros_like(allowed)
                 nearer[max(fitting, key=lambda i: int(self.lengths[i]))] = True
@@ -77,6 +75,12 @@ class Closing:
         if not place.in_string and (nearer := allowed & self._flat).any():
             return nearer
         return allowed
+
+    def _wishes(self, place: Place) -> list[Bool[np.ndarray, " vocab_size"]]:
+        """What ends something, the best first."""
+        if place.is_escaped:  # a quotation mark would be one of the text
+            return []
+        return self._quotes if place.in_string else [self._stops, *self._ends]
 
     def likely_longest(self, allowed: Bool[np.ndarray, " vocab_size"]) -> int:
         """The allowed id with the shortest text: with it, the text takes the most tokens."""

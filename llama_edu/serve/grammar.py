@@ -1,4 +1,4 @@
-"""Text that must be JSON: at each step, which tokens keep it so.
+"""Text that must be JSON, or follow another grammar: at each step, which tokens keep it so.
 
 `llguidance` follows a grammar byte by byte and says, for every token of the vocabulary, whether the
 text may go on with it. All others get a logit of -∞, so that whatever is chosen fits. The library
@@ -9,8 +9,8 @@ Source: https://github.com/guidance-ai/llguidance, documentation of `LLMatcher`.
 
 import functools
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool
@@ -22,7 +22,9 @@ from llama_edu.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import llguidance
 
-__all__ = ["GrammarConstraint", "Grammars"]
+__all__ = ["GrammarConstraint", "Grammars", "TextRule"]
+
+TextRule = Literal["choice", "gbnf", "regex"]
 
 LAYOUT = {
     "whitespace_flexible": False,
@@ -126,23 +128,47 @@ class Grammars:
         """Makes a new constraint to JSON after a schema, each time it is called.
 
         Called with a number of tokens, one that ends the text within them, where the schema lets
-        it.
-        Raises `InputError` for a schema that cannot be followed, and `ServeError` without the
+        it. Raises `InputError` for a schema that cannot be followed, and `ServeError` without the
         library.
         """
+
+        def grammar() -> str:
+            from llguidance import LLMatcher
+
+            # `true` lets anything through, as {} does, which is all that the library knows.
+            text = json.dumps(_bounded({} if schema is True else schema))
+            return LLMatcher.grammar_from_json_schema(text, LAYOUT)  # type: ignore[arg-type]
+
+        return self._maker(grammar, "schema", self._closing)
+
+    def text(self, kind: TextRule, source: str | Sequence[str]) -> "ConstraintMaker":
+        """The same for any other text: one of several, or after a regular expression or grammar.
+
+        A grammar is one in llama.cpp's form, GBNF, or in Lark's. Raises as `json` does.
+        """
+
+        def grammar() -> str:
+            import llguidance
+
+            text = source if isinstance(source, str) else json.dumps(list(source))
+            return llguidance.grammar_from(kind, text)
+
+        return self._maker(grammar, kind.replace("gbnf", "grammar"), None)
+
+    def _maker(
+        self, grammar: Callable[[], str], what: str, closing: Closing | None
+    ) -> "ConstraintMaker":
         tokens = self._tokens
         from llguidance import LLMatcher
 
         try:
-            # `true` lets anything through, as {} does, which is all that the library knows.
-            text = json.dumps(_bounded({} if schema is True else schema))
-            grammar = LLMatcher.grammar_from_json_schema(text, LAYOUT)  # type: ignore[arg-type]
-            fault = LLMatcher.validate_grammar(grammar, tokens)
+            compiled = grammar()
+            fault = LLMatcher.validate_grammar(compiled, tokens)
         except (ValueError, RecursionError) as problem:
             fault = str(problem)
         if fault and not fault.startswith("WARNING"):
-            raise InputError(f"expected a schema that can be followed, got one with: {fault}"[:300])
-        first, closing = LLMatcher(tokens, grammar), self._closing
+            raise InputError(f"expected a {what} that can be followed, got one with: {fault}"[:300])
+        first = LLMatcher(tokens, compiled)
 
         def constraint(most: int | None = None) -> GrammarConstraint:
             return GrammarConstraint(first.deep_copy(), self._vocab_size, closing, most)

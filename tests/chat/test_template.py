@@ -18,7 +18,12 @@ FOLDER = DATA / "chat"
 GOLDENS = json.loads((FOLDER / "goldens.json").read_text("utf-8"))
 TALKS = [[Message(*said) for said in talk] for talk in GOLDENS["talks"]]
 TEMPLATES = sorted(path.stem for path in (FOLDER / "templates").glob("*.jinja"))
-CHANGING = {"json", "opens_thoughts", "takes_apart", "thoughts"}  # templates in which a reply is not what it was
+CHANGING = {
+    "json",
+    "opens_thoughts",
+    "takes_apart",
+    "thoughts",
+}  # templates in which a reply is not what it was
 TOKENIZERS = ("words", "joined", "pieces", "thinking")
 
 

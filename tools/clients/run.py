@@ -54,7 +54,7 @@ CLIENTS = {
     "instructor": Client("instructor.py", ("instructor",)),
     "pydantic-ai": Client("pydantic_ai.py", ("pydantic-ai-slim[openai]",)),
     "llm": Client("llm.py", ("llm",)),
-    "shell-gpt": Client("shell_gpt.py", ("shell-gpt",)),
+    "shell-gpt": Client("shell_gpt.py", ("shell-gpt", "click")),
     "aider": Client("aider.py", ("aider-chat",)),
     "lm-eval": Client("lm_eval.py", ("lm-eval[api]",)),
     "guidellm": Client("guidellm.py", ("guidellm",)),

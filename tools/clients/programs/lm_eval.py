@@ -29,11 +29,14 @@ common = f"{data}test_split: train\ndoc_to_text: '{{{{q}}}}'\n"
     "utf-8",
 )
 
-class Here(LocalCompletionsAPI):
-    """The harness, its prompts encoded by the server: it fetches tokenizers from a hub otherwise."""
 
-    def tok_encode(self, string: str, **_: object) -> list[int]:
-        """The ids that /tokenize says."""
+class Here(LocalCompletionsAPI):
+    """The harness, its prompts encoded by the server, lest it fetch a tokenizer from a hub."""
+
+    def tok_encode(self, string: str | list[str], **_: object) -> list:
+        """The ids that /tokenize says, of one text or each of several."""
+        if not isinstance(string, str):
+            return [self.tok_encode(one) for one in string]
         body = json.dumps({"model": "story", "content": string}).encode()
         request = urllib.request.Request(f"{os.environ['SERVER']}/tokenize", body)
         request.add_header("Content-Type", "application/json")

@@ -79,7 +79,8 @@ for wrong, kind in (
     try:
         wrong()
     except kind as problem:
-        assert "expected" in str(problem) or "not supported here" in str(problem), problem
+        said = str(problem)
     else:
-        raise AssertionError(f"expected {kind.__name__}, got a reply")
+        said = "nothing was refused"
+    assert "expected" in said or "not supported here" in said, said
 print("ok: models, errors")

@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 settings = {
+    "CHAT_CACHE_PATH": str(Path(os.environ["HOME"]) / "chats"),
+    "CACHE_PATH": str(Path(os.environ["HOME"]) / "cache"),
+    "ROLE_STORAGE_PATH": str(Path(os.environ["HOME"]) / "roles"),
+    "FUNCTIONS_PATH": str(Path(os.environ["HOME"]) / "functions"),
     "API_BASE_URL": os.environ["OPENAI_BASE_URL"],
     "DEFAULT_MODEL": os.environ["MODEL"],
     "OPENAI_USE_FUNCTIONS": "false",
