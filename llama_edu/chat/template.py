@@ -102,8 +102,9 @@ class ChatTemplate:
         """Token → the authors who cannot write it.
 
         Nobody can type a control token. What the model said may hold those that are not marked as
-        special, `</think>` among them, unless they steer: unless the template writes them in the
-        plainest of conversations.
+        special, `</think>` among them, unless they steer: unless the template ends a reply with
+        them, or opens and ends the turn of a person. What it writes before a reply does not count,
+        for there many templates open or close a thought.
         """
         controls = self._tokenizer.control_tokens(self.source)
         barred = dict.fromkeys(controls, PERSON | MODEL)
@@ -112,8 +113,10 @@ class ChatTemplate:
             rendered = self._rendered(plain, False, None)
         except LlamaEduError:  # it wants more than that: all are barred
             return barred
+        replied = max(rendered.places(1, 0, "x"), default=0)
+        around = rendered.text[replied:]
         for token_id in controls.keys() - self._tokenizer.special_ids:
-            if controls[token_id] not in rendered.text:
+            if controls[token_id] not in around:
                 barred[token_id] = PERSON
         return barred
 
@@ -175,7 +178,7 @@ class ChatTemplate:
         following = TEMPLATE + 1
         for message, content in zip(messages, contents, strict=True):
             said = {"role": message.role, "content": Text.said(content, following)}
-            given.append({**_typed(message.fields), **said})
+            given.append({**_typed(_named_as_known(message.fields)), **said})
             first.append(following)
             following += len(content) + 1  # so that no message goes on where another ends
         text = self._run(given, asks, _typed(variables or {}))
@@ -301,6 +304,20 @@ def _check(messages: Sequence[Message]) -> None:
             raise InputError(
                 f"message {number}: expected a role of {', '.join(ROLES)}, got {message.role!r}"
             )
+
+
+REASONING = ("reasoning_content", "thinking", "reasoning")
+
+
+def _named_as_known(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields, what the model thought under both names that templates look for.
+
+    As `transformers` does: some templates read `reasoning_content`, others `thinking`.
+    """
+    thought = next((fields[name] for name in REASONING if fields.get(name) is not None), None)
+    if thought is None:
+        return fields
+    return {"thinking": thought, **fields, "reasoning_content": thought}
 
 
 def _typed(value: Any) -> Any:

@@ -5,6 +5,7 @@ standard input is a message, and the first error ends it.
 """
 
 import contextlib
+import difflib
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -28,8 +29,9 @@ COMMANDS = f"""\
 /set [NAME VALUE]   show the settings, or change one, as in /set temperature 0.7
 /save FILE       write the conversation, with its cache, to a file
 /load FILE       go on with a saved conversation
+/new             begin a new conversation
 /help            this list
-/quit            leave; so does {LEAVES}
+/quit            leave; so do /exit, /bye and {LEAVES}
 Ctrl-C stops a reply and keeps what there is of it. To send a message that begins with a slash,
 write two. A message of several lines stands between two \"\"\"; with prompt_toolkit installed,
 Alt+Enter begins a line, too. What you type is kept for the next time; LLAMA_EDU_HISTORY=off keeps
@@ -37,6 +39,7 @@ nothing, and NO_COLOR=1 shows no colours.
 """
 SAMPLING = {"temperature": float, "top_k": int, "top_p": float, "min_p": float}
 SETTINGS = (*SAMPLING, "max_new_tokens", "overflow", "seed")
+LEAVING = ("/quit", "/exit", "/bye")
 QUIET, ALARM, PLAIN = "\x1b[2m", "\x1b[31m", "\x1b[0m"
 WAYS_OUT = (
     "/undo takes back the last turn, /set overflow drop_oldest leaves out the oldest ones from "
@@ -60,6 +63,7 @@ class ChatCommand:
             "set": self._set,
             "save": self._save,
             "load": self._load,
+            "new": self._new,
             "help": lambda _: _tell(COMMANDS.rstrip()),
         }
 
@@ -71,7 +75,7 @@ class ChatCommand:
         if self._interactive:
             _tell(f"/help lists the commands. Ctrl-C stops a reply, {LEAVES} leaves.")
         for message in messages(_tell):
-            if message.strip() == "/quit":
+            if message.strip() in LEAVING:
                 return
             try:
                 self._answer(message)
@@ -98,9 +102,11 @@ class ChatCommand:
             name, _, argument = line[1:].partition(" ")
             command = self._commands.get(name.strip())
             if command is None:
+                near = difflib.get_close_matches(name, [*self._commands, "quit"], 1)
+                hint = f"did you mean /{near[0]}? " if near else ""
                 raise InputError(
                     f"expected a command of /{', /'.join(self._commands)}, /quit, got /{name}; "
-                    f"//{name} would send it"
+                    f"{hint}//{name} would send it"
                 )
             command(argument.strip())
 
@@ -143,6 +149,10 @@ class ChatCommand:
         self.session.rollback(len(turns) - 1)
         _tell(f"took back: {printable(turns[-1].user)}")
 
+    def _new(self, _: str) -> None:
+        self.session.rollback(0)
+        _tell("a new conversation")
+
     def _stats(self, _: str) -> None:
         for line in ledger_table(turn.ledger for turn in self.session.turns):
             _tell(line)
@@ -156,9 +166,11 @@ class ChatCommand:
         name, _, value = argument.partition(" ")
         name, value = name.replace("-", "_"), value.strip()
         if name and (name not in SETTINGS or not value):
+            near = difflib.get_close_matches(name, SETTINGS, 1)
+            hint = f"; did you mean {near[0]}?" if near and near[0] != name else ""
             raise InputError(
                 f"expected /set NAME VALUE with a name of {', '.join(SETTINGS)}, "
-                f"got /set {argument}"
+                f"got /set {argument}{hint}"
             )
         session = self.session
         if name in SAMPLING:

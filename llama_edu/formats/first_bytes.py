@@ -45,6 +45,8 @@ REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
+TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]*")  # no control characters
+
 
 def really(first: bytes) -> str | None:
     """In words, what a file that begins with these bytes is; None if nothing is recognised."""
@@ -66,6 +68,8 @@ def really(first: bytes) -> str | None:
         return f"a server's refusal: {_one_line(text)}"
     if not any(first):
         return "nothing but zeros: a download that was never finished"
+    if len(text) >= 8 and not text.lstrip().startswith((b"{", b"[")) and TEXT.fullmatch(text):
+        return f"a text that begins with {_one_line(text)[:40]!r}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Text that must be JSON: at each step, which tokens keep it so.
+"""Text that must be JSON, or follow another grammar: at each step, which tokens keep it so.
 
 `llguidance` follows a grammar byte by byte and says, for every token of the vocabulary, whether the
 text may go on with it. All others get a logit of -∞, so that whatever is chosen fits. The library
@@ -9,19 +9,22 @@ Source: https://github.com/guidance-ai/llguidance, documentation of `LLMatcher`.
 
 import functools
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool
 
 from llama_edu.errors import InputError, ServeError
+from llama_edu.serve.closing import Closing, Place
 from llama_edu.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import llguidance
 
-__all__ = ["GrammarConstraint", "Grammars"]
+__all__ = ["GrammarConstraint", "Grammars", "TextRule"]
+
+TextRule = Literal["choice", "gbnf", "regex"]
 
 LAYOUT = {
     "whitespace_flexible": False,
@@ -40,24 +43,79 @@ BOUNDS: dict[str, dict[str, Any]] = {
 readers of JSON lose digits anyway."""
 
 
+MARGIN = 16  # tokens to spare when a text is brought to its end
+
+
 class GrammarConstraint:
     """One text on its way through a grammar."""
 
-    def __init__(self, matcher: "llguidance.LLMatcher", vocab_size: int) -> None:
+    def __init__(
+        self,
+        matcher: "llguidance.LLMatcher",
+        vocab_size: int,
+        closing: Closing | None = None,
+        most: int | None = None,
+    ) -> None:
+        """With `closing`, a JSON text is brought to its end within `most` tokens, if that can be.
+
+        That is found out by going there: how many tokens the shortest end takes from here. It is
+        looked at only now and then, the more often the less is left.
+        """
         self._matcher, self._vocab_size = matcher, vocab_size
+        self._closing, self._place = closing, Place()
+        self._left = self._look_at = most
+        self._is_late = False
 
     def allowed(self) -> Bool[np.ndarray, " vocab_size"]:
         """For each id, whether the text may go on with it; the ids of its end where it may end."""
-        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        allowed = np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool)
+        allowed = self._allowed(self._matcher)
         if self._matcher.is_error():
             raise ServeError("internal", f"llguidance: {self._matcher.get_error()}")
+        if self._closing is not None and self._must_close(self._closing):
+            forced = self._matcher.compute_ff_bytes()
+            return self._closing.narrowed(allowed, self._place, forced)
         return allowed
 
     def accept(self, token_id: int) -> None:
         """Go on with this id. Raises `ServeError` if it was not allowed."""
         if not self._matcher.consume_token(token_id):
             raise ServeError("internal", f"llguidance: {self._matcher.get_error()}")
+        if self._closing is not None and self._left is not None:
+            self._place.go_on(self._closing.tokens[token_id])
+            self._left -= 1
+
+    def _allowed(self, matcher: "llguidance.LLMatcher") -> Bool[np.ndarray, " vocab_size"]:
+        bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+        return np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool)
+
+    def _must_close(self, closing: Closing) -> bool:
+        """Whether the tokens that are left are just enough for the shortest end."""
+        if self._left is None or self._look_at is None or self._is_late:
+            return self._is_late
+        if self._left <= self._look_at:
+            spare = self._left - self._tokens_to_the_end(closing, self._left) - MARGIN
+            self._is_late = spare <= 0
+            self._look_at = self._left - max(spare // 4, 1)
+        return self._is_late
+
+    def _tokens_to_the_end(self, closing: Closing, most: int) -> int:
+        """How many tokens the shortest end takes; no more than `most` are tried."""
+        matcher, place = self._matcher.deep_copy(), self._place.copy()
+        for count in range(most):
+            if matcher.is_stopped():
+                return count
+            allowed = self._allowed(matcher)
+            if not allowed.any():
+                return count
+            token_id = closing.likely_longest(
+                closing.narrowed(allowed, place, matcher.compute_ff_bytes())
+            )
+            matcher.consume_token(token_id)
+            place.go_on(closing.tokens[token_id])
+        return most
+
+
+ConstraintMaker = Callable[..., GrammarConstraint]
 
 
 class Grammars:
@@ -66,29 +124,64 @@ class Grammars:
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
         self._tokenizer, self._vocab_size = tokenizer, vocab_size
 
-    def json(self, schema: Mapping[str, Any] | bool) -> Callable[[], GrammarConstraint]:
+    def json(self, schema: Mapping[str, Any] | bool) -> "ConstraintMaker":
         """Makes a new constraint to JSON after a schema, each time it is called.
 
-        Raises `InputError` for a schema that cannot be followed, and `ServeError` without the
+        Called with a number of tokens, one that ends the text within them, where the schema lets
+        it. Raises `InputError` for a schema that cannot be followed, and `ServeError` without the
         library.
         """
+
+        def grammar() -> str:
+            from llguidance import LLMatcher
+
+            # `true` lets anything through, as {} does, which is all that the library knows.
+            text = json.dumps(_bounded({} if schema is True else schema))
+            return LLMatcher.grammar_from_json_schema(text, LAYOUT)  # type: ignore[arg-type]
+
+        return self._maker(grammar, "schema", self._closing)
+
+    def text(self, kind: TextRule, source: str | Sequence[str]) -> "ConstraintMaker":
+        """The same for any other text: one of several, or after a regular expression or grammar.
+
+        A grammar is one in llama.cpp's form, GBNF, or in Lark's. Raises as `json` does.
+        """
+
+        def grammar() -> str:
+            import llguidance
+
+            text = source if isinstance(source, str) else json.dumps(list(source))
+            return llguidance.grammar_from(kind, text)
+
+        return self._maker(grammar, kind.replace("gbnf", "grammar"), None)
+
+    def _maker(
+        self, grammar: Callable[[], str], what: str, closing: Closing | None
+    ) -> "ConstraintMaker":
         tokens = self._tokens
         from llguidance import LLMatcher
 
         try:
-            text = json.dumps(_bounded(schema))
-            grammar = LLMatcher.grammar_from_json_schema(text, LAYOUT)  # type: ignore[arg-type]
-            fault = LLMatcher.validate_grammar(grammar, tokens)
+            compiled = grammar()
+            fault = LLMatcher.validate_grammar(compiled, tokens)
         except (ValueError, RecursionError) as problem:
             fault = str(problem)
         if fault and not fault.startswith("WARNING"):
-            raise InputError(f"expected a schema that can be followed, got one with: {fault}"[:300])
-        first = LLMatcher(tokens, grammar)
+            raise InputError(f"expected a {what} that can be followed, got one with: {fault}"[:300])
+        first = LLMatcher(tokens, compiled)
 
-        def constraint() -> GrammarConstraint:
-            return GrammarConstraint(first.deep_copy(), self._vocab_size)
+        def constraint(most: int | None = None) -> GrammarConstraint:
+            return GrammarConstraint(first.deep_copy(), self._vocab_size, closing, most)
 
         return constraint
+
+    @functools.cached_property
+    def _closing(self) -> Closing:
+        return Closing(self._vocabulary.tokens, self._tokenizer.eos_token_ids)
+
+    @functools.cached_property
+    def _vocabulary(self) -> "_Vocabulary":
+        return _Vocabulary(self._tokenizer, self._vocab_size)
 
     @functools.cached_property
     def _tokens(self) -> "llguidance.LLTokenizer":
@@ -101,7 +194,7 @@ class Grammars:
                 'pip install "llama_edu[json]"',
             ) from problem
         return LLTokenizer(
-            TokenizerWrapper(_Vocabulary(self._tokenizer, self._vocab_size)),
+            TokenizerWrapper(self._vocabulary),
             n_vocab=self._vocab_size,
             eos_token=list(self._tokenizer.eos_token_ids),
         )

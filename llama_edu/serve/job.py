@@ -79,8 +79,8 @@ class Request:
     ignore_eos: bool = False
     """Whether to write on after a token that ends a text."""
 
-    constraint: Callable[[], Constraint] | None = None
-    """Makes, for each choice, what its tokens must follow."""
+    constraint: Callable[[int], Constraint] | None = None
+    """Makes, for each choice, what its tokens must follow, of which there are so many at most."""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ class Scheduler:
                 stream = self.tokenizer.stream(continues=request.continues)
                 output = OutputText(stream, request.stop)
                 rng = random_generator(request.seed, index)
-                rule = None if request.constraint is None else request.constraint()
+                rule = request.constraint and request.constraint(request.max_new_tokens)
                 vocabulary = self._endless if request.ignore_eos else self._vocabulary
                 chooser = TokenChooser(vocabulary, request.sampling, rng, request.token_ids, rule)
                 job.choices.append(Choice(job, index, chooser, output))

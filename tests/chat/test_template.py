@@ -18,7 +18,12 @@ FOLDER = DATA / "chat"
 GOLDENS = json.loads((FOLDER / "goldens.json").read_text("utf-8"))
 TALKS = [[Message(*said) for said in talk] for talk in GOLDENS["talks"]]
 TEMPLATES = sorted(path.stem for path in (FOLDER / "templates").glob("*.jinja"))
-CHANGING = {"json", "takes_apart", "thoughts"}  # templates in which a reply is not what it was
+CHANGING = {
+    "json",
+    "opens_thoughts",
+    "takes_apart",
+    "thoughts",
+}  # templates in which a reply is not what it was
 TOKENIZERS = ("words", "joined", "pieces", "thinking")
 
 
@@ -108,6 +113,21 @@ class TestNobodyCanTypeASpecialToken:
         said = [Message("assistant", "a <think> b"), *user("<think>")]
         ids = chat.encode([*user("x"), *said])
         assert ids.count(think) == 2
+
+    def test_nor_is_one_that_ends_a_turn_the_models_to_write(self, tmp_path):
+        backend = byte_level()
+        backend.add_tokens(["<|sep|>", "<think>"])
+        tok = Tokenizer(write_tokenizer(tmp_path, backend))
+        source = "{% for m in messages %}{{ m.role + '<think>' + m.content }}<|sep|>{% endfor %}"
+        sep, think = (tok.encode(text)[0] for text in ("<|sep|>", "<think>"))
+        for once, inner in ((sep, "<|sep|>"), (think, "<think>")):  # both stand around a person
+            ids = ChatTemplate(tok, source).encode([*user("x"), Message("assistant", inner)])
+            assert ids.count(once) == 2
+        only_before_replies = source.replace("'<think>'", "('<think>' if m.role[0] == 'a' else '')")
+        ids = ChatTemplate(tok, only_before_replies).encode(
+            [*user("<think>"), Message("assistant", "<think><|sep|>")]
+        )
+        assert (ids.count(think), ids.count(sep)) == (2, 2)
 
     @pytest.mark.parametrize("tokenizer", TOKENIZERS)
     def test_what_was_typed_is_still_there_to_read(self, tokenizer):
@@ -317,6 +337,13 @@ class TestRefused:
     def test_text_that_is_no_text(self):
         with pytest.raises(TokenizerError, match="expected whole characters"):
             template_of("chatml").encode(user("a\ud800"))
+
+
+@pytest.mark.parametrize("given", ["reasoning_content", "thinking", "reasoning"])
+@pytest.mark.parametrize("looked_for", ["reasoning_content", "thinking"])
+def test_what_the_model_thought_is_found_by_either_name(given, looked_for):
+    said = Message("assistant", "cat", fields={given: "hm"})
+    assert written(f"{{{{ messages[0].{looked_for} }}}}").render([said]) == "hm"
 
 
 def test_a_prompt_is_not_cut_into_letters(monkeypatch):

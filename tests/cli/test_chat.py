@@ -141,6 +141,15 @@ class TestThroughAPipe:
         assert code == 1
         assert "--overflow drop_oldest" in err
 
+    @pytest.mark.parametrize("leave", ["/exit", "/bye"])
+    def test_a_new_conversation_knows_nothing_of_the_old_one(self, say: Any, leave: str) -> None:
+        code, replies, err = say(
+            "Hello! My name is Ana.", "/new", "/stats", "Hi!", leave, "no more"
+        )
+        assert (code, len(replies)) == (0, 2)
+        assert "a new conversation" in err
+        assert "Ana" not in replies[1]
+
     def test_two_slashes_send_one(self, say: Any) -> None:
         code, replies, err = say("//hello", "/edit 1 //x", "/undo")
         assert (code, len(replies)) == (0, 2)
@@ -150,6 +159,8 @@ class TestThroughAPipe:
         ("line", "message"),
         [
             ("/dance", "expected a command of /edit, .*/quit, got /dance; //dance would send it"),
+            ("/undu", r"got /undu; did you mean /undo\? //undu would send it"),
+            ("/set temprature 1", r"got /set temprature 1; did you mean temperature\?"),
             ("/", "got /"),
             ("/retry", "expected a turn whose reply to make again, got none"),
             ("/undo", "expected a turn to take back, got none"),

@@ -34,6 +34,7 @@ KINDS = {
     "a server's refusal: Entry not found": b"Entry not found",
     "a server's refusal: Access to model x/y is": b"Access to model x/y is restricted",
     "nothing but zeros": bytes(100),
+    "a text that begins with 'no weights": b"no weights here\n" * 40,
 }
 
 

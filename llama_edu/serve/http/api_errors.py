@@ -99,13 +99,24 @@ def as_api_error(problem: LlamaEduError, retry_after: int = 1) -> ApiError:
 
 OURS = ("unknown_field", "not_supported", "value_error", "missing_content")  # of our own making
 LIMITS = {
-    "greater_than_equal": "at least {ge:g}",
-    "greater_than": "more than {gt:g}",
-    "less_than_equal": "at most {le:g}",
-    "less_than": "less than {lt:g}",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
 }
 
 
+WORDS = {  # the validator speaks Python
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_attributes_type": "an object",
+    "model_type": "an object",
+    "string_type": "a text",
+}
 SEVERAL = {  # fields of several types, of which the validator names but the first
     "content": "a text or a list of parts",
     "prompt": "a text, token ids, or a list of either",
@@ -150,7 +161,11 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
             f"{_place(where)}: expected {SEVERAL[where[-1]]}, got {got}"[:400],
             param,
         )
-    wanted = LIMITS[kind].format(**context) if kind in LIMITS else _lower(first["msg"])
+    if kind in LIMITS:  # a whole number keeps all of its digits, and 2.0 is 2
+        limits = {n: f"{x:g}" if isinstance(x, float) else x for n, x in context.items()}
+        wanted = LIMITS[kind].format(**limits)
+    else:
+        wanted = WORDS.get(kind) or _lower(first["msg"])
     message = f"{_place(where) or 'body'}: expected {wanted}, got {got}"
     return ApiError("invalid_value", message[:400], param)
 

@@ -1,6 +1,8 @@
 """The application: routes, page, errors in one shape, and the layers around them."""
 
+import difflib
 import hashlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -115,12 +117,27 @@ async def _http_error(http: Request, problem: Exception) -> JSONResponse:
     if isinstance(problem, BodyRefused):
         return problem.error.response()
     if problem.status_code == 404:
-        error = ApiError(
-            "not_found", "expected an address that GET /openapi.json lists, got none of them"
-        )
+        near = _nearest(http)
+        hint = f"; did you mean {near}?" if near else ""
+        message = f"expected an address that GET /openapi.json lists, got none of them{hint}"
+        error = ApiError("not_found", message)
     elif problem.status_code == 405:
-        message = f"expected another method at this address, got {http.method}"
+        allowed = (problem.headers or {}).get("Allow") or "another method"
+        message = f"expected {allowed} at this address, got {http.method}"
         error = ApiError("method_not_allowed", message, headers=problem.headers)
     else:
         error = ApiError("invalid_json", "expected JSON in UTF-8, got something else")
     return error.response()
+
+
+def _nearest(http: Request) -> str | None:
+    """The address that was meant, if one is near: with /v1 twice, say, or a slash at its end."""
+    described = [path for path in http.app.openapi()["paths"] if "{" not in path]
+    asked = re.sub(r"/+", "/", http.url.path[:200]).rstrip("/")
+    while asked.startswith("/v1/v1"):
+        asked = asked.removeprefix("/v1")
+    if asked == "/v1":
+        return "/v1/models"
+    near = difflib.get_close_matches(asked, described, 1, 0.75)
+    near = near or difflib.get_close_matches(f"/v1{asked}", described, 1, 0.75)
+    return near[0] if near else None

@@ -35,7 +35,6 @@ HINTS = frozenset(
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     # OpenAI
     "audio": (),
-    "best_of": (1,),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "modalities": (["text"], []),
@@ -43,17 +42,17 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
     "verbosity": ("medium",),
     "web_search_options": (),
+    # Anthropic, DeepSeek, OpenRouter, Qwen: whether and how long to think
+    "enable_thinking": (),
+    "reasoning": ({},),
+    "thinking": ({"type": "disabled"},),
     # vLLM
     "allowed_token_ids": ([],),
     "bad_words": ([],),
     "chat_template": (),
     "detokenize": (True,),
     "documents": ([],),
-    "guided_choice": ([],),
     "guided_decoding_backend": ("auto",),
-    "guided_grammar": ("",),
-    "guided_json": (),
-    "guided_regex": ("",),
     "guided_whitespace_pattern": (),
     "include_reasoning": (True, False),
     "include_stop_str_in_output": (False,),
@@ -71,7 +70,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "skip_special_tokens": (True,),
     "spaces_between_special_tokens": (True, False),
     "stop_token_ids": ([],),
-    "structured_outputs": ({},),
     "thinking_token_budget": (),
     "truncation_side": ("left",),
     "use_beam_search": (False,),
@@ -87,9 +85,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "dry_sequence_breakers": (["\n", ":", '"', "*"],),
     "dynatemp_exponent": (1,),
     "dynatemp_range": (0,),
-    "grammar": ("",),
     "image_data": ([],),
-    "json_schema": ({},),
     "lora": ([],),
     "min_keep": (0,),
     "mirostat": (0,),
@@ -121,7 +117,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     # Ollama
     "context": ([],),
     "f16_kv": (True,),
-    "format": ("",),
     "images": ([],),
     "logits_all": (False,),
     "options": ({},),
@@ -147,6 +142,15 @@ IN_A_MESSAGE: dict[str, tuple[Any, ...]] = {
 
 HINTS_IN_A_MESSAGE = frozenset({"cache_control", "id", "status"})
 """What changes no reply in a message or a part of one, whatever it says."""
+
+
+ELSEWHERE = {
+    "messages": ", which /v1/chat/completions takes",
+    "prompt": ", which /v1/completions takes",
+    "input": ": this address takes messages or a prompt",
+    "extra_body": ": send what is in it beside the other fields",
+}
+"""What is right at another address, or one level up."""
 
 
 Place = Literal["request", "message", "elsewhere"]
@@ -183,7 +187,7 @@ def known_fields_of(
                 )
         elif name not in hints:
             near = _nearest(name, own, hints | neutral.keys())
-            hint = f"; did you mean {near!r}?" if near else ""
+            hint = f"; did you mean {near!r}?" if near else ELSEWHERE.get(name, "")
             message = f"expected a known field, got {name[:80]!r}{hint}"
             raise PydanticCustomError(
                 "unknown_field", "{message}", {"field": name[:80], "message": message}

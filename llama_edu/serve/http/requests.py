@@ -10,12 +10,15 @@ Fields that OpenAI does not have are spelt as vLLM and llama.cpp spell them: `to
 `context_overflow` is ours.
 """
 
+import json
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from llama_edu.engine.sampling import Sampling
+from llama_edu.serve.grammar import TextRule
 from llama_edu.serve.http.foreign_fields import Place, known_fields_of
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "DetokenizeRequest",
     "MessageIn",
     "ResponseFormat",
+    "Rule",
     "SharedFields",
     "TemplateRequest",
     "TokenizeRequest",
@@ -89,13 +93,103 @@ class StreamOptions(Strict):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
-    continuous_usage_stats: Literal[False] | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class JsonSchema(Strict):
+    """A schema and its name."""
+
+    name: str | None = None
+    description: str | None = None
+    schema_: dict[str, Any] | bool | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Strict):
+    """What a reply must be: any text, any JSON object, or JSON after a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> "ResponseFormat":
+        given = self.schema_ is not None or (
+            self.json_schema is not None and self.json_schema.schema_ is not None
+        )
+        if self.type == "json_schema" and not given:
+            raise ValueError("response_format: expected json_schema with a schema, got none")
+        return self
+
+    @property
+    def wanted_schema(self) -> dict[str, Any] | bool | None:
+        """The schema a reply must follow; None for any text."""
+        if self.type == "text":
+            return None
+        if self.schema_ is not None:
+            return self.schema_
+        if self.json_schema is not None and self.json_schema.schema_ is not None:
+            return self.json_schema.schema_
+        return {"type": "object"}
+
+
+RuleText = Annotated[str, Field(max_length=2**16)]
+Choices = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=2**12)]], Field(max_length=2**10)
+]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a text must follow, and the field that says so."""
+
+    kind: Literal["json"] | TextRule
+    source: Any
+    param: str
+
+
+def _schema(given: dict[str, Any] | str, param: str) -> Any:
+    """A schema that may come as a text, which vLLM takes, too."""
+    if not isinstance(given, str):
+        return given
+    if given == "json":  # Ollama's word for any object
+        return {"type": "object"}
+    try:
+        return json.loads(given)
+    except (ValueError, RecursionError) as problem:
+        raise ValueError(f"{param}: expected a schema, got {given[:80]!r}") from problem
+
+
+class StructuredOutputs(Strict):
+    """What a text must follow, in vLLM's words."""
+
+    json_: dict[str, Any] | str | None = Field(None, alias="json")
+    regex: RuleText | None = None
+    choice: Choices | None = None
+    grammar: RuleText | None = None
+    json_object: bool | None = None
 
 
 class SharedFields(Strict):
     """What both kinds of request have in common."""
 
     place = "request"
+    response_format: ResponseFormat | None = None
+    json_schema: dict[str, Any] | str | None = Field(
+        None,
+        description="As response_format with that schema.",
+        validation_alias=AliasChoices("json_schema", "guided_json", "format"),
+    )
+    grammar: RuleText | None = Field(
+        None,
+        description="What the text must follow: GBNF, as in llama.cpp, or Lark.",
+        validation_alias=AliasChoices("grammar", "guided_grammar"),
+    )
+    guided_regex: RuleText | None = Field(
+        None, description="A regular expression that the text must match."
+    )
+    guided_choice: Choices | None = Field(None, description="The text is one of these.")
+    structured_outputs: StructuredOutputs | None = None
     model: str | None = Field(
         None,
         description="A name that GET /v1/models lists; may be left out where one model is served.",
@@ -126,6 +220,7 @@ class SharedFields(Strict):
         validation_alias=AliasChoices("max_tokens", "n_predict", "num_predict"),
     )
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    best_of: int | None = Field(None, description="As many as n; no more are written.")
     stream: bool | None = None
     stream_options: StreamOptions | None = Field(None, description="Only with stream: true.")
     ignore_eos: bool | None = Field(None, description="Write on after a token that ends a text.")
@@ -142,14 +237,54 @@ class SharedFields(Strict):
 
     @model_validator(mode="after")
     def _options_fit(self) -> "SharedFields":
-        if self.stream_options is not None and not self.stream:
+        options = self.stream_options
+        if options is not None and any(options.model_dump().values()) and not self.stream:
             raise ValueError("stream_options: expected stream to be true beside it, got false")
         if self.prompt_logprobs is not None and self.stream:
             raise ValueError("prompt_logprobs: expected stream to be false beside it, got true")
         for name in self.logit_bias or ():
             if not name.removeprefix("-").isdecimal() or len(name) > 10:
                 raise ValueError(f"logit_bias: expected token ids, got {name[:80]!r}")
+        rules = self._rules()
+        if len(rules) > 1:
+            raise ValueError(
+                f"{rules[1].param}: expected one rule for the text, got another by {rules[0].param}"
+            )
+        if self.best_of is not None and self.best_of != (self.n or 1):
+            message = (
+                f"best_of is not supported here: expected n, which is {self.n or 1}, "
+                f"got {self.best_of}"
+            )
+            raise refused("best_of", message)
         return self
+
+    @property
+    def rule(self) -> Rule | None:
+        """What the text must follow, if anything."""
+        rules = self._rules()
+        return rules[0] if rules else None
+
+    def _rules(self) -> list[Rule]:
+        """Everything that was asked for, under any name: at most one, once it is validated."""
+        said = self.structured_outputs or StructuredOutputs.model_construct()
+        wanted = self.response_format and self.response_format.wanted_schema
+        rules = [] if wanted is None else [Rule("json", wanted, "response_format")]
+        for schema, param in (
+            (self.json_schema, "json_schema"),
+            (said.json_, "structured_outputs"),
+            ({"type": "object"} if said.json_object else None, "structured_outputs"),
+        ):
+            if schema is not None and schema not in ("", {}):
+                rules.append(Rule("json", _schema(schema, param), param))
+        texts: list[tuple[TextRule, str | list[str] | None, str]] = [
+            ("regex", self.guided_regex, "guided_regex"),
+            ("regex", said.regex, "structured_outputs"),
+            ("choice", self.guided_choice, "guided_choice"),
+            ("choice", said.choice, "structured_outputs"),
+            ("gbnf", self.grammar, "grammar"),
+            ("gbnf", said.grammar, "structured_outputs"),
+        ]
+        return rules + [Rule(kind, source, param) for kind, source, param in texts if source]
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -250,43 +385,6 @@ class MessageIn(Strict):
         return "".join(part.text for part in self.content)
 
 
-class JsonSchema(Strict):
-    """A schema and its name."""
-
-    name: str | None = None
-    description: str | None = None
-    schema_: dict[str, Any] | bool | None = Field(None, alias="schema")
-    strict: bool | None = None
-
-
-class ResponseFormat(Strict):
-    """What a reply must be: any text, any JSON object, or JSON after a schema."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
-
-    @model_validator(mode="after")
-    def _has_its_schema(self) -> "ResponseFormat":
-        given = self.schema_ is not None or (
-            self.json_schema is not None and self.json_schema.schema_ is not None
-        )
-        if self.type == "json_schema" and not given:
-            raise ValueError("response_format: expected json_schema with a schema, got none")
-        return self
-
-    @property
-    def wanted_schema(self) -> dict[str, Any] | bool | None:
-        """The schema a reply must follow; None for any text."""
-        if self.type == "text":
-            return None
-        if self.schema_ is not None:
-            return self.schema_
-        if self.json_schema is not None and self.json_schema.schema_ is not None:
-            return self.json_schema.schema_
-        return {"type": "object"}
-
-
 class FunctionIn(Strict):
     """What a tool is called, what it is for, and what it takes."""
 
@@ -316,14 +414,15 @@ class ToolChoice(Strict):
     function: NamedFunction
 
 
+Messages = Annotated[list[MessageIn], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
+
+
 class TemplateRequest(Strict):
     """The body of POST /apply-template: what a chat's prompt is made of."""
 
     place = "request"
     model: str | None = None
-    messages: Annotated[
-        list[MessageIn], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
-    ]
+    messages: Messages
     tools: Annotated[list[ToolIn], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     chat_template_kwargs: dict[str, Any] | None = Field(
         None, description="Further variables for the model's chat template."
@@ -359,7 +458,6 @@ class ChatRequest(SharedFields, TemplateRequest):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
         None, description="Only with logprobs: true."
     )
-    response_format: ResponseFormat | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     context_overflow: Literal["refuse", "drop_oldest"] | None = Field(
@@ -387,9 +485,9 @@ class ChatRequest(SharedFields, TemplateRequest):
                 )
         elif self.tool_choice == "required" and not names:
             raise ValueError("tool_choice: expected tools beside 'required', got none")
-        wants_json = self.response_format is not None and self.response_format.type != "text"
-        if wants_json and self.forced_tools:
-            raise ValueError("response_format: expected text where a tool must be called, got JSON")
+        if self.forced_tools and (rule := self.rule):
+            got = "JSON" if rule.kind == "json" else rule.kind
+            raise ValueError(f"{rule.param}: expected text where a tool must be called, got {got}")
         return self
 
     def new_tokens(self, room: int) -> int:
@@ -432,7 +530,6 @@ class CompletionRequest(SharedFields):
         None, description="Log-probabilities of each token, and of that many of the likeliest."
     )
     echo: bool | None = Field(None, description="Whether the text begins with the prompt.")
-    response_format: ResponseFormat | None = None
 
     def new_tokens(self, room: int) -> int:
         """How many to write at most: OpenAI's 16 without a word on it, as far as there is room."""
@@ -459,17 +556,59 @@ class CompletionRequest(SharedFields):
 
 
 class TokenizeRequest(Strict):
-    """The body of POST /tokenize, in llama.cpp's words (`content`) or vLLM's (`prompt`)."""
+    """The body of POST /tokenize, in llama.cpp's words (`content`) or vLLM's.
+
+    vLLM's are `prompt`, to which the tokens around a text are added unless one says no, or
+    `messages`, whose prompt is encoded.
+    """
 
     model: str | None = None
-    content: str = Field(validation_alias=AliasChoices("content", "prompt"))
-    add_special: bool = Field(
-        False, validation_alias=AliasChoices("add_special", "add_special_tokens")
+    content: str | None = None
+    prompt: str | None = None
+    messages: Messages | None = None
+    tools: Annotated[list[ToolIn], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    add_special: bool | None = Field(
+        None, validation_alias=AliasChoices("add_special", "add_special_tokens")
     )
     parse_special: bool = False
     with_pieces: bool = Field(
         False, validation_alias=AliasChoices("with_pieces", "return_token_strs")
     )
+
+    @model_validator(mode="after")
+    def _one_text(self) -> "TokenizeRequest":
+        given = [n for n in ("content", "prompt", "messages") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"content: expected it, or prompt, or messages, got {' and '.join(given) or 'none'}"
+            )
+        return self
+
+    @property
+    def text(self) -> str:
+        return self.content if self.content is not None else self.prompt or ""
+
+    @property
+    def adds_special(self) -> bool:
+        """Whether the tokens around a text are added; by default as in either server."""
+        return self.prompt is not None if self.add_special is None else self.add_special
+
+    @property
+    def conversation(self) -> TemplateRequest | None:
+        """The messages, if it is those whose prompt is to be encoded."""
+        if self.messages is None:
+            return None
+        return TemplateRequest.model_construct(
+            model=self.model,
+            messages=self.messages,
+            tools=self.tools,
+            chat_template_kwargs=self.chat_template_kwargs,
+            add_generation_prompt=self.add_generation_prompt,
+            continue_final_message=self.continue_final_message,
+        )
 
 
 class DetokenizeRequest(Strict):

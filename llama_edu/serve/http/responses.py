@@ -2,24 +2,27 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from llama_edu.errors import TokenizerError
 from llama_edu.serve.http.tool_calls import ToolCall, ToolCallReader
 from llama_edu.serve.job import Job, TextDelta, TokenLogprob
 from llama_edu.text.tokenizer import Tokenizer
 
-__all__ = ["ChatReply", "CompletionReply", "Frame", "Reply", "usage"]
+__all__ = ["ChatReply", "CompletionReply", "Counts", "Frame", "Reply", "usage"]
+
+
+Counts = Literal["never", "last", "always"]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What every chunk of an answer repeats, and whether a stream ends with its usage."""
+    """What every chunk of an answer repeats, and which chunks of a stream tell the usage."""
 
     reply_id: str
     created: int
     model: str
-    counts: bool
+    counts: Counts
     omitted_messages: int = 0
 
     def fields(self) -> dict[str, Any]:
@@ -55,10 +58,16 @@ class _Common:
     def __init__(self, tokenizer: Tokenizer, frame: Frame) -> None:
         self._tokenizer = tokenizer
         self._frame = frame.fields()
-        self._usage: dict[str, Any] = {"usage": None} if frame.counts else {}
+        self.counts = frame.counts != "never"
+        self._always = frame.counts == "always"
+        self._usage: dict[str, Any] = {"usage": None} if self.counts else {}
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {**self._frame, "object": self.kind_of_chunk, "choices": choices, **self._usage}
+
+    def counted(self, chunk: dict[str, Any], jobs: Sequence[Job]) -> dict[str, Any]:
+        """The chunk, with the usage so far if every chunk is to have it."""
+        return chunk | {"usage": usage(jobs)} if self._always else chunk
 
     def totals(self, jobs: Sequence[Job]) -> dict[str, Any]:
         return self._chunk([]) | {"usage": usage(jobs)}

@@ -18,12 +18,13 @@ from llama_edu.serve.http.requests import (
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
+    Rule,
     SharedFields,
     TemplateRequest,
     TokenizeRequest,
     ToolChoice,
 )
-from llama_edu.serve.http.responses import ChatReply, CompletionReply, Frame, Reply
+from llama_edu.serve.http.responses import ChatReply, CompletionReply, Counts, Frame, Reply
 from llama_edu.serve.http.served import ServedModel, Serving
 from llama_edu.serve.http.sse import DONE, EventStream, frame
 from llama_edu.serve.job import Finished, Job, TextDelta
@@ -80,12 +81,8 @@ async def create_chat_completion(body: ChatRequest, http: Request, held: Held) -
     else:
         ids = await served.encode_chat(body, shown)
     ids = _fitted(ids, body, served)
-    constraint = None
-    if body.forced_tools:
-        constraint = await served.json_constraint(_call_schema(body), "tools")
-    elif body.response_format is not None and body.response_format.wanted_schema is not None:
-        schema = body.response_format.wanted_schema
-        constraint = await served.json_constraint(schema, "response_format")
+    rule = Rule("json", _call_schema(body), "tools") if body.forced_tools else body.rule
+    constraint = None if rule is None else await served.constraint(rule)
     request = replace(
         _text_request(body, ids, served), continues=body.continues, constraint=constraint
     )
@@ -102,10 +99,7 @@ async def create_chat_completion(body: ChatRequest, http: Request, held: Held) -
 async def create_completion(body: CompletionRequest, http: Request, held: Held) -> Response:
     """How a text may go on. With `stream`, piece by piece as server-sent events."""
     served = held.model(body.model)
-    constraint = None
-    if body.response_format is not None and body.response_format.wanted_schema is not None:
-        schema = body.response_format.wanted_schema
-        constraint = await served.json_constraint(schema, "response_format")
+    constraint = None if body.rule is None else await served.constraint(body.rule)
     requests, echoes = [], []
     for prompt in body.prompts:
         ids = await served.encode_text(prompt, add_special=body.add_special_tokens is not False)
@@ -129,9 +123,12 @@ async def create_completion(body: CompletionRequest, http: Request, held: Held) 
 async def tokenize(body: TokenizeRequest, held: Held) -> JSONResponse:
     """The token ids of a text, as llama.cpp's and vLLM's servers give them."""
     served = held.model(body.model)
-    ids = await served.encode(
-        body.content, add_special=body.add_special, parse_special=body.parse_special
-    )
+    if body.conversation is not None:
+        ids = await served.encode_chat(body.conversation)
+    else:
+        ids = await served.encode(
+            body.text, add_special=body.adds_special, parse_special=body.parse_special
+        )
     tokens: list[Any] = ids
     if body.with_pieces:
         pieces = [served.tokenizer.token_bytes(i).decode("utf-8", "replace") for i in ids]
@@ -154,17 +151,43 @@ async def apply_template(body: TemplateRequest, held: Held) -> JSONResponse:
     return JSONResponse({"prompt": await held.model(body.model).render_chat(body)})
 
 
+_CHAT = "ask /v1/chat/completions instead"
+_TEXT = "ask /v1/completions instead"
 NOT_HERE = {
     "embeddings": "these models write texts and make no embeddings",
-    "responses": "ask /v1/chat/completions instead",
-    "messages": "ask /v1/chat/completions instead",
+    "embedding": "these models write texts and make no embeddings",
+    "api/embed": "these models write texts and make no embeddings",
+    "api/embeddings": "these models write texts and make no embeddings",
+    "pooling": "these models write texts and make no embeddings",
+    "responses": _CHAT,
+    "messages": _CHAT,
+    "api/chat": _CHAT,
+    "completion": _TEXT,
+    "api/generate": _TEXT,
     "rerank": "these models write texts and rank none",
+    "reranking": "these models write texts and rank none",
     "score": "these models write texts and score none",
+    "classify": "these models write texts and judge none",
     "moderations": "these models write texts and judge none",
     "audio/speech": "these models write texts",
     "audio/transcriptions": "these models read texts",
+    "audio/translations": "these models read texts",
     "images/generations": "these models write texts",
+    "images/edits": "these models write texts",
     "infill": "these models were not taught to fill in",
+    "api/tags": "ask /v1/models instead",
+    "api/ps": "ask /v1/models instead",
+    "api/show": "ask /v1/models instead",
+    "api/version": "ask /version instead",
+    "slots": "ask /metrics instead",
+    "load": "ask /metrics instead",
+    "lora-adapters": "these models have none",
+    "load_lora_adapter": "these models have none",
+    "files": "nothing is stored here",
+    "batches": "ask /v1/completions for several prompts instead",
+    "assistants": _CHAT,
+    "threads": _CHAT,
+    "fine_tuning/jobs": "these models are served as they are",
 }
 """Addresses of other servers, and why there is nothing at them."""
 
@@ -177,7 +200,9 @@ async def refuse(http: Request) -> Response:
 
 for _name in NOT_HERE:
     for _prefix in ("/", "/v1/"):
-        router.add_api_route(_prefix + _name, refuse, methods=["POST"], include_in_schema=False)
+        router.add_api_route(
+            _prefix + _name, refuse, methods=["GET", "POST"], include_in_schema=False
+        )
 
 
 @router.get("/healthz", tags=["operation"], responses=documents.HEALTH)
@@ -241,7 +266,9 @@ def _health(well: bool) -> JSONResponse:
 
 def _frame(prefix: str, body: SharedFields, served: ServedModel, omitted: int = 0) -> Frame:
     options = body.stream_options
-    counts = options is not None and bool(options.include_usage)
+    counts: Counts = "never"
+    if options is not None and options.include_usage:
+        counts = "always" if options.continuous_usage_stats else "last"
     reply_id = f"{prefix}-{secrets.token_hex(12)}"
     return Frame(reply_id, int(time.time()), served.name, counts, omitted)
 
@@ -338,8 +365,7 @@ async def _answer(
     except BaseException:
         handle.close()
         raise
-    counts = body.stream_options is not None and bool(body.stream_options.include_usage)
-    return EventStream(_frames(handle, first, news, reply, counts=counts), handle.close)
+    return EventStream(_frames(handle, first, news, reply), handle.close)
 
 
 async def _whole(handle: RequestHandle, reply: Reply) -> JSONResponse:
@@ -367,8 +393,6 @@ async def _frames(
     first: News,
     rest: AsyncGenerator[News, None],
     reply: Reply,
-    *,
-    counts: bool,
 ) -> AsyncGenerator[bytes, None]:
     """The frames of a stream. A failure half-way is its last one, without `[DONE]`."""
     opened: set[int] = set()
@@ -376,7 +400,7 @@ async def _frames(
         yield b"".join(_frames_of(first, reply, handle.jobs, opened))
         async for news in rest:
             yield b"".join(_frames_of(news, reply, handle.jobs, opened))
-        yield (frame(reply.totals(handle.jobs)) if counts else b"") + DONE
+        yield (frame(reply.totals(handle.jobs)) if reply.counts else b"") + DONE
     except ApiError as problem:
         yield frame(problem.body())
     except ClientDisconnect:
@@ -393,4 +417,4 @@ def _frames_of(news: News, reply: Reply, jobs: Sequence[Job], opened: set[int]) 
             chunks.append(reply.closing(index, event.reason))
         else:
             chunks.append(reply.chunk(index, event))
-    return [frame(chunk) for chunk in chunks if chunk is not None]
+    return [frame(reply.counted(chunk, jobs)) for chunk in chunks if chunk is not None]

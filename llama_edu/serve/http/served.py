@@ -19,7 +19,7 @@ from llama_edu.serve.http.api_errors import ApiError, as_api_error
 from llama_edu.serve.http.logs import log_exception
 from llama_edu.serve.http.metrics import Metrics
 from llama_edu.serve.http.request_handle import EventRouter
-from llama_edu.serve.http.requests import MessageIn, TemplateRequest, ToolIn
+from llama_edu.serve.http.requests import MessageIn, Rule, TemplateRequest, ToolIn
 from llama_edu.serve.job import Limits
 from llama_edu.serve.scheduler import Scheduler, Step
 from llama_edu.serve.threads import BlasThreads
@@ -177,11 +177,15 @@ class ServedModel:
         decode = functools.partial(self.tokenizer.decode, token_ids, skip_special=False)
         return await self._in_thread("tokens", decode, len(token_ids))
 
-    async def json_constraint(
-        self, schema: dict[str, Any] | bool, param: str
-    ) -> Callable[[], Constraint]:
-        """What makes a reply JSON after a schema. Raises `ApiError`."""
-        return await self._in_thread(param, lambda: self.grammars.json(schema), LARGE_CHARS)
+    async def constraint(self, rule: Rule) -> Callable[[int], Constraint]:
+        """What makes a reply follow a rule. Raises `ApiError`."""
+
+        def made() -> Callable[[int], Constraint]:
+            if rule.kind == "json":
+                return self.grammars.json(rule.source)
+            return self.grammars.text(rule.kind, rule.source)
+
+        return await self._in_thread(rule.param, made, LARGE_CHARS)
 
     def _template(self) -> ChatTemplate:
         if self.template is None:

@@ -66,7 +66,8 @@ def frames(body):
 
 
 def is_json(schema_fits=lambda value: True, get=said):
-    return lambda answer: reason(answer) == "length" or schema_fits(json.loads(get(answer)))
+    """It is whole, whatever `max_tokens` leaves room for: it is brought to its end in time."""
+    return lambda answer: schema_fits(json.loads(get(answer)))
 
 
 def is_pet(value):
@@ -148,8 +149,16 @@ ADDRESSES = {
     "score": post("/score", {}, 400, tells("not supported here")),
     "infill": post("/infill", {}, 400, tells("not supported here")),
     "transcriptions": post("/v1/audio/transcriptions", {}, 400, tells("not supported here")),
-    "post where one gets": post("/v1/models", {}, 405, tells("POST")),
-    "get where one posts": get("/v1/completions", 405, tells("GET")),
+    "files": get("/v1/files", 400, tells("not supported here")),
+    "llama.cpp's completion": post("/completion", {}, 400, tells("/v1/completions")),
+    "Ollama's chat": post("/api/chat", {}, 400, tells("/v1/chat/completions")),
+    "Ollama's models": get("/api/tags", 400, tells("/v1/models")),
+    "v1 twice": post("/v1/v1/chat/completions", CHAT, 404, tells("mean /v1/chat/completions?")),
+    "a slash at the end": post("/v1/completions/", TEXT, 404, tells("mean /v1/completions?")),
+    "a word of it wrong": post("/v1/chat/completion", CHAT, 404, tells("/v1/chat/completions?")),
+    "v1 alone": get("/v1", 404, tells("/v1/models")),
+    "post where one gets": post("/v1/models", {}, 405, tells("expected GET", "POST")),
+    "get where one posts": get("/v1/completions", 405, tells("expected POST", "GET")),
 }
 TOKENS = {
     "tokenize": post(
@@ -184,6 +193,28 @@ TOKENS = {
     ),
     "tokenize does not by itself": post(
         "/tokenize", {"content": "<|im_end|>", "model": "tiny"}, 200, lambda a: 2 not in a["tokens"]
+    ),
+    "tokenize as vLLM, without specials": post(
+        "/tokenize",
+        {"prompt": "The cat", "add_special_tokens": False, "model": "tiny"},
+        200,
+        lambda a: a["tokens"] == TOKENIZER.encode("The cat", add_special=False),
+    ),
+    "tokenize messages": post(
+        "/tokenize", {"messages": HI, "model": "tiny"}, 200, lambda a: a["tokens"].count(2) == 1
+    ),
+    "tokenize messages that go on": post(
+        "/tokenize",
+        {
+            "messages": [*HI, {"role": "assistant", "content": "In the"}],
+            "continue_final_message": True,
+            "model": "tiny",
+        },
+        200,
+        lambda a: a["tokens"][-1] != 2,
+    ),
+    "tokenize two texts": post(
+        "/tokenize", {"content": "a", "prompt": "b", "model": "tiny"}, 400, tells("prompt")
     ),
     "tokenize without a text": post("/tokenize", {"model": "tiny"}, 400, tells("content")),
     "detokenize": post(
@@ -247,6 +278,9 @@ COMPLETIONS = {
     "no prompt": post("/v1/completions", without(TEXT, "prompt"), 400, tells("prompt")),
     "n": complete({"n": 3, "temperature": 1, "seed": 1}, holds=lambda a: len(a["choices"]) == 3),
     "best_of 1": complete({"best_of": 1}),
+    "best_of as many as n": complete(
+        {"best_of": 2, "n": 2}, holds=lambda a: len(a["choices"]) == 2
+    ),
     "best_of 3": complete({"best_of": 3}, 400, tells("not supported here")),
     "suffix": complete({"suffix": "end"}, 400, tells("not supported here")),
     "max_tokens 1": complete(
@@ -516,9 +550,18 @@ FIELDS = {
         "skip_special_tokens": {"skip_special_tokens": True},
         "continuous_usage_stats": {"stream": False, "ignore_eos": False},
         "chat_template_kwargs empty": {"chat_template_kwargs": {}},
+        "reasoning empty": {"reasoning": {}},
+        "thinking disabled": {"thinking": {"type": "disabled"}},
+        "enable_thinking null": {"enable_thinking": None},
     }.items()
 } | {
     "a typo": chat({"temprature": 1}, 400, tells("temprature", "did you mean 'temperature'")),
+    "a prompt where messages are": chat({"prompt": "x"}, 400, tells("/v1/completions")),
+    "messages where a prompt is": complete({"messages": HI}, 400, tells("/v1/chat/completions")),
+    "an object where a list is": chat(
+        {"messages": {"role": "user"}}, 400, tells("expected a list")
+    ),
+    "a seed beyond": chat({"seed": 2**63}, 400, tells("at most 9223372036854775807")),
     "a field nobody knows": chat({"qqqqqq": 1}, 400, tells("qqqqqq")),
     "a typo in a message": chat(
         {"messages": [{"role": "user", "contents": "x", "content": "y"}]},
@@ -578,6 +621,52 @@ STRUCTURED = {
         400,
         tells("response_format"),
     ),
+    "llama.cpp's schema by its own name": chat(
+        {"json_schema": SCHEMA, "max_tokens": 60}, holds=is_json(is_pet)
+    ),
+    "vLLM's schema, as a text": complete(
+        {"guided_json": json.dumps(SCHEMA), "max_tokens": 60}, holds=is_json(is_pet, text)
+    ),
+    "vLLM's newer name": chat(
+        {"structured_outputs": {"json": SCHEMA}, "max_tokens": 60}, holds=is_json(is_pet)
+    ),
+    "a schema that takes anything": chat(
+        {
+            "response_format": {"type": "json_schema", "json_schema": {"schema": True}},
+            "max_tokens": 30,
+        },
+        holds=is_json(),
+    ),
+    "a regular expression": complete(
+        {"guided_regex": "[ab]{3}", "max_tokens": 9}, holds=lambda a: set(text(a)) <= set("ab")
+    ),
+    "a choice": complete(
+        {"guided_choice": ["a cat", "a dog"], "max_tokens": 20},
+        holds=lambda a: text(a) in ("a cat", "a dog"),
+    ),
+    "a choice by the newer name": chat(
+        {"structured_outputs": {"choice": ["yes", "no"]}, "max_tokens": 20},
+        holds=lambda a: said(a) in ("yes", "no"),
+    ),
+    "llama.cpp's grammar": chat(
+        {"grammar": 'root ::= ("yes" | "no") "!"', "max_tokens": 20},
+        holds=lambda a: said(a) in ("yes!", "no!"),
+    ),
+    "vLLM's grammar": complete(
+        {"guided_grammar": 'root ::= "x" [0-9]', "max_tokens": 9},
+        holds=lambda a: text(a)[0] == "x" and text(a)[1].isdecimal(),
+    ),
+    "a grammar that is none": chat({"grammar": 'root ::= "x" ('}, 400, tells("grammar")),
+    "an expression that is none": chat({"guided_regex": "("}, 400, tells("guided_regex")),
+    "a choice of nothing": chat({"guided_choice": []}, holds=said),
+    "two rules": chat(
+        {"guided_regex": "a", "grammar": 'root ::= "a"'}, 400, tells("guided_regex", "grammar")
+    ),
+    "a rule and a forced call": chat(
+        {"tools": [WEATHER], "tool_choice": FORCED, "guided_choice": ["a"]},
+        400,
+        tells("guided_choice"),
+    ),
     "no schema": chat({"response_format": {"type": "json_schema"}}, 400, tells("schema")),
     "a format that is none": chat({"response_format": {"type": "xml"}}, 400, tells("xml")),
     "a named tool": chat(
@@ -625,6 +714,17 @@ STREAMS = {
     "continuous_usage_stats off": chat(
         {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": False}}
     ),
+    "usage in every chunk": chat(
+        {
+            "stream": True,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        },
+        holds=lambda a: (
+            [c["usage"]["completion_tokens"] for c in a]
+            == sorted(c["usage"]["completion_tokens"] for c in a)
+        ),
+    ),
+    "stream_options that ask for nothing": chat({"stream_options": {"include_usage": False}}),
     "stream_options without a stream": chat(
         {"stream_options": {"include_usage": True}}, 400, tells("stream")
     ),
