@@ -42,6 +42,8 @@ PRINTED = (
     "{name}: right, and word for word the solution that the book prints. Now write yours: it "
     "counts."
 )
+# What the chapters import from the exercises for their own use.
+SHARED = {"llama_edu.exercises.chat": ("decode_toy", "encode_toy")}
 CLOSED = "is not possible while answers are graded"
 
 PACKAGE = Path(llama_edu.__file__).resolve().parent
@@ -103,6 +105,10 @@ def _warm_up(checks: dict[str, Check], tasks: dict[str, int]) -> None:
 
 def _stage() -> dict[str, Any]:
     """The notebook's own namespace, and stand-ins for what it imports and may not look into."""
+    shared = {
+        module: {name: getattr(sys.modules[module], name) for name in names}
+        for module, names in SHARED.items()
+    }
     for name in [name for name in sys.modules if _is_hidden(name)]:
         del sys.modules[name]
     stand_ins = {
@@ -112,12 +118,16 @@ def _stage() -> dict[str, Any]:
             "use_operators": contextlib.nullcontext,
         },
         "llama_edu.classroom": {"must": _ignored, "hand_in": _ignored},
+        "llama_edu.viz": {"__getattr__": lambda name: _ignored},  # no figure is drawn
+        **shared,
     }
     for name, content in stand_ins.items():
         module = types.ModuleType(name)
+        module.__path__ = []
         module.__dict__.update(content)
         sys.modules[name] = module
-        setattr(llama_edu, name.rpartition(".")[2], module)
+        parent, _, own = name.rpartition(".")
+        setattr(sys.modules[parent], own, module)
     main_module = types.ModuleType("__main__")
     sys.modules["__main__"] = main_module
     return vars(main_module)
@@ -244,10 +254,7 @@ def _is_definition(statement: ast.stmt) -> bool:
     """Whether a statement of a given cell is needed, and costs nothing."""
     if isinstance(statement, ast.Assign | ast.AnnAssign):
         return not any(isinstance(node, ast.Call) for node in ast.walk(statement))
-    if isinstance(statement, ast.ImportFrom):
-        whole = {statement.module, *(f"{statement.module}.{one.name}" for one in statement.names)}
-        return "llama_edu.viz" not in whole
-    return isinstance(statement, ast.Import | ast.FunctionDef | ast.ClassDef)
+    return isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
 
 
 def _names(statement: ast.stmt) -> Iterator[str]:

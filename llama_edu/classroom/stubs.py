@@ -62,7 +62,8 @@ def with_regions(source: str, begin: tuple[str, ...], end: tuple[str, ...]) -> s
         on_one_line = function.body[0].lineno == function.lineno
         last = function.end_lineno or function.lineno
         inner = [f"    {body}"] if on_one_line else lines[function.body[0].lineno - 1 : last]
-        done += lines[at : function.lineno - 1]
+        between = lines[at : function.lineno - 1]
+        done += [line for line in between if not line.startswith("#")]  # such as whose it is
         done += [*head, *(f"    {x}" for x in begin), *inner, *(f"    {x}" for x in end)]
         at = last
     return "\n".join([*done, *lines[at:]])
