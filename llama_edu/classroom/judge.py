@@ -28,6 +28,7 @@ from llama_edu.exercises.framework.exercise import SEEDS, Verdict
 __all__ = ["Cell", "cells_of", "judge", "seed_for"]
 
 START = 120.0  # seconds for a process to be there, on a machine that is busy
+SLACK = 20.0  # seconds that starting, comparing and naming may take beyond that
 INPUTS = 4  # times an exercise's own limit that all its inputs may take
 NEEDED = (
     "PATH SYSTEMROOT SYSTEMDRIVE WINDIR LANG LC_ALL LD_LIBRARY_PATH LLAMA_EDU_HOME XDG_CACHE_HOME "
@@ -125,7 +126,7 @@ def _one_process(
                     text = "your function ended the program it ran in"
                 left = [name for name in seeds if name not in found]
                 if left:
-                    end = time.monotonic() + INPUTS * (seconds or limits[left[0]]) + 10.0
+                    end = time.monotonic() + INPUTS * (seconds or limits[left[0]]) + SLACK
         finally:
             process.kill()
             process.wait()

@@ -1,11 +1,11 @@
-'''An assignment for Otter-Grader: a notebook in the format of `otter assign`, one a chapter.
+"""An assignment for Otter-Grader: a notebook in the format of `otter assign`, one a chapter.
 
     NAME/CHAPTER/CHAPTER.ipynb    the instructor's: with solutions, tests, and the class's secret
 
 `otter assign CHAPTER.ipynb dist` makes the students' copy and `autograder.zip` from it. Otter itself
 is not imported; the format is described at https://otter-grader.readthedocs.io (Otter Assign). When
 Otter grades, it loads `otter_plugin`, which judges what was handed in in a process apart.
-'''
+"""
 
 import json
 import secrets

@@ -22,7 +22,10 @@ class Plugin:
     """One submission. `config` is what `otter_config.json` has for this plugin."""
 
     def __init__(
-        self, submission_path: str, submission_metadata: Mapping[str, Any], config: Mapping[str, Any]
+        self,
+        submission_path: str,
+        submission_metadata: Mapping[str, Any],
+        config: Mapping[str, Any],
     ) -> None:
         self._student = _student(Path(submission_path), submission_metadata)
         self._config = config

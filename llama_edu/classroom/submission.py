@@ -29,7 +29,9 @@ def must(verdict: Verdict) -> Verdict:
     return verdict
 
 
-def hand_in(assignment: str, notebook: str, answers: Mapping[str, Callable[..., Any] | None]) -> None:
+def hand_in(
+    assignment: str, notebook: str, answers: Mapping[str, Callable[..., Any] | None]
+) -> None:
     """Say how each answer stands, and hand the notebook in where nbgrader is set up for it.
 
     Elsewhere it says what to send. Nothing is kept back: what is missing is only told.

@@ -20,7 +20,7 @@ import nbformat
 
 from llama_edu.classroom.stubs import MAY_FAIL, REFUSAL, SOLUTION, stub, tags_of, what_may_fail
 
-__all__ = ["MAY_FAIL", "REFUSAL", "digest", "student_copy", "stub", "write"]
+__all__ = ["MAY_FAIL", "REFUSAL", "digest", "stub", "student_copy", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
