@@ -172,10 +172,11 @@ def _limit_memory() -> None:
 
 def _close_doors() -> None:
     """From here on, this process only computes."""
+    shared = os.environ.get("LLAMA_EDU_MODELS")
     readable = tuple(
         {
             str(Path(place).resolve())
-            for place in (sys.prefix, sys.base_prefix, PACKAGE, home(), *sys.path)
+            for place in (sys.prefix, sys.base_prefix, PACKAGE, home(), shared, *sys.path)
             if place
         }
     )
