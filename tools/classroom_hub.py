@@ -14,7 +14,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import statistics
@@ -34,8 +33,7 @@ import psutil
 import websocket
 
 from llama_edu import hub
-from llama_edu.formats.precision import to_float32
-from llama_edu.formats.safetensors import open_checkpoint, save_file
+from llama_edu.classroom.models import shared_copy
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "docs" / "instructors.md"
@@ -110,15 +108,6 @@ def recipe() -> str:
         r"```python\n(# jupyterhub_config\.py\n.*?)```", GUIDE.read_text("utf-8"), re.DOTALL
     )
     return str(block)
-
-
-def in_float32(source: Path, target: Path) -> None:
-    """A model directory with its weights in float32: read by many, it lies in memory once."""
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.safetensors*"))
-    stored = open_checkpoint(source)
-    save_file(
-        {name: to_float32(stored[name]) for name in stored}, target / "model.safetensors"
-    )
 
 
 def ports(n: int) -> list[int]:
@@ -233,7 +222,9 @@ def running_hub(way: Way, folder: Path, args: argparse.Namespace) -> Iterator[Ap
 def memory(pid: int) -> tuple[int, int]:
     """Bytes of a process: its share of all it uses, and what is only its own."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    sizes = {key: int(kb) * 1024 for key, kb in re.findall(r"^(\w+): +(\d+) kB", text, re.M)}
+    sizes = {
+        key: int(kb) * 1024 for key, kb in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)
+    }
     return sizes["Pss"], sizes["Private_Clean"] + sizes["Private_Dirty"]
 
 
@@ -287,13 +278,15 @@ def main() -> None:
     model = hub.fetch(hub.PRETRAINED_MODEL)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         wide = Path(temporary) / "models"
-        in_float32(model, wide / model.name)
+        shared_copy(wide)
         ways = (
             Way("bf16 file, opened in float32", model.parent, "f32"),
             Way("bf16 file, opened in bf16", model.parent, "bf16"),
             Way("float32 file, opened in float32", wide, "f32"),
         )
-        print("| model | server up | model open | a word | server | kernel | shared | 100 students |")
+        print(
+            "| model | server up | model open | a word | server | kernel | shared | 100 students |"
+        )
         print("|---|---|---|---|---|---|---|---|")
         for way in ways:
             found = measure(way, args)

@@ -31,8 +31,8 @@ START = 120.0  # seconds for a process to be there, on a machine that is busy
 SLACK = 20.0  # seconds that starting, comparing and naming may take beyond that
 INPUTS = 4  # times an exercise's own limit that all its inputs may take
 NEEDED = (
-    "PATH SYSTEMROOT SYSTEMDRIVE WINDIR LANG LC_ALL LD_LIBRARY_PATH LLAMA_EDU_HOME LLAMA_EDU_MODELS "
-    "XDG_CACHE_HOME LOCALAPPDATA APPDATA USERPROFILE HOME NUMBER_OF_PROCESSORS"
+    "PATH SYSTEMROOT SYSTEMDRIVE WINDIR LANG LC_ALL LD_LIBRARY_PATH HOME USERPROFILE APPDATA "
+    "LOCALAPPDATA XDG_CACHE_HOME NUMBER_OF_PROCESSORS LLAMA_EDU_HOME LLAMA_EDU_MODELS"
 ).split()
 
 

@@ -2,9 +2,9 @@
 
     NAME/CHAPTER/CHAPTER.ipynb    the instructor's: with solutions, tests, and the class's secret
 
-`otter assign CHAPTER.ipynb dist` makes the students' copy and `autograder.zip` from it. Otter itself
-is not imported; the format is described at https://otter-grader.readthedocs.io (Otter Assign). When
-Otter grades, it loads `otter_plugin`, which judges what was handed in in a process apart.
+`otter assign CHAPTER.ipynb dist` makes the students' copy and the autograder from it. Otter itself
+is not imported; its format is described at https://otter-grader.readthedocs.io (Otter Assign).
+When Otter grades, it loads `otter_plugin`, which has what was handed in judged in a process apart.
 """
 
 import json

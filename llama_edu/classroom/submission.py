@@ -44,8 +44,12 @@ def hand_in(
     if shutil.which("nbgrader") is None:
         print(f"To hand in, send {path.resolve()} as your instructor said.")
         return
-    done = subprocess.run(
-        ["nbgrader", "submit", assignment], capture_output=True, text=True, check=False
+    done = subprocess.run(  # it looks for a folder of the assignment's name
+        ["nbgrader", "submit", assignment],
+        cwd=path.resolve().parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode == 0:
         print(f"Handed in: {assignment}. You may do so again until the deadline.")

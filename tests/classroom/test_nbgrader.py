@@ -18,7 +18,10 @@ from llama_edu.errors import InputError
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 NAME = "06_score_v"
-RIGHT = "def merge_mine(attn_v):\n    return np.concatenate(list(attn_v.reshape(-1, *attn_v.shape[2:])), -1)"
+RIGHT = """\
+def merge_mine(attn_v):
+    return np.concatenate(list(attn_v.reshape(-1, *attn_v.shape[2:])), -1)
+"""
 
 
 @pytest.fixture(scope="module")

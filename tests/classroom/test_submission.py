@@ -35,7 +35,7 @@ def test_a_check_that_must_hold():
 def test_handing_in_says_how_each_answer_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="expected a.ipynb in"):
+    with pytest.raises(FileNotFoundError, match=r"expected a\.ipynb in"):
         hand_in("week1", "a.ipynb", ANSWERS)
     (tmp_path / "a.ipynb").touch()
     hand_in("week1", "a.ipynb", ANSWERS)
@@ -53,7 +53,7 @@ def test_nbgrader_hands_in_where_it_is(tmp_path, monkeypatch, capsys, code, says
     called = []
 
     def run(command, **options):
-        called.append(command)
+        called.append((command, options["cwd"]))
         return subprocess.CompletedProcess(command, code, "", "no exchange")
 
     monkeypatch.chdir(tmp_path)
@@ -61,7 +61,7 @@ def test_nbgrader_hands_in_where_it_is(tmp_path, monkeypatch, capsys, code, says
     monkeypatch.setattr(subprocess, "run", run)
     (tmp_path / "a.ipynb").touch()
     hand_in("week1", "a.ipynb", {})
-    assert called == [["nbgrader", "submit", "week1"]]
+    assert called == [(["nbgrader", "submit", "week1"], tmp_path.parent)]
     out = capsys.readouterr().out
     assert says in out
     assert ("no exchange" in out) == bool(code)

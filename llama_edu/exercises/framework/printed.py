@@ -1,8 +1,8 @@
 """Solutions that the book prints: running a chapter from top to bottom solves no exercise.
 
-A solution is known by its source, whatever its blanks and comments. One of a single statement is often the only
-natural one, so whoever writes the same has written an answer; the book's own is known by the
-comment above it in its cell, `MARK`. The list is made from the notebooks, by
+A solution is known by its source, whatever its blanks and comments. One of a single statement is
+often the only natural one, so whoever writes the same has written an answer; the book's own is
+known by the comment above it in its cell, `MARK`. The list is made from the notebooks, by
 `tools.notebooks.printed_solutions`, and is also what `check.NAME.solution()` shows.
 """
 
@@ -34,7 +34,7 @@ MARK = "# The book's solution"
 
 
 def fingerprint(source: str) -> str:
-    """A short name for a function's source, the same with other blanks, line breaks and comments."""
+    """A short name for a function's source, whatever its blanks, line breaks and comments."""
     try:
         text = ast.dump(ast.parse(textwrap.dedent(source)))
     except SyntaxError:  # of a lambda there may be half a line
