@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import websocket
 
 from llama_edu import hub
@@ -248,7 +248,9 @@ def measure(way: Way, args: argparse.Namespace) -> Measured:
                     raise RuntimeError(f"expected ' Paris', got {said}")
                 open_.append(float(opened))
                 word.append(float(took))
-            pss, server, private = 0, [], []
+            pss = 0
+            server: list[int] = []
+            private: list[int] = []
             for process in psutil.process_iter(["pid", "cmdline"]):
                 line = " ".join(process.info["cmdline"] or [])
                 is_kernel = "ipykernel_launcher" in line and str(folder) in _home(process)

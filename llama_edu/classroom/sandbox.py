@@ -111,7 +111,7 @@ def _stage() -> dict[str, Any]:
     }
     for name in [name for name in sys.modules if _is_hidden(name)]:
         del sys.modules[name]
-    stand_ins = {
+    stand_ins: dict[str, dict[str, Any]] = {
         "llama_edu.exercises": {
             "check": _NotHere(),
             "question": _ignored,
@@ -173,14 +173,13 @@ def _limit_memory() -> None:
 def _close_doors() -> None:
     """From here on, this process only computes."""
     shared = os.environ.get("LLAMA_EDU_MODELS")
-    readable = tuple(
-        {
-            str(Path(place).resolve())
-            for place in (sys.prefix, sys.base_prefix, PACKAGE, home(), shared, *sys.path)
-            if place
-        }
-    )
-    secret = tuple(str(PACKAGE / part) for part in ("exercises", "classroom"))
+    # In a checkout the folder above the package holds the book, with its solutions.
+    libraries = [one for one in sys.path if one and Path(one).resolve() != PACKAGE.parent]
+    if PACKAGE.parent.name in ("site-packages", "dist-packages"):
+        libraries.append(str(PACKAGE.parent))
+    places = (sys.prefix, sys.base_prefix, PACKAGE, home(), *libraries, shared or PACKAGE)
+    readable = {_normal(place) for place in places}
+    secret = {_normal(PACKAGE / part) for part in ("exercises", "classroom")}
     judge = threading.get_ident()
 
     def is_answer() -> bool:
@@ -198,8 +197,8 @@ def _close_doors() -> None:
                 if is_answer():
                     refuse("opening a file by its number")
                 return
-            full = os.path.realpath(os.fsdecode(path))
-            if not full.startswith(readable) or (is_answer() and full.startswith(secret)):
+            full = _normal(os.fsdecode(path))
+            if not _lies_in(full, readable) or (is_answer() and _lies_in(full, secret)):
                 refuse("reading this file")
         elif event == "import":
             if is_answer() and _is_hidden(args[0]):
@@ -211,6 +210,14 @@ def _close_doors() -> None:
             refuse(event)
 
     sys.addaudithook(hook)
+
+
+def _normal(path: str | Path) -> str:
+    return os.path.normcase(os.path.realpath(path))
+
+
+def _lies_in(path: str, folders: set[str]) -> bool:
+    return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
 
 def _run_cells(
@@ -236,9 +243,9 @@ def _run_cells(
         for statement in statements:
             code = compile(ast.Module([statement], []), name, "exec")
             with contextlib.redirect_stdout(io.StringIO()):
-                _, error = limited(lambda code=code: exec(code, space), seconds)  # type: ignore[misc]
-            if error is not None:
-                errors.append((set(_names(statement)), _told(error, name)))
+                _, raised = limited(lambda code=code: exec(code, space), seconds)  # type: ignore[misc]
+            if raised is not None:
+                errors.append((set(_names(statement)), _told(raised, name)))
     return errors
 
 

@@ -55,6 +55,13 @@ CELLS = {
         "    return (here / 'printed.json').read_text('utf-8')",
         "reading this file is not possible",
     ),
+    "mask_scores": (
+        "import llama_edu\nfrom pathlib import Path\n"
+        "def mask_scores_mine(scores):\n"
+        "    book = Path(llama_edu.__file__).parents[1] / 'book'\n"
+        "    return (book / '05_mask_and_softmax.ipynb').read_text('utf-8')",
+        "reading this file is not possible",
+    ),
     "merge": ("def merge_mine(a):\n    open(FOLDER + '/precious')", "reading this file is not"),
     "mix_values": (
         "import shutil\ndef mix_values_mine(*a):\n    shutil.rmtree(FOLDER)",
