@@ -20,6 +20,7 @@ import linecache
 import os
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -36,8 +37,8 @@ from llama_edu.hub import home
 
 __all__ = ["main"]
 
-CELL_SECONDS = 30.0
-MEMORY = 8 << 30  # bytes of address space; NumPy reserves much and uses little
+NOTEBOOK_SECONDS = 60.0  # for all cells together
+MEMORY = 4 << 30  # bytes of address space; NumPy reserves much and uses little
 PRINTED = (
     "{name}: right, and word for word the solution that the book prints. Now write yours: it "
     "counts."
@@ -70,7 +71,7 @@ def main() -> None:
     space = _stage()
     _limit_memory()
     _close_doors()
-    errors = _run_cells(job["cells"], space, job["seconds"] or CELL_SECONDS)
+    errors = _run_cells(job["cells"], space)
     say({"started": True})
     for name, seed in job["tasks"].items():
         say(_judged(checks[name], space.get(f"{name}_mine"), seed, errors))
@@ -220,15 +221,14 @@ def _lies_in(path: str, folders: set[str]) -> bool:
     return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
 
-def _run_cells(
-    cells: list[dict[str, Any]], space: dict[str, Any], seconds: float
-) -> list[tuple[set[str], str]]:
+def _run_cells(cells: list[dict[str, Any]], space: dict[str, Any]) -> list[tuple[set[str], str]]:
     """Run the notebook; for each statement that failed, the names it would have made, and why.
 
     Of a cell that the book gave, only imports, definitions and plain constants run: what they
     compute and draw is not needed for an answer.
     """
     errors: list[tuple[set[str], str]] = []
+    end = time.monotonic() + NOTEBOOK_SECONDS
     for number, cell in enumerate(cells, 1):
         source = python_of(cell["source"])
         name = f"<cell {number}>"
@@ -241,9 +241,10 @@ def _run_cells(
         if cell["given"]:
             statements = [one for one in statements if _is_definition(one)]
         for statement in statements:
+            left = max(end - time.monotonic(), 0.1)
             code = compile(ast.Module([statement], []), name, "exec")
             with contextlib.redirect_stdout(io.StringIO()):
-                _, raised = limited(lambda code=code: exec(code, space), seconds)  # type: ignore[misc]
+                _, raised = limited(lambda code=code: exec(code, space), left)  # type: ignore[misc]
             if raised is not None:
                 errors.append((set(_names(statement)), _told(raised, name)))
     return errors
