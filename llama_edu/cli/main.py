@@ -18,7 +18,7 @@ import llama_edu
 from llama_edu import hub
 from llama_edu.chat.session import OVERFLOWS, ChatSession
 from llama_edu.chat.template import ChatTemplate
-from llama_edu.cli import serve, verify
+from llama_edu.cli import classroom, serve, verify
 from llama_edu.cli.chat import COMMANDS, ChatCommand
 from llama_edu.cli.inspect import report
 from llama_edu.cli.terminal import may_colour, one_line, progress_line, write_now
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_arguments(_command(commands, "serve", serve.SUMMARY, serve.EPILOG))
     _add_progress(commands)
     verify.add_arguments(_command(commands, "verify", verify.SUMMARY, verify.EPILOG))
+    classroom.add_arguments(_command(commands, "classroom", classroom.SUMMARY, classroom.EPILOG))
     return parser
 
 

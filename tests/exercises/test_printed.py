@@ -1,16 +1,20 @@
 """Running the book's own notebooks credits nobody, and neither do the book's own functions."""
 
 import json
+import linecache
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llama_edu.exercises import check
 from llama_edu.exercises.framework import progress
 from llama_edu.exercises.framework.printed import (
     LIST,
+    MARK,
     fingerprint,
+    is_one_statement,
     is_printed,
     is_the_books,
 )
@@ -79,7 +83,48 @@ def test_the_printed_check_of_a_file_trusts_the_books_own_models():
 
 def test_blanks_make_no_other_solution():
     assert fingerprint("def f(x):\n    return x\n") == fingerprint("def f( x ):\n\treturn x")
+    assert fingerprint("def f(x):\n    return x\n") == fingerprint("def f(x):\n  # x\n  return x\n")
     assert fingerprint("def f(x):\n    return x\n") != fingerprint("def f(x):\n    return y\n")
+    assert fingerprint("half(lambda x: x,") != fingerprint("half(lambda x: y,")
+
+
+def typed(source, name):
+    """A function as a notebook's cell defines it: its source is kept by the cell."""
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    space = {"np": np}
+    exec(compile(source, name, "exec"), space)
+    return next(value for key, value in space.items() if key.endswith("_mine"))
+
+
+ONE_WAY = [
+    name for name, source in json.loads(LIST.read_text("utf-8")).items() if is_one_statement(source)
+]
+
+
+@pytest.mark.parametrize("name", ONE_WAY)
+def test_one_statement_is_the_readers_own_unless_it_stands_in_the_books_cell(name, monkeypatch):
+    source = json.loads(LIST.read_text("utf-8"))[name]
+    assert getattr(check, name)(typed(source, "<a cell of the reader's>")).ok
+    assert progress.solved() == {name}
+    progress.path().unlink()
+    (cell,) = [
+        "".join(cell["source"])
+        for path in (ROOT / "book").glob("[0-9]*.ipynb")
+        for cell in json.loads(path.read_text("utf-8"))["cells"]
+        if "solution" in cell["metadata"].get("tags", []) and source in "".join(cell["source"])
+    ]
+    assert cell == f"{MARK}\n{source}"
+    assert getattr(check, name)(typed(cell, "<a cell of the book's>")).ok
+    assert progress.solved() == set()
+
+
+def test_more_than_one_statement_is_the_books_wherever_it_stands():
+    assert set(ONE_WAY) == {"clean", "gated", "group_scores", "header_length", "last_logits"}
+    assert not is_one_statement('def f(x):\n    """Two."""\n    y = x\n    return y')
+    assert is_one_statement('def f(x):\n    """One."""\n    return x')
+    source = json.loads(LIST.read_text("utf-8"))["angles"]
+    assert check.angles(typed(source, "<another cell>")).ok
+    assert progress.solved() == set()
 
 
 def test_what_has_no_source_is_not_printed():

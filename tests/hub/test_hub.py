@@ -139,6 +139,17 @@ class TestLocate:
             assert hub.home().name == "llama_edu"
             monkeypatch.delenv("LLAMA_EDU_HOME", raising=False)
 
+    def test_models_that_are_there_for_many(
+        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shared = tmp_path / "shared"
+        monkeypatch.setenv("LLAMA_EDU_MODELS", str(shared))
+        assert hub.fetch(NAME) == home / "models" / NAME  # nothing there: as ever
+        shutil.copytree(home / "models" / NAME, shared / NAME)
+        assert hub.locate(NAME) == hub.fetch(NAME) == shared / NAME
+        (shared / NAME / "config.json").unlink()  # half a model is none
+        assert hub.locate(NAME) == home / "models" / NAME
+
     def test_embedded_models_need_no_home(
         self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

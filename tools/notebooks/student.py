@@ -10,9 +10,7 @@ that is already there and has been worked in is never overwritten: it stays, and
 from __future__ import annotations
 
 import argparse
-import ast
 import hashlib
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -20,29 +18,13 @@ from typing import Any
 
 import nbformat
 
+from llama_edu.classroom.stubs import MAY_FAIL, REFUSAL, SOLUTION, stub, tags_of, what_may_fail
+
+__all__ = ["MAY_FAIL", "REFUSAL", "digest", "stub", "student_copy", "write"]
+
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
-SOLUTION = "solution"
-MAY_FAIL = "raises-exception"  # the tag by which Jupyter goes on after an error
-REFUSAL = 'raise NotImplementedError("your turn")'
 STAMP = "llama_edu_student"  # in the metadata of a copy: what its cells were when it was made
-
-
-def stub(source: str) -> str:
-    """The functions of a solution with their bodies taken out; everything else is dropped.
-
-    Raises `ValueError` for a solution that defines no function: there would be nothing to write.
-    """
-    functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
-    if not functions:
-        raise ValueError(f"expected a solution that defines a function, got {source!r}")
-    lines = source.splitlines()
-    stubs = []
-    for function in functions:
-        head = lines[function.lineno - 1 : function.body[0].lineno - 1]
-        head = head or [lines[function.lineno - 1].split(":", 1)[0] + ":"]
-        stubs.append("\n".join([*head, f"    {REFUSAL}"]))
-    return "\n\n\n".join(stubs)
 
 
 def student_copy(notebook: Any) -> Any:
@@ -52,38 +34,16 @@ def student_copy(notebook: Any) -> Any:
     that "Run All" goes on behind it.
     """
     copy = nbformat.reads(nbformat.writes(notebook), as_version=4)
-    unmade: set[str] = set()  # names that come from a stub, or from a cell that needs one
-    for cell in copy.cells:
-        if cell.cell_type != "code":
-            continue
+    cells = [cell for cell in copy.cells if cell.cell_type == "code"]
+    stands_for_a_solution = [SOLUTION in tags_of(cell) for cell in cells]
+    for cell, is_stub in zip(cells, stands_for_a_solution, strict=True):
         cell.outputs, cell.execution_count = [], None
-        tags = cell.metadata.get("tags", [])
-        if SOLUTION in tags:
+        if is_stub:
             cell.source = stub(cell.source)
-            cell.metadata["tags"] = [t for t in tags if t not in (SOLUTION, "hide-cell")]
-            unmade |= made_and_used(cell.source)[0]
-            continue
-        made, used = made_and_used(cell.source)
-        if used & unmade:
-            unmade |= made
-            cell.metadata["tags"] = [*tags, *({MAY_FAIL} - set(tags))]
+            tags = [tag for tag in tags_of(cell) if tag not in (SOLUTION, "hide-cell")]
+            cell.metadata["tags"] = tags
+    what_may_fail(cells, stands_for_a_solution)
     return copy
-
-
-def made_and_used(source: str) -> tuple[set[str], set[str]]:
-    """The names a cell defines, and those it uses outside a check."""
-    plain = re.sub(r"^( *)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
-    made: set[str] = set()
-    used: set[str] = set()
-    for statement in ast.parse(plain).body:
-        if ast.unparse(statement).startswith("check."):
-            continue
-        for node in ast.walk(statement):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                made.add(node.name)
-            elif isinstance(node, ast.Name):
-                (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
-    return made, used
 
 
 def digest(notebook: Any) -> str:

@@ -1,36 +1,71 @@
 """Solutions that the book prints: running a chapter from top to bottom solves no exercise.
 
-A solution is known by its source, whatever its blanks. The list is made from the notebooks, by
+A solution is known by its source, whatever its blanks and comments. One of a single statement is
+often the only natural one, so whoever writes the same has written an answer; the book's own is
+known by the comment above it in its cell, `MARK`. The list is made from the notebooks, by
 `tools.notebooks.printed_solutions`, and is also what `check.NAME.solution()` shows.
 """
 
+import ast
 import hashlib
 import inspect
 import json
+import linecache
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from llama_edu.exercises.framework.answer import function_of
 
-__all__ = ["LIST", "fingerprint", "is_printed", "is_the_books", "printed"]
+__all__ = [
+    "LIST",
+    "MARK",
+    "fingerprint",
+    "is_one_statement",
+    "is_printed",
+    "is_the_books",
+    "printed",
+]
 
 LIST = Path(__file__).with_name("printed.json")
+MARK = "# The book's solution"
 
 
 def fingerprint(source: str) -> str:
-    """A short name for a function's source, the same with other blanks and line breaks."""
-    return hashlib.sha256(re.sub(r"\s+", "", source).encode()).hexdigest()[:16]
+    """A short name for a function's source, whatever its blanks, line breaks and comments."""
+    try:
+        text = ast.dump(ast.parse(textwrap.dedent(source)))
+    except SyntaxError:  # of a lambda there may be half a line
+        text = re.sub(r"\s+", "", source)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def is_printed(name: str, answer: Callable[..., Any]) -> bool:
     """Whether an answer is, word for word, the solution that the book prints for an exercise."""
+    function = function_of(answer)
     try:
-        source = inspect.getsource(function_of(answer))
+        source = inspect.getsource(function)
     except (OSError, TypeError):  # typed where no source is kept
         return False
-    return fingerprint(printed(name)) == fingerprint(source)
+    if fingerprint(printed(name)) != fingerprint(source):
+        return False
+    if not is_one_statement(source):
+        return True
+    lines = linecache.getlines(function.__code__.co_filename)
+    return any(line.strip() == MARK for line in lines)
+
+
+def is_one_statement(source: str) -> bool:
+    """Whether a function says what it does in one statement, a docstring not counted."""
+    (function,) = ast.parse(textwrap.dedent(source)).body
+    body = function.body if isinstance(function, ast.FunctionDef) else []
+    return len([one for one in body if not _is_text(one)]) == 1
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def printed(name: str) -> str:
