@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from llama_edu.chapters import BOOK
 from tools.editions.folds import Appendix, Folded, answer_id, question_id
 from tools.editions.pages import Page, place_of, read_pages
 from tools.editions.stills import make_still, plain_colours
 
-__all__ = ["ABOUT_APPENDIX", "APPENDIX", "AUTHOR", "HTML", "ROOT", "TITLE", "Book", "fixed_colours", "read_book"]
+__all__ = ["ABOUT", "ABOUT_APPENDIX", "APPENDIX", "AUTHOR", "HTML", "ROOT", "TITLE", "Book", "fixed_colours", "read_book"]
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
@@ -20,9 +21,16 @@ AUTHOR = "the llama_edu authors"
 APPENDIX = "Answers, hints, solutions and code"
 LIGHT = 'html[data-theme="light"] '  # begins what pygments.css says of light pages
 ABOUT_APPENDIX = (
-    "Here is what the pages of the website fold away, in the order in which the chapters need it: "
+    "Here is what the pages on the web fold away, in the order in which the chapters need it: "
     "answers to their questions, hints, solutions, and the code behind their figures. "
     "The number of each entry leads back to the place it belongs to."
+)
+SITE = BOOK.removesuffix("/book")
+ABOUT = (
+    f'<p>On the web this book runs: <a href="{SITE}/">{SITE.removeprefix("https://")}</a>. '
+    "There its figures can be stepped through, its labs take a sentence of yours, and its answers "
+    "are folded away until you ask for them. In this edition you see a still of each, and what is "
+    "folded stands at the end of the book. A line with an arrow says under which number.</p>"
 )
 
 

@@ -19,7 +19,7 @@ from bs4 import BeautifulSoup, Tag
 
 from llama_edu import __version__
 from llama_edu.chapters import BOOK as SITE
-from tools.editions.book import ABOUT_APPENDIX, APPENDIX, AUTHOR, HTML, ROOT, TITLE, Book, fixed_colours
+from tools.editions.book import ABOUT, ABOUT_APPENDIX, APPENDIX, AUTHOR, HTML, ROOT, TITLE, Book, fixed_colours
 from tools.editions.pages import Page, place_of
 
 __all__ = ["make_epub"]
@@ -149,11 +149,10 @@ def _page(title: str, body: str) -> str:
 
 
 def _title_page() -> str:
-    site = SITE.removesuffix("/book")
     return (
         f'<section class="title-page"><img src="cover.svg" alt="A llama of small squares"/>'
         f"<h1>{TITLE}</h1><p>llama_edu {__version__}</p>"
-        f'<p>On the web, where it runs: <a href="{site}/">{site}</a></p></section>'
+        f"{ABOUT}</section>"
     )
 
 

@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 from pypdf import PdfReader
 
 from llama_edu import __version__
-from tools.editions.book import ABOUT_APPENDIX, APPENDIX, AUTHOR, ROOT, TITLE, Book, fixed_colours
+from tools.editions.book import ABOUT, ABOUT_APPENDIX, APPENDIX, AUTHOR, ROOT, TITLE, Book, fixed_colours
 from tools.editions.pages import Page, place_of
 
 __all__ = ["make_pdf"]
@@ -29,13 +29,23 @@ APPENDIX_ID = "appendix"
 TO_ANSWER = re.compile(r'(<a href="#(answer-\d+)">[^<]*)</a>')
 REFERENCE = re.compile(r'<span class="on" data-to="([^"]+)">[^<]*</span>')
 PRINT_TIMEOUT_MS = 600_000
+COLUMN_PX = round((210 - 24 - 22) / 25.4 * 96)  # what the margins in paper.css leave of A4
+# What does not fit would be cut off, silently.
+TOO_WIDE = """() => {
+  const edge = document.body.getBoundingClientRect().right + 1;
+  const wide = (box) => box.getBoundingClientRect().right > edge
+    || (box.matches("pre") && box.scrollWidth > box.clientWidth + 1);
+  const where = (box) => box.closest("section[id]")?.id ?? "the first pages";
+  return [...document.querySelectorAll("pre, table, svg, figure, p, code")].filter(wide)
+    .map((box) => `${where(box)}: ${box.localName} ${box.textContent.slice(0, 60)}`);
+}"""
 
 
 def make_pdf(book: Book, to: Path) -> int:
     """Write the PDF; return how many pages it has.
 
-    Raises `FileNotFoundError` where there is no Chromium, and `RuntimeError` if the page numbers of
-    the first print are not those of the second.
+    Raises `FileNotFoundError` where there is no Chromium, and `RuntimeError` for what is wider than
+    the paper, or if the page numbers of the first print are not those of the second.
     """
     text = document(book)
     blank = _printed(REFERENCE.sub(r'<span class="on">000</span>', text))
@@ -87,7 +97,7 @@ def _title_page() -> str:
     logo = (ROOT / "book" / "_static" / "logo.svg").read_text("utf-8")
     return (
         f'<section class="title-page">{logo}<p class="title">{TITLE}</p>'
-        f"<p>llama_edu {__version__}</p></section>"
+        f'<p>llama_edu {__version__}</p></section><section class="about">{ABOUT}</section>'
     )
 
 
@@ -132,9 +142,15 @@ def _printed(text: str) -> bytes:
         file.write_text(text, "utf-8")
         sealed = "--host-resolver-rules=MAP * ~NOTFOUND"
         browser = playwright.chromium.launch(executable_path=found, args=[sealed])
-        page = browser.new_page(color_scheme="light", java_script_enabled=False)
+        page = browser.new_page(
+            color_scheme="light", viewport={"width": COLUMN_PX, "height": 900}
+        )
         page.set_default_timeout(PRINT_TIMEOUT_MS)
+        page.emulate_media(media="print")
         page.goto(file.as_uri())
+        wide = page.evaluate(TOO_WIDE)
+        if wide:
+            raise RuntimeError(f"expected everything to fit between the margins, got {wide}")
         printed = page.pdf(
             prefer_css_page_size=True, print_background=True, outline=True, tagged=True
         )

@@ -16,10 +16,12 @@ __all__ = ["make_still", "plain_colours"]
 # Scripts and what they are told; what points elsewhere on the site; and what the text says is for
 # readers in front of a screen.
 DROPPED = "script, button, .toctree-wrapper, .screen-only"
-NO_USE = ("tabindex", "title", "data-page-lab", "data-part", "data-axes", "data-layers", "style")
+NO_USE = ("tabindex", "title", "data-page-lab", "data-part", "data-axes", "data-layers")
 LIGHT_DARK = re.compile(r"light-dark\(([^,()]+),[^()]*\)")
 # `color-mix(in srgb, COLOUR 18%, transparent)` is a colour that lets 82% through.
 MIXED = re.compile(r"color-mix\(in srgb,\s*(#[0-9a-f]{6}|currentColor)\s+(\d+)%,\s*transparent\)")
+# The highlighter marks every name, comma and blank, in the colour that text has anyway.
+PLAIN_CODE = "pre span.n, pre span.nn, pre span.nx, pre span.p, pre span.w, code span.pre"
 LONG = 40  # lines; a listing that is longer may go on on the next page
 FORMULA = ".math, mjx-container"
 
@@ -52,6 +54,8 @@ def make_still(article: Tag) -> list[str]:
             style.decompose()
     for element in article.find_all(True):
         _settle(element)
+    for mark in article.select(PLAIN_CODE):
+        mark.unwrap()
     _open_tables(article)
     _second_part(article)
     for listing in article.find_all("pre"):
@@ -63,9 +67,7 @@ def make_still(article: Tag) -> list[str]:
 def _settle(element: Tag) -> None:
     """Drop the attributes that only a script reads, and choose the colours for white paper."""
     for key, value in list(element.attrs.items()):
-        if key in NO_USE and not value:
-            del element[key]
-        elif key in NO_USE and key != "style":
+        if key in NO_USE or (key == "style" and not value):
             del element[key]
         elif isinstance(value, str) and "(" in value:
             element[key] = plain_colours(value)
