@@ -1,7 +1,7 @@
 """Make an edition of the built pages: `python -m tools.editions pdf`, `… epub`.
 
-    python -m tools.editions pdf                              _build/html/book.pdf
-    python -m tools.editions pdf 04_qk_per_kv_group --to a.pdf   only these pages
+python -m tools.editions pdf                              _build/html/book.pdf
+python -m tools.editions pdf 04_qk_per_kv_group --to a.pdf   only these pages
 """
 
 from __future__ import annotations

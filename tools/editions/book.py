@@ -11,7 +11,18 @@ from tools.editions.folds import Appendix, Folded, answer_id, question_id
 from tools.editions.pages import Page, place_of, read_pages
 from tools.editions.stills import make_still, plain_colours
 
-__all__ = ["ABOUT", "ABOUT_APPENDIX", "APPENDIX", "AUTHOR", "HTML", "ROOT", "TITLE", "Book", "fixed_colours", "read_book"]
+__all__ = [
+    "ABOUT",
+    "ABOUT_APPENDIX",
+    "APPENDIX",
+    "AUTHOR",
+    "HTML",
+    "ROOT",
+    "TITLE",
+    "Book",
+    "fixed_colours",
+    "read_book",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"

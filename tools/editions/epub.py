@@ -1,7 +1,7 @@
 """The book as an EPUB 3: a document a chapter, and after all of them the answers of each.
 
-Written by hand, since the pages are there already: what an EPUB adds to them is a list of its files,
-contents, and XML where a browser is content with HTML.
+Written by hand, since the pages are there already: what an EPUB adds to them is a list of its
+files, contents, and XML where a browser is content with HTML.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from bs4 import BeautifulSoup, Tag
 
 from llama_edu import __version__
 from llama_edu.chapters import BOOK as SITE
-from tools.editions.book import ABOUT, ABOUT_APPENDIX, APPENDIX, AUTHOR, HTML, ROOT, TITLE, Book, fixed_colours
+from tools.editions.book import (
+    ABOUT,
+    ABOUT_APPENDIX,
+    APPENDIX,
+    AUTHOR,
+    HTML,
+    ROOT,
+    TITLE,
+    Book,
+    fixed_colours,
+)
 from tools.editions.pages import Page, place_of
 
 __all__ = ["make_epub"]

@@ -11,7 +11,7 @@ from html import escape
 
 from bs4 import BeautifulSoup, Tag
 
-from tools.editions.pages import Page
+from tools.editions.pages import Page, classes
 
 __all__ = ["Appendix", "Folded", "answer_id", "question_id"]
 
@@ -45,9 +45,9 @@ class Appendix:
                 continue
             if element.find_parent("article") is None:
                 _unfold(element)
-            elif "llama-predict" in element.get("class", []):
+            elif "llama-predict" in classes(element):
                 self._prediction(page, element)
-            elif "llama-exercise" in element.get("class", []):
+            elif "llama-exercise" in classes(element):
                 self._hints(page, element)
             else:
                 self._whole(page, element)
@@ -71,7 +71,7 @@ class Appendix:
             summary = fold.summary
             if not isinstance(summary, Tag):
                 raise ValueError(f"{page.slug}: expected an option with a summary, got {fold}")
-            right = "right" in fold.get("class", [])
+            right = "right" in classes(fold)
             term = new(f"<dt>{letter}) </dt>")
             answer = new("<dd></dd>")
             option = new("<li></li>")
@@ -115,7 +115,7 @@ class Appendix:
         reference = self._add(page, label[0].upper() + label[1:], [element])
         element.replace_with(reference)
         element.name = "div"
-        element["class"] = ["folded"]
+        element["class"] = "folded"
 
 
 def _unfold(fold: Tag) -> None:
@@ -127,7 +127,7 @@ def _unfold(fold: Tag) -> None:
         first = title.select_one(".collapsed") or title
         title.replace_with(new(f'<p class="fold-title">{first.get_text().strip()}</p>'))
     fold.name = "div"
-    fold["class"] = ["fold"]
+    fold["class"] = "fold"
 
 
 def answer_id(number: int) -> str:

@@ -15,12 +15,16 @@ from pathlib import Path
 import yaml
 from bs4 import BeautifulSoup, Tag
 
-__all__ = ["Page", "place_of", "read_pages"]
+__all__ = ["Page", "classes", "place_of", "read_pages"]
 
 NUMBER = re.compile(r"(\d+)\. ")  # how the title of a numbered chapter begins
 IN_URL = re.compile(r"url\(#([^)]+)\)")  # a drawing names a part of its own
 NAMING = ("aria-labelledby", "aria-describedby", "for", "headers")  # attributes that hold ids
 OUTSIDE = re.compile(r"[a-z]+:")  # an address with a scheme
+ARTICLE = re.compile(r"<article\b.*</article>", re.DOTALL)
+# The highlighter marks every name, comma and blank, in the colour that text has anyway. Without
+# these marks there is half as much to read, and a PDF is half as large.
+PLAIN_CODE = re.compile(r'<span class="(?:n|nn|nx|p|w|pre)">([^<]*)</span>')
 # What the pages link to that is no page: it stays behind.
 LEFT_BEHIND = ("genindex.html", "search.html")
 
@@ -43,6 +47,11 @@ class Page:
 def place_of(slug: str, inside: str = "") -> str:
     """The id, in an edition, of a page or of a place on it."""
     return f"p-{slug}--{inside}" if inside else f"p-{slug}"
+
+
+def classes(element: Tag) -> list[str]:
+    """The classes of an element; none if it has no attribute of that name."""
+    return [str(name) for name in element.get_attribute_list("class") if name]
 
 
 def listed(contents: Path) -> Iterator[tuple[str, str]]:
@@ -74,7 +83,8 @@ def read_pages(html: Path, contents: Path, only: tuple[str, ...] = ()) -> list[P
         file = html / f"{name}.html"
         if not file.is_file():
             raise FileNotFoundError(f"expected the built page {file}; run `make book` first")
-        article = BeautifulSoup(file.read_text("utf-8"), "html.parser").find("article")
+        text = ARTICLE.search(file.read_text("utf-8"))
+        article = text and BeautifulSoup(PLAIN_CODE.sub(r"\1", text[0]), "html.parser").article
         if not isinstance(article, Tag) or not isinstance(article.h1, Tag):
             raise ValueError(f"{file}: expected an article with a heading, got none")
         for anchor in article.select("a.headerlink"):
@@ -118,7 +128,7 @@ def target(href: str, slug: str, slugs: set[str]) -> str:
 
 
 def settle_links(pages: list[Page]) -> None:
-    """Turn links to pages that are not in this edition into text; refuse those that lead nowhere."""
+    """Turn links to pages that this edition lacks into text; refuse those that lead nowhere."""
     here = {place_of(page.slug) for page in pages}
     here |= {str(e["id"]) for page in pages for e in page.article.find_all(id=True)}
     slugs = {page.slug for page in pages}

@@ -11,17 +11,28 @@ import io
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-from pypdf import PdfReader
+from playwright.sync_api import Browser, sync_playwright
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import DictionaryObject, NameObject, PdfObject, TextStringObject
 
 from llama_edu import __version__
-from tools.editions.book import ABOUT, ABOUT_APPENDIX, APPENDIX, AUTHOR, ROOT, TITLE, Book, fixed_colours
+from tools.editions.book import (
+    ABOUT,
+    ABOUT_APPENDIX,
+    APPENDIX,
+    AUTHOR,
+    ROOT,
+    TITLE,
+    Book,
+    fixed_colours,
+)
 from tools.editions.pages import Page, place_of
 
-__all__ = ["make_pdf"]
+__all__ = ["destinations", "make_pdf", "printed"]
 
 HERE = Path(__file__).resolve().parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -39,6 +50,8 @@ TOO_WIDE = """() => {
   return [...document.querySelectorAll("pre, table, svg, figure, p, code")].filter(wide)
     .map((box) => `${where(box)}: ${box.localName} ${box.textContent.slice(0, 60)}`);
 }"""
+HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
+  .map((heading) => heading.textContent)"""
 
 
 def make_pdf(book: Book, to: Path) -> int:
@@ -47,15 +60,22 @@ def make_pdf(book: Book, to: Path) -> int:
     Raises `FileNotFoundError` where there is no Chromium, and `RuntimeError` for what is wider than
     the paper, or if the page numbers of the first print are not those of the second.
     """
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        raise FileNotFoundError(f"expected a browser among {', '.join(BROWSERS)}, got none")
     text = document(book)
-    blank = _printed(REFERENCE.sub(r'<span class="on">000</span>', text))
-    pages = destinations(blank)
-    printed = _printed(REFERENCE.sub(lambda m: f'<span class="on">{pages[m[1]]}</span>', text))
-    if destinations(printed) != pages:
+    with sync_playwright() as playwright:
+        sealed = "--host-resolver-rules=MAP * ~NOTFOUND"
+        browser = playwright.chromium.launch(executable_path=found, args=[sealed])
+        pages = destinations(printed(browser, REFERENCE.sub('<span class="on">000</span>', text)))
+        numbered = REFERENCE.sub(lambda m: f'<span class="on">{pages[m[1]]}</span>', text)
+        result = printed(browser, numbered)
+        browser.close()
+    if destinations(result) != pages:
         raise RuntimeError("expected both prints to have the same pages, got other numbers")
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_bytes(printed)
-    return len(PdfReader(io.BytesIO(printed)).pages)
+    to.write_bytes(result)
+    return len(PdfReader(io.BytesIO(result)).pages)
 
 
 def document(book: Book) -> str:
@@ -133,29 +153,52 @@ def _fonts() -> str:
     )
 
 
-def _printed(text: str) -> bytes:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        raise FileNotFoundError(f"expected a browser among {', '.join(BROWSERS)}, got none")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+def printed(browser: Browser, text: str) -> bytes:
+    """A document on A4. Raises `RuntimeError` for what does not fit between the margins."""
+    with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "book.html"
         file.write_text(text, "utf-8")
-        sealed = "--host-resolver-rules=MAP * ~NOTFOUND"
-        browser = playwright.chromium.launch(executable_path=found, args=[sealed])
-        page = browser.new_page(
-            color_scheme="light", viewport={"width": COLUMN_PX, "height": 900}
-        )
+        page = browser.new_page(color_scheme="light", viewport={"width": COLUMN_PX, "height": 900})
         page.set_default_timeout(PRINT_TIMEOUT_MS)
         page.emulate_media(media="print")
         page.goto(file.as_uri())
         wide = page.evaluate(TOO_WIDE)
         if wide:
+            page.close()
             raise RuntimeError(f"expected everything to fit between the margins, got {wide}")
-        printed = page.pdf(
+        headings = page.evaluate(HEADINGS)
+        result = page.pdf(
             prefer_css_page_size=True, print_background=True, outline=True, tagged=True
         )
-        browser.close()
-    return printed
+        page.close()
+    return _with_outline(result, headings)
+
+
+def _with_outline(pdf: bytes, headings: list[str]) -> bytes:
+    """The outline with the headings as they are: Chromium drops the blank where a line ends."""
+    writer = PdfWriter(io.BytesIO(pdf), incremental=True)
+    items = list(_outline(writer.root_object.get("/Outlines")))
+    told = ["".join(str(item["/Title"]).split()) for item in items]
+    if told != ["".join(heading.split()) for heading in headings]:
+        raise RuntimeError(f"expected an outline of {headings}, got {told}")
+    for item, heading in zip(items, headings, strict=True):
+        item[NameObject("/Title")] = TextStringObject(" ".join(heading.split()))
+    result = io.BytesIO()
+    writer.write(result)
+    return result.getvalue()
+
+
+def _outline(parent: PdfObject | None) -> Iterator[DictionaryObject]:
+    """The entries below one entry of an outline, in the order in which they are read."""
+    above = parent.get_object() if parent is not None else None
+    child = above.get("/First") if isinstance(above, DictionaryObject) else None
+    while child is not None:
+        entry = child.get_object()
+        if not isinstance(entry, DictionaryObject):
+            raise RuntimeError(f"expected an entry of the outline, got {entry}")
+        yield entry
+        yield from _outline(entry)
+        child = entry.get("/Next")
 
 
 def destinations(printed: bytes) -> dict[str, int]:

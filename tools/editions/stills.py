@@ -11,6 +11,8 @@ import re
 from bs4 import Tag
 from bs4.element import Stylesheet
 
+from tools.editions.pages import classes
+
 __all__ = ["make_still", "plain_colours"]
 
 # Scripts and what they are told; what points elsewhere on the site; and what the text says is for
@@ -20,8 +22,6 @@ NO_USE = ("tabindex", "title", "data-page-lab", "data-part", "data-axes", "data-
 LIGHT_DARK = re.compile(r"light-dark\(([^,()]+),[^()]*\)")
 # `color-mix(in srgb, COLOUR 18%, transparent)` is a colour that lets 82% through.
 MIXED = re.compile(r"color-mix\(in srgb,\s*(#[0-9a-f]{6}|currentColor)\s+(\d+)%,\s*transparent\)")
-# The highlighter marks every name, comma and blank, in the colour that text has anyway.
-PLAIN_CODE = "pre span.n, pre span.nn, pre span.nx, pre span.p, pre span.w, code span.pre"
 LONG = 40  # lines; a listing that is longer may go on on the next page
 FORMULA = ".math, mjx-container"
 
@@ -54,13 +54,11 @@ def make_still(article: Tag) -> list[str]:
             style.decompose()
     for element in article.find_all(True):
         _settle(element)
-    for mark in article.select(PLAIN_CODE):
-        mark.unwrap()
     _open_tables(article)
     _second_part(article)
     for listing in article.find_all("pre"):
         if listing.get_text().count("\n") > LONG:
-            listing["class"] = [*listing.get("class", []), "long"]
+            listing["class"] = " ".join([*classes(listing), "long"])
     return styles
 
 
