@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= $(or $(shell command -v python3),python)
 PY := .venv/bin/python
 
-.PHONY: help env book test lab student notebooks format lock clean distclean
+.PHONY: help env book pdf epub test lab student notebooks format lock clean distclean
 .PHONY: lint types unit coverage nbval browser model
 
 help: ## List these commands
@@ -15,6 +15,12 @@ help: ## List these commands
 
 book: env ## Build the book and say which file to open
 	@$(PY) -m tools.check book
+
+pdf: env ## Build the book as a PDF (needs Chromium)
+	@$(PY) -m tools.check book pdf
+
+epub: env ## Build the book as an EPUB
+	@$(PY) -m tools.check book epub
 
 test: env ## Check everything: lint, format, types, tests, notebooks, book, browser
 	@$(PY) -m tools.check

@@ -136,6 +136,18 @@ CHECKS = {
         ("-m", "pytest", "-q", *WHOEVER_IS_FREE, "tests/e2e"),
         "The pages are under _build/html; the messages above name the page and the element.",
     ),
+    "pdf": Check(
+        "The book as a PDF",
+        ("-m", "tools.editions", "pdf"),
+        "It is printed by Chromium or Chrome from the pages that `make book` built.",
+        on_request=True,
+    ),
+    "epub": Check(
+        "The book as an EPUB",
+        ("-m", "tools.editions", "epub"),
+        "It is made of the pages that `make book` built.",
+        on_request=True,
+    ),
     "coverage": Check(
         "Unit and property tests again, and which lines and branches they reach",
         ("-m", "pytest", "-q", *PARALLEL, "--cov", "--cov-report=term", "tests"),

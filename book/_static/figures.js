@@ -76,3 +76,17 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 });
+
+// Paper has no folds and no night: a chapter is printed open and by daylight, and afterwards is as it
+// was.
+let afterwards = [];
+window.addEventListener("beforeprint", () => {
+  const root = document.documentElement, theme = root.dataset.theme;
+  const folds = [...document.querySelectorAll("article details:not([open])")];
+  afterwards = [() => { root.dataset.theme = theme; }, ...folds.map((fold) => () => { fold.open = false; })];
+  root.dataset.theme = "light";
+  for (const fold of folds) fold.open = true;
+});
+window.addEventListener("afterprint", () => {
+  for (const again of afterwards.splice(0)) again();
+});

@@ -25,7 +25,7 @@ def flip_bits(value: Number) -> Html:
     formats = [
         {"name": form.name, "bits": form.bits(value), "exponent": form.exponent} for form in FORMATS
     ]
-    title = f"The bits of {said}. Flip one."
+    title = f"The bits of {said}"
     body = (
         f"<tr>{th(form.name, scope='row')}{td(_fields(form.bits(value), form.exponent))}"
         f"{td(_stored(form.stored(value)))}</tr>"
@@ -39,7 +39,7 @@ def flip_bits(value: Number) -> Html:
     return interactive(
         "bits",
         f"Bits of {said} to flip, in three formats",
-        {"title": title, "value": said, "formats": formats},
+        {"title": f"{title}. Flip one.", "value": said, "formats": formats},
         table(head, body, caption=title),
         "\n".join([title, *lines]),
     )

@@ -33,11 +33,11 @@ def stopwatch(pieces: Sequence[str], clocks: Mapping[str, Sequence[float]]) -> H
     shown = sorted({round(n) for n in np.linspace(1, len(pieces), min(ROWS, len(pieces)))})
     lines = [[str(n), *(f"{seconds[n - 1]:.2f}" for seconds in clocks.values())] for n in shown]
     head = ["tokens", *(f"seconds {name}" for name in clocks)]
-    title = "The same text, twice. Start both clocks."
+    title, to_do = "The same text, twice", "Start both clocks."
     if len(clocks) != 2:
-        title = "The same text at its own pace. Start the clocks."
+        title, to_do = "The same text at its own pace", "Start the clocks."
     data = {
-        "title": title,
+        "title": f"{title}. {to_do}",  # where there is something to press
         "pieces": list(pieces),
         "runs": [
             {"name": name, "at": [round(float(second), 3) for second in seconds]}
