@@ -11,7 +11,7 @@ from pathlib import Path
 from llama_edu.errors import InputError, ParallelError
 from llama_edu.parallel.mpi import TOLD
 
-__all__ = ["mpiexec", "run_ranks"]
+__all__ = ["BAD_END", "copy_output", "mpiexec", "run_ranks"]
 
 # How MPICH's launcher begins what it prints where a rank ends badly; on standard output.
 BAD_END = b"\n" + b"=" * 75
@@ -45,7 +45,7 @@ def run_ranks(size: int, arguments: Sequence[str], write: Callable[[bytes], obje
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
             try:
                 assert process.stdout is not None
-                _copy(process.stdout.fileno(), write)
+                copy_output(process.stdout.fileno(), write)
                 code = process.wait()
             finally:
                 process.terminate()
@@ -59,7 +59,7 @@ def run_ranks(size: int, arguments: Sequence[str], write: Callable[[bytes], obje
     return 0
 
 
-def _copy(descriptor: int, write: Callable[[bytes], object]) -> None:
+def copy_output(descriptor: int, write: Callable[[bytes], object]) -> None:
     """Hand on what comes, until its end or the launcher's own words about a bad one."""
     held = b""
     while data := os.read(descriptor, READ):

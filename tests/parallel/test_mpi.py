@@ -182,7 +182,7 @@ class TestWithoutStartingAny:
                     os.write(writing, said[start : start + size])
                 os._exit(0)
             os.close(writing)
-            launch._copy(reading, written.append)
+            launch.copy_output(reading, written.append)
             os.waitpid(child, 0)
             os.close(reading)
             assert b"".join(written) == b"a text\n== with signs ==\n"

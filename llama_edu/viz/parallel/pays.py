@@ -27,9 +27,10 @@ def split_pays(machines: Sequence[int], rates: Mapping[str, Sequence[Number]]) -
     figure, page = board(3.7, WIDTH)
     ax = panel(figure, 0.7, 0.45, WIDTH - 0.95, 2.6)
     said = []
-    for (name, curve), (color, width, dashes, mark) in zip(rates.items(), LINES, strict=False):
+    for (name, given), (color, width, dashes, mark) in zip(rates.items(), LINES, strict=False):
+        curve = [float(rate) for rate in given]
         ax.plot(machines, curve, color=color, lw=width, ls=dashes, marker=mark, ms=5, label=name)
-        top = max(range(len(curve)), key=lambda i: float(curve[i]))
+        top = curve.index(max(curve))
         ax.plot([machines[top]], [curve[top]], "o", ms=13, mfc="none", mec=color, mew=1.4)
         said.append(
             f"{name}: {_rate(curve[0])} on {machines[0]}, at most {_rate(curve[top])} on "
@@ -49,5 +50,5 @@ def split_pays(machines: Sequence[int], rates: Mapping[str, Sequence[Number]]) -
     return Picture(figure, alt=alt, caption=caption)
 
 
-def _rate(value: Number) -> str:
-    return f"{float(value):.3g}"
+def _rate(value: float) -> str:
+    return f"{value:.3g}"

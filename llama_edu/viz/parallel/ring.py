@@ -75,9 +75,8 @@ def ring_sum(parts: Sequence[Sequence[int]]) -> Picture:
                     linewidth=2.2 if came else 0.8,
                     zorder=3 if came else 1,
                 )
-                words = {"ha": "center", "color": INK, "zorder": 4}
-                middle = (x + (piece + 0.5) * CELL, y + 0.2)
-                write(ax, *middle, str(held[rank, piece]), SIZE, **words)
+                middle, number = x + (piece + 0.5) * CELL, str(held[rank, piece])
+                write(ax, middle, y + 0.2, number, SIZE, ha="center", color=INK, zorder=4)
         ranks = "; ".join(f"rank {r} {', '.join(map(str, row))}" for r, row in enumerate(held))
         said.append(f"{'start' if not step else f'step {step}'}: {ranks}")
     alt = f"A sum over {size} ranks round a ring. {'. '.join(said)}."
