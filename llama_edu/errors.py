@@ -13,6 +13,7 @@ __all__ = [
     "InputError",
     "LlamaEduError",
     "NumericsError",
+    "ParallelError",
     "ServeError",
     "SessionError",
     "TokenizerError",
@@ -49,6 +50,10 @@ class NumericsError(LlamaEduError, ArithmeticError):
 
 class HubError(LlamaEduError, RuntimeError):
     """A named model is unknown, not fetched yet, or could not be fetched."""
+
+
+class ParallelError(LlamaEduError, RuntimeError):
+    """A process that computes a part of a model ended, failed or fell silent."""
 
 
 class ServeError(LlamaEduError, RuntimeError):

@@ -18,7 +18,7 @@ import llama_edu
 from llama_edu import hub
 from llama_edu.chat.session import OVERFLOWS, ChatSession
 from llama_edu.chat.template import ChatTemplate
-from llama_edu.cli import classroom, serve, verify
+from llama_edu.cli import classroom, parallel, serve, verify
 from llama_edu.cli.chat import COMMANDS, ChatCommand
 from llama_edu.cli.inspect import report
 from llama_edu.cli.terminal import may_colour, one_line, progress_line, write_now
@@ -26,6 +26,8 @@ from llama_edu.engine.generate import generate
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import Sampling
 from llama_edu.errors import InputError, LlamaEduError
+from llama_edu.parallel.llama import PipelineLlama, TensorLlama, split_llama
+from llama_edu.parallel.world import World
 from llama_edu.text.tokenizer import Tokenizer
 
 __all__ = ["main"]
@@ -49,6 +51,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Wrong usage leaves through `SystemExit(2)`."""
     args = _parser().parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)  # for those who run it once more
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows its code instead
             stream.reconfigure(errors="backslashreplace")
@@ -180,7 +183,9 @@ def _add_generate(commands: Any) -> None:
         "examples:\n"
         '  python -m llama_edu generate story "Once upon a time" --seed 7\n'
         '  python -m llama_edu generate story "The cat" --temperature 0\n'
-        "  cat beginning.txt | python -m llama_edu generate smollm2-135m-instruct - > rest.txt\n\n"
+        "  cat beginning.txt | python -m llama_edu generate smollm2-135m-instruct - > rest.txt\n"
+        '  python -m llama_edu generate story "The cat" --parallel tensor --ranks 2\n'
+        '  mpiexec -n 4 python -m llama_edu generate story "The cat" --parallel tensor\n\n'
         "Only the new text goes to standard output. The number of tokens, the speed and the seed\n"
         "go to standard error.\n",
     )
@@ -200,6 +205,7 @@ def _add_generate(commands: Any) -> None:
         help=f"default: {DEFAULT_NEW_TOKENS}, or fewer where the context ends",
     )
     add("--special", action="store_true", help="let special tokens in the prompt count as such")
+    parallel.add_arguments(parser)
     parser.set_defaults(run=_generate, parser=parser)
 
 
@@ -225,14 +231,31 @@ def _sampling(args: argparse.Namespace) -> tuple[Sampling, int]:
     return sampling, secrets.randbits(32) if args.seed is None else args.seed
 
 
-def _generate(args: argparse.Namespace) -> None:
+def _generate(args: argparse.Namespace) -> int | None:
     sampling, seed = _sampling(args)
-    prompt = _standard_input() if args.prompt == "-" else args.prompt
+    if parallel.is_to_start(args):
+        return parallel.start(args)
+    with parallel.joined(args) as world:
+        _continue(args, sampling, seed, world)
+    return None
+
+
+def _continue(args: argparse.Namespace, sampling: Sampling, seed: int, world: World | None) -> None:
+    """Continue the prompt; on several ranks all do, with rank 0's prompt and seed, and it tells."""
+    is_first = world is None or world.rank == 0
+    prompt = _standard_input() if args.prompt == "-" and is_first else args.prompt
+    if world is not None:
+        prompt = world.told(prompt.encode() if is_first else None).decode()
+        seed = int(world.told(str(seed).encode() if is_first else None))
     tokenizer = Tokenizer.from_pretrained(args.model)
     token_ids = tokenizer.encode(prompt, parse_special=args.special)
     if not token_ids:
         raise InputError("expected a prompt of at least one token, got an empty one")
-    model = Llama.from_pretrained(args.model)
+    model = (
+        Llama.from_pretrained(args.model)
+        if world is None
+        else split_llama(args.parallel, args.model, world)
+    )
     room = model.config.max_position_embeddings - len(token_ids)
     new_tokens = args.max_new_tokens
     if new_tokens is None:
@@ -245,7 +268,13 @@ def _generate(args: argparse.Namespace) -> None:
         sampling=sampling,
         seed=seed,
     )
+    if not is_first:
+        for _ in new_ids:
+            pass
+        return
     _write_text(tokenizer, len(token_ids), new_ids, seed)
+    if isinstance(model, TensorLlama | PipelineLlama):
+        print(parallel.report(model, args.parallel), file=sys.stderr)
 
 
 def _add_chat(commands: Any) -> None:

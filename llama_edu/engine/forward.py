@@ -15,7 +15,14 @@ from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import cast, to_float32
 from llama_edu.formats.quantize import rows_as_float32
 
-__all__ = ["attend", "attention_block", "forward", "mlp_block"]
+__all__ = [
+    "attend",
+    "attention_block",
+    "axes_of_logits",
+    "forward",
+    "mlp_block",
+    "through_layer",
+]
 
 
 def forward(
@@ -28,20 +35,33 @@ def forward(
     x = rows_as_float32(weights.embed_tokens, step.token_ids)  # (seq, hidden_size)
     x = x.astype(step.cos.dtype, copy=False)  # the format the operators compute in
     record("embed_tokens", x, "seq hidden_size")
-    for i, layer in enumerate(weights.layers):
-        here = record.at(f"layers.{i}")
-        x = x + attention_block(x, layer, config, ops, step, here)
-        here("attn_residual", x, "seq hidden_size")
-        x = x + mlp_block(x, layer, config, ops, here)
-        here("mlp_residual", x, "seq hidden_size")
+    for layer in weights.layers:
+        x = through_layer(x, layer, config, ops, step, record)
     step.advance()
 
     x = ops.rms_norm(x, weights.norm, config.rms_norm_eps)
     record("norm", x, "seq hidden_size")
     # The head is the widest product of all; to go on, the last row of a sequence is enough.
     logits = ops.linear(x[step.logit_rows], weights.lm_head)
-    record("logits", logits, _axes_of_logits(step))
+    record("logits", logits, axes_of_logits(step))
     return to_float32(logits)
+
+
+def through_layer(
+    x: Float[np.ndarray, "seq hidden_size"],
+    layer: LayerWeights,
+    config: LlamaConfig,
+    ops: Operators,
+    step: Step,
+    record: Recorder,
+) -> Float[np.ndarray, "seq hidden_size"]:
+    """Both blocks of a layer, each added to the residual stream."""
+    here = record.at(f"layers.{layer.index}")
+    x = x + attention_block(x, layer, config, ops, step, here)
+    here("attn_residual", x, "seq hidden_size")
+    x = x + mlp_block(x, layer, config, ops, here)
+    here("mlp_residual", x, "seq hidden_size")
+    return x
 
 
 def attention_block(
@@ -164,7 +184,8 @@ def _recorders(step: Step, record: Recorder) -> list[Recorder]:
     ]
 
 
-def _axes_of_logits(step: Step) -> str:
+def axes_of_logits(step: Step) -> str:
+    """The names of the axes of a step's logits, for the trace."""
     if not step.last_only:
         return "seq vocab_size"
     return "1 vocab_size" if len(step.spans) == 1 else "n_spans vocab_size"

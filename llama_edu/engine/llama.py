@@ -14,7 +14,7 @@ from llama_edu.engine.backends.select import operators_of
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.forward import forward
 from llama_edu.engine.step import Step, spans_of
-from llama_edu.engine.trace import IGNORE, Trace
+from llama_edu.engine.trace import IGNORE, Recorder, Trace
 from llama_edu.engine.weights import load_weights
 from llama_edu.errors import ContextError, InputError
 from llama_edu.formats.config import LlamaConfig
@@ -204,7 +204,13 @@ class Llama:
             record = trace.new_step(self.config.axis_sizes | step.axis_sizes)
         elif ops.decode_step is not None and ops.decode_step.takes(self.weights, step):
             return ops.decode_step(self.weights, self.config, step)
-        return forward(self.weights, self.config, ops, step, record)
+        return self.run_step(step, record)
+
+    def run_step(
+        self, step: Step, record: Recorder = IGNORE
+    ) -> Float32[np.ndarray, "rows vocab_size"]:
+        """A checked step through every layer. A model that is split has its own way."""
+        return forward(self.weights, self.config, self.operators, step, record)
 
     def _step(
         self,

@@ -27,6 +27,7 @@ from llama_edu.exercises import (
     mask_softmax,
     model,
     norm_mlp,
+    parallel,
     precision,
     rope,
     sampling,
@@ -61,6 +62,7 @@ CHAPTERS = (
     chat,
     serve,
     cost,
+    parallel,
 )
 
 

@@ -37,6 +37,9 @@ from llama_edu.viz.norm_mlp.gates import silu_gate
 from llama_edu.viz.norm_mlp.ladder import residual_ladder
 from llama_edu.viz.norm_mlp.norms import norm_stages
 from llama_edu.viz.norm_mlp.unit import mlp_unit
+from llama_edu.viz.parallel.pays import split_pays
+from llama_edu.viz.parallel.ring import ring_sum
+from llama_edu.viz.parallel.split import layer_split
 from llama_edu.viz.parts.axes import AXES, Axis, axis, axis_legend, chip
 from llama_edu.viz.parts.figure import Picture
 from llama_edu.viz.parts.html import Html
@@ -103,6 +106,7 @@ __all__ = [
     "head_map",
     "head_wiring",
     "hex_map",
+    "layer_split",
     "loss_curves",
     "machine",
     "mask_staircase",
@@ -120,6 +124,7 @@ __all__ = [
     "query_and_keys",
     "rank_by_layer",
     "residual_ladder",
+    "ring_sum",
     "roofline",
     "rope_clock",
     "rope_layouts",
@@ -131,6 +136,7 @@ __all__ = [
     "shape_ledger",
     "shape_table",
     "silu_gate",
+    "split_pays",
     "step_cost",
     "step_layer",
     "step_mask_softmax",

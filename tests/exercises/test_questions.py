@@ -1,5 +1,6 @@
 """Questions for understanding: each says something to every answer, and what it says is so."""
 
+import dataclasses
 import json
 import math
 import re
@@ -26,6 +27,7 @@ from llama_edu.ops import attention
 from llama_edu.ops.mlp import swiglu
 from llama_edu.ops.norm import rms_norm
 from llama_edu.ops.rope import inverse_frequencies, rope_cos_sin
+from llama_edu.parallel.cost import Link, tensor_seconds
 
 ASKED = list(QUESTIONS.values())
 each = pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.name)
@@ -342,6 +344,14 @@ def larger_batch(tmp_path):
     assert rate(512) / rate(256) < 1.1
 
 
+def waiting_for_wires(tmp_path):
+    config = dataclasses.replace(smollm2(), num_hidden_layers=40)
+    link = Link(50e-6, 1e12)  # so that only the latency counts
+    _, talking = tensor_seconds(config, 2, link, 1e9)
+    others = link.sum_s(4, 2) + link.gather_s(4, 2)  # the embedding's sum, and the logits
+    assert 1000 * (talking - others) == pytest.approx(amount("waiting_for_wires").answer, rel=1e-3)
+
+
 FACTS: dict[str, Callable] = {name: value for name, value in globals().items() if name in QUESTIONS}
 
 
@@ -351,7 +361,7 @@ def test_what_a_question_takes_for_granted_is_so(asked, tmp_path):
 
 
 def test_every_chapter_has_one_or_two():
-    assert 25 <= len(ASKED) <= 32
+    assert 25 <= len(ASKED) <= 34
     topics = ["start", *CHAPTER_FILES]
     assert [module.__name__.rpartition(".")[2] for module in CHAPTERS] == topics
     for topic, module in zip(topics, CHAPTERS, strict=True):

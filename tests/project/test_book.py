@@ -69,6 +69,7 @@ MODULES = {
     "chat": ["chat.session", "chat.template", "engine.prefix_cache"],
     "serve": ["serve"],
     "cost": ["analysis.roofline", "analysis.timing"],
+    "parallel": ["parallel.llama", "parallel.world", "parallel.shards", "parallel.cost"],
 }
 WITH_SHAPE_LEDGER = range(1, 12)
 MIN_EXERCISES = 40  # in the chapters with a shape ledger: the walk from bytes to text

@@ -288,6 +288,17 @@ def test_cost_multiplies_in_threads(run: Run, rows: int, cols: int, threads: int
 
 
 @rust
+@pytest.mark.parametrize(("size", "numbers_each"), [(1, 3), (2, 7), (3, 2), (4, 10)])
+def test_parallel_sums_round_a_ring(run: Run, size: int, numbers_each: int) -> None:
+    parts = random(np.random.default_rng(17), size, numbers_each)
+    *totals, alone = run("parallel.rs", [size], *parts)
+    for total in totals:
+        same(total, parts.sum(axis=0))
+        assert total == totals[0], "every rank ends with the same bits"
+    assert numbers(alone).tolist() == [1.0]
+
+
+@rust
 def test_model_generation_chat_and_serving_make_an_engine(run: Run) -> None:
     config = tiny_config(tie_word_embeddings=True)
     tensors = tiny_tensors(config)

@@ -49,7 +49,10 @@ PRETRAINED = "PRETRAINED_MODEL"  # how a cell names the real model
 NEEDS_IT = "pretrained"  # the tag of cells that fail without it
 MAY_FAIL = "raises-exception"  # the tag by which Jupyter goes on after an error
 
-EXTRAS = {"14_serve": "viz,serve,json"}  # of the package, where a notebook needs more than figures
+EXTRAS = {  # of the package, where a notebook needs more than figures
+    "14_serve": "viz,serve,json",
+    "17_split_by_kv_groups": "viz,parallel",
+}
 
 
 def colab_source(path: Path) -> str:

@@ -9,6 +9,7 @@ from llama_edu.exercises.guides import (
     mask_softmax,
     model,
     norm_mlp,
+    parallel,
     precision,
     rope,
     sampling,
@@ -36,4 +37,5 @@ GUIDES = {
     **chat.GUIDES,
     **serve.GUIDES,
     **cost.GUIDES,
+    **parallel.GUIDES,
 }

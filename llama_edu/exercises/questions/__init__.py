@@ -14,6 +14,7 @@ from llama_edu.exercises.questions import (
     mask_softmax,
     model,
     norm_mlp,
+    parallel,
     precision,
     rope,
     sampling,
@@ -43,6 +44,7 @@ CHAPTERS = (
     chat,
     serve,
     cost,
+    parallel,
 )
 QUESTIONS = {one.name: one for chapter in CHAPTERS for one in chapter.QUESTIONS}
 

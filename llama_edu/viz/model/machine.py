@@ -44,6 +44,7 @@ AROUND = (
     _Stop("chat", "a conversation", "around"),
     _Stop("serve", "many readers", "around"),
     _Stop("cost", "how fast", "around"),
+    _Stop("parallel", "on several machines", "around"),
 )
 # Attention is taught in an order in which every step can be understood; the machine turns first.
 NOTE = "drawn as the chapters go; in the machine the turning comes before the looking"

@@ -1,0 +1,169 @@
+"""The two ways to split a Llama: what each rank computes, and where it needs the others.
+
+Both are `Llama`s. Every rank makes the same calls with the same ids, and every rank gets the same
+logits, bit for bit, so `generate`, sampling with a seed and `ChatSession` need not know that others
+are there: all ranks choose the same token. The cache of a rank holds its own heads or layers.
+
+Split by KV groups is what Megatron-LM calls tensor parallelism (Shoeybi et al. 2019,
+arXiv:1909.08053); split by layers, pipeline parallelism (Huang et al. 2018, GPipe,
+arXiv:1811.06965), here without its micro-batches: for one text, one rank works at a time.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from llama_edu import hub
+from llama_edu.engine.forward import (
+    attention_block,
+    axes_of_logits,
+    mlp_block,
+    through_layer,
+)
+from llama_edu.engine.llama import Llama
+from llama_edu.engine.step import Step
+from llama_edu.engine.trace import IGNORE, Recorder
+from llama_edu.errors import InputError
+from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.precision import to_float32
+from llama_edu.formats.quantize import rows_as_float32
+from llama_edu.formats.safetensors import open_checkpoint
+from llama_edu.parallel.shards import LayerShards, TensorShards, stage_config, tensor_config
+from llama_edu.parallel.world import World
+
+__all__ = ["SPLITS", "PipelineLlama", "TensorLlama", "split_llama"]
+
+SPLITS = ("tensor", "pipeline")
+
+
+class TensorLlama(Llama):
+    """One rank of a model that is split by KV groups.
+
+    `config` has the sizes of this rank and the whole vocabulary, `whole` those of the model. With
+    `pad`, sizes that the ranks do not divide are rounded up with zeros. Raises as `Llama` does,
+    and `InputError` for sizes that do not divide.
+    """
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        tensors: Mapping[str, np.ndarray],
+        world: World,
+        *,
+        pad: bool = False,
+        precision: str = "f32",
+        backend: str = "numpy",
+    ) -> None:
+        share = tensor_config(config, world.size, pad=pad)
+        shards = TensorShards(tensors, config, world.rank, world.size)
+        super().__init__(share, shards, precision=precision, backend=backend)
+        self.world = world
+        self.whole = config
+        self.config = replace(self.config, vocab_size=config.vocab_size)
+        self.operators = replace(self.operators, decode_step=None)  # it would go on alone
+
+    def run_step(
+        self, step: Step, record: Recorder = IGNORE
+    ) -> Float32[np.ndarray, "rows vocab_size"]:
+        """Two sums over all ranks a layer, one for the embedding, and the logits gathered."""
+        ops, config, weights, world = self.operators, self.config, self.weights, self.world
+        x = world.summed(self._embedded(step).astype(step.cos.dtype, copy=False))
+        record("embed_tokens", x, "seq hidden_size")
+        for layer in weights.layers:
+            here = record.at(f"layers.{layer.index}")
+            # What a rank has is a part of the sum. The residual is added after it, and so once.
+            x = x + world.summed(attention_block(x, layer, config, ops, step, here))
+            here("attn_residual", x, "seq hidden_size")
+            x = x + world.summed(mlp_block(x, layer, config, ops, here))
+            here("mlp_residual", x, "seq hidden_size")
+        step.advance()
+
+        x = ops.rms_norm(x, weights.norm, config.rms_norm_eps)
+        record("norm", x, "seq hidden_size")
+        mine = to_float32(ops.linear(x[step.logit_rows], weights.lm_head))
+        logits = np.concatenate(world.gathered(mine), axis=1)[:, : config.vocab_size]
+        record("logits", logits, axes_of_logits(step))
+        return logits
+
+    def _embedded(self, step: Step) -> Float32[np.ndarray, "seq hidden_size"]:
+        """The rows of the tokens in this rank's part of the table; zeros for the others."""
+        table = self.weights.embed_tokens
+        ids = step.token_ids - self.world.rank * len(table)
+        mine = (ids >= 0) & (ids < len(table))
+        x = np.zeros((len(ids), self.config.hidden_size), dtype=np.float32)
+        x[mine] = rows_as_float32(table, ids[mine])
+        return x
+
+
+class PipelineLlama(Llama):
+    """One rank of a model that is split by layers.
+
+    `config` has this rank's layers, counted from 0, and the whole vocabulary. Raises as `Llama`
+    does, and `InputError` for more ranks than layers.
+    """
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        tensors: Mapping[str, np.ndarray],
+        world: World,
+        *,
+        precision: str = "f32",
+        backend: str = "numpy",
+    ) -> None:
+        stage = stage_config(config, world.rank, world.size)
+        shards = LayerShards(tensors, config, world.rank, world.size)
+        super().__init__(stage, shards, precision=precision, backend=backend)
+        self.world = world
+        self.whole = config
+        self.config = replace(self.config, vocab_size=config.vocab_size)
+        self.operators = replace(self.operators, decode_step=None)
+
+    def run_step(
+        self, step: Step, record: Recorder = IGNORE
+    ) -> Float32[np.ndarray, "rows vocab_size"]:
+        """The rows come from the rank before and go to the next; the last sends logits to all."""
+        ops, config, weights, world = self.operators, self.config, self.weights, self.world
+        last = world.size - 1
+        if world.rank == 0:
+            x = rows_as_float32(weights.embed_tokens, step.token_ids)
+            x = x.astype(step.cos.dtype, copy=False)
+            record("embed_tokens", x, "seq hidden_size")
+        else:
+            x = np.empty((len(step.token_ids), config.hidden_size), dtype=step.cos.dtype)
+            world.exchange(None, 0, x, world.rank - 1)
+        for layer in weights.layers:
+            x = through_layer(x, layer, config, ops, step, record)
+        step.advance()
+
+        if world.rank < last:
+            world.exchange(np.ascontiguousarray(x), world.rank + 1, None, 0)
+            rows = len(np.arange(len(x))[step.logit_rows])
+            logits = np.empty((rows, config.vocab_size), dtype=np.float32)
+        else:
+            x = ops.rms_norm(x, weights.norm, config.rms_norm_eps)
+            record("norm", x, "seq hidden_size")
+            logits = to_float32(ops.linear(x[step.logit_rows], weights.lm_head))
+        logits = world.sent_on(np.ascontiguousarray(logits), last)
+        record("logits", logits, axes_of_logits(step))
+        return logits
+
+
+def split_llama(
+    split: str, name_or_directory: str | os.PathLike[str], world: World, **options: str
+) -> TensorLlama | PipelineLlama:
+    """This rank's part of a model, given by name or directory; "tensor" pads where it must.
+
+    `options` are those of `Llama`. Raises `InputError` for another split than those of `SPLITS`.
+    """
+    if split not in SPLITS:
+        raise InputError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
+    directory = hub.locate(name_or_directory)
+    config = LlamaConfig.from_directory(directory)
+    tensors = open_checkpoint(directory)
+    if split == "tensor":
+        return TensorLlama(config, tensors, world, pad=True, **options)
+    return PipelineLlama(config, tensors, world, **options)

@@ -1,0 +1,97 @@
+"""Whose part is what: the matrices of a layer, cut by rows and by columns."""
+
+from matplotlib.axes import Axes
+
+from llama_edu.errors import InputError
+from llama_edu.formats.config import LlamaConfig
+from llama_edu.parallel.shards import tensor_config
+from llama_edu.viz.parts.figure import INK, MUTED, PAPER, Picture, board, box, picture, write
+
+__all__ = ["RANKS", "layer_split"]
+
+# Colours and patterns of the ranks, told apart without colour by pattern and number.
+RANKS = (("#0b6b8f", ""), ("#c98a2b", "//"), ("#7a4fa3", ".."), ("#3f7d3f", "xx"))
+WIDTH = 4.6  # inches: with words of this size a phone shows all of it, and 11 pixels high
+SIZE = 11.0  # points
+UNIT = 0.86  # inches of hidden_size
+
+
+@picture
+def layer_split(config: LlamaConfig, size: int) -> Picture:
+    """The matrices of one layer, (out_features, in_features), cut for `size` ranks.
+
+    A line inside q, k and v is the border of a KV group, and no cut lies between two such lines.
+    Sizes that do not divide are filled up, as `tensor_config` says. Raises `InputError` as it does,
+    and for more ranks than there are colours.
+    """
+    if size > len(RANKS):
+        raise InputError(f"expected at most {len(RANKS)} ranks, got {size}")
+    share = tensor_config(config, size, pad=True)
+    groups = share.num_key_value_heads * size
+    per_q = config.n_groups * config.head_dim
+    rows = {
+        "q_proj": (groups * per_q, groups),
+        "k_proj": (groups * config.head_dim, groups),
+        "v_proj": (groups * config.head_dim, groups),
+    }
+    scale = UNIT / config.hidden_size
+    wide = share.intermediate_size * size
+    inter = min(1.9, wide * scale)  # a wide MLP is drawn narrower, or the rest would vanish
+    tall = max(rows["q_proj"][0] * scale, 0.5)
+    figure, ax = board(1.3 + tall + 0.55 + inter + 0.2, WIDTH)
+    _key(ax, size)
+    x = 0.2
+    for name, (count, borders) in rows.items():
+        height = max(count * scale, 0.32)
+        _matrix(ax, (x, 0.95), (UNIT, height), name, size)
+        for i in range(1, borders):
+            y = 0.95 + height * i / borders
+            ax.plot([x, x + UNIT], [y, y], color=PAPER, lw=0.8)
+        x += UNIT + 0.16
+    _matrix(ax, (x, 0.95), (tall, UNIT), "o_proj", size, by_columns=True)
+    top = 1.3 + tall + 0.45
+    for i, name in enumerate(("gate_proj", "up_proj")):
+        _matrix(ax, (0.2 + i * (UNIT + 0.16), top), (UNIT, inter), name, size)
+    _matrix(ax, (0.2 + 2 * (UNIT + 0.16), top), (inter, UNIT), "down_proj", size, by_columns=True)
+    padding = groups - config.num_key_value_heads
+    filled = f"; {padding} of {groups} groups are zeros" if padding else ""
+    alt = (
+        f"One layer on {size} ranks. By rows: q_proj, k_proj and v_proj, "
+        f"{share.num_key_value_heads} of {groups} KV groups a rank, gate_proj and up_proj, "
+        f"{share.intermediate_size} of {wide} rows a rank. By columns: o_proj and down_proj, the "
+        f"same groups and the same numbers{filled}."
+    )
+    caption = (
+        f"Rows for what comes out, columns for what goes in: a layer on {size} ranks. White lines "
+        f"are borders of KV groups{filled}."
+    )
+    return Picture(figure, alt=alt, caption=caption)
+
+
+def _key(ax: Axes, size: int) -> None:
+    for rank in range(size):
+        color, hatch = RANKS[rank]
+        x = 0.2 + 1.05 * rank
+        box(ax, x, 0.14, 0.2, 0.2, color, hatch=hatch, edgecolor=PAPER)
+        write(ax, x + 0.27, 0.24, f"rank {rank}", SIZE, color=INK)
+
+
+def _matrix(
+    ax: Axes,
+    at: tuple[float, float],
+    extent: tuple[float, float],
+    name: str,
+    size: int,
+    *,
+    by_columns: bool = False,
+) -> None:
+    """One matrix, cut in `size` equal parts, its name above it."""
+    (x, y), (width, height) = at, extent
+    write(ax, x, y - 0.15, name, SIZE, color=MUTED)
+    for rank in range(size):
+        color, hatch = RANKS[rank]
+        if by_columns:
+            part = (x + width * rank / size, y, width / size, height)
+        else:
+            part = (x, y + height * rank / size, width, height / size)
+        box(ax, *part, color, hatch=hatch, edgecolor=PAPER)
