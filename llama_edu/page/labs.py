@@ -184,7 +184,9 @@ def _machine() -> tuple[str, Rows]:
     for part in PARTS:
         record = run.trace[part.array.format(layer=0)]
         shape = " × ".join(map(str, record.shape))
-        rows.append([part.label, part.array, " × ".join(record.axes), shape, str(int(part.chapter[:2]))])
+        rows.append(
+            [part.label, part.array, " × ".join(record.axes), shape, str(int(part.chapter[:2]))]
+        )
     return f"The parts of a Llama, in the order in which “{SENTENCE}” runs through them", rows
 
 
