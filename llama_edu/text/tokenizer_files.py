@@ -133,8 +133,12 @@ def _checked_vocab(rules: Mapping[str, Any], source: str) -> dict[str, int]:
         if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
             raise TokenizerError(f"{source}: expected added_tokens with content, got {entry!r:.60}")
         known[entry["content"]] = entry.get("id")
-    if not all(type(token_id) is int and token_id >= 0 for token_id in known.values()):
-        raise TokenizerError(f"{source}: expected every token to have an id")
+    for token, token_id in known.items():
+        if type(token_id) is not int or token_id < 0:
+            raise TokenizerError(
+                f"{source}: expected every token to have an id of 0 or more, got {token_id!r:.30} "
+                f"for {token!r:.60}"
+            )
     return known
 
 

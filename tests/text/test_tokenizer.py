@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 from pathlib import Path
@@ -409,6 +410,20 @@ class TestErrors:
     def test_garbled(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "tokenizer.json").write_bytes(content)
         with pytest.raises(TokenizerError):
+            Tokenizer(tmp_path)
+
+    @pytest.mark.parametrize("token_id", [-1, -2, 2.0, True, "3", None])
+    @pytest.mark.parametrize("added", [False, True])
+    def test_a_token_without_an_id_that_is_one(
+        self, tmp_path: Path, token_id: Any, added: bool
+    ) -> None:
+        rules = json.loads(byte_level().to_str())
+        if added:
+            rules["added_tokens"] = [{"content": "<|x|>", "id": token_id, "special": True}]
+        else:
+            rules["model"]["vocab"]["zzz"] = token_id
+        write_json(tmp_path / "tokenizer.json", rules)
+        with pytest.raises(TokenizerError, match=re.escape(f"an id of 0 or more, got {token_id!r} for")):
             Tokenizer(tmp_path)
 
     @pytest.mark.parametrize("cut", [10, 1_000, 10_000])
