@@ -423,7 +423,9 @@ class TestErrors:
         else:
             rules["model"]["vocab"]["zzz"] = token_id
         write_json(tmp_path / "tokenizer.json", rules)
-        with pytest.raises(TokenizerError, match=re.escape(f"an id of 0 or more, got {token_id!r} for")):
+        with pytest.raises(
+            TokenizerError, match=re.escape(f"an id of 0 or more, got {token_id!r} for")
+        ):
             Tokenizer(tmp_path)
 
     @pytest.mark.parametrize("cut", [10, 1_000, 10_000])
