@@ -4,14 +4,20 @@ Importing this costs nothing; the web libraries are imported when a server is as
 """
 
 import argparse
+import contextlib
 import errno
 import ipaddress
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from llama_edu.engine.backends.select import BACKENDS
 from llama_edu.errors import ServeError
 from llama_edu.formats.precision import PRECISIONS
+
+if TYPE_CHECKING:
+    from llama_edu.serve.http.policy import Policy
+    from llama_edu.serve.job import Limits
 
 __all__ = ["EPILOG", "SUMMARY", "add_arguments"]
 
@@ -72,6 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of NumPy's products (default: one for a small model, else as many as cores are free)",
     )
+    add(
+        "--replicas",
+        type=int,
+        default=None,
+        metavar="N",
+        help="that many processes with every model in each, on Ray Serve (needs the extra `ray`)",
+    )
     _add_limits(parser)
     parser.set_defaults(run=_run, parser=parser)
 
@@ -127,7 +140,6 @@ def _run(args: argparse.Namespace) -> None:
         max_seconds=args.max_seconds,
         prefix_nbytes=args.prefix_mb * 2**20,
     )
-    models = served.load(args.models, limits, precision=args.precision, backend=args.backend)
     key = os.environ.get(KEY_VARIABLE) or None
     rules = policy.Policy(
         args.host,
@@ -136,6 +148,10 @@ def _run(args: argparse.Namespace) -> None:
         key,
         max_connections_per_address=args.max_connections_per_address,
     )
+    if args.replicas is not None:
+        _run_replicas(args, limits, rules)
+        return
+    models = served.load(args.models, limits, precision=args.precision, backend=args.backend)
     # While the model computes in Python, the event loop waits its turn: 5 ms, by default, for
     # every piece it sends.
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -157,6 +173,27 @@ def _run(args: argparse.Namespace) -> None:
     )
 
 
+def _run_replicas(args: argparse.Namespace, limits: "Limits", rules: "Policy") -> None:
+    """Serve through replicas until SIGINT or SIGTERM."""
+    from llama_edu import hub
+    from llama_edu.serve.http import logs, replicas, server
+
+    for name in args.models:
+        hub.locate(name)  # here, and not in a process of Ray's, where nobody would read why not
+    logs.set_up()
+    try:
+        listening = server.listen(args.host, args.port)
+    except OSError as problem:
+        raise ServeError("internal", _why_no_port(problem, args.host, args.port)) from problem
+    threads = 1 if args.threads is None else args.threads
+    setup = replicas.Setup(args.models, limits, rules, args.precision, args.backend, threads)
+    with replicas.started(setup, args.replicas) as handle:
+        url = server.address(listening)
+        print(f"Serving {', '.join(args.models)} at {url}, {args.replicas} replicas", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):  # how one ends a server, not an accident
+            replicas.server_of(replicas.Entrance(handle, rules), rules).run(sockets=[listening])
+
+
 def _why_no_port(problem: OSError, host: str, port: int) -> str:
     """What the system has against an address, and the way out."""
     if problem.errno == errno.EADDRINUSE:
@@ -172,8 +209,9 @@ def _why_no_port(problem: OSError, host: str, port: int) -> str:
 def _check(args: argparse.Namespace) -> None:
     names = {"max_num_seqs": 1, "max_queue": 1, "max_seconds": 1, "prefix_mb": 1, "grace": 0}
     names["max_connections_per_address"] = 1
-    if args.threads is not None:
-        names["threads"] = 1
+    for name in ("threads", "replicas"):
+        if getattr(args, name) is not None:
+            names[name] = 1
     for name, least in names.items():
         if not getattr(args, name) >= least:  # so that NaN is refused too
             given = getattr(args, name)

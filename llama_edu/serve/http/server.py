@@ -15,7 +15,7 @@ from llama_edu.serve.http.connection import bounded_protocol
 from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.served import Serving
 
-__all__ = ["listen", "run", "running"]
+__all__ = ["address", "listen", "run", "running"]
 
 START_SECONDS = 60.0
 SPARE_SECONDS = 5.0  # to send the last words after the grace
