@@ -17,12 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from llama_edu import hub
-from llama_edu.engine.forward import (
-    attention_block,
-    axes_of_logits,
-    mlp_block,
-    through_layer,
-)
+from llama_edu.engine.forward import attention_block, axes_of_logits, mlp_block
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.step import Step
 from llama_edu.engine.trace import IGNORE, Recorder
@@ -136,7 +131,11 @@ class PipelineLlama(Llama):
             x = np.empty((len(step.token_ids), config.hidden_size), dtype=step.cos.dtype)
             world.exchange(None, 0, x, world.rank - 1)
         for layer in weights.layers:
-            x = through_layer(x, layer, config, ops, step, record)
+            here = record.at(f"layers.{layer.index}")
+            x = x + attention_block(x, layer, config, ops, step, here)
+            here("attn_residual", x, "seq hidden_size")
+            x = x + mlp_block(x, layer, config, ops, here)
+            here("mlp_residual", x, "seq hidden_size")
         step.advance()
 
         if world.rank < last:
