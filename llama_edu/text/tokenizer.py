@@ -187,6 +187,10 @@ class Tokenizer:
         index = operator.index(token_id)
         added = self._added.get(index)
         if added is not None:
+            # One that is looked for in normalised text stands for the space before it, too.
+            written = self._plain.id_to_token(index) if added.normalized else None
+            if written is not None and not self._byte_level:
+                return written.replace(SPACE, " ").encode("utf-8")
             return added.content.encode("utf-8")
         token = self._plain.id_to_token(index) if 0 <= index < self.vocab_size else None
         if token is None:

@@ -298,9 +298,11 @@ def _add_tokens(
         if text not in vocab and text not in added:
             added[text] = _entry(text, max(owners, default=-1) + 1) | _flags(token)
             owners[added[text]["id"]] = text
-    # The library numbers added tokens itself, but for those that the vocabulary numbers already.
-    for text in added.keys() - known:
-        rules["model"]["vocab"].setdefault(text, added[text]["id"])
+    # The library numbers added tokens itself, from the vocabulary's end on, but for those that the
+    # vocabulary numbers already. With new ones in it, that end has moved for those of before, too.
+    if added.keys() - known:
+        for text, entry in added.items():
+            rules["model"]["vocab"].setdefault(text, entry["id"])
     rules["added_tokens"] = sorted(added.values(), key=lambda entry: int(entry["id"]))
 
 

@@ -138,6 +138,19 @@ CASES: dict[str, tuple[str, Callable[[Rules], Rules], dict[str, Any]]] = {
         _without_added,
         {"added_tokens": {"<|im_start|>": 1, "<|im_end|>": 2}},
     ),
+    "new tokens beside those that tokenizer.json adds": (
+        "thinking",
+        _same,
+        {
+            "added_tokens": {"<tool>": 402},
+            "special_tokens_map": {"pad_token": "[PAD]", "additional_special_tokens": ["<|new|>"]},
+        },
+    ),
+    "tokens in added_tokens.json, with \u2581 for spaces": (
+        "pieces",
+        _same,
+        {"added_tokens": {"<tool>": 288, "<plain>": 289}},
+    ),
     "roles and extras without an id": (
         "words",
         _same,

@@ -128,7 +128,10 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """One answer for what FastAPI found wrong with a body: one fault, by its field."""
     # A value that fits none of several types is reported once for each; the field is what counts,
     # and a fault that we have words for comes first.
-    first = next((error for error in errors if error["type"] in OURS), errors[0])
+    clearest = [
+        error for kinds in (OURS, ("too_long",)) for error in errors if error["type"] in kinds
+    ]
+    first = (clearest or errors)[0]
     where = [str(part) for part in first["loc"][1:]]
     kind, context = first["type"], first.get("ctx", {})
     param = where[0] if where else None
@@ -173,7 +176,9 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
 def _place(where: Sequence[str]) -> str:
     """The field's place, without pydantic's names for the types that were tried."""
     return ".".join(
-        part for part in where if (part.isidentifier() and part not in TRIED) or part.isdecimal()
+        part
+        for part in where
+        if (part.isidentifier() and part not in TRIED and not part[0].isupper()) or part.isdecimal()
     )
 
 

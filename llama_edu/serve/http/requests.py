@@ -394,8 +394,18 @@ class FunctionIn(Strict):
     strict: bool | None = None
 
 
+def _only_functions(data: Any) -> Any:
+    """Refuses tools of other kinds, and choices of them, by their name."""
+    if isinstance(data, dict) and isinstance(kind := data.get("type"), str) and kind != "function":
+        message = f"a tool of type {kind[:80]!r} is not supported here: expected 'function'"
+        raise refused("tools", f"tools: {message}, got {kind[:80]!r}")
+    return data
+
+
 class ToolIn(Strict):
     """A tool that the model may call. Only functions can be called."""
+
+    _functions = model_validator(mode="before")(_only_functions)
 
     type: Literal["function"]
     function: FunctionIn
@@ -409,6 +419,8 @@ class NamedFunction(Strict):
 
 class ToolChoice(Strict):
     """The one function to call."""
+
+    _functions = model_validator(mode="before")(_only_functions)
 
     type: Literal["function"]
     function: NamedFunction

@@ -247,14 +247,17 @@ class CompletionReply(_Common):
             if job is not None:
                 text = before + text
                 if job.request.top_logprobs is not None:
-                    logprobs = self._logprobs([*self._echoed(job), *entries])
+                    logprobs = self._logprobs([*self._echoed(job, index), *entries])
         if logprobs is None:
             logprobs = self._logprobs(entries)
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
 
-    def _echoed(self, job: Job) -> list[TokenLogprob | tuple[int, int]]:
+    def _echoed(self, job: Job, index: int) -> list[TokenLogprob | tuple[int, int]]:
         """The prompt's tokens with their places; of the first, (id, place) is all there is."""
-        stream = self._tokenizer.stream(skip_special=False)
+        # Of a prompt that came as text, the tokens put around it are no characters.
+        ids = job.request.token_ids
+        is_shown = self._echoes[index] == self._tokenizer.decode(ids, skip_special=False)
+        stream = self._tokenizer.stream(skip_special=not is_shown)
         entries: list[TokenLogprob | tuple[int, int]] = []
         start = 0
         for one, token_id in zip(job.prompt_logprobs, job.request.token_ids, strict=True):

@@ -288,11 +288,12 @@ def _fitted(
         ids = ids[-(most if keep == -1 else max(keep, 1)) :]
     least = 0 if body.new_tokens(1) == 0 else 1
     if len(ids) + least > served.context:
-        way_out = (
-            "context_overflow: 'drop_oldest' leaves out the oldest turns"
-            if isinstance(body, ChatRequest)
-            else "truncate_prompt_tokens: -1 keeps as much of the prompt's end as fits"
-        )
+        if isinstance(body, CompletionRequest):
+            way_out = "truncate_prompt_tokens: -1 keeps as much of the prompt's end as fits"
+        elif body.context_overflow == "drop_oldest":
+            way_out = "all but the last turn is left out already: its message has to be shorter"
+        else:
+            way_out = "context_overflow: 'drop_oldest' leaves out the oldest turns"
         raise ApiError(
             "context_length_exceeded",
             f"expected at most {served.context} positions in all, got {len(ids)} of the prompt, "

@@ -266,6 +266,7 @@ COMPLETIONS = {
     ),
     "prompts": complete({"prompt": ["The cat", "A dog"]}, holds=lambda a: len(a["choices"]) == 2),
     "prompts as ids": complete({"prompt": [IDS, IDS[:1]]}, holds=lambda a: len(a["choices"]) == 2),
+    "too many prompts": complete({"prompt": ["x"] * 65}, 400, tells("prompt", "at most 64 items")),
     "mixed prompts": complete(
         {"prompt": ["The cat", IDS]},
         holds=lambda a: a["choices"][0]["text"] == a["choices"][1]["text"],
@@ -521,6 +522,11 @@ CHATS = {
         {"messages": LONG_TALK, "context_overflow": "drop_oldest"},
         holds=lambda a: a["omitted_messages"] > 0 and a["omitted_messages"] % 2 == 0,
     ),
+    "nothing more to leave out": chat(
+        {"messages": [{"role": "user", "content": "x" * 400}], "context_overflow": "drop_oldest"},
+        400,
+        tells(str(CONTEXT), "last turn", "shorter"),
+    ),
     "none left out": chat(
         {"context_overflow": "drop_oldest"}, holds=lambda a: "omitted_messages" not in a
     ),
@@ -694,7 +700,17 @@ STRUCTURED = {
     "tools without a template for them": chat(
         {"tools": [WEATHER]}, 400, tells("not supported here", "tool_choice")
     ),
-    "a tool that is no function": chat({"tools": [{"type": "web_search"}]}, 400, tells("tools")),
+    "a tool that is no function": chat(
+        {"tools": [{"type": "web_search"}]}, 400, tells("'web_search' is not supported here")
+    ),
+    "a choice among tools": chat(
+        {"tools": [CLOCK], "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}},
+        400,
+        tells("'allowed_tools' is not supported here"),
+    ),
+    "a tool without a name": chat(
+        {"tools": [{"type": "function", "function": {}}]}, 400, tells("tools.0.function.name")
+    ),
 }
 STREAMS = {
     "a stream": complete(

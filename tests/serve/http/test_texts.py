@@ -3,13 +3,17 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import openai
 import pytest
-from tiny_served import CONTEXT, tiny
+from tiny_files import byte_level, write_tokenizer
+from tiny_served import CONTEXT, tiny, write_tiny
 
 from llama_edu import Sampling, generate
 from llama_edu.chat.template import Message
+from llama_edu.serve.http.served import Serving, load
+from llama_edu.serve.http.server import running
 from llama_edu.serve.logprobs import log_probabilities
 
 MODEL, TOKENIZER = tiny()
@@ -296,3 +300,21 @@ def test_the_official_clients_errors_name_the_way_out(site):
         )
     with pytest.raises(openai.BadRequestError, match="truncate_prompt_tokens"):
         site.client.completions.create(model="tiny", prompt="x" * 400)
+
+
+def test_offsets_are_those_of_the_echoed_text(tmp_path):
+    """A token that opens every text is none of the prompt's characters; of ids, it is shown."""
+    directory = write_tiny(tmp_path / "opened")
+    write_tokenizer(directory, byte_level(bos=True), eos_token="<|im_end|>")
+    with (
+        running(Serving(load([str(directory)]))) as url,
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as http,
+    ):
+        asked = {"echo": True, "logprobs": 0, "max_tokens": 1}
+        for prompt, opening in (("The cat", ""), ([1, 5, 6], "<|im_start|>")):
+            answer = http.post("/v1/completions", json=asked | {"prompt": prompt}).json()
+            choice = answer["choices"][0]
+            *offsets, _ = choice["logprobs"]["text_offset"]
+            assert offsets[:2] == [0, len(opening)]
+            assert choice["text"].startswith(opening)
+            assert offsets[-1] < len(choice["text"])
