@@ -97,6 +97,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "attention_maps decode": lambda: viz.attention_maps(decoded(4, 2, 6, 5), words(11)),
     "attention_maps one row": lambda: viz.attention_maps(weights(4, 2, 1, 7), words(7)),
     "attention_maps 3x3": lambda: viz.attention_maps(decoded(3, 3, 12, 8), words(20), layer=29),
+    "attention_maps only": lambda: viz.attention_maps(weights(3, 3, 8, 8), words(8), only=7),
     "attention_maps 1x1": lambda: viz.attention_maps(weights(1, 1, 5, 5), words(5)),
     "score_maps": lambda: viz.score_maps(scores(4, 2, 6, 6), words(6), layer=1),
     "score_maps masked": lambda: viz.score_maps(masked(scores(2, 3, 4, 5)), words(5)),
@@ -747,6 +748,19 @@ def test_maps_show_the_weights_of_their_head() -> None:
     assert list(shown) == [f"KV group {h // 2}, query head {h}" for h in range(8)]
     for head, cells in enumerate(shown.values()):
         np.testing.assert_array_equal(cells, given[head // 2, head % 2])
+
+
+def test_one_head_can_be_drawn_alone() -> None:
+    given = weights(4, 2, 6, 6)
+    picture = viz.attention_maps(given, words(6), framed=3, only=5)
+    shown = maps(picture)
+    assert list(shown) == ["KV group 2, query head 5"]
+    np.testing.assert_array_equal(shown["KV group 2, query head 5"], given[2, 1])
+    most = int(given[2, 1, 3].argmax())
+    looks, looked_at = (words(6)[i].replace(" ", "·") for i in (3, most))
+    assert f"with a frame, “{looks}” gives most to “{looked_at}”" in picture.alt
+    with pytest.raises(InputError, match="from 0 to 7 to draw, got 8"):
+        viz.attention_maps(given, words(6), only=8)
 
 
 def test_the_future_is_covered_whatever_the_past() -> None:

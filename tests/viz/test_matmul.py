@@ -28,6 +28,9 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "tile of a block": lambda: viz.matmul_tile(
         whole(5, 8), whole(6, 8, seed=1), (1, 1), block=2, names=("x", "W", "y")
     ),
+    "tile of B as it is": lambda: viz.matmul_tile(
+        whole(4, 3), whole(3, 2, seed=1), (3, 0), turned=False, names=("x", "Wq", "q")
+    ),
     "large tile": lambda: viz.matmul_tile(whole(40, 24), whole(40, 24, seed=1), (9, 9), block=4),
     "tall tile": lambda: viz.matmul_tile(whole(1, 16), whole(3, 16, seed=1)),
 }
@@ -119,6 +122,16 @@ def test_matmul_tile_says_the_sum_of_the_number_it_marks() -> None:
     assert numbers == [str(n).replace("-", "−") for n in wanted]
     # One row of A, one of B, one number of C.
     assert [tinted(picture, c) for c in ("#dde6fc", "#fdeccb", "#d9eee3")] == [3, 3, 1]
+
+
+def test_matmul_tile_draws_b_as_it_is_where_c_is_a_b() -> None:
+    picture = viz.matmul_tile(A, B.T, (1, 2), turned=False)
+    assert "A is 2 × 3, B is 3 × 4, C is 2 × 4." in picture.alt
+    assert "C[1,2] = (−1)·3 + 0·(−1) + 2·3 = 3." in picture.alt
+    assert "B" in texts(picture)
+    assert "Bᵀ" not in texts(picture)
+    with pytest.raises(InputError, match=r"b \(k, n\) .* got \(2, 3\) and \(4, 3\)"):
+        viz.matmul_tile(A, B, turned=False)
 
 
 def test_matmul_tile_of_a_block() -> None:

@@ -69,6 +69,7 @@ def attention_maps(
     prompt: int | None = None,
     layer: int | None = None,
     framed: int | None = None,
+    only: int | None = None,
 ) -> Picture:
     """Maps of one layer's weights, laid out by KV group (rows) and query head (columns).
 
@@ -76,25 +77,48 @@ def attention_maps(
     calls: prefill, then decode steps. `tokens` are the `total_seq` tokens looked at. Rows from
     position `prompt` on count as generated; by default, those after the first call, or those of
     a single array that has a past. `layer` is only for the words. `framed` is a position whose row
-    gets a frame in each map. Raises `InputError` for other shapes, calls that do not follow each
-    other, labels that do not fit, or a framed position without a row.
+    gets a frame in each map. `only` is the one query head to draw. Raises `InputError` for other
+    shapes, calls that do not follow each other, labels that do not fit, a framed position without
+    a row, or a head that is not there.
     """
     rows, first_call = stacked(weights)
-    seq, total_seq = rows.shape[2:]
+    n_heads, (seq, total_seq) = rows.shape[0] * rows.shape[1], rows.shape[2:]
     labels = checked_labels(tokens, total_seq, "position")
     past = total_seq - seq
     if framed is not None and not past <= framed < total_seq:
         raise InputError(f"expected a row from {past} to {total_seq - 1} to frame, got {framed}")
+    if only is not None and not 0 <= only < n_heads:
+        raise InputError(f"expected a query head from 0 to {n_heads - 1} to draw, got {only}")
     if prompt is None:
         is_one_step = past > 0 and first_call == seq
         prompt = past if is_one_step else past + first_call
     ink = Ink(WEIGHTS_MAP, WEIGHTS_NORM, lambda weight: f"{100 * weight:.0f}", 0.27, True)
-    maps = Maps(rows, labels, prompt, ink, framed)
+    maps = Maps(rows, labels, prompt, ink, framed, only)
     where = "Attention weights" if layer is None else f"Attention weights of layer {layer}"
+    if only is not None:
+        return _one_head(maps, where, only)
     alt = f"{where}: {_shape_words(rows.shape)}. {_strongest(maps)} {_generated(maps)}"
     if framed is not None:
         alt += f" Framed in each map: the row of “{labels[framed]}”."
     return Picture(maps.draw(weights_key), alt=alt, caption=_caption(maps, where))
+
+
+def _one_head(maps: Maps, where: str, only: int) -> Picture:
+    """The map of one query head, and in words what its framed row, or its last, looks at."""
+    _, n_groups, seq, total_seq = maps.rows.shape
+    row = seq - 1 if maps.framed is None else maps.framed - maps.past
+    shares = maps.rows[divmod(only, n_groups)][row]
+    most = int(np.argmax(shares))
+    asks = maps.labels[maps.past + row]
+    place = "the row with a frame" if maps.framed is not None else "the last row"
+    alt = (
+        f"{where}, query head {only}: {seq} × {total_seq} (seq × total_seq). In {place}, “{asks}” "
+        f"gives most to “{maps.labels[most]}”: {percent(shares[most])}."
+    )
+    caption = f"{where}, query head {only}." + (
+        " Hatched: the future, which no query may see." if seq > 1 else ""
+    )
+    return Picture(maps.draw(weights_key), alt=alt, caption=caption)
 
 
 @picture

@@ -1,4 +1,4 @@
-"""A Bᵀ as three matrices that fit together: a row of A and a row of B meet in one number of C."""
+"""A Bᵀ or A B as three matrices that fit together: what meets in one number stands in line."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,14 +25,18 @@ def matmul_tile(
     *,
     block: int | None = None,
     names: tuple[str, str, str] = ("A", "B", "C"),
+    turned: bool = True,
 ) -> Picture:
     """What one number of C = A Bᵀ is made of, or one tile of `block` × `block` numbers.
 
     `a` is (m, k) and `b` is (n, k), one row per column of C; B is drawn turned, so that what meets
-    stands in line. `at` is the number, or the tile counted in tiles. Raises `InputError` if the
-    shapes do not fit, for more than 64 columns in all, and for a place outside C.
+    stands in line. With `turned=False`, C is A B and `b` is (k, n), drawn as it is. `at` is the
+    number, or the tile counted in tiles. Raises `InputError` if the shapes do not fit, for more
+    than 64 columns in all, and for a place outside C.
     """
-    (m, k), n = _sizes(a, b)
+    if not turned and b.ndim == 2:
+        b = b.T
+    (m, k), n = _sizes(a, b, turned)
     tile = block or 1
     first = at[0] * tile, at[1] * tile
     if tile < 1 or min(at) < 0 or first[0] >= m or first[1] >= n:
@@ -43,10 +47,9 @@ def matmul_tile(
     right, down = LEFT + k * cell + GAP, TOP + k * cell + GAP
     figure, ax = board(down + m * cell + (0.62 if block is None else 0.3), WIDTH)
     product = a @ b.T
-    _names(ax, names, (right, down), cell, (m, k, n))
+    _names(ax, names, (right, down), cell, (m, k, n), turned)
     _matrix(ax, a, (LEFT, down), cell, {(i, p): ROW_TINT for i in rows for p in range(k)})
-    turned = {(p, j): COLUMN_TINT for p in range(k) for j in columns}
-    _matrix(ax, b.T, (right, TOP), cell, turned)
+    _matrix(ax, b.T, (right, TOP), cell, {(p, j): COLUMN_TINT for p in range(k) for j in columns})
     _matrix(ax, product, (right, down), cell, {(i, j): TILE for i in rows for j in columns})
     place = right + columns[0] * cell, down + rows[0] * cell
     size = len(columns) * cell, len(rows) * cell
@@ -58,23 +61,28 @@ def matmul_tile(
     words = _sum_words(a[rows[0]], b[columns[0]], names[2], first)
     if block is None:
         write(ax, 0.12, down + m * cell + 0.36, words, 10 if len(words) < 36 else 8)
-    said = f"{words}." if block is None else _tile_words(names, rows, columns, -(-k // tile))
-    alt = f"{names[0]} is {m} × {k}, {names[1]} is {n} × {k}, {names[2]} is {m} × {n}. {said}"
+    line = "row" if turned else "column"
+    pieces = -(-k // tile)
+    said = f"{words}." if block is None else _tile_words(names, rows, columns, pieces, line)
+    sizes = f"{n} × {k}" if turned else f"{k} × {n}"
+    alt = f"{names[0]} is {m} × {k}, {names[1]} is {sizes}, {names[2]} is {m} × {n}. {said}"
     caption = (
-        f"A number of {names[2]}: a row of {names[0]} times a row of {names[1]}, drawn turned."
+        f"A number of {names[2]}: a row of {names[0]} times a {line} of {names[1]}"
+        f"{', drawn turned' if turned else ''}."
         if block is None
         else f"A tile of {names[2]}: {len(rows)} of the rows of {names[0]} times {len(columns)} of "
-        f"the rows of {names[1]}, in {-(-k // tile)} pieces."
+        f"the {line}s of {names[1]}, in {pieces} pieces."
     )
     return Picture(figure, alt=alt, caption=caption)
 
 
-def _sizes(a: np.ndarray, b: np.ndarray) -> tuple[tuple[int, int], int]:
+def _sizes(a: np.ndarray, b: np.ndarray, turned: bool) -> tuple[tuple[int, int], int]:
+    """Of `a` (m, k) and `b` (n, k), as the product has them; the error says them as given."""
     fits = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1] and min(*a.shape, *b.shape) > 0
     if not fits or sum(b.shape) > MAX_SIDE or len(a) > MAX_SIDE:
         raise InputError(
-            f"expected a (m, k) and b (n, k) of at most {MAX_SIDE} rows and columns, "
-            f"got {a.shape} and {b.shape}"
+            f"expected a (m, k) and b {'(n, k)' if turned else '(k, n)'} of at most {MAX_SIDE} "
+            f"rows and columns, got {a.shape} and {b.shape if turned else b.shape[::-1]}"
         )
     return (len(a), a.shape[1]), len(b)
 
@@ -114,16 +122,17 @@ def _names(
     corner: tuple[float, float],
     cell: float,
     sizes: tuple[int, int, int],
+    turned: bool,
 ) -> None:
     (right, down), (m, k, n) = corner, sizes
     middle = down + m * cell / 2
     for x, y, name in (
         (LEFT, down, names[0]),
-        (right, TOP, f"{names[1]}ᵀ"),
+        (right, TOP, f"{names[1]}ᵀ" if turned else names[1]),
         (right, down, names[2]),
     ):
         write(ax, x, y - 0.14, name, 12, weight="bold")
-    note = f"{n} columns: the rows of {names[1]}"
+    note = f"{n} columns: the rows of {names[1]}" if turned else f"{n} columns"
     x = min(right + 0.4, LEFT + SPAN + 0.3 - 0.076 * len(note))
     if x > right + 0.3:
         write(ax, x, TOP - 0.14, note, 9.5, color=MUTED)
@@ -145,9 +154,12 @@ def _factor(number: Number) -> str:
     return f"({_text(number)})" if number < 0 else _text(number)
 
 
-def _tile_words(names: tuple[str, str, str], rows: range, columns: range, pieces: int) -> str:
+def _tile_words(
+    names: tuple[str, str, str], rows: range, columns: range, pieces: int, line: str
+) -> str:
+    other = "" if line == "row" else f"{line}s "
     return (
         f"The tile of {names[2]} at rows {rows[0]} to {rows[-1]} and columns {columns[0]} to "
-        f"{columns[-1]} needs the same rows of {names[0]} and of {names[1]}, read in {pieces} "
+        f"{columns[-1]} needs the same rows of {names[0]} and {other}of {names[1]}, read in {pieces} "
         f"pieces: each piece is used for {len(rows) * len(columns)} numbers."
     )

@@ -26,6 +26,8 @@ TALLEST, LONG_TALLEST = 8.6, 10.4  # inches of maps on one page, of few and of m
 MANY_TOKENS = 13
 LARGEST_CELL = 0.42
 FRAME = "#b3261e"
+ONLY_TOP = 0.8  # the same, where they stand one below the other
+PHONE = 4.3  # inches across: what a phone shows without pushing
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Maps:
     """Arrays `(n_kv_heads, n_groups, seq, total_seq)` on their way to a page.
 
     `labels` name the `total_seq` positions; rows from position `prompt` on were generated; the row
-    of position `framed` has a frame.
+    of position `framed` has a frame. `only` is the one query head to draw, on a page for a phone.
     """
 
     rows: np.ndarray
@@ -52,6 +54,7 @@ class Maps:
     prompt: int
     ink: Ink
     framed: int | None = None
+    only: int | None = None
 
     @property
     def seq(self) -> int:
@@ -65,6 +68,8 @@ class Maps:
 
     def draw(self, key: Callable[[Figure, float, float, float], None]) -> Figure:
         """The page, with `key(figure, x, y, width)` drawn under the maps."""
+        if self.only is not None:
+            return self._draw_only(key)
         layout = _layout(self.rows.shape, self.labels)
         n_kv_heads = self.rows.shape[0]
         foot = TOP + n_kv_heads * layout.row + layout.label_inches + 0.3
@@ -80,9 +85,23 @@ class Maps:
         key(figure, WIDTH / 2 - 1.3, foot, 2.6)
         return figure
 
+    def _draw_only(self, key: Callable[[Figure, float, float, float], None]) -> Figure:
+        """The map of one head, with the names of the axes one below the other."""
+        group, j = divmod(self.only or 0, self.rows.shape[1])
+        layout = _layout((1, 1, *self.rows.shape[2:]), self.labels, PHONE)
+        foot = ONLY_TOP + layout.row + layout.label_inches + 0.3
+        figure, ax = board(foot + 0.55, PHONE)
+        tag(ax, 0.08, 0.2, "seq", "query: who looks (rows)", ha="left", size=10.0)
+        tag(ax, 0.08, 0.55, "total_seq", "key: looked at (columns)", ha="left", size=10.0)
+        self._draw_map(figure, ax, layout, group, j)
+        key(figure, PHONE / 2 - 1.3, foot, 2.6)
+        return figure
+
     def _draw_map(self, figure: Figure, ax: Axes, layout: "_Layout", group: int, j: int) -> None:
         n_kv_heads, n_groups, seq, total_seq = self.rows.shape
         x, y = layout.left + j * (layout.width + layout.gap), TOP + group * layout.row + TITLE
+        if self.only is not None:
+            x, y = layout.left, ONLY_TOP + TITLE
         head, cells = group * n_groups + j, self.rows[group, j]
         name = f"query head {head}" if layout.width > 1.05 else f"q{head}"
         write(ax, x + layout.width / 2, y - 0.12, name, 9.5, ha="center")
@@ -102,10 +121,10 @@ class Maps:
             box(here, -0.5, row, total_seq, 1, "none", edgecolor=FRAME, linewidth=1.6, zorder=4)
         if self.past < self.prompt < total_seq:
             here.axhline(self.prompt - self.past - 0.5, color=INK, linewidth=2.2)
-        if j == 0:
+        if j == 0 or self.only is not None:
             bold = self.prompt - self.past
             token_ticks(here, self.labels[self.past :], layout.height / seq, "left", bold)
-        if group == n_kv_heads - 1:  # the maps above share these labels
+        if group == n_kv_heads - 1 or self.only is not None:  # the maps above share these labels
             token_ticks(here, self.labels, layout.width / total_seq, "bottom", self.prompt)
 
     def _hides(self, i: int, k: int) -> bool:
@@ -145,11 +164,11 @@ class _Layout:
         return TITLE + self.height + GAP
 
 
-def _layout(shape: tuple[int, ...], labels: list[str]) -> _Layout:
+def _layout(shape: tuple[int, ...], labels: list[str], page: float = WIDTH) -> _Layout:
     n_kv_heads, n_groups, seq, total_seq = shape
     label_inches = 0.12 + 0.079 * max(len(shortened(label)) for label in labels)
     left = SIDE + label_inches
-    room = (WIDTH - left - SIDE - GAP * (n_groups - 1)) / n_groups
+    room = (page - left - SIDE - GAP * (n_groups - 1)) / n_groups
     tallest = (TALLEST if total_seq < MANY_TOKENS else LONG_TALLEST) / n_kv_heads - TITLE - GAP
     across = min(room / total_seq, LARGEST_CELL, max(tallest / seq, 0.05))
     down = max(across, 0.28) if seq <= 2 else across  # a decode step is one row: keep it legible
