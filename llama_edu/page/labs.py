@@ -216,7 +216,7 @@ def _attention() -> tuple[str, Rows]:
 def _looks_at(run: _Run, shares: np.ndarray) -> str:
     """The three largest weights of one row, in words."""
     best = np.argsort(-shares, kind="stable")[:3]
-    seen = [f"{100 * shares[j]:.0f} % {run.piece(run.ids[j])}" for j in best if shares[j] > 0.02]
+    seen = [f"{100 * shares[j]:.0f}% {run.piece(run.ids[j])}" for j in best if shares[j] > 0.02]
     return ", ".join(seen)
 
 
@@ -228,7 +228,7 @@ def _sampler() -> tuple[str, Rows]:
     names = (f"T {s.temperature:g}, k {s.top_k}, p {s.top_p:g}, m {s.min_p:g}" for s in settings)
     rows = [["next token", *names]]
     for token_id in np.argsort(-logits, kind="stable")[:BARS].tolist():
-        shares = [f"{100 * p[token_id]:.0f} %" if p[token_id] else "cut" for p in columns]
+        shares = [f"{100 * p[token_id]:.0f}%" if p[token_id] else "cut" for p in columns]
         rows.append([run.piece(token_id), *shares])
     return f"The chances of the token after “{SENTENCE}” under four settings", rows
 
@@ -268,7 +268,8 @@ def _neighbours() -> tuple[str, Rows]:
         logits = run.model.operators.linear(seen, weights.lm_head)[0]
         best = np.argsort(-logits, kind="stable")[:3].tolist()
         rank = 1 + int(np.count_nonzero(logits > logits[answer]))
-        rows.append([place, str(rank), ", ".join(run.piece(i) for i in best)])
+        name = f"layer {place.split('.')[1]}" if "." in place else "embedding"
+        rows.append([name, str(rank), ", ".join(run.piece(i) for i in best)])
     return f"What the model would say after each layer; its answer is {run.piece(answer)}", rows
 
 

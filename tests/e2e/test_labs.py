@@ -172,12 +172,12 @@ def test_attention_shows_the_weights_of_numpy(open_labs: Callable[..., Page]) ->
     place.locator(".pl-heat button").nth(row).focus()
     best = int(np.argmax(want[row]))
     words = place.locator(".pl-words").inner_text()
-    assert f"mixes the values of {100 * want[row, best]:.1f} %" in words
+    assert f"mixes the values it looks at: {100 * want[row, best]:.1f}% “" in words
     # The other head of the group beside it, of the same row; the arrow keys go from row to row.
     page.keyboard.press("ArrowUp")
     other = trace["layers.1.self_attn.weights"].array.reshape(-1, len(ids), len(ids))[2, row - 1]
     beside = place.locator(".pl-maps button")
-    assert f", {100 * other.max():.1f} %" in beside.first.inner_text()
+    assert f", {100 * other.max():.1f}%" in beside.first.inner_text()
     assert beside.nth(1).get_attribute("aria-pressed") == "true"
     beside.first.click()
     page.wait_for_function(
@@ -288,7 +288,7 @@ def test_sampler_draws_the_text_that_python_draws(open_labs: Callable[..., Page]
     p = probabilities(logits, sampling)
     kept = f"{np.count_nonzero(p)} of {len(p)} tokens can be drawn"
     second.get_by_text(kept).wait_for()
-    best = f"{100 * p.max():.1f} %"
+    best = f"{100 * p.max():.1f}%"
     assert best in second.locator(".pl-share").all_inner_texts()
     place.get_by_role("button", name="Draw both texts").click()
     ids = generate(model, prompt, max_new_tokens=40, sampling=sampling, seed=2)

@@ -10,6 +10,7 @@ import base64
 import itertools
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -156,12 +157,12 @@ def test_keys_go_forth_and_back_and_to_the_ends(name: str, visit: Open) -> None:
 
 
 def products(page: Page) -> list[tuple[Locator, int]]:
-    """The figures that show a product, each with its first step that does."""
+    """The figures that show a product, each with the last step that does."""
     found = []
     for figure in figures(page):
         layouts = [step["layout"] for step in data_of(figure)["steps"]]
         if "cross" in layouts:
-            found.append((figure, layouts.index("cross")))
+            found.append((figure, len(layouts) - 1 - layouts[::-1].index("cross")))
     assert found
     return found
 
@@ -183,6 +184,43 @@ def test_pointing_at_a_product_lights_its_row_and_its_column(name: str, visit: O
         shown = matrices[steps[at]["show"][2]]
         number = f"{abs(shown['values'][i][j]) / 10 ** shown['digits']:.{shown['digits']}f}"
         expect(figure.locator(".ll-read")).to_contain_text(number)
+
+
+@each_product
+def test_the_products_a_figure_names_add_up(name: str, visit: Open) -> None:
+    page = visit(name, 1000).page
+    for figure, at in products(page):
+        data = data_of(figure)
+        keys = data["steps"][at]["show"]
+        a, b, c = (np.array(data["matrices"][key]["values"], np.float64) for key in keys)
+        if "{terms}" not in data["matrices"][keys[2]]["tell"]:
+            continue
+        a, b, c = a / 1000, b / 1000, c / 1000
+        figure.get_by_role("combobox").select_option(index=at)
+        meet = figure.locator(".ll-cross > .ll-matrix").last
+        lines = meet.locator(".ll-line:not(.ll-top)")
+        for i, j in ((0, 0), (len(c) - 1, 1)):
+            lines.nth(i).locator(".ll-cell").nth(j).hover()
+            said = figure.locator(".ll-read").inner_text().replace("−", "-")
+            rest = re.search(r"\+ (-?\d+\.\d\d) from the other \d+ =", said)
+            assert said.count("·") >= len(b), said
+            assert rest, said
+            assert a[i] @ b[:, j] + float(rest[1]) == pytest.approx(c[i, j], abs=0.006)
+
+
+def test_a_product_is_filled_as_far_as_the_steps_have_come(visit: Open) -> None:
+    page = visit("book/03_embed_and_multiply", 1000).page
+    figure, last = products(page)[0]
+    counts = []
+    for step in range(last + 1):
+        figure.get_by_role("combobox").select_option(index=step)
+        meet = figure.locator(".ll-cross > .ll-matrix").last
+        counts.append(sum(cell != "" for row in cells(meet) for cell in row))
+        if step == 0:
+            meet.locator(".ll-line:not(.ll-top)").nth(1).locator(".ll-cell").nth(1).hover()
+            expect(figure.locator(".ll-read")).to_contain_text("still to come")
+    rows, columns = len(cells(meet)), len(cells(meet)[0])
+    assert counts == [1, columns, rows * columns]
 
 
 @each_product
@@ -218,7 +256,7 @@ def test_pointing_at_weights_lights_the_values_they_mix(name: str, visit: Open) 
         "heads => heads.map(head => head.dataset.share)"
     )
     # A half goes up in the page, and to the even neighbour in Python.
-    assert heads == ["<1 %" if 0 < s < 0.005 else f"{int(100 * s + 0.5)} %" for s in shares]
+    assert heads == ["<1%" if 0 < s < 0.005 else f"{int(100 * s + 0.5)}%" for s in shares]
     lit = values.locator(".ll-line:not(.ll-top)").evaluate_all(
         """lines => lines.map(
              line => line.querySelector('.ll-mixed').style.getPropertyValue('--share'))"""

@@ -841,9 +841,9 @@ def test_the_text_names_the_strongest_weight() -> None:
     given[0, 1] = [[0.2, 0.8, 0, 0], [0.3, 0.7, 0, 0], [0.25, 0.25, 0.25, 0.25]]
     alt = viz.attention_maps(given * np.float32(0.99), ["a", " b", "c", "d"], layer=7).alt
     assert alt.startswith("Attention weights of layer 7: 2 KV groups × 3 query heads, each 3 × 4")
-    assert "Strongest: 99 %, KV group 0, query head 0, query “·b”, key “a”." in alt
-    assert "Away from the first token: 79 %, KV group 0, query head 1, query “·b”, key “·b”" in alt
-    assert "On average, query head 0 (KV group 0) gives most to the first token: 99 %." in alt
+    assert "Strongest: 99%, KV group 0, query head 0, query “·b”, key “a”." in alt
+    assert "Away from the first token: 79%, KV group 0, query head 1, query “·b”, key “·b”" in alt
+    assert "On average, query head 0 (KV group 0) gives most to the first token: 99%." in alt
 
 
 def test_the_first_row_does_not_count_for_it_has_no_choice() -> None:
@@ -851,8 +851,8 @@ def test_the_first_row_does_not_count_for_it_has_no_choice() -> None:
     given[:, :, 0, 0] = 1.0
     given[0, :, 1] = [[0.31, 0.69], [0.4, 0.6]]
     alt = viz.attention_maps(given, ["a", "b"]).alt
-    assert "Strongest: 69 %, KV group 0, query head 0, query “b”, key “b”." in alt
-    assert "query head 1 (KV group 0) gives most to the first token: 40 %" in alt
+    assert "Strongest: 69%, KV group 0, query head 0, query “b”, key “b”." in alt
+    assert "query head 1 (KV group 0) gives most to the first token: 40%" in alt
 
 
 def test_weights_of_a_trace_are_one_array_per_forward_pass() -> None:
@@ -928,12 +928,12 @@ def test_the_atlas_has_a_thumbnail_per_head_and_layer() -> None:
     assert {"4", "9", "q5"} <= set(texts(picture))
     sink = layers[0].reshape(6, 5, 5)[:, 1:, 0].mean(axis=-1)
     assert (
-        f"Layer 4: most to the first token, query head {sink.argmax()} ({100 * sink.max():.0f} %)"
+        f"Layer 4: most to the first token, query head {sink.argmax()} ({100 * sink.max():.0f}%)"
         in picture.alt
     )
     diagonal = layers[1].reshape(6, 5, 5)[:, range(1, 5), range(4)].mean(axis=-1)
     assert (
-        f"to the token before, query head {diagonal.argmax()} ({100 * diagonal.max():.0f} %)"
+        f"to the token before, query head {diagonal.argmax()} ({100 * diagonal.max():.0f}%)"
         in picture.alt.split("Layer 9")[1]
     )
 
@@ -975,7 +975,7 @@ def test_the_triptych_shows_the_three_stages() -> None:
     assert "The mask sets 3 of 15 entries to −∞." in picture.alt
     assert picture.alt.startswith("Scores of query head 2, 3 × 5 (seq × total_seq), from −")
     last = stages[2][-1]
-    said = f"gives most to “{viz.token_label(words(5)[last.argmax()])}”: {100 * last.max():.0f} %"
+    said = f"gives most to “{viz.token_label(words(5)[last.argmax()])}”: {100 * last.max():.0f}%"
     assert said in picture.alt
 
 

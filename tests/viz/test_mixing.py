@@ -36,7 +36,7 @@ def test_the_last_strip_is_the_weighted_sum() -> None:
     shares = np.array([0.5, 0.25, 0.25], np.float32)
     values = np.array([[4, 0], [0, 8], [8, -8]], np.float32)
     picture = viz.mixing_bars(shares, values, ["a", " b", "c"])
-    assert "The largest: “a” 50 %, “·b” 25 %, “c” 25 %; all weights together 100 %" in picture.alt
+    assert "The largest: “a” 50%, “·b” 25%, “c” 25%; all weights together 100%" in picture.alt
     assert "from 0.00 to 4.00" in picture.alt
     strips = [np.asarray(ax.images[0].get_array()) for ax in picture.figure.axes if ax.images]
     assert np.array_equal(strips[0], values)

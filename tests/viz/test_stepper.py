@@ -187,6 +187,9 @@ def test_a_product_is_that_of_the_package() -> None:
     assert_shown(drawn("matmul"), "old", c[:, columns])
     want = matmul_transb(a, b, c, alpha=0.5, beta=2.0)
     assert_shown(drawn("matmul"), "t", want[:, columns])
+    made = np.where(np.arange(55).reshape(5, 11) < 11, matmul_transb(a, b), -np.inf)
+    assert_shown(drawn("matmul"), "p1", made[:, columns])
+    assert np.isfinite(entries(drawn("matmul"), "p0")).sum() == 1
     assert "t" not in data_of(drawn("matmul plain"))["matrices"]
     assert entries(drawn("matmul whole"), "p").tolist() == [[-5]]
     assert data_of(drawn("matmul whole"))["matrices"]["p"]["digits"] == 0

@@ -85,12 +85,12 @@ def _matrices(
 ) -> dict[str, Matrix]:
     rows, summed, columns = sides
     product = run.after("np.matmul", "product")
-    links = [Link("a", "row", "row"), Link("b", "col", "col")]
-    tell = "row {row} of A · column {col} of Bᵀ: {terms} = {value}"
     known = {
         "a": Matrix("A", a[:ROWS, :SUMMED], rows, summed),
         "b": Matrix("Bᵀ", b[:COLUMNS, :SUMMED].T, summed, columns),
-        "p": Matrix("A Bᵀ", product[:ROWS, :COLUMNS], rows, columns, links=links, tell=tell),
+        "p": _made(product, sides, product.size),
+        "p0": _made(product, sides, 1),
+        "p1": _made(product, sides, product.shape[1]),
     }
     shown = product
     if run.ran("product *="):
@@ -105,6 +105,18 @@ def _matrices(
     return known
 
 
+def _made(product: np.ndarray, sides: tuple[Side, Side, Side], count: int) -> Matrix:
+    """The product with its first `count` entries, row by row; the others are still to come."""
+    links = [Link("a", "row", "row"), Link("b", "col", "col")]
+    tell = "row {row} of A · column {col} of Bᵀ: {terms} = {value}"
+    missing = "row {row}, column {col}: still to come"
+    is_made = np.arange(product.size).reshape(product.shape) < count
+    values = np.where(is_made, product, -np.inf)[:ROWS, :COLUMNS]
+    return Matrix(
+        "A Bᵀ", values, sides[0], sides[2], links=links, tell=tell, absent="", missing=missing
+    )
+
+
 def _sequel(
     name: str, values: np.ndarray, before: str, sides: tuple[Side, Side, Side], tell: str
 ) -> Matrix:
@@ -116,22 +128,23 @@ def _sequel(
 def _product(
     run: Watched, operands: tuple[Operand, Operand], result: Operand, sides: tuple[Side, Side, Side]
 ) -> list[Step]:
-    """The product, told by three of its numbers."""
+    """The product, told by three of its numbers, and filled as far as they come."""
     rows, summed, columns = sides
     first = quoted(rows.labels[0])
     says = {
         "one number": (
-            (0, 0),
+            ("p0", 0, 0),
             f"Row {first} of A meets row 0 of B, which is column 0 of Bᵀ: {summed.total} products, "
-            "added up, make one number of the result.",
+            "added up, make one number of the result. The line makes all numbers in one call; here "
+            "they come in turn.",
         ),
         "the next column": (
-            (0, 1),
+            ("p1", 0, 1),
             f"The same row of A meets the next row of B. So row {first} of the result is made of "
             f"row {first} of A alone, and of all {columns.total} rows of B.",
         ),
         "the next row": (
-            (1, 0),
+            ("p", 1, 0),
             "The next row of A meets row 0 of B again. Every row of B is read for every row of A; "
             f"{rows.total} × {columns.total} numbers are made.",
         ),
@@ -144,12 +157,12 @@ def _product(
             "np.matmul",
             operands,
             [result],
-            ["a", "b", "p"],
+            ["a", "b", at[0]],
             "cross",
-            at=("p", *place),
+            at=at,
         )
-        for title, (place, say) in says.items()
-        if place[0] < rows.total and place[1] < columns.total
+        for title, (at, say) in says.items()
+        if at[1] < rows.total and at[2] < columns.total
     ]
 
 

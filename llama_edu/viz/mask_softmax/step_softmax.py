@@ -179,5 +179,5 @@ def _sentences(seen: Pass, head: int, arrays: dict[str, np.ndarray]) -> dict[str
         "powers": "e to the power of each, in place. The largest of a row gives 1, and −∞ gives "
         f"exactly 0. The row of {quoted(last)} adds up to {powers.sum():.2f}.",
         "weights": "Each row is divided by its sum, and sums to 1: shares. "
-        f"{quoted(last)} gives most to {quoted(best)}, {100 * weights.max():.0f} %.",
+        f"{quoted(last)} gives most to {quoted(best)}, {100 * weights.max():.0f}%.",
     }

@@ -82,7 +82,7 @@ _ATTENTION = (
         ("self_attn.masked_scores",),
         ("self_attn.weights",),
         "Each row becomes shares that sum to 1. In head 0, {last} looks most at {best}: "
-        "{share:.0f} %.",
+        "{share:.0f}%.",
     ),
     (
         "mix the values",
@@ -116,7 +116,7 @@ _ATTENTION = (
         ("x", "self_attn.o_proj"),
         ("attn_residual",),
         "Attention's result is added to what came in. For {last} the change is "
-        "{attention_step:.0f} % as long as the row it is added to.",
+        "{attention_step:.0f}% as long as the row it is added to.",
     ),
 )
 _MLP = (
@@ -143,7 +143,7 @@ _MLP = (
         ("mlp.gate_proj", "mlp.up_proj"),
         ("mlp.gated",),
         "silu(gate) · up, number by number: a strongly negative gate lets nothing pass. "
-        "{closed:.0f} % of the gates are negative here.",
+        "{closed:.0f}% of the gates are negative here.",
     ),
     (
         "project down",
@@ -159,7 +159,7 @@ _MLP = (
         "x + mlp_block(",
         ("attn_residual", "mlp.down_proj"),
         ("mlp_residual",),
-        "The second sum, and the layer is done. For {last} the change is {mlp_step:.0f} % as long "
+        "The second sum, and the layer is done. For {last} the change is {mlp_step:.0f}% as long "
         "as the row it is added to.",
     ),
 )

@@ -38,9 +38,9 @@ WEIGHTS_NORM: Normalize = PowerNorm(0.5, vmin=0.0, vmax=1.0)
 
 
 def percent(weight: Number) -> str:
-    """A weight as the reader sees it: `31 %`, `<1 %`, `0 %`."""
+    """A weight as the reader sees it: `31%`, `<1%`, `0%`."""
     rounded = round(100 * float(weight))
-    return "<1 %" if rounded == 0 and weight > 0 else f"{rounded} %"
+    return "<1%" if rounded == 0 and weight > 0 else f"{rounded}%"
 
 
 def signed(number: Number, digits: int = 2) -> str:
@@ -121,7 +121,7 @@ def token_ticks(
 def weights_key(figure: Figure, x: float, y: float, width: float) -> None:
     """The colour bar of the weights, its top left corner at inches (x, y)."""
     bar = _key(figure, x, y, width, ScalarMappable(WEIGHTS_NORM, WEIGHTS_MAP))
-    bar.set_ticks([0.0, 0.05, 0.25, 0.5, 1.0], labels=["0", "5 %", "25 %", "50 %", "100 %"])
+    bar.set_ticks([0.0, 0.05, 0.25, 0.5, 1.0], labels=["0", "5%", "25%", "50%", "100%"])
     bar.ax.set_title("weight: darker looks harder", fontsize=9, pad=4)
 
 

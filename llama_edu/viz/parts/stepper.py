@@ -69,9 +69,10 @@ class Matrix:
     """A window of an array, named, with what its entries say when they are pointed at.
 
     `kind` chooses the shading: "signed", "share", "bool" or "rank" (none). `absent` is how −∞ is
-    written. In `tell`, `{row}`, `{col}`,
+    written, and `missing` what such an entry says in place of `tell`. In both, `{row}`, `{col}`,
     `{group}`, `{value}`, `{shares}` (the row's largest) and `{terms}` (the products of the first
-    two links) are filled in by the page, and `{=key}` with the same entry of another matrix.
+    two links, and what those out of view come to) are filled in by the page, and `{=key}` with
+    the same entry of another matrix.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Matrix:
     links: Sequence[Link] = ()
     tell: str = "{row}, {col}: {value}"
     absent: str = "−∞"
+    missing: str = ""
 
     def data(self, sides: list[dict[str, Any]]) -> dict[str, Any]:
         """For the page: whole numbers that stand for decimals, −∞ as null, sides by their place."""
@@ -110,6 +112,7 @@ class Matrix:
             "links": links,
             "tell": self.tell,
             "absent": self.absent,
+            **({"missing": self.missing} if self.missing else {}),
         }
 
 

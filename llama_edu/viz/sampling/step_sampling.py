@@ -184,7 +184,7 @@ class _Walk:
         self.add(
             "softmax of what is left",
             f"Shares that sum to 1 over {len(p):,} candidates. {quoted(self.labels[0])} has "
-            f"{100 * p[0]:.1f} %.",
+            f"{100 * p[0]:.1f}%.",
             "p = softmax",
             [Operand("scaled[candidates]", ["kept"], p.shape)],
             [Operand("p", ["kept"], p.shape)],

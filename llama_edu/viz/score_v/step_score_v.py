@@ -110,7 +110,7 @@ def _mixing(
     first = kv_head * seen.n_groups
     row = weights[kv_head, 0, -1]
     best = int(np.argmax(row))
-    share = f"{100 * float(row[best]):.0f} %"
+    share = f"{100 * float(row[best]):.0f}%"
     return [
         Step(
             "stack the heads of a group",

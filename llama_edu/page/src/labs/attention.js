@@ -45,6 +45,11 @@ export const attention = {
       isSilenced = on;
       again();
     });
+    const how = h(
+      "p", { class: "pl-soft" },
+      "Each row is a token that looks, each column a token it looks at: the stronger the colour, the larger the attention weight. " +
+        "Point at a row, or reach it with Tab and the arrow keys.",
+    ); // prettier-ignore
     const table = h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": "Attention weights" });
     const keys = byArrows(table);
     const words = h("p", { class: "pl-words" });
@@ -53,17 +58,21 @@ export const attention = {
     const together = h("p", { class: "pl-soft" });
     const trained = h("p", { class: "pl-text" });
     const broken = h("p", { class: "pl-text" });
+    const without = h("p", { class: "pl-head" });
+    const verdict = h("p", { class: "pl-soft" });
     body.append(
       h("div", { class: "pl-row" }, layers, heads),
+      how,
       table,
       words,
       together,
       maps,
-      h("fieldset", { class: "pl-ticks" }, h("legend", {}, "Switch off"), ...ticks.map((t) => t.label), silence.label),
+      h("fieldset", { class: "pl-ticks" }, h("legend", {}, "Break the model"), ...ticks.map((t) => t.label), silence.label),
       h("div", { class: "pl-two" },
         h("div", {}, h("p", { class: "pl-head" }, "As trained"), trained),
-        h("div", {}, h("p", { class: "pl-head" }, "With parts switched off"), broken),
+        h("div", {}, without, broken),
       ),
+      verdict,
     ); // prettier-ignore
 
     /** The switches as they are now. @returns {Switches} */
@@ -116,7 +125,7 @@ export const attention = {
       const rows = texts.map((text, i) => {
         const cells = texts.map((_, j) => {
           const share = weights[(first + i) * total + first + j];
-          return h("td", { style: `--share:${share.toFixed(4)}`, title: percent(share) });
+          return h("td", { style: `--share:${share.toFixed(4)};${ink(share)}`, title: percent(share) });
         });
         const button = h("button", { type: "button", onclick: () => point(i), onfocus: () => say(point(i)) }, text);
         return h("tr", { onpointerenter: () => point(i) }, h("th", { scope: "row" }, button), ...cells);
@@ -131,7 +140,7 @@ export const attention = {
       together.textContent =
         groups === 1
           ? "In this model every query head has keys and values of its own."
-          : `Query heads ${start} to ${start + groups - 1} read the same keys and values, and look elsewhere.`;
+          : `Query heads ${start} ${groups === 2 ? "and" : "to"} ${start + groups - 1} share one head of keys and values, and each looks in its own way.`;
       const isHere = maps.contains(document.activeElement);
       const seen = group.map(() => h("span", { class: "pl-soft" }));
       maps.replaceChildren(
@@ -139,7 +148,7 @@ export const attention = {
           const all = weightsOf(one);
           const cells = shown.flatMap((_, i) => shown.map((_, j) => all[(first + i) * total + first + j]));
           const map = h("span", { class: "pl-map", style: `--side:${shown.length}`, "aria-hidden": "true" });
-          map.append(...cells.map((share) => h("i", { style: `--share:${share.toFixed(3)}` })));
+          map.append(...cells.map((share) => h("i", { style: ink(share) })));
           const pressed = String(one === head);
           const act = () => one !== head && chooseHead(one);
           return h("button", { type: "button", "aria-pressed": pressed, onclick: act }, h("b", {}, `Query head ${one}`), map, seen[at]);
@@ -161,9 +170,9 @@ export const attention = {
         const shares = Array.from(weights.subarray(row * total, (row + 1) * total), (share, t) => ({ share, t }));
         shares.sort((a, b) => b.share - a.share);
         const mixed = shares.slice(0, 3).filter(({ share }) => share >= 0.01);
-        const said = mixed.map(({ share, t }) => `${percent(share)} of “${visible(pieces[t].text)}”`);
-        const text = `The row of “${texts[i]}” mixes the values of ${said.join(", ")}` +
-          (shares.length > mixed.length ? " and less of the others." : ".");
+        const said = mixed.map(({ share, t }) => `${percent(share)} “${visible(pieces[t].text)}”`);
+        const isMore = shares.some(({ share }, at) => at >= mixed.length && share > 0);
+        const text = `“${texts[i]}” mixes the values it looks at: ${said.join(", ")}${isMore ? " and less of the others." : "."}`;
         words.textContent = text;
         return text;
       }
@@ -180,10 +189,19 @@ export const attention = {
         const request = { ids, count: NEW_TOKENS, off: used };
         await model().generate(request, ({ text }) => place.append(text)).promise;
       };
+      const names = PARTS.filter(([part]) => given[part]).map(([, text]) => text);
+      if (given.silenced) names.push(`layer ${layer}'s query head ${head} silenced`);
+      without.textContent = names.length ? `Broken: ${names.join(", ")}` : "Broken";
+      verdict.textContent = "";
       await fill(trained, {});
-      if (isBroken) await fill(broken, given);
-      else broken.textContent = "Tick a part to take it out.";
-      say(isBroken ? `With parts switched off: ${broken.textContent}` : `The model goes on: ${trained.textContent}`);
+      if (!isBroken) {
+        broken.textContent = "Tick a part to take it out.";
+        say(`The model goes on: ${trained.textContent}`);
+        return;
+      }
+      await fill(broken, given);
+      verdict.textContent = compared(trained.textContent ?? "", broken.textContent ?? "");
+      say(`${without.textContent}: ${broken.textContent} ${verdict.textContent}`);
     }
 
     return () => {
@@ -192,3 +210,17 @@ export const attention = {
     };
   },
 };
+
+/** How strongly a weight is coloured: a root, so that small ones are seen, as in the book's figures. @param {number} share */
+function ink(share) {
+  return `--ink:${Math.sqrt(share).toFixed(3)}`;
+}
+
+/** Where two texts part. @param {string} right @param {string} other */
+function compared(right, other) {
+  if (right === other) return "The text is the same: so far nothing depended on it.";
+  const letters = [...right];
+  const at = letters.findIndex((letter, i) => letter !== [...other][i]);
+  if (at === 0) return "The two part with the first letter.";
+  return `The two agree for ${at < 0 ? letters.length : at} characters, then they part.`;
+}

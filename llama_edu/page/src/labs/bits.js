@@ -14,6 +14,7 @@ const [WIDTH, HEIGHT, EDGE] = [340, 62, 44]; // of a number line
 /** @type {LabModule} */
 export const bits = {
   title: "Bits: one number in four formats",
+  invitation: "Flip the bits yourself",
   mount({ body, model, sentence, say, fail, settings }) {
     let value = Number(settings.value ?? FIRST);
     const box = h("input", { type: "text", inputmode: "decimal", autocomplete: "off", size: 14 });
@@ -174,7 +175,7 @@ function numberLine(near, stored, asked) {
     const isHere = i === at;
     const tick = svg("line", { x1: x(number), x2: x(number), y1: 24, y2: isHere ? 40 : 36, class: isHere ? "pl-hand" : "" });
     // Only three fit without touching; the one in the middle is the one that is stored.
-    const text = svg("text", { x: x(number), y: isHere ? 56 : 18, "text-anchor": "middle", "font-size": 10 }, written(number));
+    const text = svg("text", { x: x(number), y: isHere ? 56 : 18, "text-anchor": "middle", "font-size": 11.5 }, written(number));
     return isHere || Math.abs(i - at) === 1 ? [tick, text] : [tick];
   });
   const mark = Math.min(Math.max(x(asked), 4), WIDTH - 4);

@@ -12,17 +12,23 @@ export const cache = {
   title: "The KV cache: what a step need not compute again",
   mount({ body, model, sentence, say, fail }) {
     const run = h("button", { type: "button" }, "Generate both ways");
+    const key = h(
+      "p", { class: "pl-soft" }, "Each step writes one token. Without a cache it computes a row for every token of the text so far (",
+      h("span", { class: "pl-bit-key pl-bit-mantissa" }, "computed"), "); with one, only for the newest, and reads the keys and values of the others (",
+      h("span", { class: "pl-bit-key pl-read" }, "read"), ").",
+    ); // prettier-ignore
+    const verdict = h("p", { class: "pl-words" });
     const sides = ["With the cache", "Without it"].map((name) => {
       const rows = h("tbody");
       const sum = h("p", { class: "pl-clock" });
-      const head = ["step", "rows", "read", "ms", "token"];
+      const head = ["step", "computed", "read", "ms", "token"];
       const table = h(
         "table", { class: "pl-steps" }, h("caption", {}, name),
         h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), rows,
       ); // prettier-ignore
       return { name, rows, sum, element: h("div", {}, h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": name }, table), sum) };
     });
-    body.append(h("div", { class: "pl-row" }, run), h("div", { class: "pl-two" }, ...sides.map((s) => s.element)));
+    body.append(key, h("div", { class: "pl-row" }, run), h("div", { class: "pl-two" }, ...sides.map((s) => s.element)), verdict);
 
     const go = newestOnly(async () => {
       const { ids } = await model().encode(sentence());
@@ -30,7 +36,10 @@ export const cache = {
         rows.replaceChildren();
         sum.textContent = "";
       }
+      verdict.textContent = "";
       const totals = [];
+      /** @type {number[]} */
+      const computedRows = [];
       for (const [i, { rows, sum }] of sides.entries()) {
         let [ms, computed] = [0, 0];
         const widest = ids.length + STEPS;
@@ -51,7 +60,9 @@ export const cache = {
         };
         await model().run("steps", { ids, count: STEPS, cached: i === 0 }, onPart).promise;
         totals.push(sum.textContent);
+        computedRows.push(computed);
       }
+      verdict.textContent = `Both wrote the same text; without the cache it took ${(computedRows[1] / computedRows[0]).toFixed(1)} times the rows.`;
       say(`With the cache ${totals[0]}, without it ${totals[1]}; the text is the same.`);
     }, fail);
     run.addEventListener("click", () => void go());

@@ -1,18 +1,21 @@
 /** RoPE: every pair of a head's numbers is a hand that turns with the position. */
 
 import { OPERATORS } from "../operators.js";
-import { choice, h, labelled, slider, tick } from "./dom.js";
+import { choice, h, labelled, newestOnly, slider, tick, visible } from "./dom.js";
 import { svg } from "./svg.js";
 
 /** @typedef {import("./frame.js").LabModule} LabModule */
 
 const FARTHEST = 64; // positions
-const [WIDTH, HEIGHT] = [360, 120];
+const [WIDTH, HEIGHT, LEFT] = [360, 120, 24]; // of the curve, and where it begins
 
 /** @type {LabModule} */
 export const clocks = {
   title: "Clocks: RoPE turns pairs of numbers by their position",
-  mount({ body, model, say }) {
+  invitation: "Turn the hands yourself",
+  mount({ body, model, sentence, say, fail }) {
+    /** The tokens of the sentence. @type {string[]} */
+    let texts = [];
     const faces = h("div", { class: "pl-clocks" });
     const curve = h("div", { class: "pl-curve" });
     const words = h("p");
@@ -20,9 +23,14 @@ export const clocks = {
     const key = slider("position of the key", { min: 0, max: FARTHEST, step: 1, value: 5 }, draw);
     const theta = slider("θ as a power of 10", { min: 1, max: 6, step: 0.1, value: 4 }, draw);
     const base = h("p", { class: "pl-soft" });
+    const handKey = h(
+      "p", { class: "pl-soft" }, "Each clock is one pair of a head's numbers. It has a hand for the ",
+      h("span", { class: "pl-bit-key pl-bit-exponent" }, "query"), " and one for the ",
+      h("span", { class: "pl-bit-key pl-bit-mantissa" }, "key"), ".",
+    ); // prettier-ignore
     const pair = { chosen: 1, place: h("div", { class: "pl-row" }), shown: h("div", { class: "pl-pair" }) };
     const layout = tick("the other layout: neighbours are a pair", draw);
-    body.append(query.label, key.label, theta.label, base, words, pair.place, pair.shown, layout.label, faces, curve);
+    body.append(query.label, key.label, theta.label, base, words, pair.place, pair.shown, layout.label, handKey, faces, curve);
 
     const config = () => /** @type {NonNullable<ReturnType<typeof model>["loaded"]>} */ (model().loaded).config;
 
@@ -49,17 +57,25 @@ export const clocks = {
             {},
             svg("svg", { viewBox: "-30 -30 60 60", "aria-hidden": "true" },
               svg("circle", { r: 28 }), hand(q * turn, "pl-hand"), hand(k * turn, "pl-other")),
-            h("figcaption", {}, `pair ${numbers(j, turns.length).join(", ")}: a turn in ${period < 100 ? period.toFixed(1) : Math.round(period)}`),
+            h("figcaption", {}, `${numbers(j, turns.length).join(" and ")}: a turn in ${period < 100 ? period.toFixed(1) : Math.round(period).toLocaleString("en")} positions`),
           );
         }),
       ); // prettier-ignore
       const shared = agreement(turns, q - k);
       words.textContent =
-        `Query at ${q}, key at ${k}: ${q - k} apart. Were both the same vector, with pairs of equal ` +
+        `Query at ${q}${token(q)}, key at ${k}${token(k)}: ${q - k} apart. Were both the same vector, with pairs of equal ` +
         `length, their product would now be ${shared.toFixed(2)} of what it was. It depends on the distance only.`;
       drawPair(turns, q, k);
-      curve.replaceChildren(plot(turns, Math.abs(q - k)));
+      curve.replaceChildren(
+        h("p", { class: "pl-soft" }, "What is left of the product at every distance, as a mean over all pairs; the dot is at yours:"),
+        plot(turns, Math.abs(q - k)),
+      );
       say(`${words.textContent} ${pair.shown.textContent}`);
+    }
+
+    /** Which token of the sentence stands at a position. @param {number} position */
+    function token(position) {
+      return position < texts.length ? ` (“${visible(texts[position])}”)` : "";
     }
 
     /** One pair, large: where it points at both positions, and the angle between. @param {Float32Array} turns @param {number} q @param {number} k */
@@ -86,10 +102,15 @@ export const clocks = {
       ); // prettier-ignore
     }
 
-    return () => {
-      theta.set(Number(Math.log10(config().rope_theta).toFixed(1)));
+    /** @type {ReturnType<typeof model> | null} */
+    let modelOfTheta = null;
+    return newestOnly(async () => {
+      texts = (await model().encode(sentence())).pieces.map(({ text }) => text);
+      // A new sentence leaves the reader's θ alone; a new model brings its own.
+      if (modelOfTheta !== model()) theta.set(Number(Math.log10(config().rope_theta).toFixed(1)));
+      modelOfTheta = model();
       draw();
-    };
+    }, fail);
   },
 };
 
@@ -118,12 +139,14 @@ function agreement(turns, distance) {
 
 /** @param {Float32Array} turns @param {number} chosen */
 function plot(turns, chosen) {
-  const x = (/** @type {number} */ d) => 10 + (d * (WIDTH - 20)) / FARTHEST;
+  const x = (/** @type {number} */ d) => LEFT + (d * (WIDTH - LEFT - 10)) / FARTHEST;
   const y = (/** @type {number} */ value) => HEIGHT / 2 - value * (HEIGHT / 2 - 10);
   const points = Array.from({ length: FARTHEST + 1 }, (_, d) => `${x(d)},${y(agreement(turns, d))}`);
   return svg(
     "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": "The product against the distance, 0 to 64" },
-    svg("line", { x1: 0, x2: WIDTH, y1: y(0), y2: y(0) }),
+    svg("line", { x1: LEFT, x2: WIDTH, y1: y(0), y2: y(0) }),
+    ...[1, 0, -1].map((value) => svg("text", { x: LEFT - 4, y: y(value) + 4, "text-anchor": "end", "font-size": 12 }, String(value).replace("-", "−"))),
+    ...[0, 16, 32, 48, 64].map((d) => svg("text", { x: x(d), y: y(0) + 15, "text-anchor": "middle", "font-size": 12 }, d ? String(d) : "distance 0")),
     svg("polyline", { points: points.join(" ") }),
     svg("circle", { cx: x(chosen), cy: y(agreement(turns, chosen)), r: 5 }),
   ); // prettier-ignore

@@ -67,12 +67,16 @@ export function slider(text, { min, max, step, value }, oninput) {
 
 /** A share as a reader says it. @param {number} share */
 export function percent(share) {
-  if (share === 0) return "0 %";
-  return share < 0.0005 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`;
+  if (share === 0) return "0%";
+  return share < 0.0005 ? "<0.1%" : `${(100 * share).toFixed(1)}%`;
 }
+
+/** Bytes that are no character yet, as the worker writes them: `<f0 9f>`. */
+const LOOSE_BYTES = /^<[0-9a-f]{2}( [0-9a-f]{2})*>$/;
 
 /** A token to look at: blanks are made visible. @param {string} text */
 export function visible(text) {
+  if (LOOSE_BYTES.test(text)) return text;
   return text.replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "∅";
 }
 

@@ -25,8 +25,8 @@ import { recalledFiles, rememberFiles } from "./remember.js";
 
 /**
  * A lab: `mount` draws its controls once, and returns what to do when the sentence or the model
- * changes. One that `converses` runs on the chat model.
- * @typedef {{ title: string, keepsStill?: boolean, converses?: boolean, mount: (lab: Lab) => () => void | Promise<void> }} LabModule
+ * changes. The `invitation` is what its button says. One that `converses` runs on the chat model.
+ * @typedef {{ title: string, keepsStill?: boolean, invitation?: string, converses?: boolean, mount: (lab: Lab) => () => void | Promise<void> }} LabModule
  */
 
 const KEY = "llama_edu.sentence";
@@ -176,7 +176,7 @@ export function offer(place, module) {
     return;
   }
   const status = h("p", { class: "pl-status", role: "status" });
-  const start = h("button", { type: "button", class: "pl-start" }, "Run it on your own sentence");
+  const start = h("button", { type: "button", class: "pl-start" }, module.invitation ?? "Run it on your own sentence");
   place.append(still, h("div", { class: "pl-offer" }, start, status));
 
   start.addEventListener("click", async () => {

@@ -146,7 +146,7 @@ export const machine = {
       const isEnd = at === stops.length - 1;
       words.textContent =
         `The last token, “${last}”: ${width} numbers` +
-        (width > CELLS ? `, the first ${CELLS} of them drawn. ` : ". ") +
+        (width > CELLS ? `, the first ${CELLS} of them drawn, what is positive upwards. ` : ". ") +
         `They are a row of ${name.split(".").at(-1)}, ${record.shape.join(" × ")}.` +
         (isEnd ? ` The best next token is “${visible(next)}”, with ${percent(share)}.` : "");
       if (!isShow) say(`${where.textContent}. ${words.textContent}`);

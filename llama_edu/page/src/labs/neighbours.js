@@ -31,7 +31,7 @@ export const neighbours = {
       lens.replaceChildren(
         h(
           "table", { class: "pl-steps pl-lens" },
-          h("caption", {}, `The answer is “${visible(answer)}”: its rank after each layer, through the final norm and the head.`),
+          h("caption", {}, `In the end the model says “${visible(answer)}”. Its rank after each layer (1 is the favourite), and the three tokens that the final norm and the head would like best there.`),
           h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, ...rows),
         ),
       ); // prettier-ignore
@@ -43,7 +43,7 @@ export const neighbours = {
             h("span", { class: "pl-part" }, h("span", { class: "pl-mono" }, visible(text)), ` ${cosine.toFixed(2)}`)),
         ),
       ); // prettier-ignore
-      say(`The answer is ${visible(answer)}; its rank falls ${views.map((/** @type {View} */ v) => v.rank).join(", ")}.`);
+      say(`The answer is ${visible(answer)}; its ranks are ${views.map((/** @type {View} */ v) => v.rank).join(", ")}.`);
     }, fail);
   },
 };

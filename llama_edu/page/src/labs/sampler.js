@@ -13,7 +13,7 @@ const SLIDERS = [
   ["presencePenalty", "2. presence penalty, on new text", 0, 2, 0.05],
   ["temperature", "3. temperature", 0, 2, 0.05],
   ["topK", "4. top-k (0 keeps all)", 0, 100, 1],
-  ["topP", "5. top-p", 0.05, 1, 0.01],
+  ["topP", "5. top-p (1 keeps all)", 0.05, 1, 0.01],
   ["minP", "6. min-p (0 keeps all)", 0, 0.5, 0.01],
 ];
 const OFF = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, presencePenalty: 0 };
@@ -35,8 +35,14 @@ export const sampler = {
     const other = h("button", { type: "button", onclick: () => draw(seed + 1) }, "Another seed");
     const sure = h("button", { type: "button", onclick: () => setSentence(SURE) }, "A place where it is sure");
     const unsure = h("button", { type: "button", onclick: () => setSentence(UNSURE) }, "A place where it is not");
+    const key = h(
+      "p", { class: "pl-soft" }, "The settings act in the order of their numbers. The bars are the ten tokens the model likes best: ",
+      h("span", { class: "pl-bit-key pl-bit-mantissa" }, "filled"), ", the chance to be drawn; outlined, the chance at this temperature before penalties and cuts. ",
+      "The longest bar of both sides fills its line.",
+    ); // prettier-ignore
     body.append(
       h("div", { class: "pl-row" }, sure, unsure),
+      key,
       h("div", { class: "pl-two" }, ...sides.map((one) => one.element)),
       h("div", { class: "pl-row" }, again, other, h("span", { class: "pl-soft" }, "seed ", seedBox)),
     );
@@ -50,6 +56,7 @@ export const sampler = {
       const sliders = SLIDERS.map(([key, words, min, max, step]) =>
         slider(words, { min, max, step, value: sampling[key] ?? 0 }, (value) => {
           sampling[key] = value;
+          forget(text); // it was drawn under other settings
           void refresh();
         }),
       );
@@ -63,35 +70,49 @@ export const sampler = {
     async function render() {
       const { ids } = await model().encode(sentence());
       const { logits } = await model().ask("logits", { ids });
-      for (const { sampling, bars, kept } of sides) {
-        const { top, count, entropy } = await model().ask("chances", { ids, logits, sampling, top: BARS });
+      const found = [];
+      for (const { sampling } of sides) found.push(await model().ask("chances", { ids, logits, sampling, top: BARS }));
+      /** @type {{ before: number, after: number }[]} */
+      const all = found.flatMap(({ top }) => top);
+      const full = Math.max(...all.map(({ before, after }) => Math.max(before, after)));
+      for (const [i, { bars, kept }] of sides.entries()) {
+        const { top, count, entropy } = found[i];
         bars.replaceChildren(
           ...top.flatMap((/** @type {{ text: string, before: number, after: number }} */ { text, before, after }) => [
             h("span", { class: after ? "pl-mono" : "pl-mono pl-cut" }, visible(text)),
             h(
               "span", { class: "pl-track" },
-              h("i", { class: "pl-before", style: `width:${(100 * before).toFixed(2)}%` }),
-              h("i", { class: "pl-after", style: `width:${(100 * after).toFixed(2)}%` }),
+              h("i", { class: "pl-after", style: `width:${((100 * after) / full).toFixed(2)}%` }),
+              h("i", { class: "pl-before", style: `width:${((100 * before) / full).toFixed(2)}%` }),
             ),
             h("span", { class: "pl-share" }, after ? percent(after) : "cut"),
           ]),
         ); // prettier-ignore
         kept.textContent =
-          `${count} of ${logits.length} tokens can be drawn, ` +
-          `as open as a choice among ${Math.exp(entropy).toFixed(1)} equally likely ones.`;
+          `${count} of ${logits.length} tokens can be drawn` +
+          (count === 1 ? ": there is no choice." : `, as open as a choice among ${Math.exp(entropy).toFixed(1)} equally likely ones.`);
       }
+    }
+
+    let newest = 0; // of the drawings; what an older one still says is not shown
+    /** @param {HTMLElement[]} texts */
+    function forget(...texts) {
+      newest += 1;
+      for (const text of texts) text.textContent = "";
     }
 
     /** @param {number} newSeed */
     async function draw(newSeed) {
+      forget(...sides.map(({ text }) => text));
+      const mine = newest;
       seed = newSeed;
       seedBox.textContent = String(seed);
       try {
         const { ids } = await model().encode(sentence());
         for (const { sampling, text } of sides) {
-          text.textContent = "";
-          const request = { ids, count: NEW_TOKENS, sampling, seed };
-          await model().generate(request, (part) => text.append(part.text)).promise;
+          const request = { ids, count: NEW_TOKENS, sampling: { ...sampling }, seed: newSeed };
+          await model().generate(request, (part) => mine === newest && text.append(part.text)).promise;
+          if (mine !== newest) return;
         }
         say(`Seed ${seed}. A: ${sides[0].text.textContent} B: ${sides[1].text.textContent}`);
       } catch (error) {
@@ -99,6 +120,9 @@ export const sampler = {
       }
     }
 
-    return () => refresh();
+    return () => {
+      forget(...sides.map(({ text }) => text));
+      return refresh();
+    };
   },
 };

@@ -9,16 +9,20 @@ export const tokens = {
   title: "Tokens: the pieces a sentence is cut into",
   mount({ body, model, sentence, say, fail }) {
     let chosen = 0;
+    /** The sentence whose token was chosen. @type {string | null} */
+    let chosenIn = null;
     const row = h("div", { class: "pl-tokens", role: "group", "aria-label": "Tokens" });
     const keys = byArrows(row);
     const counts = h("p", { class: "pl-soft" });
     const merges = h("div", { class: "pl-merges" });
-    body.append(row, counts, merges);
+    const hint = h("p", { class: "pl-soft" }, "Press a token to see from which letters it was merged.");
+    body.append(row, counts, hint, merges);
 
     return newestOnly(async () => {
       const text = sentence();
       const { ids, pieces } = await model().encode(text);
-      chosen = Math.min(chosen, pieces.length - 1);
+      if (text !== chosenIn) chosen = longest(pieces);
+      chosenIn = text;
       const buttons = pieces.map((piece, i) => {
         const notes = [
           ...(piece.isWhole ? [] : ["part of a character"]),
@@ -46,13 +50,26 @@ export const tokens = {
         const lines = steps.map((/** @type {string[]} */ parts) =>
           h("li", {}, ...parts.map((part) => h("span", { class: "pl-mono pl-part" }, visible(part)))),
         );
-        merges.replaceChildren(
-          h("p", {}, `Token ${ids[i]}, “${visible(pieces[i].text)}”, from its letters by ${lines.length - 1} merges:`),
-          h("ol", { start: "0" }, ...lines),
-        );
+        const name = `Token ${ids[i]}, “${visible(pieces[i].text)}”`;
+        const count = lines.length - 1;
+        if (count) {
+          const many = count === 1 ? "1 merge" : `${count} merges`;
+          merges.replaceChildren(h("p", {}, `${name}, from its letters by ${many}:`), h("ol", { start: "0" }, ...lines));
+        } else {
+          const why = pieces[i].isSpecial
+            ? "is a special token: the tokenizer adds it, and nothing was merged for it."
+            : "is one of the single bytes that merging begins with.";
+          merges.replaceChildren(h("p", {}, `${name}, ${why}`));
+        }
       }
       if (pieces.length) await show(chosen);
       else merges.replaceChildren();
     }, fail);
   },
 };
+
+/** Where the piece with most letters stands: it shows best what merging does. @param {{ text: string, isSpecial: boolean, isWhole: boolean }[]} pieces */
+function longest(pieces) {
+  const sizes = pieces.map(({ text, isSpecial, isWhole }) => (isSpecial || !isWhole ? 0 : text.length));
+  return sizes.indexOf(Math.max(...sizes));
+}

@@ -17,6 +17,7 @@ const SHOWN = 40; // tokens shown in all
 /** @type {LabModule} */
 export const turns = {
   title: "Turns: what a conversation has to read again",
+  invitation: "Hold the conversation yourself",
   converses: true,
   mount({ body, chatModel, sentence, setSentence, say, fail }) {
     let hasClock = false;
@@ -32,7 +33,7 @@ export const turns = {
     const account = h("tbody");
     const head = ["sent", "prompt", "reused", "computed", "dropped", "ms"];
     const table = h(
-      "table", { class: "pl-steps" }, h("caption", {}, "What was sent, what it cost in tokens, and how long the reply kept one waiting"),
+      "table", { class: "pl-steps" }, h("caption", {}, "Every message sent so far: its prompt in tokens, and the milliseconds until the reply began"),
       h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), account,
     ); // prettier-ignore
     body.append(
@@ -135,8 +136,9 @@ export const turns = {
           ? ` The two part at token ${same}: the cache has “${visible(had)}” there, the prompt “${visible(met)}”.`
           : dropped
             ? " The prompt ends where the cache goes on."
-            : " All that was cached begins the prompt.";
-      verdict.textContent = `${when}: of ${pieces.length} prompt tokens, ${reused} reused and ${computed} computed; ${dropped} of the cache dropped.${why}`;
+            : " The prompt begins with all that was cached.";
+      verdict.textContent = `${when}: of ${pieces.length} prompt tokens, ${reused} come from the cache and ${computed} are computed; ` +
+        `${dropped || "none"} of the cached ones ${dropped === 1 ? "is" : "are"} dropped.${why}`;
       strips.replaceChildren(
         strip("In the cache", cached, reused, "pl-lost"),
         strip("The prompt", pieces, reused, "pl-fresh"),

@@ -20,7 +20,7 @@
     return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
   };
 
-  const percent = (share) => (share > 0 && share < 0.005 ? "<1 %" : `${(100 * share).toFixed(0)} %`);
+  const percent = (share) => (share > 0 && share < 0.005 ? "<1%" : `${(100 * share).toFixed(0)}%`);
 
   const paint = (element, axis) => {
     element.style.setProperty("--c", `var(--ll-${axis})`);
@@ -376,7 +376,8 @@
     }
 
     told({ known }, i, j) {
-      const { rows, cols, digits, values, tell, absent } = known;
+      const { rows, cols, digits, values, absent } = known;
+      const tell = values[i][j] === null && known.missing ? known.missing : known.tell;
       let before = 0;
       const group = rows.groups.find(([, count]) => i < (before += count));
       const fill = {
@@ -385,7 +386,7 @@
         group: group ? group[0] : "",
         value: written(values[i][j], digits, digits, absent),
         shares: this.largest(known, i),
-        terms: this.terms(known, i, j),
+        terms: values[i][j] === null ? "" : this.terms(known, i, j),
       };
       return tell.replace(/\{(=?)([^}]+)\}/g, (_, other, name) => {
         if (!other) return fill[name];
@@ -394,13 +395,18 @@
       });
     }
 
-    // The products whose sum an entry is, as far as they are in view.
-    terms({ links }, i, j) {
+    // The products whose sum an entry is: those in view one by one, all others as one number.
+    terms({ links, values, digits }, i, j) {
       const [left, upper] = links.map(([name]) => this.data.matrices[name]);
       if (!left || !upper) return "";
-      const number = ({ values, digits }, r, c) => written(values[r][c], digits, Math.min(digits, 2));
+      const number = (one, r, c) => written(one.values[r][c], one.digits, Math.min(one.digits, 2));
       const all = upper.values.map((_, d) => `${number(left, i, d)}·${number(upper, d, j)}`);
-      return all.join(" + ") + (all.length < upper.rows.total ? " + …" : "");
+      const others = upper.rows.total - all.length;
+      if (!others) return all.join(" + ");
+      const exact = (one, r, c) => one.values[r][c] / 10 ** one.digits;
+      const inView = upper.values.reduce((sum, _, d) => sum + exact(left, i, d) * exact(upper, d, j), 0);
+      const rest = written((values[i][j] / 10 ** digits - inView) * 100, 2, Math.min(digits, 2));
+      return `${all.join(" + ")} + ${rest} from the other ${others}`;
     }
 
     largest({ values, digits, cols }, i) {
