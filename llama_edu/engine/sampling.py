@@ -1,7 +1,8 @@
 """From one row of logits to the next token id: bias and penalties, temperature, cuts, a draw.
 
 The order is part of the meaning, and other engines differ: here the temperature comes first, so it
-changes how many tokens top-p keeps; then top-k, top-p and min-p, as in transformers.
+changes how many tokens top-p keeps; then top-k, top-p and min-p, as in transformers. With
+`order="llama.cpp"` the same cuts come first, and the temperature is for what they leave.
 `probabilities` gives the exact distribution a draw is made from; nothing needs to be estimated by
 drawing. What depends on the tokens before, `adjusted` does to the logits first.
 """
@@ -9,7 +10,7 @@ drawing. What depends on the tokens before, `adjusted` does to the logits first.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -17,7 +18,9 @@ from jaxtyping import Float32, Int
 from llama_edu.errors import InputError, NumericsError
 from llama_edu.ops.attention import softmax
 
-__all__ = ["GREEDY", "Sampling", "adjusted", "greedy", "probabilities", "sample"]
+__all__ = ["GREEDY", "Order", "Sampling", "adjusted", "greedy", "probabilities", "sample"]
+
+Order = Literal["transformers", "llama.cpp"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class Sampling:
     from the logit of each token of the new text, `frequency_penalty` once for each time it came;
     0 changes nothing. `logit_bias` holds (id, number to add to its logit).
 
+    `order` names the engine whose order is taken. "transformers" heats first and then cuts, so a
+    high temperature lets more tokens through top-p and min-p. "llama.cpp" cuts the logits as they
+    are, by top-k, top-p and min-p, and heats what is left (its default order of samplers).
+
     Raises `InputError` for a value outside its range. Sources: top-p, Holtzman et al. 2019,
     equation 3, arXiv:1904.09751; min-p, Nguyen et al. 2024, section 3, arXiv:2407.01082;
     repetition penalty, Keskar et al. 2019, section 4.1, arXiv:1909.05858; presence and frequency
@@ -50,6 +57,7 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
+    order: Order = "transformers"
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
@@ -71,6 +79,8 @@ class Sampling:
                 raise InputError(f"expected a finite {name}, got {getattr(self, name)}")
         if not all(math.isfinite(number) for _, number in self.logit_bias):
             raise InputError(f"expected finite numbers as logit_bias, got {self.logit_bias}")
+        if self.order not in get_args(Order):
+            raise InputError(f"expected an order of {get_args(Order)}, got {self.order!r}")
 
     @classmethod
     def from_saved(cls, fields: Mapping[str, Any]) -> "Sampling":
@@ -147,7 +157,8 @@ def probabilities(
     if sampling.temperature == 0:
         kept[np.argmax(logits)] = 1.0
         return kept
-    temperature = min(max(float(sampling.temperature), SMALLEST), LARGEST)
+    heat = min(max(float(sampling.temperature), SMALLEST), LARGEST)
+    temperature = heat if sampling.order == "transformers" else 1.0
     # Subtracting first keeps a tiny temperature from overflowing to ∞ - ∞ inside softmax.
     with np.errstate(over="ignore"):
         scaled = (logits - np.max(logits)) / temperature
@@ -160,6 +171,9 @@ def probabilities(
         p = p[p >= np.float32(sampling.min_p) * np.max(p)]
     if sampling.top_p < 1 or sampling.min_p > 0:
         p /= np.sum(p)
+    if sampling.order == "llama.cpp":
+        with np.errstate(over="ignore"):
+            p = softmax(scaled[candidates[: len(p)]] / heat)
     kept[candidates[: len(p)]] = p
     return kept
 

@@ -132,9 +132,11 @@ def test_a_bias_of_an_id_that_is_none():
 
 
 def test_what_a_saved_conversation_holds_is_the_same_again():
-    sampling = Sampling(0.7, min_p=0.1, logit_bias=((3, -1.5),))
+    sampling = Sampling(0.7, min_p=0.1, logit_bias=((3, -1.5),), order="llama.cpp")
     saved = json.loads(json.dumps(dataclasses.asdict(sampling)))
     assert Sampling.from_saved(saved) == sampling
+    del saved["order"]  # as it was saved before there was one
+    assert Sampling.from_saved(saved).order == "transformers"
 
 
 class Even:

@@ -1,5 +1,6 @@
 """Sampling: exact distributions against a loop and against the reference, then the draws."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -63,6 +64,75 @@ def test_probabilities_equal_the_loop(values, temperature, top_k, top_p):
     got = probabilities(logits_of(values), Sampling(temperature, top_k, top_p))
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, want, atol=2e-6)
+
+
+def cut_first_loop(values, temperature, cuts):
+    """llama.cpp's default order in float64: top-k, top-p, min-p on unheated logits, then heat.
+
+    `cuts` are top_k, top_p and min_p. Also how close a cut came to a border.
+    """
+    top_k, top_p, min_p = cuts
+    kept, margin = ranked(values)[: top_k or None], 1.0
+    for share, is_sum in ((top_p, True), (min_p, False)):
+        p = softmax_loop([values[i] for i in kept])
+        before = [math.fsum(p[:n]) for n in range(len(p))]
+        stays = [b < share for b in before] if is_sum else [x >= share * p[0] for x in p]
+        if share != int(is_sum):  # this cut is on
+            gaps = [b - share for b in before] if is_sum else [x - share * p[0] for x in p]
+            margin = min(margin, *map(abs, gaps))
+            kept = [i for i, stay in zip(kept, stays, strict=True) if stay]
+    out = [0.0] * len(values)
+    heated = softmax_loop([values[i] / temperature for i in kept])
+    for i, x in zip(kept, heated, strict=True):
+        out[i] = x
+    return out, margin
+
+
+@given(
+    values=logit_lists,
+    temperature=st.sampled_from([0.3, 1.0, 2.5]),
+    top_k=st.integers(0, 14),
+    top_p=st.floats(0.01, 1.0),
+    min_p=st.sampled_from([0.0, 0.03, 0.4]),
+)
+def test_llama_cpp_s_order_equals_the_loop(values, temperature, top_k, top_p, min_p):
+    want, margin = cut_first_loop(values, temperature, (top_k, top_p, min_p))
+    if margin < 1e-5:
+        return
+    sampling = Sampling(temperature, top_k, top_p, min_p, order="llama.cpp")
+    got = probabilities(logits_of(values), sampling)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, want, atol=2e-6)
+
+
+def test_the_two_orders_part_where_heat_opens_the_tail():
+    logits = logits_of([10.0, *[0.0] * 2_000])
+    hot = {"temperature": 4.0, "top_p": 0.9}
+    assert np.count_nonzero(probabilities(logits, Sampling(**hot))) > 1_000
+    one = probabilities(logits, Sampling(**hot, order="llama.cpp"))
+    assert one[0] == 1 and np.count_nonzero(one) == 1
+
+
+def test_no_order_cuts_what_only_float32_loses():
+    """200 below the best is 0 in float32 at temperature 1, and no cut was asked for."""
+    logits = logits_of([0.0, -200.0])
+    uncut = probabilities(logits, Sampling(20.0, order="llama.cpp"))
+    np.testing.assert_array_equal(uncut, probabilities(logits, Sampling(20.0)))
+    assert uncut[1] > 0
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_at_these_temperatures_the_order_does_not_matter(temperature):
+    logits = random(np.random.default_rng(3), VOCAB)
+    cuts = Sampling(temperature, 9, 0.8, 0.1)
+    theirs = probabilities(logits, dataclasses.replace(cuts, order="llama.cpp"))
+    np.testing.assert_allclose(theirs, probabilities(logits, cuts), atol=1e-7)
+
+
+def test_the_smallest_temperature_takes_the_best_in_either_order():
+    for order in ("transformers", "llama.cpp"):
+        sampling = Sampling(1e-320, top_p=0.9, order=order)
+        assert probabilities(logits_of([1.0, 3.0, 2.9]), sampling).tolist() == [0, 1, 0]
 
 
 def test_probabilities_equal_the_reference():
@@ -257,6 +327,7 @@ def test_nothing_left_to_choose_from_is_an_error():
         ({"top_p": 0.0}, "top_p above 0 and at most 1, got 0.0"),
         ({"top_p": 1.1}, "top_p above 0 and at most 1, got 1.1"),
         ({"top_p": math.nan}, "top_p above 0 and at most 1, got nan"),
+        ({"order": "vllm"}, "order of .'transformers', 'llama.cpp'., got 'vllm'"),
     ],
 )
 def test_parameters_out_of_range_are_refused(parameters, message):

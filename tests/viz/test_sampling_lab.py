@@ -107,6 +107,11 @@ def test_a_start_between_the_steps_is_refused(start: Sampling) -> None:
         (lambda: viz.sampling_lab(row().astype(np.float64), WORDS), "got float64"),
         (lambda: viz.sampling_lab(row(), WORDS[:-1]), "expected 40 labels"),
         (lambda: lab(top=0), "top of at least 1"),
+        (lambda: lab(start=Sampling(order="llama.cpp")), "'transformers', as the sliders'"),
+        (
+            lambda: viz.step_sampling(row(), WORDS, Sampling(2.0, order="llama.cpp")),
+            "to walk through, got 'llama.cpp'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call: Callable[[], viz.Html], message: str) -> None:

@@ -25,7 +25,7 @@ from llama_edu.viz.parts.figure import (
 __all__ = ["mlp_unit"]
 
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
-HEIGHT = 3.95
+HEIGHT = 4.05
 ZOOM = 1.25  # on a wide page
 MAX_NUMBERS, WIDEST = 2, 5  # of a list, and characters of a number
 CELL = (0.46, 0.28)
@@ -71,9 +71,9 @@ def mlp_unit(x: Numbers, gate: Numbers, up: Numbers, down: Numbers) -> Picture:
         _arrow(ax, (x_at, y), (MIDDLE + (0.25 if x_at > MIDDLE else -0.25), 2.96))
     product = f"{_short(opened)} · {_short(offered)} = {_short(passed)}"
     _said(ax, MIDDLE, 3.1, product, bold=True)
-    write(ax, 0.1, 3.5, "times the third list", color=MUTED)
-    write(ax, 0.1, 3.72, "is added to the word's", color=MUTED)
     third, added = 2.35, 3.65
+    write(ax, 0.1, 3.6, "times the third list", color=MUTED)
+    write(ax, WIDTH - 0.1, 3.9, "added to the word's list", color=MUTED, ha="right")
     _row(ax, third, 3.46, adds, INSIDE)
     _arrow(ax, (MIDDLE, 3.24), (third, 3.45))
     _arrow(ax, (third + 0.5, 3.6), (added - 0.52, 3.6))

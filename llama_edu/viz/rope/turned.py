@@ -15,7 +15,8 @@ __all__ = ["turned_arrows"]
 
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 MAX_PANELS = 3
-RADIUS = 0.58
+RADIUS = 0.82
+ROW = 1.78  # inches: the dials lie one below the other, so that a phone shows them large
 QUERY, KEY = axis("seq").color, axis("n_kv_heads").color
 
 
@@ -33,14 +34,13 @@ def turned_arrows(
         raise InputError(f"expected 1 to {MAX_PANELS} pairs of positions, got {len(places)}")
     if any(arrow.shape != (2,) or not np.linalg.norm(arrow) > 0 for arrow in arrows):
         raise InputError("expected a query and a key of two numbers each, not both 0")
-    figure, ax = board(2.45, WIDTH)
+    figure, ax = board(ROW * len(places), WIDTH)
     start = [math.atan2(arrow[1], arrow[0]) for arrow in arrows]
     longest = max(float(np.linalg.norm(arrow)) for arrow in arrows)
     lengths = [float(np.linalg.norm(arrow)) / longest for arrow in arrows]
-    slot = WIDTH / len(places)
     told = []
     for index, place in enumerate(places):
-        middle = slot * (index + 0.5), 0.75
+        middle = 1.05, ROW * (index + 0.5)
         angles = [begun + turn * at for begun, at in zip(start, place, strict=True)]
         between = math.degrees(math.remainder(angles[0] - angles[1], 2 * math.pi))
         score = float(np.prod([np.linalg.norm(arrow) for arrow in arrows])) * math.cos(
@@ -48,10 +48,14 @@ def turned_arrows(
         )
         _dial(ax, middle, angles, lengths)
         words = f"{abs(between):.0f}° between", f"score {score:.2f}".replace("-", "−")
-        write(ax, middle[0], 1.55, f"query at {place[0]}", ha="center", color=QUERY, weight="bold")
-        write(ax, middle[0], 1.76, f"key at {place[1]}", ha="center", color=KEY, weight="bold")
-        write(ax, middle[0], 2.05, words[0], ha="center")
-        write(ax, middle[0], 2.27, words[1], ha="center", color=MUTED)
+        lines = (
+            (f"query at {place[0]}", {"color": QUERY, "weight": "bold"}),
+            (f"key at {place[1]}", {"color": KEY, "weight": "bold"}),
+            (words[0], {}),
+            (words[1], {"color": MUTED}),
+        )
+        for line, (text, style) in enumerate(lines):
+            write(ax, 2.25, middle[1] - 0.33 + 0.23 * line, text, **style)
         told.append(f"query at {place[0]} and key at {place[1]}: {words[0]}, {words[1]}")
     return Picture(
         figure,
@@ -67,7 +71,7 @@ def _dial(
     gap = math.remainder(angles[0] - angles[1], 2 * math.pi)
     # The board counts downwards, so angles are drawn with their sign turned.
     ends = sorted((math.degrees(-angles[1]), math.degrees(-angles[1] - gap)))
-    ax.add_patch(Wedge(middle, 0.45 * RADIUS, *ends, facecolor=FAINT, alpha=0.6, linewidth=0))
+    ax.add_patch(Wedge(middle, 0.55 * RADIUS, *ends, facecolor=MUTED, alpha=0.45, linewidth=0))
     for angle, length, color in zip(angles, lengths, (QUERY, KEY), strict=True):
         reach = 0.95 * RADIUS * length
         tip = middle[0] + reach * math.cos(angle), middle[1] - reach * math.sin(angle)

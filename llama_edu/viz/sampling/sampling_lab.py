@@ -41,7 +41,7 @@ def sampling_lab(
     vocabulary: 67 kB for 49,152 tokens. At temperature 1 the cut moves no probability of a usual
     row by more than a thousandth of itself. Without scripts a table of four settings remains.
     Raises `InputError` for logits of another shape or dtype, for labels that do not fit, and for a
-    `start` between the steps of the sliders; `NumericsError` as `probabilities` does.
+    `start` between the steps of the sliders or of another order; `NumericsError` as `probabilities` does.
     """
     _check_reach(start)
     logits = _cut(logits)
@@ -67,6 +67,8 @@ def _check_reach(start: Sampling) -> None:
     steps = start.temperature / HEAT_STEP, start.top_p / P_STEP, start.min_p / P_STEP
     is_on_step = all(abs(step - round(step)) < 1e-6 for step in steps)
     is_out = start.temperature > HOTTEST or start.top_p < LEAST_TOP_P or start.min_p > MOST_MIN_P
+    if start.order != "transformers":
+        raise InputError(f"expected the order 'transformers', as the sliders', got {start.order!r}")
     if is_out or not is_on_step:
         raise InputError(
             f"expected a start that the sliders reach: temperature 0 to {HOTTEST:g} by "

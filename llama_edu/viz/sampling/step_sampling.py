@@ -52,9 +52,11 @@ def step_sampling(
     one column per quantity. With a `seed` the draw is walked through as well, with the generator
     `np.random.default_rng(seed)`. The numbers are those of `probabilities` and `sample` in
     `llama_edu.engine.sampling`, run line by line; filters that are off have no step. Raises
-    `InputError` for logits of another shape or dtype and for labels that do not fit,
-    `NumericsError` as they do.
+    `InputError` for logits of another shape or dtype, for labels that do not fit and for an order
+    other than the default, `NumericsError` as they do.
     """
+    if sampling.order != "transformers":
+        raise InputError(f"expected the order 'transformers' to walk through, got {sampling.order!r}")
     ids, labels = ranked_labels(logits, tokenizer, top)
     walk = _Walk(watch(probabilities, logits, sampling), logits, sampling, ids, labels)
     if sampling.temperature == 0:
