@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pytest
 from pages import FAINT_TEXT, PATIENCE_MS, Visit, inaccessible
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Route, expect
 
 from llama_edu.serve.http.middleware import HEADERS
 from llama_edu.serve.http.served import ServedModel, Serving, load
@@ -605,6 +605,25 @@ def test_settings_colours_and_drafts_survive_a_reload_and_reach_the_model(opened
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("button", name="As they were at first").click()
     expect(page.locator("#dials input[name=temperature]")).to_have_value("0.7")
+
+
+def test_where_there_is_a_choice_the_box_says_to_whom_one_writes(opened: Opened) -> None:
+    page = opened("chat").page
+    box = page.locator("#say textarea")
+    expect(box).to_have_attribute("placeholder", "Write to the model")
+
+    def offer_two(route: Route) -> None:
+        answer = route.fetch()
+        models = answer.json()
+        (chat,) = [model for model in models["data"] if model["chat"]]
+        route.fulfill(json=models | {"data": [*models["data"], chat | {"id": "other"}]})
+
+    page.route("**/v1/models", offer_two)
+    page.reload()
+    expect(box).to_have_attribute("placeholder", "Write to chat")
+    page.get_by_role("button", name="Settings").click()
+    page.locator("#dials select").select_option("other")
+    expect(box).to_have_attribute("placeholder", "Write to other")
 
 
 def test_a_full_conversation_offers_a_way_out(

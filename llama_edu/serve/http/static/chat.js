@@ -88,15 +88,24 @@ export class Chat {
     byId("settings").addEventListener("close", () => this.#measure());
     system.addEventListener("input", () => this.#change((chat) => (chat.system = system.value)));
     overflow.addEventListener("change", () => this.#setOverflow(overflow.checked));
-    model.addEventListener("change", () => this.#draw());
+    model.addEventListener("change", () => {
+      this.#invite();
+      this.#draw();
+    });
   }
 
   offer(models) {
     this.#models = models.filter((model) => model.chat);
     fillModels(this.#dials.elements.model, this.#models, MODEL);
-    this.#form.elements.message.placeholder = this.#models.length ? "Write to the model" : "No model here was taught to converse.";
+    this.#invite();
     this.#busy(this.#abort !== null);
     this.#draw();
+  }
+
+  /** Say to whom one writes, by name where there is a choice. */
+  #invite() {
+    const several = this.#models.length > 1 ? this.#model : "the model";
+    this.#form.elements.message.placeholder = this.#models.length ? `Write to ${several}` : "No model here was taught to converse.";
   }
 
   get #model() {
