@@ -15,7 +15,7 @@ Function Calling"; Llama 3.1 model card and prompt formats, "JSON based tool cal
 
 import json
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,28 +68,47 @@ class ToolCallReader:
     def finish(self) -> tuple[str, list[ToolCall]]:
         """What text is left at the end, and the calls."""
         text, self._held = self._held, ""
-        calls = []
         if OPENING in text:
-            before, *parts = text.split(OPENING)
-            for part in parts:
-                call = self._call(part.partition(CLOSING)[0])
-                if call is None:  # no call after all: all of it is text
-                    return text, []
-                calls.append(call)
-            return before if before.strip() else "", calls
-        bare = text.strip().removeprefix(PYTHON_TAG)
-        for part in bare.split("; ") if bare else ():  # Llama parts several so
-            call = self._call(part)
-            if call is None:
-                return text, []
-            calls.append(call)
-        return ("", calls) if calls else (text, [])
+            before, _, rest = text.partition(OPENING)
+            calls = self._calls(rest, (CLOSING, OPENING))
+            before = before if before.strip() else ""
+        else:
+            before = ""
+            calls = self._calls(text.strip().removeprefix(PYTHON_TAG), (";",))
+        return (before, calls) if calls else (text, [])
 
-    def _call(self, text: str) -> ToolCall | None:
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
+    def _calls(self, text: str, marks: Sequence[str]) -> list[ToolCall]:
+        """The calls that a text consists of, with these marks between them; none if it does not.
+
+        JSON says itself where it ends, since a mark may stand in its texts. After the last closing
+        mark, anything may follow.
+        """
+        calls, at = [], 0
+        while True:
+            at += len(text[at:]) - len(text[at:].lstrip())
+            try:
+                content, at = json.JSONDecoder().raw_decode(text, at)
+            except (ValueError, RecursionError):
+                return []
+            call = self._call(content)
+            if call is None:  # no call after all: all of it is text
+                return []
+            calls.append(call)
+            is_closed = False
+            for mark in marks:
+                rest = text[at:].lstrip()
+                if rest.startswith(mark):
+                    is_closed = mark == CLOSING
+                    at = len(text) - len(rest) + len(mark)
+            rest = text[at:]
+            if not rest.strip():
+                return calls
+            if is_closed:  # and no other opens at once
+                if OPENING not in rest:
+                    return calls
+                at += rest.index(OPENING) + len(OPENING)
+
+    def _call(self, content: Any) -> ToolCall | None:
         if not isinstance(content, dict) or content.get("name") not in self._names:
             return None
         arguments = content.get("arguments", content.get("parameters", {}))

@@ -36,6 +36,19 @@ def read(text, cuts=()):
         (f"{LLAMA}; {LLAMA}", "", [TODAY, TODAY]),
         (CALL, "", [TODAY]),
         ('{"name": "clock"}', "", [("clock", {})]),
+        # What stands between calls may stand in them, too.
+        ('{"name": "clock", "parameters": {"x": "a; b"}}', "", [("clock", {"x": "a; b"})]),
+        (
+            f'{LLAMA};{{"name": "clock", "parameters": {{"x": ";"}}}}',
+            "",
+            [TODAY, ("clock", {"x": ";"})],
+        ),
+        (
+            '<tool_call>{"name": "clock", "arguments": {"x": "</tool_call>, <tool_call>"}}',
+            "",
+            [("clock", {"x": "</tool_call>, <tool_call>"})],
+        ),
+        (f"<tool_call>{CALL}</tool_call> and <tool_call>{CALL}</tool_call> so", "", [TODAY, TODAY]),
         ('  {"name": "clock", "arguments": {}}\n', "", [("clock", {})]),
     ],
 )
@@ -57,6 +70,8 @@ def test_calls(text, shown, calls):
         f"<tool_call>{CALL}</tool_call><tool_call>no JSON</tool_call>",
         "<tool",
         f"As {CALL} shows",
+        f"{CALL} {CALL} or so",
+        f"<tool_call>{CALL} or so",
         "{" * 5000,
     ],
 )
