@@ -44,6 +44,7 @@ readers of JSON lose digits anyway."""
 
 
 MARGIN = 16  # tokens to spare when a text is brought to its end
+LONGEST_END = 1024  # tokens: others wait while it is looked for
 
 
 class GrammarConstraint:
@@ -55,22 +56,25 @@ class GrammarConstraint:
         vocab_size: int,
         closing: Closing | None = None,
         most: int | None = None,
+        shortest: int = 0,
     ) -> None:
         """With `closing`, a JSON text is brought to its end within `most` tokens, if that can be.
 
         That is found out by going there: how many tokens the shortest end takes from here. It is
-        looked at only now and then, the more often the less is left.
+        looked at only now and then, the more often the less is left; `shortest` is what it takes
+        from the beginning.
         """
         self._matcher, self._vocab_size = matcher, vocab_size
         self._closing, self._place = closing, Place()
-        self._left = self._look_at = most
-        self._is_late = False
+        self._left = most
+        self._look_at, self._is_late = 0, False
+        if most is not None:
+            self._look(most, shortest)
 
     def allowed(self) -> Bool[np.ndarray, " vocab_size"]:
         """For each id, whether the text may go on with it; the ids of its end where it may end."""
         allowed = self._allowed(self._matcher)
-        if self._matcher.is_error():
-            raise ServeError("internal", f"llguidance: {self._matcher.get_error()}")
+        _check(self._matcher)
         if self._closing is not None and self._must_close(self._closing):
             forced = self._matcher.compute_ff_bytes()
             return self._closing.narrowed(allowed, self._place, forced)
@@ -90,19 +94,25 @@ class GrammarConstraint:
 
     def _must_close(self, closing: Closing) -> bool:
         """Whether the tokens that are left are just enough for the shortest end."""
-        if self._left is None or self._look_at is None or self._is_late:
-            return self._is_late
-        if self._left <= self._look_at:
-            spare = self._left - self._tokens_to_the_end(closing, self._left) - MARGIN
-            self._is_late = spare <= 0
-            self._look_at = self._left - max(spare // 4, 1)
+        if self._left is not None and not self._is_late and self._left <= self._look_at:
+            self._look(self._left, self.tokens_to_the_end(closing))
         return self._is_late
 
-    def _tokens_to_the_end(self, closing: Closing, most: int) -> int:
-        """How many tokens the shortest end takes; no more than `most` are tried."""
+    def _look(self, left: int, shortest: int) -> None:
+        """Note whether it is late, and otherwise, when to look again."""
+        spare = left - shortest - MARGIN
+        self._is_late = spare <= 0
+        self._look_at = left - max(spare // 4, 1)
+
+    def tokens_to_the_end(self, closing: Closing) -> int:
+        """How many tokens the shortest end takes; no more than `LONGEST_END` are tried.
+
+        Raises `InputError` where the way there is too much for the library.
+        """
         matcher, place = self._matcher.deep_copy(), self._place.copy()
-        for count in range(most):
+        for count in range(LONGEST_END):
             if matcher.is_stopped():
+                _check(matcher)
                 return count
             allowed = self._allowed(matcher)
             if not allowed.any():
@@ -112,7 +122,14 @@ class GrammarConstraint:
             )
             matcher.consume_token(token_id)
             place.go_on(closing.tokens[token_id])
-        return most
+        return LONGEST_END
+
+
+def _check(matcher: "llguidance.LLMatcher") -> None:
+    """Raise `InputError` if the library gave up: some rules have no end, or too many ways."""
+    if matcher.is_error():
+        fault = matcher.get_error().partition("\n")[0]
+        raise InputError(f"expected a rule that can be followed, got one with: {fault}"[:300])
 
 
 ConstraintMaker = Callable[..., GrammarConstraint]
@@ -169,9 +186,13 @@ class Grammars:
         if fault and not fault.startswith("WARNING"):
             raise InputError(f"expected a {what} that can be followed, got one with: {fault}"[:300])
         first = LLMatcher(tokens, compiled)
+        trial = GrammarConstraint(first.deep_copy(), self._vocab_size)
+        shortest = 0 if closing is None else trial.tokens_to_the_end(closing)
+        trial.allowed()
 
         def constraint(most: int | None = None) -> GrammarConstraint:
-            return GrammarConstraint(first.deep_copy(), self._vocab_size, closing, most)
+            matcher = first.deep_copy()
+            return GrammarConstraint(matcher, self._vocab_size, closing, most, shortest)
 
         return constraint
 

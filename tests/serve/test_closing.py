@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_served import tiny
 
+from llama_edu.errors import InputError
 from llama_edu.serve.closing import Place
 from llama_edu.serve.grammar import Grammars
 
@@ -85,6 +86,12 @@ def test_where_there_is_room_nothing_is_hurried() -> None:
         token_id = int(np.where(allowed, wish, -np.inf).argmax())
         free.accept(token_id)
         hurried.accept(token_id)
+
+
+def test_a_schema_without_an_end_is_refused() -> None:
+    endless = NODE | {"properties": {"in": {"$ref": "#/$defs/n"}}, "required": ["in"]}
+    with pytest.raises(InputError, match="expected a rule that can be followed, got one with"):
+        GRAMMARS.json({"$ref": "#/$defs/n", "$defs": {"n": endless}})
 
 
 @pytest.mark.parametrize(
