@@ -64,15 +64,15 @@ def book_of(folder: str | None) -> Path:
 def chapters_of(text: str) -> list[int]:
     """Chapter numbers from "1,3-5". Raises `InputError` for what is none."""
     known = {int(name[:2]) for name in CHAPTER_FILES.values()}
-    found: list[int] = []
+    found: set[int] = set()
     for piece in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", piece)
-        numbers = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-        if not numbers or not known.issuperset(numbers):
+        ends = [int(match[1]), int(match[2] or match[1])] if match else []
+        if not ends or not known.issuperset(ends) or ends[0] > ends[1]:
             raise InputError(
                 f"expected chapters from {min(known)} to {max(known)}, such as 4,6-8, got {text!r}"
             )
-        found += [number for number in numbers if number not in found]
+        found |= known & set(range(ends[0], ends[1] + 1))
     return sorted(found)
 
 
