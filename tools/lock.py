@@ -20,7 +20,7 @@ COMPILE = (
     *("--universal", "--fork-strategy", "fewest", "--python-version", "3.11"),
 )
 # Not `classroom`: two large programs, which only a job of their own needs (tools/classroom_trial).
-EXTRAS = "viz widget fast serve terminal json".split()
+EXTRAS = "viz widget fast serve ray terminal parallel json".split()
 LOCKS = {
     "requirements/dev.txt": (
         *(part for extra in EXTRAS for part in ("--extra", extra)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import llama_edu
-from llama_edu.chapters import CHAPTER_FILES
+from llama_edu.chapters import BOOK, CHAPTER_FILES
 from llama_edu.classroom.stubs import (
     MAY_FAIL,
     SOLUTION,
@@ -24,7 +24,9 @@ __all__ = ["GIVEN", "Chapter", "Part", "book_of", "chapters_of", "read_chapter"]
 
 GIVEN = "llama_edu_given"  # in a cell's metadata: it came with the assignment
 _CHECK = re.compile(r"^check\.(\w+)\((\w+)\)$", re.MULTILINE)
+_PAGE = re.compile(r"\]\((\w+)\.(?:ipynb|md)(#[^)\s]*)?\)")
 _SETUP = re.compile(r"\bgoogle\.colab\b")
+_ELSEWHERE = '"../'  # a file of the repository, which a student need not have
 ALL_STARS = (1, 2, 3)
 
 
@@ -62,15 +64,15 @@ def book_of(folder: str | None) -> Path:
 def chapters_of(text: str) -> list[int]:
     """Chapter numbers from "1,3-5". Raises `InputError` for what is none."""
     known = {int(name[:2]) for name in CHAPTER_FILES.values()}
-    found: list[int] = []
+    found: set[int] = set()
     for piece in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", piece)
-        numbers = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-        if not numbers or not known.issuperset(numbers):
+        ends = [int(match[1]), int(match[2] or match[1])] if match else []
+        if not ends or not known.issuperset(ends) or ends[0] > ends[1]:
             raise InputError(
                 f"expected chapters from {min(known)} to {max(known)}, such as 4,6-8, got {text!r}"
             )
-        found += [number for number in numbers if number not in found]
+        found |= known & set(range(ends[0], ends[1] + 1))
     return sorted(found)
 
 
@@ -84,7 +86,11 @@ def read_chapter(book: Path, number: int, stars: Collection[int] = ALL_STARS) ->
     cells = [_clean(cell) for cell in notebook["cells"]]
     cells = [cell for cell in cells if not _SETUP.search(cell["source"])]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    what_may_fail(code, [SOLUTION in tags_of(cell) for cell in code])
+    for cell in code:
+        if _ELSEWHERE in cell["source"]:
+            add_tags(cell, MAY_FAIL)
+    stands_in = [SOLUTION in tags_of(cell) or _ELSEWHERE in cell["source"] for cell in code]
+    what_may_fail(code, stands_in)
     answers = _answers(code)
     parts = tuple(_part(cell, answers) for cell in cells)
     exercises = {item.exercise.name: item.exercise for item in check}
@@ -105,7 +111,9 @@ def _clean(cell: dict[str, Any]) -> dict[str, Any]:
         "source": "".join(cell["source"]),
     }
     if cell["cell_type"] == "code":
-        clean |= {"outputs": [], "execution_count": None}
+        return clean | {"outputs": [], "execution_count": None}
+    # Pages that are neighbours in the book are not there in an assignment.
+    clean["source"] = _PAGE.sub(rf"]({BOOK}/\1.html\2)", clean["source"])
     return clean
 
 

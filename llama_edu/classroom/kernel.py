@@ -15,7 +15,7 @@ from llama_edu.classroom.judge import cells_of, judge, seed_for
 from llama_edu.classroom.submission import NotYetError
 from llama_edu.exercises.framework.exercise import Verdict
 
-__all__ = ["load_ipython_extension"]
+__all__ = ["Grader", "load_ipython_extension", "only_tests"]
 
 _TEST = re.compile(r'^grade\("(\w+)"\)\s*$')
 
@@ -24,7 +24,7 @@ def load_ipython_extension(shell: Any) -> None:
     """Called by IPython at the kernel's start, before any cell."""
     if os.environ.get("NBGRADER_EXECUTION") != "autograde":
         return  # "validate", where students' own code is run for them
-    grader = _Grader(Path.cwd(), Path(os.environ["LLAMA_EDU_CLASSROOM"]))
+    grader = Grader(Path.cwd(), Path(os.environ["LLAMA_EDU_CLASSROOM"]))
     shell.user_ns["grade"] = grader.grade
     shell.input_transformers_cleanup.append(only_tests)
 
@@ -34,7 +34,7 @@ def only_tests(lines: list[str]) -> list[str]:
     return [line for line in lines if _TEST.match(line)] or ["pass\n"]
 
 
-class _Grader:
+class Grader:
     """Judges each notebook of one submission, once, when its first test runs.
 
     nbgrader runs a submission in `autograded/STUDENT/ASSIGNMENT`.

@@ -13,7 +13,7 @@ from typing import Any
 from llama_edu.classroom.judge import cells_of, judge, seed_for
 from llama_edu.exercises import check
 
-__all__ = ["Plugin", "drawn", "shown"]
+__all__ = ["Plugin", "drawn", "shown", "student_of"]
 
 VERDICTS = "verdicts_of_llama_edu"  # the variable that Otter's tests look at
 
@@ -27,7 +27,7 @@ class Plugin:
         submission_metadata: Mapping[str, Any],
         config: Mapping[str, Any],
     ) -> None:
-        self._student = _student(Path(submission_path), submission_metadata)
+        self._student = student_of(Path(submission_path), submission_metadata)
         self._config = config
 
     def before_execution(self, submission: Any) -> Any:
@@ -89,7 +89,7 @@ def drawn(name: str, env: Mapping[str, Any]) -> None:
     assert ok, message
 
 
-def _student(path: Path, metadata: Mapping[str, Any]) -> str:
+def student_of(path: Path, metadata: Mapping[str, Any]) -> str:
     """Who handed it in: by the platform's word, or by the name of the file."""
     users = sorted(str(user.get("email") or user.get("id")) for user in metadata.get("users", []))
     return ",".join(users) or path.stem

@@ -19,14 +19,15 @@ class NotYetError(AssertionError):
         return str(self).splitlines()
 
 
-def must(verdict: Verdict) -> Verdict:
-    """The verdict on an answer that is right. Raises `NotYetError` for any other.
+def must(verdict: Verdict) -> None:
+    """Print the verdict on an answer that is right. Raises `NotYetError` for any other.
 
-    So that tools that count errors, such as nbgrader's Validate, count this.
+    So that tools that count errors, such as nbgrader's Validate, count this; a value, such a tool
+    would take for points.
     """
     if not verdict:
         raise NotYetError(repr(verdict))
-    return verdict
+    print(verdict)
 
 
 def hand_in(

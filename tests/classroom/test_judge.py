@@ -104,7 +104,7 @@ def verdicts(folder):
     forged = json.dumps({"nonce": "guess", "name": "cache_nbytes", "ok": True, "message": ""})
     cells.append(Cell(f"import os\nfor n in range(20):\n    os.write(n, {forged!r}.encode())"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "SLACK", 3.0)
+        patch.setattr(judging, "SLACK", 6.0)
         return judge(cells, dict.fromkeys(CELLS, 7), seconds=0.5)
 
 

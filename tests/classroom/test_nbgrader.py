@@ -126,7 +126,7 @@ def test_the_kernel_is_as_ever_for_students(monkeypatch):
 
 
 def test_a_test_of_no_notebook_is_told(course, tmp_path):
-    grader = kernel._Grader(tmp_path, course / "classroom.json")
+    grader = kernel.Grader(tmp_path, course / "classroom.json")
     with pytest.raises(LookupError, match="expected a notebook with the exercise 'merge'"):
         grader.grade("merge")
 

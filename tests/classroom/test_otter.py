@@ -86,8 +86,8 @@ def test_students_see_the_verdict_in_their_own_notebook():
 
 def test_who_handed_in_is_the_platforms_word_or_the_files_name():
     users = {"users": [{"email": "b@x"}, {"id": 3}]}
-    assert otter_plugin._student(Path("a/ann.ipynb"), {}) == "ann"
-    assert otter_plugin._student(Path("a/ann.ipynb"), users) == "3,b@x"
+    assert otter_plugin.student_of(Path("a/ann.ipynb"), {}) == "ann"
+    assert otter_plugin.student_of(Path("a/ann.ipynb"), users) == "3,b@x"
 
 
 def test_nothing_of_otter_is_imported():

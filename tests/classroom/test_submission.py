@@ -25,8 +25,9 @@ def stub(*args):
 ANSWERS = {"header_length": right, "clean": None, "merge_pair": stub, "position": wrong}
 
 
-def test_a_check_that_must_hold():
-    assert must(check.header_length(right)).ok
+def test_a_check_that_must_hold(capsys):
+    must(check.header_length(right))
+    assert capsys.readouterr().out.startswith("✓ header_length: right on")
     with pytest.raises(NotYetError, match="✗ header_length: this is what you get") as caught:
         must(check.header_length(wrong))
     assert caught.value._render_traceback_()[0].startswith("✗ header_length")

@@ -31,7 +31,7 @@ def test_a_notebook_for_otter(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--chapters", "99"], "expected chapters from 1 to 15"),
+        (["--chapters", "99"], "expected chapters from 1 to"),
         (["--chapters", "6", "--stars", "4"], "expected stars from 1 to 3, such as 1,2, got '4'"),
         (["--chapters", "6", "--stars", "many"], "expected stars from 1 to 3"),
         (["--chapters", "12", "--stars", "1", "--book", "nowhere"], "expected the book's chapters"),

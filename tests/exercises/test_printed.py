@@ -3,6 +3,7 @@
 import json
 import linecache
 import math
+import types
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,16 @@ def test_the_books_own_function_is_no_answer(name):
     assert "this is what you get" in item(item.broken).message
     assert not is_the_books(merge_pair_copied)
     assert not is_the_books(len)
+
+
+def test_an_attribute_of_the_same_name_is_not_the_books():
+    kept = check.merge_pair.exercise.correct[0]
+    source = "def merge_pair_mine(*args):\n    return mine.kept(*args)\n"
+    space = {"kept": kept, "mine": types.SimpleNamespace(kept=merge_pair_copied)}
+    exec(source, space)
+    assert check.merge_pair(space["merge_pair_mine"]).ok
+    exec(source.replace("mine.kept", "kept"), space)
+    assert not check.merge_pair(space["merge_pair_mine"])
 
 
 @pytest.mark.parametrize("name", ["merge_pair", "angles"])

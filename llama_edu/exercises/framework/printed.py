@@ -7,6 +7,7 @@ known by the comment above it in its cell, `MARK`. The list is made from the not
 """
 
 import ast
+import dis
 import hashlib
 import inspect
 import json
@@ -90,7 +91,9 @@ def is_the_books(answer: Callable[..., Any], correct: tuple[Callable[..., Any], 
     if {"exercise", "correct"} <= set(code.co_names):
         return True
     spaces = dict(getattr(function, "__globals__", {}))
-    reached = [spaces.get(name) for name in code.co_names]
+    # Names of variables; an attribute of that name, such as another library's, is another thing.
+    names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    reached = [spaces.get(name) for name in names]
     reached += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
     reached += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     own = [function_of(one) for one in correct]
