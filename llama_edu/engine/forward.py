@@ -15,14 +15,7 @@ from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import cast, to_float32
 from llama_edu.formats.quantize import rows_as_float32
 
-__all__ = [
-    "attend",
-    "attention_block",
-    "axes_of_logits",
-    "forward",
-    "mlp_block",
-    "through_layer",
-]
+__all__ = ["attend", "attention_block", "axes_of_logits", "forward", "mlp_block"]
 
 
 def forward(
@@ -35,8 +28,12 @@ def forward(
     x = rows_as_float32(weights.embed_tokens, step.token_ids)  # (seq, hidden_size)
     x = x.astype(step.cos.dtype, copy=False)  # the format the operators compute in
     record("embed_tokens", x, "seq hidden_size")
-    for layer in weights.layers:
-        x = through_layer(x, layer, config, ops, step, record)
+    for i, layer in enumerate(weights.layers):
+        here = record.at(f"layers.{i}")
+        x = x + attention_block(x, layer, config, ops, step, here)
+        here("attn_residual", x, "seq hidden_size")
+        x = x + mlp_block(x, layer, config, ops, here)
+        here("mlp_residual", x, "seq hidden_size")
     step.advance()
 
     x = ops.rms_norm(x, weights.norm, config.rms_norm_eps)
@@ -45,23 +42,6 @@ def forward(
     logits = ops.linear(x[step.logit_rows], weights.lm_head)
     record("logits", logits, axes_of_logits(step))
     return to_float32(logits)
-
-
-def through_layer(
-    x: Float[np.ndarray, "seq hidden_size"],
-    layer: LayerWeights,
-    config: LlamaConfig,
-    ops: Operators,
-    step: Step,
-    record: Recorder,
-) -> Float[np.ndarray, "seq hidden_size"]:
-    """Both blocks of a layer, each added to the residual stream."""
-    here = record.at(f"layers.{layer.index}")
-    x = x + attention_block(x, layer, config, ops, step, here)
-    here("attn_residual", x, "seq hidden_size")
-    x = x + mlp_block(x, layer, config, ops, here)
-    here("mlp_residual", x, "seq hidden_size")
-    return x
 
 
 def attention_block(

@@ -181,6 +181,7 @@ def test_what_cannot_be_served_is_told_in_a_line(model):
         ([str(model), str(model)], 1, "got two called 'tiny'"),
         (["--port", "70000"], 2, "expected a port from 0 to 65535, got 70000"),
         (["--threads", "0"], 2, "expected threads of at least 1, got 0"),
+        (["--replicas", "0"], 2, "expected replicas of at least 1, got 0"),
         (["--max-connections-per-address", "0"], 2, "per_address of at least 1, got 0"),
         (["--allowed-origin", "chat.example", str(model)], 1, "an origin such as https://"),
         (["--max-num-seqs", "0"], 2, "expected max_num_seqs of at least 1, got 0"),

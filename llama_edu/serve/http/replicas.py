@@ -222,7 +222,10 @@ def start(setup: Setup, replicas: int) -> Any:
             "internal", f'{problem}; replicas need: pip install "llama_edu[serve,ray]"'
         ) from problem
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        except Exception as problem:  # Ray has no class of its own for a machine too slow for it
+            raise ServeError("internal", f"expected Ray to start, got {problem}") from problem
     remembered = serve.multiplexed(max_num_models_per_replica=CONVERSATIONS)
     known = type("Replica", (Replica,), {"conversation": remembered(Replica.conversation)})
     deployment = serve.deployment(
