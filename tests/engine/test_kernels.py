@@ -20,6 +20,7 @@ from llama_edu.errors import ContextError, InputError, NumericsError
 numba = pytest.importorskip("numba")
 
 from llama_edu.engine.backends.numba.engine import FEW, Engine  # noqa: E402
+from llama_edu.engine.backends.numba.gemm import DEPTH  # noqa: E402
 from llama_edu.engine.backends.numba.layout import describe, format_of  # noqa: E402
 from llama_edu.engine.backends.numba.threads import barrier  # noqa: E402
 from llama_edu.formats.precision import cast  # noqa: E402
@@ -164,7 +165,22 @@ def test_a_replaced_operator_is_really_called():
 @pytest.mark.parametrize("kind", ["f32", "bf16", "f16", "int8", "rows", "f8"])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 31), (7, 64), (64, 200), (3, 1000)])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_linear_in_every_format_equals_float64(kind, shape, rows):
+@pytest.mark.parametrize("by_blas", [False, True])
+def test_linear_in_every_format_equals_float64(kind, shape, rows, by_blas):
+    check_linear(kind, shape, rows, by_blas)
+
+
+# A panel of the weight and one column more, full panels alone, and more columns than go at once;
+# rows that make tiles of twelve and of four, and leave some over.
+@pytest.mark.parametrize("kind", ["f32", "bf16", "int8", "rows"])
+@pytest.mark.parametrize("shape", [(33, 47), (64, 64), (70, DEPTH + 50)])
+@pytest.mark.parametrize("rows", [4, 23, 41])
+def test_a_product_of_many_rows_equals_float64(kind, shape, rows):
+    check_linear(kind, shape, rows, by_blas=False)
+
+
+def check_linear(kind, shape, rows, by_blas):
+    """A product of the engine's, by its own kernel or by BLAS, against one in float64."""
     rng = np.random.default_rng(sum(shape))
     weight, bias, x = random(rng, *shape), random(rng, shape[0]), random(rng, rows, shape[1])
     stored: Any
@@ -175,7 +191,9 @@ def test_linear_in_every_format_equals_float64(kind, shape, rows):
         stored = cast(weight, kind.upper())
         wide = stored.astype(np.float32)
     want = x.astype(np.float64) @ wide.T.astype(np.float64) + bias
-    got = Engine(2).linear(x, stored, bias)
+    engine = Engine(2)
+    engine.multiplies_many = not by_blas  # both on any machine
+    got = engine.linear(x, stored, bias)
     bound = np.abs(x.astype(np.float64)) @ np.abs(wide.T) * 1e-6 + 1e-6
     assert np.all(np.abs(got - want) <= bound)
 

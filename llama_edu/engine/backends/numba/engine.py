@@ -16,7 +16,9 @@ from jaxtyping import Float, Float32
 from llama_edu.engine.backends.mixed import MIXED
 from llama_edu.engine.backends.numba import prefill
 from llama_edu.engine.backends.numba.decode import SEQUENCE, decode
+from llama_edu.engine.backends.numba.gemm import product_of_many, scratch_nbytes
 from llama_edu.engine.backends.numba.layout import Plan, Workspace, describe, format_of
+from llama_edu.engine.backends.numba.simd import has_long_registers
 from llama_edu.engine.backends.numba.threads import Team
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.operators import Operators
@@ -45,6 +47,9 @@ class Engine:
         self.team = Team(threads)
         self._plan: Plan | None = None
         self._ready: set[str] = set()
+        self._kept = threading.local()
+        # A kernel of ours where registers are as long as it supposes; elsewhere BLAS is sooner.
+        self.multiplies_many = has_long_registers()
 
     def operators(self) -> Operators:
         """The numba backend's operators; those that stay with NumPy read narrow storage too."""
@@ -103,21 +108,49 @@ class Engine:
         weight: Float[np.ndarray, "out_features in_features"] | Quantized,
         bias: Float32[np.ndarray, " out_features"] | None = None,
     ) -> Float32[np.ndarray, "seq out_features"]:
-        """y = x Wᵀ + b: a kernel for one row, BLAS for more."""
-        if len(x) > 1 and isinstance(weight, np.ndarray) and weight.dtype == np.float32:
-            return blas.linear(x, weight, bias)
+        """y = x Wᵀ + b: a kernel for one row, another for many, or BLAS."""
+        if len(x) > 1 and not self.multiplies_many:
+            return self._by_blas(x, weight, bias)
         keep: list[np.ndarray] = []
         matrix = np.array(describe(weight, bias, keep), dtype=np.int64)
         y = np.empty((len(x), len(weight)), dtype=np.float32)
         x = np.ascontiguousarray(x)
+        arguments = (format_of(weight), matrix, x.ctypes.data, y.ctypes.data)
+        if len(x) == 1:
+            with self._announced("linear"):
+                self.team.run(prefill.product_of_row, *arguments)
+            return y
+        scratch = self._scratch(scratch_nbytes(weight.shape[1]))
+        with self._announced("linear of many"):
+            self.team.run(product_of_many, *arguments, len(x), scratch.ctypes.data)
+        if bias is not None:
+            y += bias
+        return y
+
+    def _scratch(self, nbytes: int) -> np.ndarray:
+        """Memory for every thread of the team, kept for this caller's next product."""
+        kept: np.ndarray | None = getattr(self._kept, "scratch", None)
+        if kept is None or kept.nbytes < nbytes * self.team.threads:
+            kept = np.empty(nbytes * self.team.threads, dtype=np.uint8)
+            self._kept.scratch = kept
+        return kept
+
+    def _by_blas(
+        self,
+        x: Float32[np.ndarray, "seq in_features"],
+        weight: Float[np.ndarray, "out_features in_features"] | Quantized,
+        bias: Float32[np.ndarray, " out_features"] | None,
+    ) -> Float32[np.ndarray, "seq out_features"]:
+        """`linear` of many rows by BLAS, for which narrow weights are widened, some at a time."""
+        if isinstance(weight, np.ndarray) and weight.dtype == np.float32:
+            return blas.linear(x, weight, bias)
+        keep: list[np.ndarray] = []
+        matrix = np.array(describe(weight, bias, keep), dtype=np.int64)
+        y = np.empty((len(x), len(weight)), dtype=np.float32)
         form = format_of(weight)
-        with self._announced("linear"):
-            if len(x) == 1:
-                addresses = x.ctypes.data, y.ctypes.data
-                self.team.run(prefill.product_of_row, form, matrix, *addresses)
-                return y
-            step = max(1, WIDENED_NBYTES // (4 * weight.shape[1]))
-            wide = np.empty((step, weight.shape[1]), dtype=np.float32)
+        step = max(1, WIDENED_NBYTES // (4 * weight.shape[1]))
+        wide = np.empty((step, weight.shape[1]), dtype=np.float32)
+        with self._announced("widen"):
             for start in range(0, len(weight), step):
                 count = min(step, len(weight) - start)
                 self.team.run(prefill.widen, form, matrix, start, count, wide.ctypes.data)
