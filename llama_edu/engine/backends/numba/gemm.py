@@ -15,7 +15,7 @@ High-Performance Matrix Multiplication, section 4.
 
 import numpy as np
 
-from llama_edu.engine.backends.numba.gemv import BLOCK, COLUMNS, DATA, ROWS, SCALES, partition
+from llama_edu.engine.backends.numba.gemv import BIAS, BLOCK, COLUMNS, DATA, ROWS, SCALES, partition
 from llama_edu.engine.backends.numba.simd import (
     F16,
     F32,
@@ -35,7 +35,15 @@ from llama_edu.engine.backends.numba.simd import (
 )
 from llama_edu.engine.backends.numba.threads import barrier
 
-__all__ = ["DEPTH", "PANEL", "product_of_many", "scratch_nbytes", "widen_row"]
+__all__ = [
+    "DEPTH",
+    "PANEL",
+    "product_of_many",
+    "product_of_panels",
+    "rows_of_panels",
+    "scratch_nbytes",
+    "widen_row",
+]
 
 PANEL = 32  # rows of the weight at a time
 DEPTH = 2048  # columns at a time, so that a panel of them fits into the second-level cache
@@ -49,23 +57,42 @@ def scratch_nbytes(columns):
 
 @compiled
 def product_of_many(weight_format, matrix, x, y, count, scratch, counter, rank, ranks):
-    """y = W x for `count` rows of x, to `count` rows of y; every thread does some panels of W.
+    """y = W x + b for `count` rows of x, to `count` rows of y; every thread does its panels of W.
 
-    `scratch` is the address of `scratch_nbytes` for each thread. The bias is left to others.
+    `scratch` is the address of `scratch_nbytes` for each thread.
     """
-    rows, columns = matrix[ROWS], matrix[COLUMNS]
-    nbytes = 4 * PANEL * min(columns, DEPTH)
-    wide = scratch + rank * (2 * nbytes + EDGE)
-    panel = wide + nbytes
+    own = scratch + rank * (2 * 4 * PANEL * min(matrix[COLUMNS], DEPTH) + EDGE)
+    product_of_panels(weight_format, matrix, x, y, count, own, False, rank, ranks)
+    barrier(counter, ranks)
+
+
+@compiled
+def rows_of_panels(rows, rank, ranks):
+    """The rows of a weight, whole panels of them, that one of several threads takes."""
     first, last = partition((rows + PANEL - 1) // PANEL, rank, ranks)
-    for row in range(first * PANEL, min(last * PANEL, rows), PANEL):
-        height = min(PANEL, rows - row)
+    return min(first * PANEL, rows), min(last * PANEL, rows)
+
+
+@compiled
+def product_of_panels(weight_format, matrix, x, y, count, scratch, plus, rank, ranks):
+    """One thread's part of y = W x + b for many rows, or of y += W x + b if `plus`.
+
+    `scratch` is this thread's own.
+    """
+    rows, columns, bias = matrix[ROWS], matrix[COLUMNS], matrix[BIAS]
+    nbytes = 4 * PANEL * min(columns, DEPTH)
+    panel, edge = scratch + nbytes, scratch + 2 * nbytes
+    start, end = rows_of_panels(rows, rank, ranks)
+    for row in range(start, end, PANEL):
+        height, out = min(PANEL, rows - row), y + 4 * row
         for k in range(0, columns, DEPTH):
             depth = min(DEPTH, columns - k)
-            _fill_panel(weight_format, matrix, row, height, k, depth, wide, panel)
+            _fill_panel(weight_format, matrix, row, height, k, depth, scratch, panel)
             sizes = (4 * columns, 4 * rows, count, height, depth)
-            _panel_with_rows(x + 4 * k, panel, y + 4 * row, panel + nbytes, sizes, k > 0)
-    barrier(counter, ranks)
+            _panel_with_rows(x + 4 * k, panel, out, edge, sizes, plus or k > 0)
+        if bias != 0:
+            for i in range(count):
+                _copy(bias + 4 * row, height, True, out + 4 * i * rows)
 
 
 @compiled

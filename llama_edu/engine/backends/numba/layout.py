@@ -9,6 +9,7 @@ import numpy as np
 
 from llama_edu.engine.backends.numba import decode
 from llama_edu.engine.backends.numba import simd as vectors
+from llama_edu.engine.backends.numba.gemv import SUMS_NBYTES
 from llama_edu.engine.weights import LayerWeights, Weights
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.quantize import Quantized
@@ -103,6 +104,7 @@ class Workspace:
             # Of the heads of one KV group.
             "rotated": n_heads // n_kv_heads * head_dim,
             "scores": n_heads // n_kv_heads * total_seq,
+            "sums": SUMS_NBYTES // 4,
         }
         private_nbytes = sum(map(_in_lines, private.values()))
         nbytes = sum(map(_in_lines, shared.values())) + threads * private_nbytes

@@ -9,31 +9,45 @@ done here in one pass on all of them: RMSNorm, RoPE, SwiGLU, and the softmax und
 import numpy as np
 
 from llama_edu.engine.backends.numba.gemm import widen_row
-from llama_edu.engine.backends.numba.gemv import COLUMNS, partition, product
+from llama_edu.engine.backends.numba.gemv import (
+    COLUMNS,
+    SUMS_NBYTES,
+    partition,
+    product,
+    product_of_rows,
+)
 from llama_edu.engine.backends.numba.primitives import rms_norm, rope, scaled, silu_times, softmax
 from llama_edu.engine.backends.numba.simd import (
     F32,
     compiled,
+    in_blocks,
     load1,
     store1,
 )
 from llama_edu.engine.backends.numba.threads import barrier
 
 __all__ = [
+    "FEW_NBYTES",
     "causal_weights",
     "merge_rows",
     "norm_rows",
-    "product_of_row",
+    "product_of_few",
     "rope_rows",
     "swiglu",
     "widen",
 ]
 
+FEW_NBYTES = -(-SUMS_NBYTES // 64) * 64  # in whole lines of the processor's cache
+
 
 @compiled
-def product_of_row(weight_format, matrix, x, y, counter, rank, ranks):
-    """y = W x + b, shared by rows."""
-    product(weight_format, matrix, x, y, False, rank, ranks)
+def product_of_few(weight_format, matrix, x, y, count, scratch, counter, rank, ranks):
+    """y = W x + b for a few rows of x; `scratch` has `FEW_NBYTES` for each thread."""
+    if count == 1 and not in_blocks(weight_format):
+        product(weight_format, matrix, x, y, False, rank, ranks)
+    else:
+        sums = scratch + rank * FEW_NBYTES
+        product_of_rows(weight_format, matrix, x, y, count, False, sums, rank, ranks)
     barrier(counter, ranks)
 
 

@@ -38,6 +38,10 @@ __all__ = [
         "compiled",
         "atomic_add",
         "div",
+        "dots_4_by_1",
+        "dots_4_by_2",
+        "dots_4_by_4",
+        "dots_4_by_6",
         "exp",
         "prefetch",
         "fma",
@@ -213,6 +217,7 @@ def _instruction(result, *arguments):
             lambda typing, a, b, c, d, e: build(a, b, c, d, e),
             lambda typing, a, b, c, d, e, f: build(a, b, c, d, e, f),
             lambda typing, a, b, c, d, e, f, g: build(a, b, c, d, e, f, g),
+            lambda typing, a, b, c, d, e, f, g, h: build(a, b, c, d, e, f, g, h),
         )
         typer = by_count[len(arguments)]
         typer.__name__ = emit.__name__
@@ -284,7 +289,10 @@ def store_sums(builder, address, a, b, c, d):
     Each step adds one half of what is left to the other, for all four at once: half the work of
     four times `reduce_sum`.
     """
+    _store_sums(builder, address, a, b, c, d)
 
+
+def _store_sums(builder, address, a, b, c, d):
     def halved(x, y, width):
         # Lanes of `width` partial sums each; the first half of each meets the second.
         lanes = range(0, 2 * x.type.count, width)
@@ -365,6 +373,10 @@ def atomic_load(builder, address):
 @_instruction(types.void, ADDRESS)
 def prefetch(builder, address):
     """Ask for the line at an address to be brought as near as the second cache, and go on."""
+    _prefetch(builder, address)
+
+
+def _prefetch(builder, address):
     kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(I8), I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     builder.call(function, [_pointer(builder, address, I8), I32(0), I32(2), I32(1)])
@@ -394,6 +406,60 @@ def exp(builder, x):
     bits = builder.add(builder.fptosi(n, _vector(I32)), _all(I32, 127))
     power = builder.bitcast(builder.shl(bits, _all(I32, 23)), _vector(F))
     return builder.fmul(p, power)
+
+
+def _dots(vectors):
+    """The instruction `dots_4_by_N` for so many vectors, every sum of it written out."""
+
+    def emit(builder, name, p, stride, scales, scale_stride, x, blocks, y):
+        """Four rows of weights, `stride` bytes apart, with rows of x that follow each other.
+
+        Goes over `blocks` of 32 columns, whose weights are widened once for all rows of x. The
+        bytes of a row of x come from `blocks` too: it has no other columns. `y` takes four sums
+        for each row of x.
+        """
+        element, widen = WIDEN[name]
+        kind, size, rows = _vector(F), SIZES[name], range(4)
+
+        def plus(address, *offsets):
+            for offset in offsets:
+                address = builder.add(address, offset)
+            return address
+
+        starts = [plus(p, builder.mul(stride, I64(r))) for r in rows]
+        x_stride = builder.mul(blocks, I64(128))
+        vectors_at = [plus(x, builder.mul(x_stride, I64(c))) for c in range(vectors)]
+        none = _all(F, 0.0)
+        sums = [[cgutils.alloca_once_value(builder, none) for _ in rows] for _ in vectors_at]
+        with cgutils.for_range(builder, blocks) as loop:
+            at = builder.mul(loop.index, I64(32 * size))
+            for start in starts:
+                for line in range(0, 32 * size, 64):
+                    _prefetch(builder, plus(start, at, I64(4096 + line)))
+            factors = [None] * 4
+            if name == "blocks":
+                for r in rows:
+                    offset = builder.mul(scale_stride, I64(r))
+                    place = plus(scales, offset, builder.mul(loop.index, I64(2)))
+                    scale = builder.load(_pointer(builder, place, H), align=2)
+                    factors[r] = _fill(builder, builder.fpext(scale, F), F)
+            for half in (0, 16):
+                weights = []
+                for start, factor in zip(starts, factors, strict=True):
+                    place = _pointer(builder, plus(start, at, I64(half * size)), _vector(element))
+                    weight = widen(builder, builder.load(place, align=size), _vector, _all)
+                    weights.append(weight if factor is None else builder.fmul(weight, factor))
+                for vector, totals in zip(vectors_at, sums, strict=True):
+                    place = plus(vector, builder.mul(loop.index, I64(128)), I64(4 * half))
+                    numbers = builder.load(_pointer(builder, place, kind), align=4)
+                    for weight, total in zip(weights, totals, strict=True):
+                        terms = [numbers, weight, builder.load(total)]
+                        builder.store(_call(builder, "llvm.fma.v16f32", kind, terms), total)
+        for c, totals in enumerate(sums):
+            _store_sums(builder, plus(y, I64(16 * c)), *map(builder.load, totals))
+
+    emit.__name__ = f"dots_4_by_{vectors}"
+    return _instruction(types.void, FORMAT, *[ADDRESS] * 7)(emit)
 
 
 def _tile(rows):
@@ -435,6 +501,7 @@ def _tile(rows):
     return _instruction(types.void, *[ADDRESS] * 6, types.boolean)(emit)
 
 
+dots_4_by_6, dots_4_by_4, dots_4_by_2, dots_4_by_1 = (_dots(n) for n in (6, 4, 2, 1))
 tile_12, tile_4, tile_1 = _tile(12), _tile(4), _tile(1)
 
 
