@@ -24,14 +24,23 @@ from llama_edu.engine.backends.numba.gemm import DEPTH  # noqa: E402
 from llama_edu.engine.backends.numba.layout import describe, format_of  # noqa: E402
 from llama_edu.engine.backends.numba.threads import barrier  # noqa: E402
 from llama_edu.formats.precision import cast  # noqa: E402
-from llama_edu.formats.quantize import dequantize, quantize  # noqa: E402
+from llama_edu.formats.quantize import dequantize, quantize, stored_as  # noqa: E402
 from llama_edu.ops.rope import apply_rope, rope_cos_sin  # noqa: E402
 
-PRECISIONS = ("f32", "bf16", "f16", "int8", "int8-row", "f8")
+PRECISIONS = ("f32", "bf16", "f16", "int8", "int8-row", "f8", "q4", "q4_0")
 # The largest difference allowed, as a share of the largest logit. Both sides compute in float32
 # and differ in the order of sums. A key or value on the edge between two 16-bit numbers may then
 # be kept as the one or the other: half a unit of the cache's format, a few times over.
-TOLERANCE = {"f32": 5e-6, "bf16": 1e-3, "f16": 2e-4, "int8": 2e-4, "int8-row": 2e-4, "f8": 5e-4}
+TOLERANCE = {
+    "f32": 5e-6,
+    "bf16": 1e-3,
+    "f16": 2e-4,
+    "int8": 2e-4,
+    "int8-row": 2e-4,
+    "f8": 5e-4,
+    "q4": 5e-4,
+}
+TOLERANCE |= {"q4": 5e-4, "q4_0": 5e-4}
 # Widths that fill no vector (16) and no block (32), and widths that fill some and leave a rest.
 NARROW = tiny_config(attention_bias=True, mlp_bias=True)
 WIDE = tiny_config(
@@ -172,9 +181,9 @@ def test_linear_in_every_format_equals_float64(kind, shape, rows, by_blas):
 
 # A panel of the weight and one column more, full panels alone, and more columns than go at once;
 # rows that make tiles of twelve and of four, and leave some over.
-@pytest.mark.parametrize("kind", ["f32", "bf16", "int8", "rows"])
-@pytest.mark.parametrize("shape", [(33, 47), (64, 64), (70, DEPTH + 50)])
-@pytest.mark.parametrize("rows", [4, 23, 41])
+@pytest.mark.parametrize("kind", ["f32", "bf16", "int8", "rows", "Q4_0", "Q4_1"])
+@pytest.mark.parametrize("shape", [(35, 64), (33, 47), (64, 64), (70, DEPTH + 50)])
+@pytest.mark.parametrize("rows", [1, 4, 23, 41])
 def test_a_product_of_many_rows_equals_float64(kind, shape, rows):
     check_linear(kind, shape, rows, by_blas=False)
 
@@ -186,6 +195,9 @@ def check_linear(kind, shape, rows, by_blas):
     stored: Any
     if kind in ("int8", "rows", "f8"):
         stored = quantize(weight, "F8_E4M3" if kind == "f8" else "I8", 32 if kind == "int8" else 0)
+        wide = dequantize(stored)
+    elif kind.startswith("Q4"):
+        stored = stored_as(weight, kind, 32)
         wide = dequantize(stored)
     else:
         stored = cast(weight, kind.upper())

@@ -18,7 +18,7 @@ from llama_edu.engine.backends.numba.primitives import (
     rope_queries,
     silu_times,
 )
-from llama_edu.engine.backends.numba.simd import compiled, in_blocks, itemsize
+from llama_edu.engine.backends.numba.simd import compiled, goes_by_pairs, itemsize
 from llama_edu.engine.backends.numba.threads import barrier
 
 __all__ = ["SEQUENCE", "WORKSPACE", "decode", "swiglu_features"]
@@ -48,7 +48,17 @@ PAST, COS, SIN, KEYS, VALUES, LAYER_STRIDE, HEAD_STRIDE = range(7)
 
 @compiled
 def decode(
-    weight_format, cache_format, layers, norms, eps, workspace, sequences, counter, rank, ranks
+    weight_format,
+    head_format,
+    cache_format,
+    layers,
+    norms,
+    eps,
+    workspace,
+    sequences,
+    counter,
+    rank,
+    ranks,
 ):
     """Run every new token through every layer and the head.
 
@@ -89,14 +99,14 @@ def decode(
         barrier(counter, ranks)
     head = layers[n_layers, 0]
     _norms(x, norms[2 * n_layers], eps, head[COLUMNS], count, normed)
-    _products(weight_format, head, normed, workspace[LOGITS], False, *work)
+    _products(head_format, head, normed, workspace[LOGITS], False, *work)
     barrier(counter, ranks)
 
 
 @compiled
 def _products(weight_format, matrix, x, y, plus, workspace, count, rank, ranks):
     """y = W x + b for every row of x, or y += W x + b if `plus`; this thread's rows of W."""
-    if count == 1 and not in_blocks(weight_format):
+    if count == 1 and goes_by_pairs(weight_format):
         product(weight_format, matrix, x, y, plus, rank, ranks)
     else:
         sums = workspace[SUMS] + rank * workspace[PRIVATE_STRIDE]

@@ -27,7 +27,7 @@ from llama_edu.engine.weights import Weights
 from llama_edu.errors import NumericsError
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import LARGEST, to_float32
-from llama_edu.formats.quantize import Quantized, rows_as_float32
+from llama_edu.formats.quantize import Stored, rows_as_float32
 from llama_edu.ops import linear as blas
 from llama_edu.ops import rope
 
@@ -73,6 +73,7 @@ class Engine:
             and (not step.last_only or len(step.spans) == len(step.token_ids))
             and len(caches) == len(step.spans)
             and len({cache.dtype for cache in caches}) == 1
+            and self._known(weights)[0].is_uniform
         )
 
     def __call__(
@@ -90,6 +91,7 @@ class Engine:
         caches = [span.cache for span in step.spans if span.cache is not None]
         arguments = (
             plan.weight_format,
+            plan.head_format,
             format_of(caches[0].keys(0)),
             plan.layers,
             plan.norms,
@@ -113,7 +115,7 @@ class Engine:
     def linear(
         self,
         x: Float32[np.ndarray, "seq in_features"],
-        weight: Float[np.ndarray, "out_features in_features"] | Quantized,
+        weight: Float[np.ndarray, "out_features in_features"] | Stored,
         bias: Float32[np.ndarray, " out_features"] | None = None,
     ) -> Float32[np.ndarray, "seq out_features"]:
         """y = x Wᵀ + b: a kernel for few rows, another for many, or BLAS."""
@@ -142,7 +144,7 @@ class Engine:
     def _by_blas(
         self,
         x: Float32[np.ndarray, "seq in_features"],
-        weight: Float[np.ndarray, "out_features in_features"] | Quantized,
+        weight: Float[np.ndarray, "out_features in_features"] | Stored,
         bias: Float32[np.ndarray, " out_features"] | None,
     ) -> Float32[np.ndarray, "seq out_features"]:
         """`linear` of many rows by BLAS, for which narrow weights are widened, some at a time."""

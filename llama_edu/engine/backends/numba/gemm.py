@@ -21,10 +21,12 @@ from llama_edu.engine.backends.numba.simd import (
     F32,
     compiled,
     in_blocks,
+    in_fours,
     itemsize,
     load,
     load1,
     mul,
+    row_nbytes,
     splat,
     store,
     store1,
@@ -32,6 +34,7 @@ from llama_edu.engine.backends.numba.simd import (
     tile_4,
     tile_12,
     transpose_16,
+    widen_four,
 )
 from llama_edu.engine.backends.numba.threads import barrier
 
@@ -165,6 +168,12 @@ def widen_row(weight_format, matrix, row, first, count, y):
     In the blocked format the first column begins a block.
     """
     columns, size = matrix[COLUMNS], itemsize(weight_format)
+    if in_fours(weight_format):
+        p = matrix[DATA] + row * row_nbytes(weight_format, columns)
+        for block in range(first // BLOCK, (first + count) // BLOCK):
+            widen_four(weight_format, p, block, y)
+            y += 4 * BLOCK
+        return
     p = matrix[DATA] + (row * columns + first) * size
     if in_blocks(weight_format):
         blocks = (columns + BLOCK - 1) // BLOCK

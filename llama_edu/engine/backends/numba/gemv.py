@@ -12,6 +12,8 @@ where there is none), its rows and its columns.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
+import numpy as np
+
 from llama_edu.engine.backends.numba.simd import (
     F16,
     F32,
@@ -24,12 +26,14 @@ from llama_edu.engine.backends.numba.simd import (
     fma,
     has_long_registers,
     in_blocks,
+    in_fours,
     itemsize,
     load,
     load1,
     mul,
     prefetch,
     reduce_sum,
+    row_nbytes,
     splat,
     store1,
     zero,
@@ -65,7 +69,9 @@ def partition(count, rank, ranks):
 
 @compiled
 def dot_pair(weight_format, matrix, row, other, x):
-    """The products of two rows of a matrix with the vector at address `x`."""
+    """The products of two rows of a matrix, not in four bits, with the vector at address `x`."""
+    if in_fours(weight_format):
+        return np.float32(0), np.float32(0)
     if in_blocks(weight_format):
         return _dot_pair_in_blocks(weight_format, matrix, row, other, x)
     return _dot_pair_plain(weight_format, matrix, row, other, x)
@@ -192,6 +198,14 @@ def product_of_rows(weight_format, matrix, x, y, count, plus, sums, rank, ranks)
                         value += load1(F32, at + i)
                     store1(F32, at + i, value)
             done += n
+    if in_fours(weight_format):  # four rows again, for those that make no four of their own
+        row = max(end - 4, 0)
+        for t in range(count if whole < end else 0):
+            _four_rows(weight_format, matrix, row, x + t * stride, 1, sums)
+            for i in range(whole, end):
+                value = load1(F32, sums + 4 * (i - row))
+                _put(weight_format, matrix, i, value, plus, y + t * height + 4 * i)
+        return
     for row in range(whole, end, 2):
         other = min(row + 1, end - 1)  # of an odd number of rows, the last is done twice
         for t in range(count):
@@ -206,7 +220,7 @@ def product_of_rows(weight_format, matrix, x, y, count, plus, sums, rank, ranks)
 def _four_rows(weight_format, matrix, row, x, count, sums):
     """The products of four rows of a matrix with some vectors, as many as are returned."""
     columns, blocks = matrix[COLUMNS], matrix[COLUMNS] // BLOCK
-    stride = columns * itemsize(weight_format)
+    stride = row_nbytes(weight_format, columns)
     p, s = matrix[DATA] + row * stride, matrix[SCALES] + 2 * row * blocks
     if count >= 6 and MOST_VECTORS >= 6:
         dots_4_by_6(weight_format, p, stride, s, 2 * blocks, x, blocks, sums)

@@ -20,7 +20,7 @@ from llama_edu.engine.backends.numba.primitives import rms_norm, rope, scaled, s
 from llama_edu.engine.backends.numba.simd import (
     F32,
     compiled,
-    in_blocks,
+    goes_by_pairs,
     load1,
     store1,
 )
@@ -43,7 +43,7 @@ FEW_NBYTES = -(-SUMS_NBYTES // 64) * 64  # in whole lines of the processor's cac
 @compiled
 def product_of_few(weight_format, matrix, x, y, count, scratch, counter, rank, ranks):
     """y = W x + b for a few rows of x; `scratch` has `FEW_NBYTES` for each thread."""
-    if count == 1 and not in_blocks(weight_format):
+    if count == 1 and goes_by_pairs(weight_format):
         product(weight_format, matrix, x, y, False, rank, ranks)
     else:
         sums = scratch + rank * FEW_NBYTES

@@ -31,7 +31,7 @@ from numba.extending import (
 )
 
 __all__ = [
-    *("BF16", "BLOCKS", "F16", "F32", "F8", "ROWS", "Format"),
+    *("BF16", "BLOCKS", "F16", "F32", "F8", "Q4_0", "Q4_1", "ROWS", "Format"),
     *(
         "ADDRESS",
         "add",
@@ -45,8 +45,10 @@ __all__ = [
         "exp",
         "prefetch",
         "fma",
+        "goes_by_pairs",
         "has_long_registers",
         "in_blocks",
+        "in_fours",
         "itemsize",
         "reduce_max",
         "load",
@@ -55,6 +57,7 @@ __all__ = [
     *(
         "maximum",
         "mul",
+        "row_nbytes",
         "atomic_load",
         "splat",
         "store",
@@ -64,6 +67,7 @@ __all__ = [
         "tile_4",
         "tile_12",
         "transpose_16",
+        "widen_four",
         "reduce_sum",
         "zero",
     ),
@@ -165,6 +169,8 @@ F32, BF16, F16 = Format("f32", 4), Format("bf16", 2), Format("f16", 2)
 F8 = Format("f8", 1)  # e4m3, a float32 scale per row
 ROWS = Format("rows", 1)  # int8, a float32 scale per row
 BLOCKS = Format("blocks", 1)  # int8, a float16 scale per block of 32
+Q4_0 = Format("q4_0", 1)  # four bits, blocks of 32 of 18 bytes; see `formats.four_bits`
+Q4_1 = Format("q4_1", 1)  # with an offset, of 20 bytes
 
 FLOATS = VectorType()
 ADDRESS = types.int64
@@ -326,6 +332,53 @@ def in_blocks(builder, name):
     return ir.IntType(1)(name == "blocks")
 
 
+@_instruction(types.boolean, FORMAT)
+def in_fours(builder, name):
+    """True, when compiling already, for the formats of four bits."""
+    return ir.IntType(1)(name in FOURS)
+
+
+@_instruction(types.boolean, FORMAT)
+def goes_by_pairs(builder, name):
+    """True, when compiling already, where two rows far apart are sooner than four neighbours."""
+    return ir.IntType(1)(name != "blocks" and name not in FOURS)
+
+
+@_instruction(ADDRESS, FORMAT, ADDRESS)
+def row_nbytes(builder, name, columns):
+    """Bytes of a row of so many weights."""
+    if name in FOURS:
+        return builder.mul(builder.sdiv(columns, I64(32)), I64(FOURS[name]))
+    return builder.mul(columns, I64(SIZES[name]))
+
+
+@_instruction(types.void, FORMAT, ADDRESS, ADDRESS, ADDRESS)
+def widen_four(builder, name, row, block, y):
+    """Write the 32 weights of a row's block as float32."""
+    place = builder.add(row, builder.mul(block, I64(FOURS.get(name, 20))))
+    for i, weights in enumerate(_fours(builder, name, place)):
+        at = builder.add(y, I64(64 * i))
+        builder.store(weights, _pointer(builder, at, _vector(F)), align=4)
+
+
+def _fours(builder, name, place):
+    """The two vectors of weights that a block of four bits at an address stands for."""
+    half = FOURS.get(name, 20) - 16
+
+    def number(offset):
+        at = _pointer(builder, builder.add(place, I64(offset)), H)
+        return _fill(builder, builder.fpext(builder.load(at, align=2), F), F)
+
+    scale = number(0)
+    offset = number(2) if name == "q4_1" else builder.fmul(scale, _all(F, -8.0))
+    at = _pointer(builder, builder.add(place, I64(half)), _vector(I8))
+    codes = builder.zext(builder.load(at, align=1), _vector(I32))
+    lower = builder.and_(codes, _all(I32, 15))
+    upper = builder.lshr(codes, _all(I32, 4))
+    wide = [builder.uitofp(part, _vector(F)) for part in (lower, upper)]
+    return [_call(builder, "llvm.fma.v16f32", _vector(F), [part, scale, offset]) for part in wide]
+
+
 @_instruction(FLOATS, FORMAT, ADDRESS)
 def load(builder, name, address):
     """Read sixteen weights and widen them. Float8 comes out 256 times too small."""
@@ -420,6 +473,7 @@ def _dots(vectors):
         """
         element, widen = WIDEN[name]
         kind, size, rows = _vector(F), SIZES[name], range(4)
+        block_nbytes = FOURS.get(name, 32 * size)
 
         def plus(address, *offsets):
             for offset in offsets:
@@ -432,9 +486,9 @@ def _dots(vectors):
         none = _all(F, 0.0)
         sums = [[cgutils.alloca_once_value(builder, none) for _ in rows] for _ in vectors_at]
         with cgutils.for_range(builder, blocks) as loop:
-            at = builder.mul(loop.index, I64(32 * size))
+            at = builder.mul(loop.index, I64(block_nbytes))
             for start in starts:
-                for line in range(0, 32 * size, 64):
+                for line in range(0, block_nbytes, 64):
                     _prefetch(builder, plus(start, at, I64(4096 + line)))
             factors = [None] * 4
             if name == "blocks":
@@ -443,9 +497,12 @@ def _dots(vectors):
                     place = plus(scales, offset, builder.mul(loop.index, I64(2)))
                     scale = builder.load(_pointer(builder, place, H), align=2)
                     factors[r] = _fill(builder, builder.fpext(scale, F), F)
+            fours = [_fours(builder, name, plus(start, at)) for start in starts if name in FOURS]
             for half in (0, 16):
-                weights = []
+                weights = [pair[half // 16] for pair in fours]
                 for start, factor in zip(starts, factors, strict=True):
+                    if fours:
+                        break
                     place = _pointer(builder, plus(start, at, I64(half * size)), _vector(element))
                     weight = widen(builder, builder.load(place, align=size), _vector, _all)
                     weights.append(weight if factor is None else builder.fmul(weight, factor))
@@ -528,7 +585,8 @@ def transpose_16(builder, x, x_stride, y, y_stride):
 
 
 EXP_POLYNOMIAL = (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
-SIZES = {known.name: known.itemsize for known in (F32, BF16, F16, F8, ROWS, BLOCKS)}
+SIZES = {known.name: known.itemsize for known in (F32, BF16, F16, F8, ROWS, BLOCKS, Q4_0, Q4_1)}
+FOURS = {"q4_0": 18, "q4_1": 20}  # bytes of a block
 
 
 def _widen_bf16(builder, x, kind, all_):
@@ -556,6 +614,9 @@ WIDEN = {
     "f8": (I8, _widen_f8),
     "rows": (I8, _widen_int8),
     "blocks": (I8, _widen_int8),
+    # Never run: kernels are compiled with all their branches, also those for other formats.
+    "q4_0": (I8, _widen_int8),
+    "q4_1": (I8, _widen_int8),
 }
 
 
