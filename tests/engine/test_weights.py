@@ -7,7 +7,7 @@ from helpers import tiny_config, tiny_tensors, unchanged
 from llama_edu.engine.weights import Weights, expected_shapes, load_weights
 from llama_edu.errors import CheckpointError
 from llama_edu.formats.precision import DTYPES
-from llama_edu.formats.quantize import Quantized, Stored
+from llama_edu.formats.quantize import Stored
 from llama_edu.formats.safetensors import SafetensorsFile, save_file
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
