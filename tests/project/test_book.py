@@ -64,6 +64,7 @@ MODULES = {
     "chat": ["chat.session", "chat.template", "engine.prefix_cache"],
     "serve": ["serve"],
     "cost": ["analysis.roofline", "analysis.timing"],
+    "faster": ["engine.guess", "formats.four_bits"],
 }
 WITH_SHAPE_LEDGER = range(1, 12)
 MIN_EXERCISES = 40  # in the chapters with a shape ledger: the walk from bytes to text

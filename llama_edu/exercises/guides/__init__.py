@@ -4,6 +4,7 @@ from llama_edu.exercises.guides import (
     bytes,
     chat,
     cost,
+    faster,
     generate,
     linear,
     mask_softmax,
@@ -36,4 +37,5 @@ GUIDES = {
     **chat.GUIDES,
     **serve.GUIDES,
     **cost.GUIDES,
+    **faster.GUIDES,
 }

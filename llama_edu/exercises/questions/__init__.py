@@ -9,6 +9,7 @@ from llama_edu.exercises.questions import (
     bytes,
     chat,
     cost,
+    faster,
     generate,
     linear,
     mask_softmax,
@@ -43,6 +44,7 @@ CHAPTERS = (
     chat,
     serve,
     cost,
+    faster,
 )
 QUESTIONS = {one.name: one for chapter in CHAPTERS for one in chapter.QUESTIONS}
 
