@@ -27,6 +27,7 @@ CHAPTER_FILES = {
     "chat": "13_chat",
     "serve": "14_serve",
     "cost": "15_how_fast",
+    "faster": "16_guess_ahead",
     "parallel": "17_split_by_kv_groups",
 }
 

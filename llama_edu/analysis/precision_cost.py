@@ -19,7 +19,7 @@ from llama_edu.engine.operators import NUMPY
 from llama_edu.errors import InputError
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import Precision, cast, precision_named
-from llama_edu.formats.quantize import quantize
+from llama_edu.formats.quantize import stored_as
 
 __all__ = ["OPERATORS", "OperatorError", "Quality", "operator_errors", "perplexity", "qualities"]
 
@@ -125,7 +125,7 @@ def _as_stored(name: str, args: tuple[Any, ...], precision: Precision) -> list[A
     if name == "linear":
         weight = args[1]
         kept[1] = (
-            quantize(weight, precision.storage, precision.block)
+            stored_as(weight, precision.storage, precision.block)
             if precision.is_quantized
             else cast(weight, precision.storage)
         )

@@ -13,7 +13,8 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from llama_edu.engine.sampling import GREEDY, Sampling, adjusted, sample
+from llama_edu.engine.guess import Guess, keep_or_replace
+from llama_edu.engine.sampling import GREEDY, Sampling, adjusted, probabilities, sample
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.text.tokenizer import Tokenizer
 
@@ -99,14 +100,21 @@ class TokenChooser:
         self._prompt_ids = frozenset(map(int, prompt_ids)) if looks_back else frozenset()
         self._counts: Counter[int] = Counter()
 
-    def choose(self, logits: Float32[np.ndarray, " vocab_size"]) -> int:
-        """The next id. Raises `NumericsError` if a token's logit is NaN or +∞."""
+    def choose(self, logits: Float32[np.ndarray, " vocab_size"], guess: Guess | None = None) -> int:
+        """The next id: with a guess, that one or another, by the rule of `keep_or_replace`.
+
+        A guess changes which random numbers mean which token, and no probability. Raises
+        `NumericsError` if a token's logit is NaN or +∞.
+        """
         logits = self.vocabulary.masked(logits)
         if self.sampling.looks_back:
             logits = adjusted(logits, self.sampling, self._prompt_ids, self._counts)
         if self.constraint is not None:
             logits = np.where(self.constraint.allowed(), logits, np.float32(-np.inf))
-        token_id = sample(logits, self.sampling, self.rng)
+        if guess is None or self.sampling.temperature == 0:
+            token_id = sample(logits, self.sampling, self.rng)
+        else:
+            token_id = keep_or_replace(probabilities(logits, self.sampling), guess, self.rng)
         if self.sampling.looks_back:
             self._counts[token_id] += 1
         if self.constraint is not None:

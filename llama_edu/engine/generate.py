@@ -12,12 +12,13 @@ from jaxtyping import Float32, Integer
 
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.choose import Seed, TokenChooser, Vocabulary
+from llama_edu.engine.guess import Guesser, Pace
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import GREEDY, Sampling
 from llama_edu.errors import ContextError, InputError
 from llama_edu.text.tokenizer import Tokenizer
 
-__all__ = ["decode", "generate", "prefill"]
+__all__ = ["decode", "decode_guessed", "generate", "prefill"]
 
 PREFILL_CHUNK = 512  # tokens per step; bounds the score matrices of a long prompt
 ROOM = 512  # new tokens that the cache has room for from the start
@@ -54,6 +55,7 @@ def generate(
     cache: KVCache | None = None,
     stop_ids: Iterable[int] | None = None,
     chunk: int = PREFILL_CHUNK,
+    guesser: Guesser | None = None,
 ) -> Iterator[int]:
     """Yield up to `max_new_tokens` ids, each as soon as it is chosen.
 
@@ -63,8 +65,13 @@ def generate(
     continue what it holds, and afterwards it holds every token that was fed: the prompt and all
     yielded ids but the last.
 
+    With a `guesser` several tokens may come of one pass: those that it guessed right, and one
+    more. Greedy text stays the same, and sampled text has the same distribution, though not the
+    same tokens for a seed.
+
     Everything is checked at the call, before the first step: `InputError` for bad ids, a count or
-    a chunk below 1 and the cache of another model, `ContextError` if prompt and new tokens do not
+    a chunk below 1, the cache of another model and a draft model of another
+    vocabulary, `ContextError` if prompt and new tokens do not
     fit. `NumericsError` may come later, if the logits break.
     """
     if max_new_tokens < 1:
@@ -78,8 +85,15 @@ def generate(
             f"+ {len(ids)} prompt + {max_new_tokens} new"
         )
     model.check_room(len(ids), cache)
+    if guesser is not None and guesser.vocab_size not in (None, model.config.vocab_size):
+        raise InputError(
+            f"expected guesses from the model's vocabulary of {model.config.vocab_size}, "
+            f"got a draft model with one of {guesser.vocab_size}"
+        )
     vocabulary = Vocabulary.of(model.config, tokenizer, stop_ids)
     chooser = TokenChooser(vocabulary, sampling, seed, ids.tolist())
+    if guesser is not None:
+        return decode_guessed(model, ids, cache, chooser, max_new_tokens, chunk, guesser)
     return decode(model, ids, cache, chooser, max_new_tokens, chunk)
 
 
@@ -101,6 +115,49 @@ def decode(
         if chooser.ends(token_id) or not remaining:
             return
         logits = model.forward([token_id], cache)
+
+
+def decode_guessed(
+    model: Llama,
+    ids: Integer[np.ndarray, " seq"],
+    cache: KVCache,
+    chooser: TokenChooser,
+    max_new_tokens: int,
+    chunk: int,
+    guesser: Guesser,
+) -> Iterator[int]:
+    """`decode` with guesses: the newest token and guesses after it go through the model together.
+
+    Row i of the logits says what follows the first i guesses, and holds as long as those were
+    right. At the first that was not, the rows behind it leave the cache.
+    """
+    cache.reserve(len(ids) + min(max_new_tokens, ROOM))
+    guessing = guesser.begin(ids.tolist(), chooser.sampling, chooser.rng)
+    pace, tally = Pace(guesser.most), guesser.tally
+    token_id = chooser.choose(prefill(model, ids, cache, chunk=chunk)[-1])
+    guessing.add(token_id)
+    remaining = max_new_tokens - 1
+    while True:
+        yield token_id
+        if chooser.ends(token_id) or not remaining:
+            return
+        guesses = guessing.guesses(min(pace.next(), remaining - 1))
+        past = cache.length
+        rows = model.forward([token_id, *(guess.token_id for guess in guesses)], cache)
+        cache.truncate(past + 1)
+        for row, guess in zip(rows, [*guesses, None], strict=True):
+            token_id = chooser.choose(row, guess)
+            guessing.add(token_id)
+            remaining -= 1
+            if guess is None or token_id != guess.token_id or chooser.ends(token_id):
+                break
+            yield token_id
+            cache.advance(1)  # its row is there already
+        kept = cache.length - past - 1
+        tally.passes, tally.guessed = tally.passes + 1, tally.guessed + len(guesses)
+        tally.kept += kept
+        if guesses:
+            pace.heard(len(guesses), kept)
 
 
 def _check_chunk(chunk: int) -> None:

@@ -28,7 +28,8 @@ __all__ = ["Llama"]
 class Llama:
     """A decoder-only transformer with its weights. Holds no state between calls.
 
-    `tensors` maps checkpoint names to arrays of any floating-point format. `precision` is a name
+    `tensors` maps checkpoint names to arrays of any floating-point format, or to matrices in the
+    codes that the precision keeps. `precision` is a name
     from `llama_edu.formats.precision.PRECISIONS` and `cache_dtype`, where given, overrides what it
     keeps keys and values as. `backend` is "numpy" or "numba".
 
@@ -40,7 +41,7 @@ class Llama:
     def __init__(
         self,
         config: LlamaConfig,
-        tensors: Mapping[str, np.ndarray],
+        tensors: Mapping[str, Any],
         *,
         precision: str = "f32",
         backend: str = "numpy",

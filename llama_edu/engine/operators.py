@@ -20,9 +20,7 @@ from llama_edu.ops import attention, linear, mlp, norm, rope
 __all__ = ["NUMPY", "DecodeStep", "Linear", "Operators"]
 
 Array = np.ndarray  # shapes and meaning: see the default each field has
-Matrix = (
-    Any  # a weight as the precision keeps it: an array, or `llama_edu.formats.quantize.Quantized`
-)
+Matrix = Any  # a weight as the precision keeps it: an array, or `llama_edu.formats.quantize.Stored`
 
 
 @runtime_checkable  # the tests check every annotation as the package runs

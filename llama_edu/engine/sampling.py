@@ -18,7 +18,16 @@ from jaxtyping import Float32, Int
 from llama_edu.errors import InputError, NumericsError
 from llama_edu.ops.attention import softmax
 
-__all__ = ["GREEDY", "Order", "Sampling", "adjusted", "greedy", "probabilities", "sample"]
+__all__ = [
+    "GREEDY",
+    "Order",
+    "Sampling",
+    "adjusted",
+    "draw",
+    "greedy",
+    "probabilities",
+    "sample",
+]
 
 Order = Literal["transformers", "llama.cpp"]
 
@@ -184,7 +193,12 @@ def sample(
     """Draw one token id. At temperature 0 the generator is not touched."""
     if sampling.temperature == 0:
         return greedy(logits)
-    cumulative = np.cumsum(probabilities(logits, sampling), dtype=np.float32)
+    return draw(probabilities(logits, sampling), rng)
+
+
+def draw(p: Float32[np.ndarray, " vocab_size"], rng: np.random.Generator) -> int:
+    """Draw one id with the probabilities p."""
+    cumulative = np.cumsum(p, dtype=np.float32)
     # Float32 sums end near 1, not at 1, so the draw is scaled to the end and kept before it.
     end = cumulative[-1]
     point = min(rng.random(dtype=np.float32) * end, np.nextafter(end, np.float32(0)))

@@ -9,14 +9,16 @@ import hashlib
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from llama_edu.errors import CheckpointError, NumericsError
 from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.four_bits import FourBits
 from llama_edu.formats.precision import PRECISIONS, Precision, cast, dtype_name, is_float
-from llama_edu.formats.quantize import Quantized, quantize
+from llama_edu.formats.quantize import Quantized, Stored, stored_as
 from llama_edu.formats.safetensors import is_of_rope
 from llama_edu.formats.strict_json import short
 
@@ -33,7 +35,7 @@ LINE = 64
 class Projection:
     """One linear layer, under the name the checkpoint gives it."""
 
-    weight: Float[np.ndarray, "out_features in_features"] | Quantized
+    weight: Float[np.ndarray, "out_features in_features"] | Stored
     bias: Float[np.ndarray, " out_features"] | None
 
 
@@ -67,10 +69,10 @@ class JoinedProjections:
 class Weights:
     """A whole model. With tied embeddings `lm_head` and `embed_tokens` are the same array."""
 
-    embed_tokens: Float[np.ndarray, "vocab_size hidden_size"] | Quantized
+    embed_tokens: Float[np.ndarray, "vocab_size hidden_size"] | Stored
     layers: tuple[LayerWeights, ...]
     norm: Float[np.ndarray, " hidden_size"]
-    lm_head: Float[np.ndarray, "vocab_size hidden_size"] | Quantized
+    lm_head: Float[np.ndarray, "vocab_size hidden_size"] | Stored
 
     @cached_property
     def nbytes(self) -> int:
@@ -97,13 +99,12 @@ class Weights:
         """A hash over every number as it is stored here: equal for equal models only."""
         whole = hashlib.sha256()
         for array in self._arrays():
-            parts = (array.codes, array.scales) if isinstance(array, Quantized) else (array,)
-            for part in parts:
+            for part in _plain(array):
                 whole.update(f"{part.dtype} {part.shape}".encode())
                 whole.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         return whole.hexdigest()
 
-    def _arrays(self) -> Iterator[np.ndarray | Quantized]:
+    def _arrays(self) -> Iterator[np.ndarray | Stored]:
         yield from (self.embed_tokens, self.norm, self.lm_head)
         for layer in self.layers:
             parts = (getattr(layer, part.name) for part in fields(layer) if part.name != "index")
@@ -113,6 +114,13 @@ class Weights:
                 yield from (part.weight,) if isinstance(part, Projection) else (part,)
                 if isinstance(part, Projection) and part.bias is not None:
                     yield part.bias
+
+
+def _plain(array: np.ndarray | Stored) -> tuple[np.ndarray, ...]:
+    """The arrays a stored matrix consists of."""
+    if isinstance(array, FourBits):
+        return (array.blocks,)
+    return (array.codes, array.scales) if isinstance(array, Quantized) else (array,)
 
 
 def _joined(*projections: Projection) -> Projection:
@@ -165,7 +173,7 @@ def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
 
 def load_weights(
     config: LlamaConfig,
-    stored: Mapping[str, np.ndarray],
+    stored: Mapping[str, Any],
     precision: Precision = PRECISIONS["f32"],
 ) -> Weights:
     """Check the stored tensors against the config and bring them to a precision.
@@ -174,7 +182,8 @@ def load_weights(
     stored in the format the precision keeps are used where they lie, memory-mapped or
     not; the others are converted, one new array each. Raises `CheckpointError` for a missing,
     surplus or misshapen tensor, an integer one, and for embeddings stored against what the config
-    says; `NumericsError` for numbers that the precision cannot hold.
+    says; `NumericsError` for numbers that the precision cannot hold. A matrix may also come in the
+    codes that the precision keeps, and is then used as it is.
     """
     stored = _with_prefix(stored)
     _check_tensors(config, stored)
@@ -214,23 +223,40 @@ class Arena:
 class _Loader:
     """Reads tensors by name and converts them to what a precision keeps."""
 
-    stored: Mapping[str, np.ndarray]
+    stored: Mapping[str, Any]
     names: Set[str]  # those that the config calls for
     precision: Precision
     arena: Arena
 
-    def matrix(self, name: str) -> np.ndarray | Quantized:
+    def matrix(self, name: str) -> np.ndarray | Stored:
         precision = self.precision
+        at_an_end = name in (EMBED_TOKENS, LM_HEAD)
+        storage = precision.head_storage if at_an_end else precision.storage
+        if not isinstance(self.stored[name], np.ndarray):
+            return self._as_stored(name, storage)
         try:
             array = self._float(name)
             if precision.is_quantized:
-                codes = quantize(array, precision.storage, precision.block)
+                codes = stored_as(array, storage, precision.block)
                 place = self.arena.place
+                if isinstance(codes, FourBits):
+                    return FourBits(place(codes.blocks))
                 return Quantized(place(codes.codes), place(codes.scales), codes.block)
             converted = cast(array, precision.storage)
             return converted if array.dtype == converted.dtype else self.arena.place(converted)
         except NumericsError as problem:
             raise NumericsError(f"{name!r} as {precision.name}: {problem}") from problem
+
+    def _as_stored(self, name: str, storage: str) -> Stored:
+        """A matrix that is in codes already: used where it lies, if the precision keeps such."""
+        matrix: Stored = self.stored[name]
+        kept = matrix.storage if isinstance(matrix, FourBits) else dtype_name(matrix.codes.dtype)
+        if kept != storage:
+            raise CheckpointError(
+                f"{name!r}: expected weights that {self.precision.name!r} can keep, as {storage} "
+                f"or as floating-point numbers, got {kept}"
+            )
+        return matrix
 
     def vector(self, name: str) -> np.ndarray:
         return cast(self._float(name), self.precision.compute)

@@ -22,6 +22,7 @@ from llama_edu.exercises import (
     bytes,
     chat,
     cost,
+    faster,
     generate,
     linear,
     mask_softmax,
@@ -62,6 +63,7 @@ CHAPTERS = (
     chat,
     serve,
     cost,
+    faster,
     parallel,
 )
 

@@ -84,6 +84,8 @@ def to_float32(stored: np.ndarray) -> Float32[np.ndarray, "..."]:
 class Precision:
     """Four number formats, named as safetensors names them, under one name.
 
+    Four-bit storage has GGML's names, Q4_0 and Q4_1.
+
     storage      what a weight matrix is kept as; read from memory once per token
     compute      what one operator hands to the next
     accumulate   what sums over many products are held in, inside an operator: see below
@@ -114,7 +116,12 @@ class Precision:
     @property
     def is_quantized(self) -> bool:
         """True if stored weights mean nothing without a scale."""
-        return self.storage in ("I8", "F8_E4M3")
+        return self.storage in ("I8", "F8_E4M3", "Q4_0", "Q4_1")
+
+    @property
+    def head_storage(self) -> str:
+        """What embedding table and output head are kept as: in 8 bits where the rest has 4."""
+        return "I8" if self.storage.startswith("Q4") else self.storage
 
 
 PRECISIONS: dict[str, Precision] = {
@@ -128,6 +135,8 @@ PRECISIONS: dict[str, Precision] = {
         Precision("int8", storage="I8", cache="F16", block=32),
         Precision("int8-row", storage="I8", cache="F16"),
         Precision("f8", storage="F8_E4M3", cache="F16"),
+        Precision("q4", storage="Q4_1", cache="F16", block=32),
+        Precision("q4_0", storage="Q4_0", cache="F16", block=32),
     )
 }
 """The precisions a model can be loaded in, by name."""

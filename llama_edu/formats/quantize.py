@@ -15,11 +15,15 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from llama_edu.errors import NumericsError
+from llama_edu.formats.four_bits import BLOCK as FOUR_BITS_BLOCK
+from llama_edu.formats.four_bits import FourBits, dequantize_four, quantize_four
 from llama_edu.formats.precision import DTYPES, to_float32
 
-__all__ = ["Quantized", "dequantize", "quantize", "rows_as_float32"]
+__all__ = ["Quantized", "Stored", "dequantize", "quantize", "rows_as_float32", "stored_as"]
 
 Rows = slice | np.ndarray
+FOUR_BITS = ("Q4_0", "Q4_1")
+LEAST_ROWS = 4  # that a kernel takes at a time
 LARGEST_CODE = {"I8": 127.0, "F8_E4M3": 448.0}
 
 
@@ -48,6 +52,26 @@ class Quantized:
     def __getitem__(self, rows: Rows) -> "Quantized":
         """Some of the rows. A slice gives views."""
         return Quantized(self.codes[rows], self.scales[rows], self.block)
+
+
+Stored = Quantized | FourBits
+"""A matrix as codes and scales, in 8 bits or in 4."""
+
+
+def stored_as(
+    weight: Float[np.ndarray, "out_features in_features"], storage: str, block: int = 0
+) -> Stored:
+    """The matrix in codes of a storage, four bits included.
+
+    A matrix that cannot be cut into blocks of four bits is kept in 8, as GGML does. Raises as
+    `quantize` and `quantize_four` do.
+    """
+    if storage not in FOUR_BITS:
+        return quantize(weight, storage, block)
+    rows, columns = weight.shape
+    if columns % FOUR_BITS_BLOCK or rows < LEAST_ROWS:
+        return quantize(weight, "I8", block)
+    return quantize_four(weight, storage)
 
 
 def quantize(
@@ -87,8 +111,10 @@ def _codes(scaled: Float32[np.ndarray, "..."], storage: str) -> np.ndarray:
     return (np.rint(clipped) if storage == "I8" else clipped).astype(DTYPES[storage])
 
 
-def dequantize(weight: Quantized) -> Float32[np.ndarray, "out_features in_features"]:
+def dequantize(weight: Stored) -> Float32[np.ndarray, "out_features in_features"]:
     """scale · code for every weight, as a new float32 array."""
+    if isinstance(weight, FourBits):
+        return dequantize_four(weight)
     columns = weight.codes.shape[1]
     scales = weight.scales.astype(np.float32)
     if scales.shape[1] > 1:
@@ -99,8 +125,8 @@ def dequantize(weight: Quantized) -> Float32[np.ndarray, "out_features in_featur
 
 
 def rows_as_float32(
-    weight: np.ndarray | Quantized, rows: Rows
+    weight: np.ndarray | Stored, rows: Rows
 ) -> Float32[np.ndarray, "n_rows in_features"]:
     """Some rows of a stored matrix as float32: what looking up an embedding takes."""
     chosen = weight[rows]
-    return dequantize(chosen) if isinstance(chosen, Quantized) else to_float32(chosen)
+    return to_float32(chosen) if isinstance(chosen, np.ndarray) else dequantize(chosen)

@@ -20,17 +20,27 @@ from llama_edu.errors import ContextError, InputError, NumericsError
 numba = pytest.importorskip("numba")
 
 from llama_edu.engine.backends.numba.engine import FEW, Engine  # noqa: E402
+from llama_edu.engine.backends.numba.gemm import DEPTH  # noqa: E402
 from llama_edu.engine.backends.numba.layout import describe, format_of  # noqa: E402
 from llama_edu.engine.backends.numba.threads import barrier  # noqa: E402
 from llama_edu.formats.precision import cast  # noqa: E402
-from llama_edu.formats.quantize import dequantize, quantize  # noqa: E402
+from llama_edu.formats.quantize import dequantize, quantize, stored_as  # noqa: E402
 from llama_edu.ops.rope import apply_rope, rope_cos_sin  # noqa: E402
 
-PRECISIONS = ("f32", "bf16", "f16", "int8", "int8-row", "f8")
+PRECISIONS = ("f32", "bf16", "f16", "int8", "int8-row", "f8", "q4", "q4_0")
 # The largest difference allowed, as a share of the largest logit. Both sides compute in float32
 # and differ in the order of sums. A key or value on the edge between two 16-bit numbers may then
 # be kept as the one or the other: half a unit of the cache's format, a few times over.
-TOLERANCE = {"f32": 5e-6, "bf16": 1e-3, "f16": 2e-4, "int8": 2e-4, "int8-row": 2e-4, "f8": 5e-4}
+TOLERANCE = {
+    "f32": 5e-6,
+    "bf16": 1e-3,
+    "f16": 2e-4,
+    "int8": 2e-4,
+    "int8-row": 2e-4,
+    "f8": 5e-4,
+    "q4": 5e-4,
+}
+TOLERANCE |= {"q4": 5e-4, "q4_0": 5e-4}
 # Widths that fill no vector (16) and no block (32), and widths that fill some and leave a rest.
 NARROW = tiny_config(attention_bias=True, mlp_bias=True)
 WIDE = tiny_config(
@@ -164,18 +174,38 @@ def test_a_replaced_operator_is_really_called():
 @pytest.mark.parametrize("kind", ["f32", "bf16", "f16", "int8", "rows", "f8"])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 31), (7, 64), (64, 200), (3, 1000)])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_linear_in_every_format_equals_float64(kind, shape, rows):
+@pytest.mark.parametrize("by_blas", [False, True])
+def test_linear_in_every_format_equals_float64(kind, shape, rows, by_blas):
+    check_linear(kind, shape, rows, by_blas)
+
+
+# A panel of the weight and one column more, full panels alone, and more columns than go at once;
+# rows that make tiles of twelve and of four, and leave some over.
+@pytest.mark.parametrize("kind", ["f32", "bf16", "int8", "rows", "Q4_0", "Q4_1"])
+@pytest.mark.parametrize("shape", [(35, 64), (33, 47), (64, 64), (70, DEPTH + 50)])
+@pytest.mark.parametrize("rows", [1, 4, 23, 41])
+def test_a_product_of_many_rows_equals_float64(kind, shape, rows):
+    check_linear(kind, shape, rows, by_blas=False)
+
+
+def check_linear(kind, shape, rows, by_blas):
+    """A product of the engine's, by its own kernel or by BLAS, against one in float64."""
     rng = np.random.default_rng(sum(shape))
     weight, bias, x = random(rng, *shape), random(rng, shape[0]), random(rng, rows, shape[1])
     stored: Any
     if kind in ("int8", "rows", "f8"):
         stored = quantize(weight, "F8_E4M3" if kind == "f8" else "I8", 32 if kind == "int8" else 0)
         wide = dequantize(stored)
+    elif kind.startswith("Q4"):
+        stored = stored_as(weight, kind, 32)
+        wide = dequantize(stored)
     else:
         stored = cast(weight, kind.upper())
         wide = stored.astype(np.float32)
     want = x.astype(np.float64) @ wide.T.astype(np.float64) + bias
-    got = Engine(2).linear(x, stored, bias)
+    engine = Engine(2)
+    engine.multiplies_many = not by_blas  # both on any machine
+    got = engine.linear(x, stored, bias)
     bound = np.abs(x.astype(np.float64)) @ np.abs(wide.T) * 1e-6 + 1e-6
     assert np.all(np.abs(got - want) <= bound)
 

@@ -4,6 +4,7 @@
 has more room to grow: the bound is 1e-4 of an array's largest value.
 """
 
+import hashlib
 import os
 
 import pytest
@@ -11,6 +12,7 @@ from model_goldens import check_best_logits, check_greedy, check_intermediates, 
 
 from llama_edu import Llama
 from llama_edu.errors import HubError
+from llama_edu.formats.four_bits import quantize_four
 
 pytestmark = pytest.mark.smollm2
 
@@ -53,3 +55,18 @@ def test_it_is_the_model_the_book_describes(model):
     assert (config.hidden_size, config.head_dim, config.vocab_size) == (576, 64, 49152)
     assert config.rope_theta == 100000.0
     assert model.weights.lm_head is model.weights.embed_tokens
+
+
+# Of the seven matrices of the first layer and of the last, in the order of their names in a
+# checkpoint: the blocks of the Q4_1 file that the fetched model was converted from.
+BLOCKS_SHA256 = "3929a36a2bf733167cd2dc0d5d748152f7d6364ea7c43dae4be9cf13ece7e576"
+
+
+def test_four_bits_of_the_fetched_model_are_its_original_blocks_bit_for_bit(model):
+    """It was published in four bits, and converting to bfloat16 lost nothing of them."""
+    hashed = hashlib.sha256()
+    layers = model.weights.layers
+    for layer in (layers[0], layers[-1]):
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"):
+            hashed.update(quantize_four(getattr(layer, name).weight).blocks.tobytes())
+    assert hashed.hexdigest() == BLOCKS_SHA256

@@ -7,14 +7,14 @@ from helpers import tiny_config, tiny_tensors, unchanged
 from llama_edu.engine.weights import Weights, expected_shapes, load_weights
 from llama_edu.errors import CheckpointError
 from llama_edu.formats.precision import DTYPES
-from llama_edu.formats.quantize import Quantized
+from llama_edu.formats.quantize import Stored
 from llama_edu.formats.safetensors import SafetensorsFile, save_file
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 LAYER = "model.layers.1."
 
 
-def by_name(weights: Weights) -> dict[str, np.ndarray | Quantized]:
+def by_name(weights: Weights) -> dict[str, np.ndarray | Stored]:
     """The loaded arrays under the names the checkpoint gives them, written out one by one."""
     named = {EMBED: weights.embed_tokens, HEAD: weights.lm_head, "model.norm.weight": weights.norm}
     for i, layer in enumerate(weights.layers):

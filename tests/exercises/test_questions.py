@@ -18,9 +18,11 @@ from llama_edu.engine.cache import KVCache
 from llama_edu.engine.sampling import Sampling, probabilities
 from llama_edu.engine.weights import expected_shapes
 from llama_edu.exercises import check, question
+from llama_edu.exercises.faster import VERIFIED
 from llama_edu.exercises.framework.question import Amount, Choice, Order
 from llama_edu.exercises.questions import CHAPTERS, QUESTIONS
 from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.four_bits import quantize_four
 from llama_edu.formats.quantize import quantize
 from llama_edu.formats.safetensors import SafetensorsFile
 from llama_edu.ops import attention
@@ -344,6 +346,19 @@ def larger_batch(tmp_path):
     assert rate(512) / rate(256) < 1.1
 
 
+def one_pass_four_guesses(tmp_path):
+    rows = np.zeros((5, 9), dtype=np.float32)
+    rows[range(5), [3, 5, 7, 2, 4]] = 1
+    new, _ = VERIFIED.correct[0](rows, [3, 5, 1, 2], 6)
+    assert new == [3, 5, 7]
+
+
+def bits_of_a_block(tmp_path):
+    bits = 8 * quantize_four(noise(1, 32)).nbytes / 32
+    assert bits == amount("bits_of_a_block").answer
+    assert 8 * quantize_four(noise(1, 32), "Q4_0").nbytes / 32 == 4.5
+
+
 def waiting_for_wires(tmp_path):
     config = dataclasses.replace(smollm2(), num_hidden_layers=40)
     link = Link(50e-6, 1e12)  # so that only the latency counts
@@ -361,7 +376,7 @@ def test_what_a_question_takes_for_granted_is_so(asked, tmp_path):
 
 
 def test_every_chapter_has_one_or_two():
-    assert 25 <= len(ASKED) <= 34
+    assert 25 <= len(ASKED) <= 36
     topics = ["start", *CHAPTER_FILES]
     assert [module.__name__.rpartition(".")[2] for module in CHAPTERS] == topics
     for topic, module in zip(topics, CHAPTERS, strict=True):

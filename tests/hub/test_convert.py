@@ -28,6 +28,7 @@ from tiny_files import (
 
 from llama_edu import Llama, LlamaConfig, Tokenizer
 from llama_edu.errors import CheckpointError, ConfigError, InputError, TokenizerError
+from llama_edu.formats.four_bits import FourBits
 from llama_edu.formats.safetensors import open_checkpoint
 from llama_edu.hub.gguf import convert
 from llama_edu.hub.gguf.convert import convert_gguf
@@ -149,6 +150,29 @@ class TestWeights:
                 expected = gguf.dequantize(gguf.quantize(values, kind), kind)
                 assert not np.array_equal(expected, values)
             assert np.array_equal(stored[hf_name(name)], expected), name
+
+    @pytest.mark.parametrize("kind", [Quant.Q4_0, Quant.Q4_1])
+    def test_four_bits_are_used_where_they_lie(
+        self, tmp_path: Path, kind: gguf.GGMLQuantizationType
+    ) -> None:
+        original = as_gguf_stores(gguf_tensors())
+        ends = ("token_embd", "output")
+        matrices = {n: kind for n, a in original.items() if a.ndim == 2}
+        matrices |= {n: Quant.Q8_0 for n in matrices if n.startswith(ends)}
+        source = write_gguf(tmp_path / "model.gguf", tensors=original, quantised=matrices)
+        config, tensors = convert.open_in_place(source)
+        precision = "q4" if kind == Quant.Q4_1 else "q4_0"
+        model = Llama(config, tensors, precision=precision)
+        down = model.weights.layers[0].down_proj.weight
+        assert isinstance(down, FourBits)
+        assert isinstance(down.blocks.base, np.ndarray)  # a view of the file
+        assert not down.blocks.flags.writeable
+        dequantised = Llama.from_pretrained(convert_gguf(source, tmp_path / "m", dtype="F32"))
+        ids = [5, 300, 2, 17, 17, 301]
+        wide = Llama(dequantised.config, tensors, precision=precision, cache_dtype="f32")
+        np.testing.assert_allclose(wide.forward(ids), dequantised.forward(ids), atol=1e-5)
+        with pytest.raises(CheckpointError, match=r"weights that 'int8' can keep, as I8"):
+            Llama(config, tensors, precision="int8")
 
     @pytest.mark.parametrize("kind", [Quant.Q4_K, Quant.Q6_K])
     def test_k_quants(self, tmp_path: Path, kind: gguf.GGMLQuantizationType) -> None:

@@ -69,6 +69,7 @@ MODULES = {
     "chat": ["chat.session", "chat.template", "engine.prefix_cache"],
     "serve": ["serve"],
     "cost": ["analysis.roofline", "analysis.timing"],
+    "faster": ["engine.guess", "formats.four_bits"],
     "parallel": ["parallel.llama", "parallel.world", "parallel.shards", "parallel.cost"],
 }
 WITH_SHAPE_LEDGER = range(1, 12)

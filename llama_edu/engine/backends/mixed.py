@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 
 from llama_edu.engine.operators import NUMPY, Operators
 from llama_edu.formats.precision import to_float32
-from llama_edu.formats.quantize import Quantized, rows_as_float32
+from llama_edu.formats.quantize import Stored, rows_as_float32
 from llama_edu.ops import attention
 from llama_edu.ops import linear as float32
 
@@ -22,7 +22,7 @@ BLOCK_NBYTES = 512 * 1024  # of widened rows; half of a usual second-level cache
 
 def linear(
     x: Float32[np.ndarray, "seq in_features"],
-    weight: Float[np.ndarray, "out_features in_features"] | Quantized,
+    weight: Float[np.ndarray, "out_features in_features"] | Stored,
     bias: Float32[np.ndarray, " out_features"] | None = None,
 ) -> Float32[np.ndarray, "seq out_features"]:
     """y = x Wᵀ + b, with `weight` in any storage, widened in blocks of rows."""

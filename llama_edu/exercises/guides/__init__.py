@@ -4,6 +4,7 @@ from llama_edu.exercises.guides import (
     bytes,
     chat,
     cost,
+    faster,
     generate,
     linear,
     mask_softmax,
@@ -37,5 +38,6 @@ GUIDES = {
     **chat.GUIDES,
     **serve.GUIDES,
     **cost.GUIDES,
+    **faster.GUIDES,
     **parallel.GUIDES,
 }

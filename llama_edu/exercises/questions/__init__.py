@@ -9,6 +9,7 @@ from llama_edu.exercises.questions import (
     bytes,
     chat,
     cost,
+    faster,
     generate,
     linear,
     mask_softmax,
@@ -44,6 +45,7 @@ CHAPTERS = (
     chat,
     serve,
     cost,
+    faster,
     parallel,
 )
 QUESTIONS = {one.name: one for chapter in CHAPTERS for one in chapter.QUESTIONS}

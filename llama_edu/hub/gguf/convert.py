@@ -3,7 +3,8 @@
 Weights are dequantised, the rows of q and k go back from GGUF's interleaved order to half-split,
 names and config take Hugging Face's spelling, the tokenizer is written as `tokenizer.json`. What
 would change the arithmetic and has no place in that layout is refused by name. Other architectures
-are refused; nothing is quantised here.
+are refused; nothing is quantised here. `open_in_place` makes no directory: it hands the file's own
+blocks to the engine.
 """
 
 import json
@@ -19,14 +20,16 @@ import numpy as np
 from llama_edu.engine.weights import LM_HEAD, expected_shapes
 from llama_edu.errors import CheckpointError, InputError
 from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.four_bits import BLOCK_NBYTES, FourBits
 from llama_edu.formats.precision import DTYPES
+from llama_edu.formats.quantize import Quantized
 from llama_edu.formats.safetensors import save_file
 from llama_edu.hub.gguf.config import hf_config, hf_generation_config
 from llama_edu.hub.gguf.reader import GgufFile, open_gguf
 from llama_edu.hub.gguf.tokenizer import hf_tokenizer, hf_tokenizer_config
 from llama_edu.ops.rope import interleaved_to_half_split
 
-__all__ = ["OUTPUT_DTYPES", "convert_gguf"]
+__all__ = ["OUTPUT_DTYPES", "convert_gguf", "open_in_place"]
 
 OUTPUT_DTYPES = ("BF16", "F16", "F32")
 SHARD_NBYTES = 2**30  # what is held in memory at once; a larger model is written as several files
@@ -108,6 +111,47 @@ def convert_gguf(
     return target
 
 
+def open_in_place(
+    source: str | os.PathLike[str],
+) -> tuple[LlamaConfig, dict[str, np.ndarray | FourBits | Quantized]]:
+    """A GGUF file's config, and its tensors for `Llama`, by Hugging Face's names.
+
+    Four-bit blocks are used where they lie in the file, memory-mapped: nothing is rounded again.
+    Only the rows of q and k are copied, since they go back to half-split order, and 8-bit blocks,
+    whose codes and scales are taken apart. Any other type is dequantised to float32.
+
+    `precision="q4"` reads what was stored as Q4_1 and Q8_0, "q4_0" what was stored as Q4_0. Raises
+    as `convert_gguf` does for a file that is damaged or not supported.
+    """
+    file = open_gguf(source)
+    names = _hf_names(file)
+    config = LlamaConfig.from_dict(hf_config(file, set(names), DTYPES["F32"]))
+    _check_shapes(file, names, config)
+    tensors: dict[str, np.ndarray | FourBits | Quantized] = {}
+    for name in _stored_shapes(config):
+        kind = file.tensors[names[name]].kind.name if name in names else "F32"
+        if kind in BLOCK_NBYTES:
+            blocks = file.blocks(names[name], BLOCK_NBYTES[kind])
+            tensors[name] = FourBits(_half_split(blocks, name, config))
+        elif kind == "Q8_0":
+            blocks = _half_split(file.blocks(names[name], 34), name, config)
+            scales = np.ascontiguousarray(blocks[..., :2]).view(np.float16)[..., 0]
+            codes = np.ascontiguousarray(blocks[..., 2:]).view(np.int8)
+            tensors[name] = Quantized(codes.reshape(file.shape(names[name])), scales, 32)
+        else:
+            tensors[name] = _tensor(file, names, name, config, DTYPES["F32"])
+    return config, tensors
+
+
+def _half_split(values: np.ndarray, name: str, config: LlamaConfig) -> np.ndarray:
+    """Rows of q and k in half-split order; of anything else the array itself."""
+    if ".q_proj." in name:
+        return interleaved_to_half_split(values, config.num_attention_heads)
+    if ".k_proj." in name:
+        return interleaved_to_half_split(values, config.num_key_value_heads)
+    return values
+
+
 def _hf_names(file: GgufFile) -> dict[str, str]:
     """Hugging Face name → GGUF name, of every tensor that is a weight."""
     names = {}
@@ -163,11 +207,7 @@ def _tensor(
     if name not in names:
         # Some files have biases for q, k and v but none for o. Adding zeros changes nothing.
         return np.zeros(_stored_shapes(config)[name], dtype=dtype)
-    values = file.float32(names[name])
-    if ".q_proj." in name:
-        values = interleaved_to_half_split(values, config.num_attention_heads)
-    if ".k_proj." in name:
-        values = interleaved_to_half_split(values, config.num_key_value_heads)
+    values = _half_split(file.float32(names[name]), name, config)
     with np.errstate(over="ignore", invalid="ignore"):
         stored = values.astype(dtype)
     if not np.isfinite(stored).all():

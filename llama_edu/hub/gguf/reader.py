@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import gguf
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from llama_edu.errors import CheckpointError
 from llama_edu.formats.first_bytes import NBYTES, really
@@ -123,6 +123,11 @@ class GgufFile:
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape in NumPy's order, (out_features, in_features); GGUF writes it reversed."""
         return tuple(reversed(self.tensors[name].axes))
+
+    def blocks(self, name: str, nbytes: int) -> UInt8[np.ndarray, "rows n_blocks nbytes"]:
+        """A matrix that is stored in blocks of so many bytes: a view of the file."""
+        tensor = self.tensors[name]
+        return tensor.data.reshape(math.prod(tensor.axes[1:]), -1, nbytes)
 
     def float32(self, name: str) -> Float32[np.ndarray, "..."]:
         """The values of one tensor, dequantised if need be.

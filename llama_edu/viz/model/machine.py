@@ -46,6 +46,8 @@ AROUND = (
     _Stop("cost", "how fast", "around"),
     _Stop("parallel", "on several machines", "around"),
 )
+# Shown at the head of its own chapter alone: the walk ends before it.
+BEYOND = (_Stop("faster", "fewer passes, fewer bytes", "around"),)
 # Attention is taught in an order in which every step can be understood; the machine turns first.
 NOTE = "drawn as the chapters go; in the machine the turning comes before the looking"
 _STYLE = (
@@ -81,7 +83,8 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
     """
     if here is not None and here not in CHAPTER_FILES:
         raise InputError(f"expected a topic among {', '.join(CHAPTER_FILES)}, got {here!r}")
-    stops = [*BEFORE, *LAYER, *AFTER, *AROUND]
+    beside = (*AROUND, *(stop for stop in BEYOND if stop.topic == here))
+    stops = [*BEFORE, *LAYER, *AFTER, *beside]
     now = next((stop.words for stop in stops if stop.topic == here), None)
     label = "The machine" + (f"; you are here: {now}" if now else "")
 
@@ -97,7 +100,7 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
     html = (
         f'<nav class="llama-machine" aria-label="{escape(label)}">{_STYLE}'
         f"<ol>{listed(BEFORE)}{layer}{listed(AFTER)}</ol>"
-        f'<ol class="around">{listed(AROUND)}</ol></nav>'
+        f'<ol class="around">{listed(beside)}</ol></nav>'
     )
     inside = " · ".join(_marked(stop, here) for stop in LAYER)
     text = " → ".join(
@@ -107,7 +110,7 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
             *(_marked(stop, here) for stop in AFTER),
         ]
     )
-    around = " · ".join(_marked(stop, here) for stop in AROUND)
+    around = " · ".join(_marked(stop, here) for stop in beside)
     said = f"\n({NOTE})" if in_attention else ""
     return Html(html, f"{text}{said}\naround it: {around}")
 

@@ -5,9 +5,9 @@ machine and kept on disk; a line on stderr says so when that takes a while. Whil
 Python does not: other threads do. Results differ from NumPy's in the order of sums, nothing else.
 
 `operators` is all a model needs. The modules, bottom up: `simd` (one instruction at a time),
-`threads` (threads that meet at barriers), `gemv` (matrix times vector), `primitives` (the small
-operators), `decode` (a whole step), `prefill` (many rows), `layout` (addresses), `engine` (the
-functions a model calls).
+`threads` (threads that meet at barriers), `gemv` (matrix times vector), `gemm` (matrix times
+matrix), `primitives` (the small operators), `decode` (a whole step), `prefill` (many rows),
+`layout` (addresses), `engine` (the functions a model calls).
 
 A step that brings one new token of each of some sequences is one kernel, for one sequence as for
 many. A step with a piece of a prompt in it goes operator by operator, with the new tokens of other

@@ -1,6 +1,6 @@
 """One whole decode step in one kernel: the embeddings of new tokens in, their logits out.
 
-One new token of each of some sequences, each weight read once for all of them; the same operators
+A few new tokens of one sequence or of several, each weight read once for all; the same operators
 in the same order as `llama_edu.engine.forward`. Every thread runs all of it on its part of each
 product's rows and of each sequence's positions, and computes for itself what is too small to be
 worth waiting for. Where one thread needs what another has written, there is a barrier.
@@ -18,7 +18,7 @@ from llama_edu.engine.backends.numba.primitives import (
     rope_queries,
     silu_times,
 )
-from llama_edu.engine.backends.numba.simd import compiled, itemsize
+from llama_edu.engine.backends.numba.simd import compiled, goes_by_pairs, itemsize
 from llama_edu.engine.backends.numba.threads import barrier
 
 __all__ = ["SEQUENCE", "WORKSPACE", "decode", "swiglu_features"]
@@ -33,22 +33,34 @@ WORKSPACE = (
     *("x", "q", "k", "v", "gate", "up", "parts", "part_stride"),
     # Of the first thread, and bytes to the next one's.
     *("normed", "merged", "rotated", "scores", "private_stride"),
+    "sums",
 )
 N_HEADS, N_KV_HEADS, HEAD_DIM, LOGITS = range(4)
 X, Q_AT, K_AT, V_AT, GATE_AT, UP_AT, PARTS, PART_STRIDE = range(4, 12)
-NORMED, MERGED, ROTATED, SCORES, PRIVATE_STRIDE = range(12, 17)
+NORMED, MERGED, ROTATED, SCORES, PRIVATE_STRIDE, SUMS = range(12, 18)
 
-# What `sequences` holds for each: its past, its cosines and sines, and its cache: where layer 0
-# begins, and bytes from one layer and one head to the next.
+# What `sequences` holds for each new token: its past, its cosines and sines, and its cache: where
+# layer 0 begins, and bytes from one layer and one head to the next. Tokens of one sequence share
+# its cache; each has those before it as its past.
 SEQUENCE = ("past", "cos", "sin", "keys", "values", "layer_stride", "head_stride")
 PAST, COS, SIN, KEYS, VALUES, LAYER_STRIDE, HEAD_STRIDE = range(7)
 
 
 @compiled
 def decode(
-    weight_format, cache_format, layers, norms, eps, workspace, sequences, counter, rank, ranks
+    weight_format,
+    head_format,
+    cache_format,
+    layers,
+    norms,
+    eps,
+    workspace,
+    sequences,
+    counter,
+    rank,
+    ranks,
 ):
-    """Run one token of each sequence through every layer and the head.
+    """Run every new token through every layer and the head.
 
     `layers` (n_layers + 1, 7, 5) describes the matrices, the head being the first one after the
     last layer; `norms` holds the addresses of two gains per layer and of the last one. `workspace`
@@ -57,41 +69,48 @@ def decode(
     count, own = len(sequences), rank * workspace[PRIVATE_STRIDE]
     x, normed, merged = workspace[X], workspace[NORMED] + own, workspace[MERGED] + own
     gate, heads_nbytes = workspace[GATE_AT], workspace[N_HEADS] * workspace[PART_STRIDE]
-    n_layers = len(layers) - 1
+    n_layers, work = len(layers) - 1, (workspace, count, rank, ranks)
     for i in range(n_layers):
         layer = layers[i]
         _norms(x, norms[2 * i], eps, layer[Q, COLUMNS], count, normed)
-        _products(weight_format, layer[Q], normed, workspace[Q_AT], count, False, rank, ranks)
-        _products(weight_format, layer[K], normed, workspace[K_AT], count, False, rank, ranks)
-        _products(weight_format, layer[V], normed, workspace[V_AT], count, False, rank, ranks)
+        _products(weight_format, layer[Q], normed, workspace[Q_AT], False, *work)
+        _products(weight_format, layer[K], normed, workspace[K_AT], False, *work)
+        _products(weight_format, layer[V], normed, workspace[V_AT], False, *work)
         barrier(counter, ranks)
+        if count > 1:  # of one sequence, later tokens look at earlier ones
+            for n in range(rank, count, ranks):
+                _keep(cache_format, i, n, workspace, sequences[n])
+            barrier(counter, ranks)
+        elif rank == ranks - 1:  # whose part of the positions ends with the new one
+            _keep(cache_format, i, 0, workspace, sequences[0])
         for n in range(count):
             part = workspace[PARTS] + (rank * count + n) * heads_nbytes
             _attend(cache_format, i, n, workspace, sequences[n], part, rank, ranks)
         barrier(counter, ranks)
         _merge(workspace, count, merged, ranks)
-        _products(weight_format, layer[OUT], merged, x, count, True, rank, ranks)
+        _products(weight_format, layer[OUT], merged, x, True, *work)
         barrier(counter, ranks)
         _norms(x, norms[2 * i + 1], eps, layer[GATE, COLUMNS], count, normed)
-        _products(weight_format, layer[GATE], normed, gate, count, False, rank, ranks)
-        _products(weight_format, layer[UP], normed, workspace[UP_AT], count, False, rank, ranks)
+        _products(weight_format, layer[GATE], normed, gate, False, *work)
+        _products(weight_format, layer[UP], normed, workspace[UP_AT], False, *work)
         swiglu_features(layer[UP, ROW_COUNT], workspace, count, rank, ranks)
         barrier(counter, ranks)
-        _products(weight_format, layer[DOWN], gate, x, count, True, rank, ranks)
+        _products(weight_format, layer[DOWN], gate, x, True, *work)
         barrier(counter, ranks)
     head = layers[n_layers, 0]
     _norms(x, norms[2 * n_layers], eps, head[COLUMNS], count, normed)
-    _products(weight_format, head, normed, workspace[LOGITS], count, False, rank, ranks)
+    _products(head_format, head, normed, workspace[LOGITS], False, *work)
     barrier(counter, ranks)
 
 
 @compiled
-def _products(weight_format, matrix, x, y, count, plus, rank, ranks):
+def _products(weight_format, matrix, x, y, plus, workspace, count, rank, ranks):
     """y = W x + b for every row of x, or y += W x + b if `plus`; this thread's rows of W."""
-    if count == 1:
+    if count == 1 and goes_by_pairs(weight_format):
         product(weight_format, matrix, x, y, plus, rank, ranks)
     else:
-        product_of_rows(weight_format, matrix, x, y, count, plus, rank, ranks)
+        sums = workspace[SUMS] + rank * workspace[PRIVATE_STRIDE]
+        product_of_rows(weight_format, matrix, x, y, count, plus, sums, rank, ranks)
 
 
 @compiled
@@ -112,8 +131,21 @@ def swiglu_features(width, workspace, count, rank, ranks):
 
 
 @compiled
+def _keep(cache_format, layer, n, workspace, sequence):
+    """Write a token's keys, rotated, and its values to the cache, in the cache's format."""
+    head_dim, n_kv_heads = workspace[HEAD_DIM], workspace[N_KV_HEADS]
+    row = sequence[PAST] * head_dim * itemsize(cache_format)
+    for group in range(n_kv_heads):
+        place = layer * sequence[LAYER_STRIDE] + group * sequence[HEAD_STRIDE] + row
+        new = 4 * (n * n_kv_heads + group) * head_dim
+        key, cos, sin = workspace[K_AT] + new, sequence[COS], sequence[SIN]
+        rope(cache_format, key, cos, sin, head_dim, sequence[KEYS] + place)
+        copy(cache_format, workspace[V_AT] + new, head_dim, sequence[VALUES] + place)
+
+
+@compiled
 def _attend(cache_format, layer, n, workspace, sequence, part, rank, ranks):
-    """RoPE, a new row in the cache, and every head over this thread's part of the positions.
+    """Every head of a token over this thread's part of the positions.
 
     What comes of them goes to address `part`, a line per head.
     """
@@ -121,19 +153,14 @@ def _attend(cache_format, layer, n, workspace, sequence, part, rank, ranks):
     n_groups, part_stride = workspace[N_HEADS] // n_kv_heads, workspace[PART_STRIDE]
     rotated = workspace[ROTATED] + rank * workspace[PRIVATE_STRIDE]
     scores = workspace[SCORES] + rank * workspace[PRIVATE_STRIDE]
-    past, cos, sin = sequence[PAST], sequence[COS], sequence[SIN]
-    start, end = partition(past + 1, rank, ranks)
+    start, end = partition(sequence[PAST] + 1, rank, ranks)
     for group in range(n_kv_heads):
         place = layer * sequence[LAYER_STRIDE] + group * sequence[HEAD_STRIDE]
-        keys, values = sequence[KEYS] + place, sequence[VALUES] + place
-        if rank == ranks - 1:  # the last part ends with the new position
-            row, new = past * head_dim * size, 4 * (n * n_kv_heads + group) * head_dim
-            rope(cache_format, workspace[K_AT] + new, cos, sin, head_dim, keys + row)
-            copy(cache_format, workspace[V_AT] + new, head_dim, values + row)
+        place += start * head_dim * size
         first = group * n_groups
         q = workspace[Q_AT] + 4 * (n * workspace[N_HEADS] + first) * head_dim
-        rope_queries(q, cos, sin, head_dim, n_groups, rotated)
-        keys, values = keys + start * head_dim * size, values + start * head_dim * size
+        rope_queries(q, sequence[COS], sequence[SIN], head_dim, n_groups, rotated)
+        keys, values = sequence[KEYS] + place, sequence[VALUES] + place
         sizes, out = (end - start, head_dim, n_groups), part + first * part_stride
         attend_part(cache_format, rotated, keys, values, *sizes, scores, out, part_stride)
 

@@ -16,16 +16,18 @@ from jaxtyping import Float, Float32
 from llama_edu.engine.backends.mixed import MIXED
 from llama_edu.engine.backends.numba import prefill
 from llama_edu.engine.backends.numba.decode import SEQUENCE, decode
+from llama_edu.engine.backends.numba.gemm import product_of_many, scratch_nbytes
 from llama_edu.engine.backends.numba.layout import Plan, Workspace, describe, format_of
+from llama_edu.engine.backends.numba.simd import has_long_registers
 from llama_edu.engine.backends.numba.threads import Team
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.operators import Operators
-from llama_edu.engine.step import Step
+from llama_edu.engine.step import Span, Step
 from llama_edu.engine.weights import Weights
 from llama_edu.errors import NumericsError
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import LARGEST, to_float32
-from llama_edu.formats.quantize import Quantized, rows_as_float32
+from llama_edu.formats.quantize import Stored, rows_as_float32
 from llama_edu.ops import linear as blas
 from llama_edu.ops import rope
 
@@ -33,6 +35,8 @@ __all__ = ["Engine"]
 
 WIDENED_NBYTES = 2 * 1024 * 1024  # of rows widened for BLAS at a time
 FEW = 64  # rows that NumPy rotates as soon
+FEW_NEW = 16  # new tokens that go through one kernel, whichever sequences they belong to
+FEW_BY_PANELS = 24  # rows that are multiplied sooner without bringing the weights into panels
 QUERIES = 128  # of a prompt that attend at a time; later ones see more
 SMALL_NBYTES = 8 * 1024 * 1024  # weights that one thread reads sooner than two agree to share
 PATIENCE_S = 1.5  # compiling takes longer than this, loading what was compiled does not
@@ -45,6 +49,9 @@ class Engine:
         self.team = Team(threads)
         self._plan: Plan | None = None
         self._ready: set[str] = set()
+        self._kept = threading.local()
+        # A kernel of ours where registers are as long as it supposes; elsewhere BLAS is sooner.
+        self.multiplies_many = has_long_registers()
 
     def operators(self) -> Operators:
         """The numba backend's operators; those that stay with NumPy read narrow storage too."""
@@ -59,24 +66,32 @@ class Engine:
         )
 
     def takes(self, weights: Weights, step: Step) -> bool:
-        """One new token of each of some sequences whose caches have the same format."""
+        """A few new tokens of sequences whose caches have the same format, every row wanted."""
         caches = [span.cache for span in step.spans if span.cache is not None]
-        return step.is_decode and len({cache.dtype for cache in caches}) == 1
+        return (
+            (step.is_decode or len(step.token_ids) <= FEW_NEW)
+            and (not step.last_only or len(step.spans) == len(step.token_ids))
+            and len(caches) == len(step.spans)
+            and len({cache.dtype for cache in caches}) == 1
+            and self._known(weights)[0].is_uniform
+        )
 
     def __call__(
         self, weights: Weights, config: LlamaConfig, step: Step
     ) -> Float32[np.ndarray, "rows vocab_size"]:
-        """Logits after one more token of each sequence, which are added to their caches."""
+        """Logits after the new tokens of each sequence, which are added to their caches."""
         plan, threads = self._known(weights)
         x = rows_as_float32(weights.embed_tokens, step.token_ids)
-        caches = [span.cache for span in step.spans if span.cache is not None]
-        rows = zip(step.cos, step.sin, caches, strict=True)
-        sequences = np.array([_sequence(*row) for row in rows], dtype=np.int64)
+        cos, sin = np.ascontiguousarray(step.cos), np.ascontiguousarray(step.sin)
+        rows = [row for span in step.spans for row in _rows(span, cos, sin)]
+        sequences = np.array(rows, dtype=np.int64)
         longest = max(span.total_seq for span in step.spans)
-        workspace = Workspace(config, threads, len(caches), longest)
-        logits = np.empty((len(caches), config.vocab_size), dtype=np.float32)
+        workspace = Workspace(config, threads, len(rows), longest)
+        logits = np.empty((len(rows), config.vocab_size), dtype=np.float32)
+        caches = [span.cache for span in step.spans if span.cache is not None]
         arguments = (
             plan.weight_format,
+            plan.head_format,
             format_of(caches[0].keys(0)),
             plan.layers,
             plan.norms,
@@ -86,8 +101,8 @@ class Engine:
         )
         with self._announced("decode"):
             self.team.run(decode, *arguments, threads=threads)
-        for cache in caches:
-            _check_new(cache)
+        for span, cache in zip(step.spans, caches, strict=True):
+            _check_new(cache, span.seq)
         step.advance()
         return logits
 
@@ -100,24 +115,48 @@ class Engine:
     def linear(
         self,
         x: Float32[np.ndarray, "seq in_features"],
-        weight: Float[np.ndarray, "out_features in_features"] | Quantized,
+        weight: Float[np.ndarray, "out_features in_features"] | Stored,
         bias: Float32[np.ndarray, " out_features"] | None = None,
     ) -> Float32[np.ndarray, "seq out_features"]:
-        """y = x Wᵀ + b: a kernel for one row, BLAS for more."""
-        if len(x) > 1 and isinstance(weight, np.ndarray) and weight.dtype == np.float32:
-            return blas.linear(x, weight, bias)
+        """y = x Wᵀ + b: a kernel for few rows, another for many, or BLAS."""
+        few = len(x) <= (FEW_BY_PANELS if self.multiplies_many else 1)
+        if not (few or self.multiplies_many):
+            return self._by_blas(x, weight, bias)
         keep: list[np.ndarray] = []
         matrix = np.array(describe(weight, bias, keep), dtype=np.int64)
         y = np.empty((len(x), len(weight)), dtype=np.float32)
         x = np.ascontiguousarray(x)
+        kernel = prefill.product_of_few if few else product_of_many
+        scratch = self._scratch(prefill.FEW_NBYTES if few else scratch_nbytes(weight.shape[1]))
+        addresses = x.ctypes.data, y.ctypes.data, len(x), scratch.ctypes.data
+        with self._announced(kernel.__name__):
+            self.team.run(kernel, format_of(weight), matrix, *addresses)
+        return y
+
+    def _scratch(self, nbytes: int) -> np.ndarray:
+        """Memory for every thread of the team, kept for this caller's next product."""
+        kept: np.ndarray | None = getattr(self._kept, "scratch", None)
+        if kept is None or kept.nbytes < nbytes * self.team.threads:
+            kept = np.empty(nbytes * self.team.threads, dtype=np.uint8)
+            self._kept.scratch = kept
+        return kept
+
+    def _by_blas(
+        self,
+        x: Float32[np.ndarray, "seq in_features"],
+        weight: Float[np.ndarray, "out_features in_features"] | Stored,
+        bias: Float32[np.ndarray, " out_features"] | None,
+    ) -> Float32[np.ndarray, "seq out_features"]:
+        """`linear` of many rows by BLAS, for which narrow weights are widened, some at a time."""
+        if isinstance(weight, np.ndarray) and weight.dtype == np.float32:
+            return blas.linear(x, weight, bias)
+        keep: list[np.ndarray] = []
+        matrix = np.array(describe(weight, bias, keep), dtype=np.int64)
+        y = np.empty((len(x), len(weight)), dtype=np.float32)
         form = format_of(weight)
-        with self._announced("linear"):
-            if len(x) == 1:
-                addresses = x.ctypes.data, y.ctypes.data
-                self.team.run(prefill.product_of_row, form, matrix, *addresses)
-                return y
-            step = max(1, WIDENED_NBYTES // (4 * weight.shape[1]))
-            wide = np.empty((step, weight.shape[1]), dtype=np.float32)
+        step = max(1, WIDENED_NBYTES // (4 * weight.shape[1]))
+        wide = np.empty((step, weight.shape[1]), dtype=np.float32)
+        with self._announced("widen"):
             for start in range(0, len(weight), step):
                 count = min(step, len(weight) - start)
                 self.team.run(prefill.widen, form, matrix, start, count, wide.ctypes.data)
@@ -227,31 +266,34 @@ class Engine:
         self._ready.add(name)
 
 
-def _sequence(cos: np.ndarray, sin: np.ndarray, cache: KVCache) -> list[int]:
-    """One sequence as the kernel sees it, with room in its cache for the new token."""
-    keys, values = cache.reserve(1)
+def _rows(span: Span, cos: np.ndarray, sin: np.ndarray) -> list[list[int]]:
+    """The rows of a span as the kernel sees them, with room in its cache for all of them."""
+    assert span.cache is not None  # `takes` has seen it
+    keys, values = span.cache.reserve(span.seq)
     known = {
-        "past": cache.length,
-        "cos": cos.ctypes.data,
-        "sin": sin.ctypes.data,
         "keys": keys.ctypes.data,
         "values": values.ctypes.data,
         "layer_stride": keys.strides[0],
         "head_stride": keys.strides[1],
     }
-    return [known[name] for name in SEQUENCE]
+    rows = []
+    for i in range(span.seq):
+        row = span.rows.start + i
+        known |= {"past": span.past + i, "cos": cos[row].ctypes.data, "sin": sin[row].ctypes.data}
+        rows.append([known[name] for name in SEQUENCE])
+    return rows
 
 
-def _check_new(cache: KVCache) -> None:
-    """Refuse a new row that did not fit into the cache's format, as `cast` does."""
+def _check_new(cache: KVCache, seq: int) -> None:
+    """Refuse new rows that did not fit into the cache's format, as `cast` does."""
     if cache.dtype == np.float16:  # the only one that ends before what a model computes
-        keys, values = cache.reserve(1)
-        rows = keys[:, :, cache.length], values[:, :, cache.length]
-        if any(np.isinf(row).any() for row in rows):
-            raise NumericsError(
-                f"expected keys and values up to {LARGEST['F16']} for a float16 cache, "
-                f"got larger ones at position {cache.length}"
-            )
+        new = slice(cache.length, cache.length + seq)
+        for part in cache.reserve(seq):
+            if np.isinf(part[:, :, new]).any():
+                raise NumericsError(
+                    f"expected keys and values up to {LARGEST['F16']} for a float16 cache, "
+                    f"got larger ones at position {cache.length}"
+                )
 
 
 def _announce() -> None:

@@ -2,27 +2,38 @@
 
 A decode step is nothing but these products, and each is as long as memory takes to deliver the
 matrix. Two rows run side by side, far apart: two streams of addresses, each without a jump, are
-what the processor's prefetcher follows best. (Four neighbouring rows at once halve the speed.) It
-stops at every page of 4 KiB, though, so each line is asked for a page ahead (measured: 2 % faster).
+what the processor's prefetcher follows best. It stops at every page of 4 KiB, though, so each line
+is asked for a page ahead (measured: 2 % faster). With several vectors at once there is more to
+compute than to read, and four rows that follow each other are sooner; so they are for eight-bit
+weights in blocks, whose scales cost as much as they do.
 
 A matrix is described by five whole numbers: the addresses of its weights, scales and bias (0
 where there is none), its rows and its columns.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
+import numpy as np
+
 from llama_edu.engine.backends.numba.simd import (
     F16,
     F32,
     add,
     compiled,
+    dots_4_by_1,
+    dots_4_by_2,
+    dots_4_by_4,
+    dots_4_by_6,
     fma,
+    has_long_registers,
     in_blocks,
+    in_fours,
     itemsize,
     load,
     load1,
     mul,
     prefetch,
     reduce_sum,
+    row_nbytes,
     splat,
     store1,
     zero,
@@ -34,6 +45,7 @@ __all__ = [
     "DATA",
     "ROWS",
     "SCALES",
+    "SUMS_NBYTES",
     "dot_pair",
     "finished",
     "partition",
@@ -45,6 +57,8 @@ DATA, SCALES, BIAS, ROWS, COLUMNS = range(5)
 BLOCK = 32  # weights per scale in the blocked format
 AHEAD = 4096  # bytes: how far before its use a weight is asked for
 LINE = 64
+SUMS_NBYTES = 4 * 4 * 6
+MOST_VECTORS = 6 if has_long_registers() else 2  # whose sums with four rows fit into registers
 
 
 @compiled
@@ -55,7 +69,9 @@ def partition(count, rank, ranks):
 
 @compiled
 def dot_pair(weight_format, matrix, row, other, x):
-    """The products of two rows of a matrix with the vector at address `x`."""
+    """The products of two rows of a matrix, not in four bits, with the vector at address `x`."""
+    if in_fours(weight_format):
+        return np.float32(0), np.float32(0)
     if in_blocks(weight_format):
         return _dot_pair_in_blocks(weight_format, matrix, row, other, x)
     return _dot_pair_plain(weight_format, matrix, row, other, x)
@@ -146,60 +162,6 @@ def product(weight_format, matrix, x, y, plus, rank, ranks):
 
 
 @compiled
-def _widened(weight_format, p, scale):
-    """Sixteen weights, times the scale of their block, at address `scale`, if blocks have any."""
-    if in_blocks(weight_format):
-        return mul(splat(load1(F16, scale)), load(weight_format, p))
-    return load(weight_format, p)
-
-
-@compiled
-def _widened1(weight_format, p, scale):
-    if in_blocks(weight_format):
-        return load1(F16, scale) * load1(weight_format, p)
-    return load1(weight_format, p)
-
-
-@compiled
-def _dot_pair_by_four(weight_format, matrix, row, other, x, stride):
-    """Two rows with four vectors, `stride` bytes apart: each weight is used four times.
-
-    Eight sums grow side by side, as many as fit in registers next to what they are made of.
-    """
-    size, columns = itemsize(weight_format), matrix[COLUMNS]
-    blocks = (columns + BLOCK - 1) // BLOCK
-    p, q = matrix[DATA] + row * columns * size, matrix[DATA] + other * columns * size
-    s, t = matrix[SCALES] + row * blocks * 2, matrix[SCALES] + other * blocks * 2
-    a0, a1, a2, a3 = zero(), zero(), zero(), zero()
-    b0, b1, b2, b3 = zero(), zero(), zero(), zero()
-    y, z, w = x + stride, x + 2 * stride, x + 3 * stride
-    for i in range(columns // 16):
-        at, v = 16 * i * size, 64 * i
-        prefetch(p + AHEAD + at)
-        prefetch(q + AHEAD + at)
-        scale = i // 2 * 2
-        first, second = (
-            _widened(weight_format, p + at, s + scale),
-            _widened(weight_format, q + at, t + scale),
-        )
-        a0, b0 = fma(first, load(F32, x + v), a0), fma(second, load(F32, x + v), b0)
-        a1, b1 = fma(first, load(F32, y + v), a1), fma(second, load(F32, y + v), b1)
-        a2, b2 = fma(first, load(F32, z + v), a2), fma(second, load(F32, z + v), b2)
-        a3, b3 = fma(first, load(F32, w + v), a3), fma(second, load(F32, w + v), b3)
-    f0, f1, f2, f3 = reduce_sum(a0), reduce_sum(a1), reduce_sum(a2), reduce_sum(a3)
-    g0, g1, g2, g3 = reduce_sum(b0), reduce_sum(b1), reduce_sum(b2), reduce_sum(b3)
-    for i in range(columns // 16 * 16, columns):
-        v, scale = 4 * i, i // BLOCK * 2
-        f = _widened1(weight_format, p + i * size, s + scale)
-        g = _widened1(weight_format, q + i * size, t + scale)
-        f0, g0 = f0 + f * load1(F32, x + v), g0 + g * load1(F32, x + v)
-        f1, g1 = f1 + f * load1(F32, y + v), g1 + g * load1(F32, y + v)
-        f2, g2 = f2 + f * load1(F32, z + v), g2 + g * load1(F32, z + v)
-        f3, g3 = f3 + f * load1(F32, w + v), g3 + g * load1(F32, w + v)
-    return (f0, f1, f2, f3), (g0, g1, g2, g3)
-
-
-@compiled
 def _put(weight_format, matrix, row, value, plus, y):
     value = finished(weight_format, matrix, row, value)
     if plus:
@@ -208,25 +170,66 @@ def _put(weight_format, matrix, row, value, plus, y):
 
 
 @compiled
-def product_of_rows(weight_format, matrix, x, y, count, plus, rank, ranks):
-    """`product` for `count` vectors, from the rows of `x` to the rows of `y`."""
+def product_of_rows(weight_format, matrix, x, y, count, plus, sums, rank, ranks):
+    """`product` for `count` vectors, from the rows of `x` to the rows of `y`.
+
+    Four rows of the weight meet up to six vectors: each weight is widened once for all of them,
+    and their sums fill the registers. `sums` is the address of `SUMS_NBYTES` for this thread.
+    """
     start, end = partition(matrix[ROWS], rank, ranks)
-    half, height, stride = (end - start + 1) // 2, 4 * matrix[ROWS], 4 * matrix[COLUMNS]
-    for row in range(start, start + half):
-        other = row + half
-        both = other < end  # of an odd number of rows, the last has no partner
-        if not both:
-            other = row
-        for t in range(0, count - 3, 4):
-            fours = _dot_pair_by_four(weight_format, matrix, row, other, x + t * stride, stride)
-            for k in range(4):
-                at = y + (t + k) * height
-                _put(weight_format, matrix, row, fours[0][k], plus, at + 4 * row)
-                if both:
-                    _put(weight_format, matrix, other, fours[1][k], plus, at + 4 * other)
-        for t in range(count // 4 * 4, count):
+    height, stride = 4 * matrix[ROWS], 4 * matrix[COLUMNS]
+    bias, scales = matrix[BIAS], 0 if in_blocks(weight_format) else matrix[SCALES]
+    whole = start
+    if matrix[COLUMNS] % BLOCK == 0:
+        whole = end - (end - start) % 4
+    for row in range(start, whole, 4):
+        done = 0
+        while done < count:
+            n = _four_rows(weight_format, matrix, row, x + done * stride, count - done, sums)
+            for t in range(n):
+                at = y + (done + t) * height + 4 * row
+                for i in range(0, 16, 4):
+                    value = load1(F32, sums + 16 * t + i)
+                    if scales != 0:
+                        value *= load1(F32, scales + 4 * row + i)
+                    if bias != 0:
+                        value += load1(F32, bias + 4 * row + i)
+                    if plus:
+                        value += load1(F32, at + i)
+                    store1(F32, at + i, value)
+            done += n
+    if in_fours(weight_format):  # four rows again, for those that make no four of their own
+        row = max(end - 4, 0)
+        for t in range(count if whole < end else 0):
+            _four_rows(weight_format, matrix, row, x + t * stride, 1, sums)
+            for i in range(whole, end):
+                value = load1(F32, sums + 4 * (i - row))
+                _put(weight_format, matrix, i, value, plus, y + t * height + 4 * i)
+        return
+    for row in range(whole, end, 2):
+        other = min(row + 1, end - 1)  # of an odd number of rows, the last is done twice
+        for t in range(count):
             first, second = dot_pair(weight_format, matrix, row, other, x + t * stride)
             at = y + t * height
             _put(weight_format, matrix, row, first, plus, at + 4 * row)
-            if both:
+            if other > row:
                 _put(weight_format, matrix, other, second, plus, at + 4 * other)
+
+
+@compiled
+def _four_rows(weight_format, matrix, row, x, count, sums):
+    """The products of four rows of a matrix with some vectors, as many as are returned."""
+    columns, blocks = matrix[COLUMNS], matrix[COLUMNS] // BLOCK
+    stride = row_nbytes(weight_format, columns)
+    p, s = matrix[DATA] + row * stride, matrix[SCALES] + 2 * row * blocks
+    if count >= 6 and MOST_VECTORS >= 6:
+        dots_4_by_6(weight_format, p, stride, s, 2 * blocks, x, blocks, sums)
+        return 6
+    if count >= 4 and MOST_VECTORS >= 4:
+        dots_4_by_4(weight_format, p, stride, s, 2 * blocks, x, blocks, sums)
+        return 4
+    if count >= 2:
+        dots_4_by_2(weight_format, p, stride, s, 2 * blocks, x, blocks, sums)
+        return 2
+    dots_4_by_1(weight_format, p, stride, s, 2 * blocks, x, blocks, sums)
+    return 1

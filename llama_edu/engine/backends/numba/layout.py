@@ -9,9 +9,11 @@ import numpy as np
 
 from llama_edu.engine.backends.numba import decode
 from llama_edu.engine.backends.numba import simd as vectors
-from llama_edu.engine.weights import LayerWeights, Weights
+from llama_edu.engine.backends.numba.gemv import SUMS_NBYTES
+from llama_edu.engine.weights import LayerWeights, Projection, Weights
 from llama_edu.formats.config import LlamaConfig
-from llama_edu.formats.quantize import Quantized
+from llama_edu.formats.four_bits import FourBits
+from llama_edu.formats.quantize import Quantized, Stored
 
 __all__ = ["Plan", "Workspace", "describe", "format_of"]
 
@@ -25,8 +27,10 @@ FORMATS = {
 }
 
 
-def format_of(weight: np.ndarray | Quantized) -> vectors.Format:
+def format_of(weight: np.ndarray | Stored) -> vectors.Format:
     """The format a matrix, or a cache, is stored in."""
+    if isinstance(weight, FourBits):
+        return vectors.Q4_0 if weight.storage == "Q4_0" else vectors.Q4_1
     if isinstance(weight, Quantized):
         in_blocks = weight.scales.dtype == np.float16
         return vectors.BLOCKS if in_blocks else FORMATS[weight.codes.dtype.name]
@@ -34,7 +38,7 @@ def format_of(weight: np.ndarray | Quantized) -> vectors.Format:
 
 
 def describe(
-    weight: np.ndarray | Quantized, bias: np.ndarray | None, keep: list[np.ndarray]
+    weight: np.ndarray | Stored, bias: np.ndarray | None, keep: list[np.ndarray]
 ) -> tuple[int, ...]:
     """A matrix in five numbers (see `gemv`); the arrays behind it go to `keep`."""
 
@@ -44,6 +48,8 @@ def describe(
         keep.append(np.require(array, requirements=["C", "A"]))
         return int(keep[-1].ctypes.data)
 
+    if isinstance(weight, FourBits):
+        return address(weight.blocks), 0, address(bias), *weight.shape
     if not isinstance(weight, Quantized):
         return address(weight), 0, address(bias), *weight.shape
     scales = weight.scales
@@ -57,7 +63,13 @@ class Plan:
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
-        self.weight_format = format_of(weights.lm_head)
+        self.head_format = format_of(weights.lm_head)
+        formats = {
+            format_of(part.weight) for layer in weights.layers for part in _projections(layer)
+        }
+        self.weight_format = min(formats, key=lambda known: known.name)
+        # A kernel knows one format for all matrices of the layers, and one for the head.
+        self.is_uniform = len(formats) == 1
         self.keep: list[np.ndarray] = []
         rows = [self._layer(layer) for layer in weights.layers]
         head = describe(weights.lm_head, None, self.keep)
@@ -72,11 +84,15 @@ class Plan:
         self.norms = np.array(addresses, dtype=np.int64)
 
     def _layer(self, layer: LayerWeights) -> list[tuple[int, ...]]:
-        projections = (
-            *(layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj),
-            *(layer.gate_proj, layer.up_proj, layer.down_proj),
-        )
-        return [describe(part.weight, part.bias, self.keep) for part in projections]
+        return [describe(part.weight, part.bias, self.keep) for part in _projections(layer)]
+
+
+def _projections(layer: LayerWeights) -> tuple[Projection, ...]:
+    """The matrices of a layer in the order that `decode` knows them in."""
+    return (
+        *(layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj),
+        *(layer.gate_proj, layer.up_proj, layer.down_proj),
+    )
 
 
 class Workspace:
@@ -103,6 +119,7 @@ class Workspace:
             # Of the heads of one KV group.
             "rotated": n_heads // n_kv_heads * head_dim,
             "scores": n_heads // n_kv_heads * total_seq,
+            "sums": SUMS_NBYTES // 4,
         }
         private_nbytes = sum(map(_in_lines, private.values()))
         nbytes = sum(map(_in_lines, shared.values())) + threads * private_nbytes

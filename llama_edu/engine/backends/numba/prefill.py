@@ -1,47 +1,53 @@
 """Kernels for many rows at once: what surrounds the matrix products of a prompt.
 
-The products themselves stay with BLAS, which is at its best here; narrow weights are widened for
-it some rows at a time. What NumPy does in several passes over memory, on one thread, is done here
-in one pass on all of them: RMSNorm, RoPE, SwiGLU, and the softmax under the causal mask.
+The products themselves are in `gemm`, or with BLAS where registers are short; narrow weights are
+widened for it some rows at a time. What NumPy does in several passes over memory, on one thread, is
+done here in one pass on all of them: RMSNorm, RoPE, SwiGLU, and the softmax under the causal mask.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
 import numpy as np
 
-from llama_edu.engine.backends.numba.gemv import COLUMNS, DATA, SCALES, partition, product
+from llama_edu.engine.backends.numba.gemm import widen_row
+from llama_edu.engine.backends.numba.gemv import (
+    COLUMNS,
+    SUMS_NBYTES,
+    partition,
+    product,
+    product_of_rows,
+)
 from llama_edu.engine.backends.numba.primitives import rms_norm, rope, scaled, silu_times, softmax
 from llama_edu.engine.backends.numba.simd import (
-    F16,
     F32,
     compiled,
-    in_blocks,
-    itemsize,
-    load,
+    goes_by_pairs,
     load1,
-    mul,
-    splat,
-    store,
     store1,
 )
 from llama_edu.engine.backends.numba.threads import barrier
 
 __all__ = [
+    "FEW_NBYTES",
     "causal_weights",
     "merge_rows",
     "norm_rows",
-    "product_of_row",
+    "product_of_few",
     "rope_rows",
     "swiglu",
     "widen",
 ]
 
-BLOCK = 32
+FEW_NBYTES = -(-SUMS_NBYTES // 64) * 64  # in whole lines of the processor's cache
 
 
 @compiled
-def product_of_row(weight_format, matrix, x, y, counter, rank, ranks):
-    """y = W x + b, shared by rows."""
-    product(weight_format, matrix, x, y, False, rank, ranks)
+def product_of_few(weight_format, matrix, x, y, count, scratch, counter, rank, ranks):
+    """y = W x + b for a few rows of x; `scratch` has `FEW_NBYTES` for each thread."""
+    if count == 1 and goes_by_pairs(weight_format):
+        product(weight_format, matrix, x, y, False, rank, ranks)
+    else:
+        sums = scratch + rank * FEW_NBYTES
+        product_of_rows(weight_format, matrix, x, y, count, False, sums, rank, ranks)
     barrier(counter, ranks)
 
 
@@ -111,28 +117,7 @@ def merge_rows(mixed, shares, heads, seq, head_dim, y, counter, rank, ranks):
 def widen(weight_format, matrix, first, count, y, counter, rank, ranks):
     """Rows first … first + count - 1 of a matrix as float32, scales applied."""
     start, end = partition(count, rank, ranks)
-    columns, size = matrix[COLUMNS], itemsize(weight_format)
+    columns = matrix[COLUMNS]
     for row in range(start, end):
-        p, out = matrix[DATA] + (first + row) * columns * size, y + 4 * row * columns
-        if in_blocks(weight_format):
-            blocks = (columns + BLOCK - 1) // BLOCK
-            for b in range(blocks):
-                scale = load1(F16, matrix[SCALES] + 2 * ((first + row) * blocks + b))
-                n = min(BLOCK, columns - b * BLOCK)
-                _widen_row(weight_format, p + b * BLOCK, n, scale, out + 4 * b * BLOCK)
-        else:
-            scale = np.float32(1)
-            if matrix[SCALES] != 0:
-                scale = load1(F32, matrix[SCALES] + 4 * (first + row))
-            _widen_row(weight_format, p, columns, scale, out)
+        widen_row(weight_format, matrix, first + row, 0, columns, y + 4 * row * columns)
     barrier(counter, ranks)
-
-
-@compiled
-def _widen_row(weight_format, p, n, scale, out):
-    size, scales = itemsize(weight_format), splat(scale)
-    for _ in range(n // 16):
-        store(out, mul(load(weight_format, p), scales))
-        p, out = p + 16 * size, out + 64
-    for i in range(n % 16):
-        store1(F32, out + 4 * i, load1(weight_format, p + i * size) * scale)

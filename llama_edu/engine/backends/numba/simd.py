@@ -17,6 +17,7 @@ import inspect
 from pathlib import Path
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.imputils import lower_constant
@@ -30,17 +31,24 @@ from numba.extending import (
 )
 
 __all__ = [
-    *("BF16", "BLOCKS", "F16", "F32", "F8", "ROWS", "Format"),
+    *("BF16", "BLOCKS", "F16", "F32", "F8", "Q4_0", "Q4_1", "ROWS", "Format"),
     *(
         "ADDRESS",
         "add",
         "compiled",
         "atomic_add",
         "div",
+        "dots_4_by_1",
+        "dots_4_by_2",
+        "dots_4_by_4",
+        "dots_4_by_6",
         "exp",
         "prefetch",
         "fma",
+        "goes_by_pairs",
+        "has_long_registers",
         "in_blocks",
+        "in_fours",
         "itemsize",
         "reduce_max",
         "load",
@@ -49,11 +57,17 @@ __all__ = [
     *(
         "maximum",
         "mul",
+        "row_nbytes",
         "atomic_load",
         "splat",
         "store",
         "store1",
         "store_sums",
+        "tile_1",
+        "tile_4",
+        "tile_12",
+        "transpose_16",
+        "widen_four",
         "reduce_sum",
         "zero",
     ),
@@ -97,6 +111,12 @@ def _forget_older(directory, sources):
             index.unlink(missing_ok=True)
         directory.mkdir(parents=True, exist_ok=True)
         stamp.write_text(sources)
+
+
+@functools.cache
+def has_long_registers():
+    """Whether one register of this processor holds sixteen float32, and there are 32 of them."""
+    return bool(get_host_cpu_features().get("avx512f", False))
 
 
 class Format:
@@ -149,6 +169,8 @@ F32, BF16, F16 = Format("f32", 4), Format("bf16", 2), Format("f16", 2)
 F8 = Format("f8", 1)  # e4m3, a float32 scale per row
 ROWS = Format("rows", 1)  # int8, a float32 scale per row
 BLOCKS = Format("blocks", 1)  # int8, a float16 scale per block of 32
+Q4_0 = Format("q4_0", 1)  # four bits, blocks of 32 of 18 bytes; see `formats.four_bits`
+Q4_1 = Format("q4_1", 1)  # with an offset, of 20 bytes
 
 FLOATS = VectorType()
 ADDRESS = types.int64
@@ -199,6 +221,9 @@ def _instruction(result, *arguments):
             lambda typing, a, b, c: build(a, b, c),
             lambda typing, a, b, c, d: build(a, b, c, d),
             lambda typing, a, b, c, d, e: build(a, b, c, d, e),
+            lambda typing, a, b, c, d, e, f: build(a, b, c, d, e, f),
+            lambda typing, a, b, c, d, e, f, g: build(a, b, c, d, e, f, g),
+            lambda typing, a, b, c, d, e, f, g, h: build(a, b, c, d, e, f, g, h),
         )
         typer = by_count[len(arguments)]
         typer.__name__ = emit.__name__
@@ -270,7 +295,10 @@ def store_sums(builder, address, a, b, c, d):
     Each step adds one half of what is left to the other, for all four at once: half the work of
     four times `reduce_sum`.
     """
+    _store_sums(builder, address, a, b, c, d)
 
+
+def _store_sums(builder, address, a, b, c, d):
     def halved(x, y, width):
         # Lanes of `width` partial sums each; the first half of each meets the second.
         lanes = range(0, 2 * x.type.count, width)
@@ -302,6 +330,53 @@ def itemsize(builder, name):
 def in_blocks(builder, name):
     """True, when compiling already, for the format with a scale per block."""
     return ir.IntType(1)(name == "blocks")
+
+
+@_instruction(types.boolean, FORMAT)
+def in_fours(builder, name):
+    """True, when compiling already, for the formats of four bits."""
+    return ir.IntType(1)(name in FOURS)
+
+
+@_instruction(types.boolean, FORMAT)
+def goes_by_pairs(builder, name):
+    """True, when compiling already, where two rows far apart are sooner than four neighbours."""
+    return ir.IntType(1)(name != "blocks" and name not in FOURS)
+
+
+@_instruction(ADDRESS, FORMAT, ADDRESS)
+def row_nbytes(builder, name, columns):
+    """Bytes of a row of so many weights."""
+    if name in FOURS:
+        return builder.mul(builder.sdiv(columns, I64(32)), I64(FOURS[name]))
+    return builder.mul(columns, I64(SIZES[name]))
+
+
+@_instruction(types.void, FORMAT, ADDRESS, ADDRESS, ADDRESS)
+def widen_four(builder, name, row, block, y):
+    """Write the 32 weights of a row's block as float32."""
+    place = builder.add(row, builder.mul(block, I64(FOURS.get(name, 20))))
+    for i, weights in enumerate(_fours(builder, name, place)):
+        at = builder.add(y, I64(64 * i))
+        builder.store(weights, _pointer(builder, at, _vector(F)), align=4)
+
+
+def _fours(builder, name, place):
+    """The two vectors of weights that a block of four bits at an address stands for."""
+    half = FOURS.get(name, 20) - 16
+
+    def number(offset):
+        at = _pointer(builder, builder.add(place, I64(offset)), H)
+        return _fill(builder, builder.fpext(builder.load(at, align=2), F), F)
+
+    scale = number(0)
+    offset = number(2) if name == "q4_1" else builder.fmul(scale, _all(F, -8.0))
+    at = _pointer(builder, builder.add(place, I64(half)), _vector(I8))
+    codes = builder.zext(builder.load(at, align=1), _vector(I32))
+    lower = builder.and_(codes, _all(I32, 15))
+    upper = builder.lshr(codes, _all(I32, 4))
+    wide = [builder.uitofp(part, _vector(F)) for part in (lower, upper)]
+    return [_call(builder, "llvm.fma.v16f32", _vector(F), [part, scale, offset]) for part in wide]
 
 
 @_instruction(FLOATS, FORMAT, ADDRESS)
@@ -351,6 +426,10 @@ def atomic_load(builder, address):
 @_instruction(types.void, ADDRESS)
 def prefetch(builder, address):
     """Ask for the line at an address to be brought as near as the second cache, and go on."""
+    _prefetch(builder, address)
+
+
+def _prefetch(builder, address):
     kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(I8), I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     builder.call(function, [_pointer(builder, address, I8), I32(0), I32(2), I32(1)])
@@ -382,8 +461,132 @@ def exp(builder, x):
     return builder.fmul(p, power)
 
 
+def _dots(vectors):
+    """The instruction `dots_4_by_N` for so many vectors, every sum of it written out."""
+
+    def emit(builder, name, p, stride, scales, scale_stride, x, blocks, y):
+        """Four rows of weights, `stride` bytes apart, with rows of x that follow each other.
+
+        Goes over `blocks` of 32 columns, whose weights are widened once for all rows of x. The
+        bytes of a row of x come from `blocks` too: it has no other columns. `y` takes four sums
+        for each row of x.
+        """
+        element, widen = WIDEN[name]
+        kind, size, rows = _vector(F), SIZES[name], range(4)
+        block_nbytes = FOURS.get(name, 32 * size)
+
+        def plus(address, *offsets):
+            for offset in offsets:
+                address = builder.add(address, offset)
+            return address
+
+        starts = [plus(p, builder.mul(stride, I64(r))) for r in rows]
+        x_stride = builder.mul(blocks, I64(128))
+        vectors_at = [plus(x, builder.mul(x_stride, I64(c))) for c in range(vectors)]
+        none = _all(F, 0.0)
+        sums = [[cgutils.alloca_once_value(builder, none) for _ in rows] for _ in vectors_at]
+        with cgutils.for_range(builder, blocks) as loop:
+            at = builder.mul(loop.index, I64(block_nbytes))
+            for start in starts:
+                for line in range(0, block_nbytes, 64):
+                    _prefetch(builder, plus(start, at, I64(4096 + line)))
+            factors = [None] * 4
+            if name == "blocks":
+                for r in rows:
+                    offset = builder.mul(scale_stride, I64(r))
+                    place = plus(scales, offset, builder.mul(loop.index, I64(2)))
+                    scale = builder.load(_pointer(builder, place, H), align=2)
+                    factors[r] = _fill(builder, builder.fpext(scale, F), F)
+            fours = [_fours(builder, name, plus(start, at)) for start in starts if name in FOURS]
+            for half in (0, 16):
+                weights = [pair[half // 16] for pair in fours]
+                for start, factor in zip(starts, factors, strict=True):
+                    if fours:
+                        break
+                    place = _pointer(builder, plus(start, at, I64(half * size)), _vector(element))
+                    weight = widen(builder, builder.load(place, align=size), _vector, _all)
+                    weights.append(weight if factor is None else builder.fmul(weight, factor))
+                for vector, totals in zip(vectors_at, sums, strict=True):
+                    place = plus(vector, builder.mul(loop.index, I64(128)), I64(4 * half))
+                    numbers = builder.load(_pointer(builder, place, kind), align=4)
+                    for weight, total in zip(weights, totals, strict=True):
+                        terms = [numbers, weight, builder.load(total)]
+                        builder.store(_call(builder, "llvm.fma.v16f32", kind, terms), total)
+        for c, totals in enumerate(sums):
+            _store_sums(builder, plus(y, I64(16 * c)), *map(builder.load, totals))
+
+    emit.__name__ = f"dots_4_by_{vectors}"
+    return _instruction(types.void, FORMAT, *[ADDRESS] * 7)(emit)
+
+
+def _tile(rows):
+    """The instruction `tile_N` for so many rows, every sum of it written out."""
+
+    def emit(builder, x, x_stride, panel, depth, y, y_stride, plus):
+        """Rows of x with a panel of 32 columns: their sums over `depth`, to rows of y.
+
+        `x_stride` and `y_stride` are the bytes from one row to the next. With `plus` the sums are
+        added to what is in y.
+        """
+        kind = _vector(F)
+
+        def place(address, offset=0):
+            return _pointer(builder, builder.add(address, I64(offset)), kind)
+
+        starts = [builder.add(x, builder.mul(x_stride, I64(r))) for r in range(rows)]
+        ends = [builder.add(y, builder.mul(y_stride, I64(r))) for r in range(rows)]
+        places = [place(end, offset) for end in ends for offset in (0, 64)]
+        # Memory as it is written here; LLVM keeps all of it in registers.
+        totals = [cgutils.alloca_once_value(builder, _all(F, 0.0)) for _ in places]
+        with builder.if_then(plus):
+            for at, total in zip(places, totals, strict=True):
+                builder.store(builder.load(at, align=4), total)
+        with cgutils.for_range(builder, depth) as loop:
+            column = builder.add(panel, builder.mul(loop.index, I64(128)))
+            weights = [builder.load(place(column, offset), align=4) for offset in (0, 64)]
+            offset = builder.mul(loop.index, I64(4))
+            for r, start in enumerate(starts):
+                number = builder.load(_pointer(builder, builder.add(start, offset), F), align=4)
+                number = _fill(builder, number, F)
+                for weight, total in zip(weights, totals[2 * r : 2 * r + 2], strict=True):
+                    terms = [number, weight, builder.load(total)]
+                    builder.store(_call(builder, "llvm.fma.v16f32", kind, terms), total)
+        for at, total in zip(places, totals, strict=True):
+            builder.store(builder.load(total), at, align=4)
+
+    emit.__name__ = f"tile_{rows}"
+    return _instruction(types.void, *[ADDRESS] * 6, types.boolean)(emit)
+
+
+dots_4_by_6, dots_4_by_4, dots_4_by_2, dots_4_by_1 = (_dots(n) for n in (6, 4, 2, 1))
+tile_12, tile_4, tile_1 = _tile(12), _tile(4), _tile(1)
+
+
+@_instruction(types.void, ADDRESS, ADDRESS, ADDRESS, ADDRESS)
+def transpose_16(builder, x, x_stride, y, y_stride):
+    """Sixteen rows of sixteen float32, written as columns.
+
+    Four rounds: in each, halves of ever shorter runs of two rows change places.
+    """
+    stride = [builder.add(x, builder.mul(x_stride, I64(r))) for r in range(LANES)]
+    rows = [builder.load(_pointer(builder, at, _vector(F)), align=4) for at in stride]
+    for width in (1, 2, 4, 8):
+        # Lane i of the first: its own where i has no `width` in it, else the second's i - width.
+        first = [i if not i & width else LANES + i - width for i in range(LANES)]
+        second = [i + width if not i & width else LANES + i for i in range(LANES)]
+        picks = [ir.Constant(ir.VectorType(I32, LANES), pick) for pick in (first, second)]
+        for r in range(LANES):
+            if not r & width:
+                pair = rows[r], rows[r + width]
+                rows[r], rows[r + width] = (builder.shuffle_vector(*pair, pick) for pick in picks)
+    for r, row in enumerate(rows):
+        at = builder.add(y, builder.mul(y_stride, I64(r)))
+        builder.store(row, _pointer(builder, at, _vector(F)), align=4)
+
+
 EXP_POLYNOMIAL = (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
-SIZES = {known.name: known.itemsize for known in (F32, BF16, F16, F8, ROWS, BLOCKS)}
+SIZES = {known.name: known.itemsize for known in (F32, BF16, F16, F8, ROWS, BLOCKS, Q4_0, Q4_1)}
+FOURS = {"q4_0": 18, "q4_1": 20}  # bytes of a block
 
 
 def _widen_bf16(builder, x, kind, all_):
@@ -411,6 +614,9 @@ WIDEN = {
     "f8": (I8, _widen_f8),
     "rows": (I8, _widen_int8),
     "blocks": (I8, _widen_int8),
+    # Never run: kernels are compiled with all their branches, also those for other formats.
+    "q4_0": (I8, _widen_int8),
+    "q4_1": (I8, _widen_int8),
 }
 
 

@@ -1,0 +1,268 @@
+"""Tokens guessed before the model has said anything, and the rule that makes guessing harmless.
+
+Whoever guesses, however badly, a token is kept or replaced in such a way that what is chosen is
+distributed exactly as if nobody had guessed. Here is that rule, and two ways to guess: what came
+after the same words earlier in the text, and what a smaller model would write. How many guesses
+are worth their cost is decided by a `Pace`. Feeding them to the model is `generate`'s business.
+
+Sources: Leviathan, Kalman and Matias 2023, section 2.3 and appendix A.1, arXiv:2211.17192 (the
+rule and its proof); Saxena 2023, Prompt Lookup Decoding,
+https://github.com/apoorvumang/prompt-lookup-decoding (guessing from the text itself).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from llama_edu.engine.llama import Llama
+from llama_edu.engine.sampling import Sampling, draw, probabilities
+from llama_edu.errors import InputError
+
+__all__ = [
+    "DraftModel",
+    "Guess",
+    "Guesser",
+    "Guessing",
+    "Pace",
+    "PromptLookup",
+    "Tally",
+    "acceptance",
+    "keep_or_replace",
+    "residual",
+]
+
+CHUNK = 512  # tokens of a prompt that a draft model reads at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """A token that may come next, and the distribution it was drawn from.
+
+    None stands for the distribution that has only this token: nothing was drawn.
+    """
+
+    token_id: int
+    drawn_from: Float32[np.ndarray, " vocab_size"] | None = None
+
+
+def acceptance(p: Float32[np.ndarray, " vocab_size"], guess: Guess) -> float:
+    """The probability with which a guess is kept, where p says what comes next: min(1, p / q)."""
+    q = 1.0 if guess.drawn_from is None else float(guess.drawn_from[guess.token_id])
+    return min(1.0, float(p[guess.token_id]) / q)
+
+
+def residual(
+    p: Float32[np.ndarray, " vocab_size"], guess: Guess
+) -> Float32[np.ndarray, " vocab_size"]:
+    """What a guess that was not kept is replaced from: max(p - q, 0), made to add up to 1.
+
+    Kept guesses have given every token min(p, q) of its probability already; this is the rest.
+    """
+    if guess.drawn_from is None:
+        rest = p.copy()
+        rest[guess.token_id] = 0
+    else:
+        rest = np.maximum(p - guess.drawn_from, np.float32(0))
+    total = rest.sum()
+    # Where p and q are equal nothing is left, and only rounding can have refused the guess.
+    return rest / total if total > 0 else p
+
+
+def keep_or_replace(
+    p: Float32[np.ndarray, " vocab_size"], guess: Guess, rng: np.random.Generator
+) -> int:
+    """The guessed id, or another one, so that the result is distributed as p."""
+    if rng.random() < acceptance(p, guess):
+        return guess.token_id
+    return draw(residual(p, guess), rng)
+
+
+@dataclass
+class Tally:
+    """What guessing came to: passes through the model, guesses that went with them, those kept."""
+
+    passes: int = 0
+    guessed: int = 0
+    kept: int = 0
+
+
+@dataclass
+class Pace:
+    """How many tokens to guess next, by how the last guesses fared.
+
+    A pass with guesses takes longer than one without. So where all were right there will be twice
+    as many, up to `most`; where none was, some tokens are written without any, and ever more of
+    them while that goes on.
+    """
+
+    most: int
+    now: int = 4
+    pause: int = 0
+    misses: int = 0
+
+    def next(self) -> int:
+        """How many for the next pass."""
+        if self.pause:
+            self.pause -= 1
+            return 0
+        return min(self.now, self.most)
+
+    def heard(self, guessed: int, kept: int) -> None:
+        """Take note of a pass with `guessed` tokens, of which `kept` were right."""
+        if kept:
+            self.misses = 0
+            self.now = 2 * guessed if kept == guessed else kept + 1
+        else:
+            self.misses = min(self.misses + 1, 6)
+            self.pause, self.now = 2**self.misses, 2
+
+
+@runtime_checkable
+class Guessing(Protocol):
+    """Guessing along one text."""
+
+    def add(self, token_id: int) -> None:
+        """Take note of the token that came next."""
+        ...
+
+    def guesses(self, most: int) -> list[Guess]:
+        """Up to `most` tokens that may come next, one after another."""
+        ...
+
+
+@runtime_checkable
+class Guesser(Protocol):
+    """A way to guess, and what came of it so far in all texts."""
+
+    most: int
+    """Guesses in one pass."""
+    tally: Tally
+
+    @property
+    def vocab_size(self) -> int | None:
+        """How many ids its guesses are made from, where it has a vocabulary of its own."""
+        ...
+
+    def begin(
+        self, token_ids: Sequence[int], sampling: Sampling, rng: np.random.Generator
+    ) -> Guessing:
+        """Guess along a text that begins with these ids and goes on by this sampling."""
+        ...
+
+
+@dataclass
+class PromptLookup:
+    """Guess that what followed the last few tokens earlier in the text follows them again.
+
+    `length` tokens in a row are looked up. `before` are ids in front of those that `generate`
+    is given, such as the ones its cache holds already. Costs next to nothing, and helps where a
+    text says something twice: a list, a table, code, a quotation.
+    """
+
+    length: int = 3
+    most: int = 12
+    before: Sequence[int] = ()
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        _check_positive(length=self.length, most=self.most)
+
+    @property
+    def vocab_size(self) -> int | None:
+        """None: it repeats ids it has seen."""
+        return None
+
+    def begin(
+        self, token_ids: Sequence[int], sampling: Sampling, rng: np.random.Generator
+    ) -> "_Lookup":
+        """Nothing is drawn: `sampling` and `rng` are not used."""
+        return _Lookup(self.length, [*self.before, *token_ids])
+
+
+class _Lookup:
+    """The text so far, and where each run of `length` ids in it ended last."""
+
+    def __init__(self, length: int, token_ids: Sequence[int]) -> None:
+        self.length = length
+        self.ids: list[int] = []
+        self.after: dict[tuple[int, ...], int] = {}
+        for token_id in token_ids:
+            self.add(token_id)
+
+    def add(self, token_id: int) -> None:
+        # The run that ends here is not noted yet, or it would be found as its own past.
+        if len(self.ids) >= self.length:
+            self.after[tuple(self.ids[-self.length :])] = len(self.ids)
+        self.ids.append(int(token_id))
+
+    def guesses(self, most: int) -> list[Guess]:
+        start = self.after.get(tuple(self.ids[-self.length :]))
+        if start is None:
+            return []
+        found = self.ids[start : start + most]
+        period = len(self.ids) - start
+        # A run that reaches the end of the text repeats itself: so may what comes after it.
+        found += [found[i % period] for i in range(len(found), most)] if found else []
+        return [Guess(token_id) for token_id in found[:most]]
+
+
+@dataclass
+class DraftModel:
+    """Guess what a smaller model of the same vocabulary would write."""
+
+    model: Llama
+    most: int = 4
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        _check_positive(most=self.most)
+
+    @property
+    def vocab_size(self) -> int | None:
+        """The smaller model's."""
+        return self.model.config.vocab_size
+
+    def begin(
+        self, token_ids: Sequence[int], sampling: Sampling, rng: np.random.Generator
+    ) -> "_Draft":
+        """Draws by the same sampling, but for penalties, from the same random numbers."""
+        return _Draft(self.model, list(token_ids), sampling, rng)
+
+
+class _Draft:
+    """The smaller model's own cache, cut back to what really came."""
+
+    def __init__(
+        self, model: Llama, token_ids: list[int], sampling: Sampling, rng: np.random.Generator
+    ) -> None:
+        self.model, self.ids, self.sampling, self.rng = model, token_ids, sampling, rng
+        self.cache = model.new_cache()
+        self.fed = 0  # of `ids`; their rows are right
+
+    def add(self, token_id: int) -> None:
+        self.ids.append(int(token_id))
+
+    def guesses(self, most: int) -> list[Guess]:
+        self.cache.truncate(self.fed)
+        room = self.cache.max_seq - len(self.ids)
+        new, found = self.ids[self.fed :], list[Guess]()
+        for _ in range(min(most, room)):
+            while len(new) > CHUNK:
+                self.model.forward(new[:CHUNK], self.cache, last_only=True)
+                new = new[CHUNK:]
+            logits = self.model.forward(new, self.cache, last_only=True)[-1]
+            q = probabilities(logits, self.sampling)
+            found.append(Guess(draw(q, self.rng), q))
+            new = [found[-1].token_id]
+        if found:
+            self.fed = len(self.ids)
+        return found
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise InputError(f"expected {name} of at least 1, got {number}")

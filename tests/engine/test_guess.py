@@ -1,0 +1,203 @@
+"""Guessing ahead changes how soon a text comes; not one token, not one probability."""
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+from helpers import tiny_config, tiny_model, tiny_tensors
+
+from llama_edu import Llama, Sampling, generate
+from llama_edu.engine.guess import (
+    DraftModel,
+    Guess,
+    Pace,
+    PromptLookup,
+    acceptance,
+    residual,
+)
+from llama_edu.errors import InputError
+
+LIST = [3, 1, 4, 1, 5, 9, 2, 6, 3, 1, 4, 1, 5, 9, 2, 6, 3, 1, 4]
+P = np.array([0.5, 0.3, 0.2, 0.0], dtype=np.float32)
+Q = np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32)
+
+
+class Wrong:
+    """Guesses that are always the same, right or not."""
+
+    def __init__(self, token_id, most=3):
+        from llama_edu.engine.guess import Tally
+
+        self.token_id, self.most, self.tally, self.vocab_size = token_id, most, Tally(), None
+
+    def begin(self, token_ids, sampling, rng):
+        return self
+
+    def add(self, token_id):
+        pass
+
+    def guesses(self, most):
+        return [Guess(self.token_id)] * most
+
+
+def chosen(p, q):
+    """The distribution of the chosen token, over every guess that q allows."""
+    total = np.zeros(len(p))
+    for token_id in np.flatnonzero(q):
+        guess = Guess(int(token_id), q)
+        kept = acceptance(p, guess)
+        total[token_id] += q[token_id] * kept
+        total += q[token_id] * (1 - kept) * residual(p, guess)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("p", "q"), [(P, Q), (Q, P), (P, P), (P, P[::-1].copy()), (Q, np.eye(4, dtype=np.float32)[2])]
+)
+def test_the_rule_gives_the_models_distribution_exactly(p, q):
+    np.testing.assert_allclose(chosen(p, q), p, atol=1e-7)
+
+
+def test_a_sure_guess_is_one_from_a_distribution_of_one():
+    one = np.eye(4, dtype=np.float32)[1]
+    for guess in (Guess(1), Guess(1, one)):
+        assert acceptance(P, guess) == pytest.approx(0.3)
+        np.testing.assert_allclose(residual(P, guess), [0.5 / 0.7, 0, 0.2 / 0.7, 0], rtol=1e-6)
+
+
+def test_a_token_the_model_never_writes_is_never_kept():
+    assert acceptance(P, Guess(3, Q)) == 0
+
+
+@pytest.mark.parametrize("guesser", [PromptLookup(2), Wrong(7), "same", "other"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_greedy_text_is_the_same_token_by_token(guesser, backend):
+    if backend == "numba":
+        pytest.importorskip("numba")
+    config = tiny_config()
+    model = Llama(config, tiny_tensors(config), backend=backend)
+    if isinstance(guesser, str):
+        guesser = DraftModel(model if guesser == "same" else tiny_model(1))
+    plain = list(generate(model, LIST, max_new_tokens=40, stop_ids=()))
+    assert list(generate(model, LIST, max_new_tokens=40, stop_ids=(), guesser=guesser)) == plain
+
+
+def test_a_draft_that_is_the_model_itself_is_always_right():
+    model = tiny_model()
+    draft = DraftModel(model, most=3)
+    list(generate(model, LIST, max_new_tokens=33, stop_ids=(), guesser=draft))
+    assert draft.tally.kept == draft.tally.guessed
+    assert draft.tally.passes <= 1 + 32 // 4
+
+
+@pytest.mark.parametrize("guesser", [PromptLookup(2), Wrong(7, most=1), Wrong(7), "other"])
+def test_sampled_pairs_have_the_models_distribution(guesser):
+    """χ² of 4,000 texts of three tokens, the last two of them counted, against exact numbers."""
+    model = tiny_model(vocab_size=3, num_hidden_layers=1)
+    if guesser == "other":
+        guesser = DraftModel(tiny_model(5, vocab_size=3, num_hidden_layers=1), most=2)
+    sampling, prompt, texts = Sampling(temperature=1.5), [0, 1, 0, 1], 4000
+    if isinstance(guesser, Wrong):
+        guesser.token_id = 2
+    exact = np.zeros((3, 3, 3))
+    for ids in product(range(3), repeat=3):
+        logits = model.forward([*prompt, *ids[:2]])[len(prompt) - 1 :] / 1.5
+        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        shares /= shares.sum(axis=-1, keepdims=True)
+        exact[ids] = np.prod([row[i] for row, i in zip(shares, ids, strict=True)])
+    rng = np.random.default_rng(16)
+    options = {"max_new_tokens": 3, "sampling": sampling, "seed": rng, "stop_ids": ()}
+    counts = Counter(
+        tuple(generate(model, prompt, guesser=guesser, **options)) for _ in range(texts)
+    )
+    square = sum(
+        (counts[ids] - texts * exact[ids]) ** 2 / (texts * exact[ids])
+        for ids in product(range(3), repeat=3)
+    )
+    assert square < 54.05  # 26 degrees of freedom: more than this once in a thousand seeds
+
+
+@pytest.mark.parametrize("guesser", [PromptLookup(2), Wrong(7)])
+def test_the_cache_holds_what_was_fed_at_every_token(guesser):
+    model = tiny_model()
+    cache, plain = model.new_cache(), model.new_cache()
+    text = generate(model, LIST, max_new_tokens=30, stop_ids=(), cache=cache, guesser=guesser)
+    ids = []
+    for token_id in text:
+        ids.append(token_id)
+        assert cache.length == len(LIST) + len(ids) - 1
+    model.forward([*LIST, *ids[:-1]], plain)
+    for layer in range(2):
+        np.testing.assert_allclose(cache.keys(layer), plain.keys(layer), atol=1e-5)
+        np.testing.assert_allclose(cache.values(layer), plain.values(layer), atol=1e-5)
+
+
+def test_a_text_ends_at_its_stop_id_and_at_its_length_though_more_was_guessed():
+    model = tiny_model()
+    plain = list(generate(model, LIST, max_new_tokens=40, stop_ids=()))
+    for count in range(1, 9):
+        same = DraftModel(model, most=5)
+        assert (
+            list(generate(model, LIST, max_new_tokens=count, guesser=same, stop_ids=()))
+            == (plain[:count])
+        )
+    stop = plain[5]
+    want = plain[: plain.index(stop) + 1]
+    same = DraftModel(model, most=5)
+    assert list(generate(model, LIST, max_new_tokens=40, guesser=same, stop_ids=[stop])) == want
+
+
+def test_a_full_context_has_room_for_its_last_token():
+    model = tiny_model()
+    new = model.config.max_position_embeddings - len(LIST)
+    for guesser in (DraftModel(model), PromptLookup(1), Wrong(7)):
+        text = generate(model, LIST, max_new_tokens=new, stop_ids=(), guesser=guesser)
+        assert len(list(text)) == new
+
+
+def test_a_draft_model_of_another_vocabulary_is_refused():
+    with pytest.raises(InputError, match="vocabulary of 31, got a draft model with one of 7"):
+        generate(
+            tiny_model(),
+            LIST,
+            max_new_tokens=2,
+            guesser=DraftModel(tiny_model(vocab_size=7)),
+        )
+    with pytest.raises(InputError, match="expected most of at least 1, got 0"):
+        PromptLookup(most=0)
+
+
+def looked_up(ids, most=8, length=3):
+    guessing = PromptLookup(length).begin(ids, Sampling(), np.random.default_rng(0))
+    return [guess.token_id for guess in guessing.guesses(most)]
+
+
+def test_lookup_repeats_what_came_after_the_last_such_run():
+    assert looked_up([1, 2, 3, 4, 5, 1, 2, 3], most=2) == [4, 5]
+    assert looked_up([1, 2, 3, 4, 1, 2, 3, 9, 9, 1, 2, 3], most=1) == [9]
+    assert looked_up([1, 2, 3, 4, 5, 2, 3]) == []
+    assert looked_up([5]) == []
+    assert looked_up([7, 7, 7, 7], most=3) == [7, 7, 7]
+    assert looked_up([1, 2, 1, 2, 1], most=4, length=2) == [2, 1, 2, 1]
+
+
+def test_ids_before_the_prompt_are_looked_up_too():
+    lookup = PromptLookup(before=[1, 2, 3, 4])
+    guessing = lookup.begin([1, 2, 3], Sampling(), np.random.default_rng(0))
+    assert [guess.token_id for guess in guessing.guesses(1)] == [4]
+
+
+def test_the_pace_quickens_where_guesses_are_right_and_pauses_where_they_are_not():
+    pace = Pace(most=12)
+    assert pace.next() == 4
+    pace.heard(4, 4)
+    assert pace.next() == 8
+    pace.heard(8, 8)
+    assert pace.next() == 12
+    pace.heard(12, 2)
+    assert pace.next() == 3
+    pace.heard(3, 0)
+    assert [pace.next() for _ in range(3)] == [0, 0, 2]
+    pace.heard(2, 0)
+    assert [pace.next() for _ in range(5)] == [0, 0, 0, 0, 2]
