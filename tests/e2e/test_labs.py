@@ -154,6 +154,21 @@ def test_one_sentence_feeds_all_labs_and_is_kept(
     )
 
 
+def test_tokens_tell_how_they_were_made(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("tokens", query="?" + urlencode({"say": "a café 🙂"}))
+    press_all(page)
+    place = running(page, "tokens")
+    # It begins with a token that has merges to show.
+    place.get_by_text(re.compile(r"from its letters by \d merges?:")).wait_for()
+    # Bytes that are no character yet are written as bytes, without signs for blanks.
+    pieces = place.locator(".pl-token .pl-mono").all_inner_texts()
+    assert any(re.fullmatch(r"<[0-9a-f]{2}( [0-9a-f]{2})*>", piece) for piece in pieces), pieces
+    place.locator(".pl-token").first.click()
+    place.get_by_text("is a special token").wait_for()
+    place.get_by_label("Your sentence").fill("")
+    place.get_by_text("0 characters, 0 bytes, 1 token.").first.wait_for()
+
+
 def test_attention_shows_the_weights_of_numpy(open_labs: Callable[..., Page]) -> None:
     page = open_labs("attention")
     press_all(page)
@@ -212,6 +227,10 @@ def test_a_part_taken_out_shows_another_text_beside_the_right_one(
         "n => document.querySelectorAll('.pl-text')[1].textContent.length > n", arg=40
     )
     stale = texts.nth(1).inner_text()
+    place.get_by_text("Broken: a cache that is not kept up to date", exact=True).wait_for()
+    told = place.locator(".pl-two + .pl-soft", has_text="then they part")
+    assert "never stored" in told.inner_text()
+    assert "as far as “climb" in told.inner_text()
     first = tokenizer.decode(ids[:1])
     assert stale.startswith(first)
     assert stale[:40] != right[:40]
@@ -279,6 +298,16 @@ def test_sampler_draws_the_text_that_python_draws(open_labs: Callable[..., Page]
             arg=[side, want],
         )
     assert place.locator(".pl-bars .pl-share").count() == 20
+    # Of two quick wishes the second is heard, and what was drawn under other settings goes.
+    for name in ("Another seed", "Draw both texts"):
+        place.get_by_role("button", name=name).click()
+    ids = generate(model, prompt, max_new_tokens=40, sampling=Sampling(1.5), seed=3)
+    page.wait_for_function(
+        "text => document.querySelectorAll('.pl-text')[1].textContent === text",
+        arg=tokenizer.decode(list(ids)),
+    )
+    place.get_by_label("temperature").first.fill("0.5")
+    assert place.locator(".pl-text").first.inner_text() == ""
     # Penalties and min-p: the bars are the package's, and so is the text.
     second = place.get_by_role("region", name="Settings B")
     for label, value in (("repetition", "1.5"), ("presence", "0.4"), ("min-p", "0.1")):
@@ -291,7 +320,7 @@ def test_sampler_draws_the_text_that_python_draws(open_labs: Callable[..., Page]
     best = f"{100 * p.max():.1f}%"
     assert best in second.locator(".pl-share").all_inner_texts()
     place.get_by_role("button", name="Draw both texts").click()
-    ids = generate(model, prompt, max_new_tokens=40, sampling=sampling, seed=2)
+    ids = generate(model, prompt, max_new_tokens=40, sampling=sampling, seed=3)
     want = tokenizer.decode(list(ids))
     page.wait_for_function(
         "text => document.querySelectorAll('.pl-text')[1].textContent === text", arg=want
@@ -409,7 +438,13 @@ def test_at_390_pixels_the_page_does_not_scroll_sideways(open_labs: Callable[...
     page.wait_for_selector(".pl-heat")
     page.wait_for_selector(".pl-lens td")
     page.wait_for_selector(".pl-maps button")
+    page.wait_for_function("() => document.querySelector('.pl-live select option:nth-child(9)')")
     assert page.evaluate(wide) <= 390
+    # A lab's card does not hide what it holds: controls end in it, and captions in their box.
+    spilled = """() => [...document.querySelectorAll('.pl-live :is(select, input, button), caption')]
+      .filter((one) => one.checkVisibility() && !one.closest('.pl-heat'))
+      .filter((one) => one.getBoundingClientRect().right > 390).map((one) => one.outerHTML)"""
+    assert page.evaluate(spilled) == []
     ours = (
         "axe.run('.page-lab', { resultTypes: ['violations'] })"  # the page around has no headings
     )
@@ -470,6 +505,9 @@ def test_flipping_a_bit_changes_the_number_in_all_formats(open_labs: Callable[..
     place.get_by_label("A number").fill("70000")
     assert "∞" in worth.nth(2).inner_text()
     assert "NaN" in worth.nth(3).inner_text()
+    # Without an infinity, an exponent of ones alone is a number still.
+    assert "so is the mantissa" in worth.nth(3).inner_text()
+    assert "mantissa is 0" in worth.nth(2).inner_text()
 
 
 def test_turns_cost_what_they_cost_in_python(open_labs: Callable[..., Page]) -> None:

@@ -22,6 +22,7 @@ from pages import (
     toc_pages,
     weights,
 )
+from playwright.sync_api import Locator
 
 from llama_edu.chapters import BOOK, CHAPTER_FILES, section_address
 from llama_edu.exercises import check
@@ -204,6 +205,30 @@ def test_search_finds_sections_and_the_chapter_that_explains_first(
         assert (links.first.get_attribute("href") or "").split("?")[0].endswith(first), titles
     assert seen.outside == []
     assert [text for text in seen.complaints if HARMLESS not in text] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_code_that_goes_on_to_the_right_has_a_shade(scheme: str, visit: Open) -> None:
+    page = visit("book/15_how_fast", 390, scheme).page
+    blocks = page.locator(".bd-article div.cell_input pre:visible")
+    over = "blocks => blocks.map(block => block.scrollWidth - block.clientWidth)"
+    cut = blocks.evaluate_all(over)
+    goes_on, fits = (blocks.nth(next(i for i, x in enumerate(cut) if is_it(x)))
+                     for is_it in (lambda x: x > 60, lambda x: x == 0))  # fmt: skip
+
+    def edge(block: Locator) -> bytes:
+        """The right end of the padding above the code, where no letter is."""
+        block.scroll_into_view_if_needed()
+        place = block.bounding_box()
+        assert place
+        clip = {"x": place["x"] + place["width"] - 24, "y": place["y"] + 2}
+        return page.screenshot(clip={**clip, "width": 20, "height": 5})
+
+    at_first = edge(goes_on)
+    goes_on.evaluate("block => (block.scrollLeft = block.scrollWidth)")
+    at_last = edge(goes_on)
+    assert at_first != at_last
+    assert at_last == edge(fits)
 
 
 def test_the_menu_opens_on_a_phone(visit: Open) -> None:

@@ -237,6 +237,19 @@ def test_our_ruler_for_colours_gives_the_published_distances(
     assert delta_e(np.array(one), np.array(two)) == pytest.approx(distance, abs=1e-4)
 
 
+@pytest.mark.parametrize("name", ["bytes/filemap", "norm_mlp/ladder", "model/treemap"])
+def test_figures_of_the_models_parts_have_no_colours_of_their_own(name: str) -> None:
+    source = (Path(viz.__file__).parent / f"{name}.py").read_text("utf-8")
+    assert re.findall(r"#[0-9a-fA-F]{3,8}\b", source) == []
+    assert "PARTS[" in source
+
+
+def test_a_tint_lies_between_its_colour_and_white() -> None:
+    assert viz_axes.tinted("#9a1408", 1.0) == "#9a1408"
+    assert viz_axes.tinted("#9a1408", 0.0) == "#ffffff"
+    assert viz_axes.tinted("#000000", 0.2) == "#cccccc"
+
+
 def contrast(one: str, two: str) -> float:
     """WCAG 2.2 contrast ratio."""
     high, low = sorted((float(XYZ[1] @ linear(c)) + 0.05 for c in (one, two)), reverse=True)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
 from llama_edu.formats.safetensors import Header, TensorInfo
+from llama_edu.viz.parts.axes import PARTS
 from llama_edu.viz.parts.figure import INK, MUTED, PAPER, Picture, board, box, picture, write
 from llama_edu.viz.parts.labels import byte_count, shortened
 
@@ -14,15 +15,14 @@ __all__ = ["byte_offsets", "share_text"]
 
 WIDTH = 3.4  # inches, as wide as a phone's page
 
-# Which part of the model a tensor belongs to, by its name; the colours are Okabe and Ito's, which
-# stay apart for colour-blind eyes.
+# Which part of the model a tensor belongs to, by its name; the parts have their colours.
 KINDS = (
-    ("embedding", r"embed_tokens", "#e69f00"),
-    ("attention", r"self_attn", "#56b4e9"),
-    ("MLP", r"\.mlp\.", "#009e73"),
-    ("norms", r"norm", "#4d4d4d"),
-    ("lm_head", r"lm_head", "#cc79a7"),
-    ("other", r"", "#b8bec5"),
+    ("embedding", r"embed_tokens", PARTS["embedding"][0]),
+    ("attention", r"self_attn", PARTS["attention"][0]),
+    ("MLP", r"\.mlp\.", PARTS["mlp"][0]),
+    ("norms", r"norm", PARTS["norm"][0]),
+    ("lm_head", r"lm_head", PARTS["head"][0]),
+    ("other", r"", PARTS["around"][0]),
 )
 
 

@@ -13,16 +13,18 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from llama_edu.errors import InputError
+from llama_edu.viz.parts.axes import PARTS, tinted
 from llama_edu.viz.parts.figure import INK, MUTED, PAPER, Picture, board, box, picture, write
 
 __all__ = ["parameter_treemap"]
 
-# The kinds differ in lightness, so that they stay apart without colour.
+# Pale, for the names stand on them. The kinds differ in lightness, so that they stay apart
+# without colour.
 KINDS = {
-    "embedding, head": "#c9d27c",
-    "attention": "#dfeafd",
-    "MLP": "#dd9cc6",
-    "norms": "#6a737d",
+    "embedding, head": tinted(PARTS["embedding"][0], 0.36),
+    "attention": tinted(PARTS["attention"][0], 0.14),
+    "MLP": tinted(PARTS["mlp"][0], 0.5),
+    "norms": tinted(PARTS["norm"][0], 0.85),
 }
 _LAYER = re.compile(r"(?:model\.)?layers\.(\d+)\.(?:self_attn\.|mlp\.)?(\w+)\.(?:weight|bias)")
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it

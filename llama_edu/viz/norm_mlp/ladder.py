@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from llama_edu.engine.trace import Record
 from llama_edu.errors import InputError
-from llama_edu.viz.parts.axes import axis
+from llama_edu.viz.parts.axes import PARTS, axis
 from llama_edu.viz.parts.figure import (
     FAINT,
     MUTED,
@@ -25,8 +25,7 @@ SUB_LAYERS = (
     ("attention", "self_attn.o_proj", "attn_residual"),
     ("MLP", "mlp.down_proj", "mlp_residual"),
 )
-ATTENTION, MLP = axis("head_dim").color, axis("intermediate_size").color
-COLORS = {"attention": ATTENTION, "MLP": MLP}
+COLORS = {"attention": PARTS["attention"][0], "MLP": PARTS["mlp"][0]}
 STREAM = axis("hidden_size").color
 MAX_LAYERS = 60
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it

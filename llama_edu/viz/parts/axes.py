@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgb
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.html import Html, escape
@@ -28,6 +28,7 @@ __all__ = [
     "badge",
     "chip",
     "hatched",
+    "tinted",
 ]
 
 
@@ -90,6 +91,11 @@ def axis(name: str) -> Axis:
     if name not in AXES:
         raise InputError(f"expected an axis among {', '.join(AXES)}, got {name!r}")
     return AXES[name]
+
+
+def tinted(color: str, share: float) -> str:
+    """A pale tint: that share of the colour, the rest white."""
+    return to_hex([1 - share * (1 - channel) for channel in to_rgb(color)])
 
 
 def chip(name: str) -> str:

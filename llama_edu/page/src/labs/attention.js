@@ -11,14 +11,19 @@ import { byArrows, choice, h, labelled, newestOnly, percent, tick, visible } fro
 const TOKENS_SHOWN = 24; // the last ones; more would not fit a phone
 const NEW_TOKENS = 24;
 
-/** @type {[keyof Omit<Switches, "silenced">, string][]} */
+/** A switch, its words, and what it does. @type {[keyof Omit<Switches, "silenced">, string, string][]} */
 const PARTS = [
-  ["mask", "no mask"],
-  ["scale", "no scale"],
-  ["sharing", "wrong sharing"],
-  ["rope", "no RoPE"],
-  ["stale", "a cache that is not kept up to date"],
+  ["mask", "no mask", "The tokens of your sentence look ahead as well; a new token has nothing ahead of it yet."],
+  ["scale", "no scale", "The scores are not divided by √head_dim, so softmax gives nearly all to one token."],
+  ["sharing", "wrong sharing", "Every query head reads the keys and values of the next KV group."],
+  ["rope", "no RoPE", "Queries and keys are not turned, so no head sees in which order the tokens stand."],
+  [
+    "stale",
+    "a cache that is not kept up to date",
+    "The key and value of a new token are never stored; those of your last token stand in for them.",
+  ],
 ];
+const SILENCED = "What this head has mixed is replaced by zeros.";
 
 /** @type {LabModule} */
 export const attention = {
@@ -190,7 +195,11 @@ export const attention = {
         await model().generate(request, ({ text }) => place.append(text)).promise;
       };
       const names = PARTS.filter(([part]) => given[part]).map(([, text]) => text);
-      if (given.silenced) names.push(`layer ${layer}'s query head ${head} silenced`);
+      const doing = PARTS.filter(([part]) => given[part]).map(([, , what]) => what);
+      if (given.silenced) {
+        names.push(`layer ${layer}, query head ${head} silenced`);
+        doing.push(SILENCED);
+      }
       without.textContent = names.length ? `Broken: ${names.join(", ")}` : "Broken";
       verdict.textContent = "";
       await fill(trained, {});
@@ -200,7 +209,7 @@ export const attention = {
         return;
       }
       await fill(broken, given);
-      verdict.textContent = compared(trained.textContent ?? "", broken.textContent ?? "");
+      verdict.textContent = [...doing, compared(trained.textContent ?? "", broken.textContent ?? "")].join(" ");
       say(`${without.textContent}: ${broken.textContent} ${verdict.textContent}`);
     }
 
@@ -219,8 +228,8 @@ function ink(share) {
 /** Where two texts part. @param {string} right @param {string} other */
 function compared(right, other) {
   if (right === other) return "The text is the same: so far nothing depended on it.";
-  const letters = [...right];
-  const at = letters.findIndex((letter, i) => letter !== [...other][i]);
-  if (at === 0) return "The two part with the first letter.";
-  return `The two agree for ${at < 0 ? letters.length : at} characters, then they part.`;
+  const [words, others] = [right, other].map((text) => text.trim().split(/\s+/));
+  const at = words.findIndex((word, i) => word !== others[i]);
+  if (at === 0) return "The two part with the first word.";
+  return `The two agree as far as “${words.slice(0, at < 0 ? words.length : at).join(" ")}”, then they part.`;
 }

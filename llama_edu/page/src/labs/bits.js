@@ -140,7 +140,7 @@ function raised(power) {
 function explained(format, code) {
   const { value, isNegative, power, significand, isSubnormal } = decoded(format, code);
   const sign = isNegative ? "−" : "+";
-  if (Number.isNaN(value)) return "= NaN, not a number: the exponent is all ones.";
+  if (Number.isNaN(value)) return `= NaN, not a number: the exponent is all ones${format.hasInfinity ? "" : ", and so is the mantissa"}.`;
   if (!Number.isFinite(value)) return `= ${written(value)}: the exponent is all ones, the mantissa is 0.`;
   const leading = isSubnormal ? ", with no leading 1: the exponent is all zeros" : "";
   return `= ${sign} 2${raised(power)} × ${written(significand)} = ${written(value)}${leading}`;
@@ -152,9 +152,9 @@ function distances(near, stored, asked) {
   const above = near[at + 1];
   const step = above === undefined ? stored - near[at - 1] : above - stored;
   const off = Math.abs(asked - stored);
-  const place = above === undefined ? "Nothing larger is a number here" : `The next one up is ${written(above)}`;
+  const place = above === undefined ? "Nothing larger is a number here; the next one down is" : `The next one up is ${written(above)},`;
   const kept = off ? `${written(asked)} is off by ${brief(off)}.` : `${written(asked)} is kept exactly.`;
-  return `${place}, a step of ${brief(step)}. ${kept}`;
+  return `${place} a step of ${brief(step)}${above === undefined ? " away" : ""}. ${kept}`;
 }
 
 /** @param {number} value */

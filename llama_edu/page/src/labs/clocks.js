@@ -67,7 +67,7 @@ export const clocks = {
         `length, their product would now be ${shared.toFixed(2)} of what it was. It depends on the distance only.`;
       drawPair(turns, q, k);
       curve.replaceChildren(
-        h("p", { class: "pl-soft" }, "What is left of the product at every distance, as a mean over all pairs; the dot is at yours:"),
+        h("p", { class: "pl-soft" }, "What is left of the product when query and key are 0, 1, 2, … 64 positions apart, as a mean over all pairs. The dot is where yours are."),
         plot(turns, Math.abs(q - k)),
       );
       say(`${words.textContent} ${pair.shown.textContent}`);
@@ -146,7 +146,7 @@ function plot(turns, chosen) {
     "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": "The product against the distance, 0 to 64" },
     svg("line", { x1: LEFT, x2: WIDTH, y1: y(0), y2: y(0) }),
     ...[1, 0, -1].map((value) => svg("text", { x: LEFT - 4, y: y(value) + 4, "text-anchor": "end", "font-size": 12 }, String(value).replace("-", "−"))),
-    ...[0, 16, 32, 48, 64].map((d) => svg("text", { x: x(d), y: y(0) + 15, "text-anchor": "middle", "font-size": 12 }, d ? String(d) : "distance 0")),
+    ...[16, 32, 48, 64].map((d) => svg("text", { x: x(d), y: y(0) + 15, "text-anchor": "middle", "font-size": 12 }, String(d))),
     svg("polyline", { points: points.join(" ") }),
     svg("circle", { cx: x(chosen), cy: y(agreement(turns, chosen)), r: 5 }),
   ); // prettier-ignore

@@ -71,6 +71,11 @@ export function percent(share) {
   return share < 0.0005 ? "<0.1%" : `${(100 * share).toFixed(1)}%`;
 }
 
+/** `1 token`, `2 tokens`. @param {number} count @param {string} noun */
+export function counted(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** Bytes that are no character yet, as the worker writes them: `<f0 9f>`. */
 const LOOSE_BYTES = /^<[0-9a-f]{2}( [0-9a-f]{2})*>$/;
 

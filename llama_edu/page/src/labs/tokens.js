@@ -1,6 +1,6 @@
 /** How the reader's sentence becomes ids: the pieces, and the merges that made one of them. */
 
-import { byArrows, h, newestOnly, visible } from "./dom.js";
+import { byArrows, counted, h, newestOnly, visible } from "./dom.js";
 
 /** @typedef {import("./frame.js").LabModule} LabModule */
 
@@ -39,7 +39,7 @@ export const tokens = {
       row.replaceChildren(...buttons);
       keys.settle(chosen);
       const bytes = new TextEncoder().encode(text).length;
-      counts.textContent = `${[...text].length} characters, ${bytes} bytes, ${ids.length} tokens.`;
+      counts.textContent = `${counted([...text].length, "character")}, ${counted(bytes, "byte")}, ${counted(ids.length, "token")}.`;
       say(counts.textContent);
 
       /** @param {number} i */
@@ -53,8 +53,7 @@ export const tokens = {
         const name = `Token ${ids[i]}, “${visible(pieces[i].text)}”`;
         const count = lines.length - 1;
         if (count) {
-          const many = count === 1 ? "1 merge" : `${count} merges`;
-          merges.replaceChildren(h("p", {}, `${name}, from its letters by ${many}:`), h("ol", { start: "0" }, ...lines));
+          merges.replaceChildren(h("p", {}, `${name}, from its letters by ${counted(count, "merge")}:`), h("ol", { start: "0" }, ...lines));
         } else {
           const why = pieces[i].isSpecial
             ? "is a special token: the tokenizer adds it, and nothing was merged for it."
