@@ -56,7 +56,9 @@ def step_sampling(
     other than the default, `NumericsError` as they do.
     """
     if sampling.order != "transformers":
-        raise InputError(f"expected the order 'transformers' to walk through, got {sampling.order!r}")
+        raise InputError(
+            f"expected the order 'transformers' to walk through, got {sampling.order!r}"
+        )
     ids, labels = ranked_labels(logits, tokenizer, top)
     walk = _Walk(watch(probabilities, logits, sampling), logits, sampling, ids, labels)
     if sampling.temperature == 0:
