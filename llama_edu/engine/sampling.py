@@ -182,7 +182,8 @@ def probabilities(
         p /= np.sum(p)
     if sampling.order == "llama.cpp":
         with np.errstate(over="ignore"):
-            p = softmax(scaled[candidates[: len(p)]] / heat)
+            left = scaled[candidates[: len(p)]] / heat
+        p[:] = softmax(left)
     kept[candidates[: len(p)]] = p
     return kept
 

@@ -110,7 +110,8 @@ def test_the_two_orders_part_where_heat_opens_the_tail():
     hot = {"temperature": 4.0, "top_p": 0.9}
     assert np.count_nonzero(probabilities(logits, Sampling(**hot))) > 1_000
     one = probabilities(logits, Sampling(**hot, order="llama.cpp"))
-    assert one[0] == 1 and np.count_nonzero(one) == 1
+    assert one[0] == 1
+    assert np.count_nonzero(one) == 1
 
 
 def test_no_order_cuts_what_only_float32_loses():

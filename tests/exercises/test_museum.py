@@ -90,11 +90,14 @@ def test_its_card_says_what_was_measured(name: str, found: dict[str, Finding]) -
     finding = found[name]
     card, exhibit = finding.card(), EXHIBITS[name]
     said = str(card)
-    assert said.startswith(f"- {exhibit.right}\n+ {exhibit.wrong}\n")
+    assert said.startswith(f"right: {exhibit.right}\nwrong: {exhibit.wrong}\n")
     assert f"caught by: check.{exhibit.exercise.name}, chapter " in said
     array = finding.comparison.array
     assert f"first array that differs: {'none' if array is None else array.name}" in said
-    assert said.count("\nit writes:\n") == 1
+    is_quiet = finding.token == "none"
+    assert said.count("\nit writes:\n") == (not is_quiet)
+    assert said.count("\nit writes the right text, word for word:\n") == is_quiet
+    assert said.count("\nthe right text:\n") == (not is_quiet)
     shown, place = finding.wrong_text, finding.comparison.token
     assert ("▶" in shown) == (place is not None)
     if place is not None:
@@ -102,6 +105,24 @@ def test_its_card_says_what_was_measured(name: str, found: dict[str, Finding]) -
         assert same in finding.right_text
         assert same + other[:12] not in finding.right_text
     assert "<script" not in card.html
+
+
+def test_the_right_text_on_a_card_is_as_long_as_the_other(found: dict[str, Finding]) -> None:
+    told = [finding for finding in found.values() if finding.comparison.token is not None]
+    for finding in told:
+        lines = str(finding.card()).splitlines()
+        right = lines[lines.index("the right text:") + 1].strip().removeprefix("… ")
+        whole = finding.right_text
+        assert right in whole
+        assert (right == whole[-len(right) :]) == (
+            len(finding.comparison.changed.ids) >= len(finding.comparison.right.ids)
+        )
+
+
+def test_a_tour_may_take_another_prompt(model: Llama, tokenizer: Tokenizer) -> None:
+    one = {"gelu": EXHIBITS["gelu"]}
+    other = museum.tour(model, tokenizer, one, prompts=["One day a small dog"], max_new_tokens=4)
+    assert other["gelu"].right_text.startswith("One day a small dog")
 
 
 def test_a_near_tie_is_not_taken_for_the_same_text(found: dict[str, Finding]) -> None:
@@ -179,4 +200,4 @@ def test_a_card_escapes_what_it_shows() -> None:
     card = exhibit_card("a < b", "a > b", [("right", "<s>"), ("wrong", "&")], [("x", "<b>")])
     assert "<s>" not in card.html
     assert "a &lt; b" in card.html
-    assert str(card).splitlines()[:2] == ["- a < b", "+ a > b"]
+    assert str(card).splitlines()[:2] == ["right: a < b", "wrong: a > b"]

@@ -110,7 +110,12 @@ class Finding:
         facts.append(("largest gap between logits", "none" if found.same else two_digits(self.gap)))
         facts.append(("first other token", self.token))
         facts.append(("caught by", f"check.{exhibit.exercise.name}, chapter {self._chapter()}"))
-        return exhibit_card(exhibit.right, exhibit.wrong, [("it writes", self.wrong_text)], facts)
+        texts = [("it writes", self.wrong_text)]
+        if self.token == "none":
+            texts = [("it writes the right text, word for word", self.wrong_text)]
+        else:
+            texts = [("the right text", self._right_text_as_long()), *texts]
+        return exhibit_card(exhibit.right, exhibit.wrong, texts, facts)
 
     @property
     def right_text(self) -> str:
@@ -129,7 +134,14 @@ class Finding:
         if found.token is not None:
             same = as_text(self.tokenizer, [*found.prompt_ids, *found.changed.ids[: found.token]])
             text = f"{same} ▶{text[len(same) :]}"
-        return "… " + " ".join(prompt.split()[-LAST_WORDS:]) + text[len(prompt) :]
+        return _shortened(prompt, text)
+
+    def _right_text_as_long(self) -> str:
+        """As many tokens of the right text as the model with the mistake has written."""
+        found = self.comparison
+        ids = [*found.prompt_ids, *found.right.ids[: len(found.changed.ids)]]
+        prompt = as_text(self.tokenizer, found.prompt_ids)
+        return _shortened(prompt, as_text(self.tokenizer, ids))
 
     def _position(self) -> str:
         found = self.comparison
@@ -149,16 +161,22 @@ class Finding:
         return as_text(self.tokenizer, ids) + ENDINGS.get(writing.end, "")
 
 
+def _shortened(prompt: str, text: str) -> str:
+    """A text that begins with the prompt, from the last words of the prompt on."""
+    return "… " + " ".join(prompt.split()[-LAST_WORDS:]) + text[len(prompt) :]
+
+
 def tour(
     model: Llama,
     tokenizer: Tokenizer,
     exhibits: dict[str, Exhibit],
     *,
+    prompts: Sequence[str] = PROMPTS,
     max_new_tokens: int = 32,
 ) -> dict[str, Finding]:
-    """Measure every exhibit on one prompt: the one whose right continuation is clearest."""
-    prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
-    prompt = prompts[steadiest(model, prompts, max_new_tokens, tokenizer)]
+    """Measure every exhibit on one of the prompts: where the right continuation is clearest."""
+    encoded = [tokenizer.encode(prompt) for prompt in prompts]
+    prompt = encoded[steadiest(model, encoded, max_new_tokens, tokenizer)]
     findings = {}
     for name, exhibit in exhibits.items():
         change = exhibit.install(model, exhibit.mistake)

@@ -290,9 +290,9 @@ EXHIBITS: dict[str, Exhibit] = {
         _operator("qk_scores"),
     ),
     "no_mask_with_cache": _exhibit(
-        "no mask once there is a cache",
-        ("if seq > 1: scores = masked(scores)", "if cache is None: scores = masked(scores)"),
-        "Mikyx-1/TinyLLM/issues/17",
+        "no mask once there is a past",
+        ("if seq > 1: scores = masked(scores)", "if past == 0: scores = masked(scores)"),
+        "mlx-node/mlx-node/pull/24",
         (mask_softmax_exercises.MASK_SCORES, "unless_cached"),
         _mask,
     ),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.figure import (
@@ -32,6 +32,8 @@ _FACT = (
     "display:grid;grid-template-columns:minmax(0,2fr) minmax(0,3fr);gap:.8em;padding:.2em .6em;"
     "border-top:1px solid color-mix(in srgb,currentColor 18%,transparent)"
 )
+# A word as wide as the other one, so that the two lines stand one below the other.
+_SIGN = '<span style="display:inline-block;width:4em;opacity:.75">'
 _WRONG = "background:color-mix(in srgb,#d5443a 18%,transparent)"
 _RIGHT = "background:color-mix(in srgb,#2d9270 18%,transparent)"
 
@@ -72,6 +74,7 @@ def bug_gaps(rows: Sequence[tuple[str, float, str]]) -> Picture:
     bars.set_xlim(SMALLEST, max(10 * SMALLEST, 1.6 * ordered[0][1]))
     bars.set_ylim(len(ordered) - 0.5, -0.5)
     bars.xaxis.set_minor_locator(NullLocator())
+    bars.xaxis.set_major_formatter(FuncFormatter(lambda gap, _: f"{gap:g}"))  # no exponents
     bars.set_yticks([])
     bars.grid(axis="x", color=FAINT, lw=0.5)
     bars.set_axisbelow(True)
@@ -106,8 +109,8 @@ def exhibit_card(
     texts: Sequence[tuple[str, str]],
     facts: Sequence[tuple[str, str]],
 ) -> Html:
-    """Two lines of code as a difference, the texts they lead to, and what was measured."""
-    lines = [f"- {right}", f"+ {wrong}", ""]
+    """The right line of code and the wrong one, the texts they lead to, and what was measured."""
+    lines = [f"right: {right}", f"wrong: {wrong}", ""]
     lines += [line for label, text in texts for line in (f"{label}:", f"  {text}")]
     lines += ["", *(f"{name}: {value}" for name, value in facts)]
     return Html(_card(right, wrong, texts, facts), "\n".join(lines))
@@ -121,8 +124,8 @@ def _card(
 ) -> str:
     difference = (
         f'<div role="group" aria-label="the difference" style="margin:.6em 0;border-radius:.4em;'
-        f'overflow:hidden"><code style="{_LINE};{_RIGHT}">- {escape(right)}</code>'
-        f'<code style="{_LINE};{_WRONG}">+ {escape(wrong)}</code></div>'
+        f'overflow:hidden"><code style="{_LINE};{_RIGHT}">{_SIGN}right</span>{escape(right)}</code>'
+        f'<code style="{_LINE};{_WRONG}">{_SIGN}wrong</span>{escape(wrong)}</code></div>'
     )
     written = "".join(
         f'<p style="margin:.5em 0"><b>{escape(label)}</b><br>'

@@ -48,14 +48,11 @@ def turned_arrows(
         )
         _dial(ax, middle, angles, lengths)
         words = f"{abs(between):.0f}° between", f"score {score:.2f}".replace("-", "−")
-        lines = (
-            (f"query at {place[0]}", {"color": QUERY, "weight": "bold"}),
-            (f"key at {place[1]}", {"color": KEY, "weight": "bold"}),
-            (words[0], {}),
-            (words[1], {"color": MUTED}),
-        )
-        for line, (text, style) in enumerate(lines):
-            write(ax, 2.25, middle[1] - 0.33 + 0.23 * line, text, **style)
+        x, y = 2.25, middle[1]
+        write(ax, x, y - 0.33, f"query at {place[0]}", color=QUERY, weight="bold")
+        write(ax, x, y - 0.1, f"key at {place[1]}", color=KEY, weight="bold")
+        write(ax, x, y + 0.13, words[0])
+        write(ax, x, y + 0.36, words[1], color=MUTED)
         told.append(f"query at {place[0]} and key at {place[1]}: {words[0]}, {words[1]}")
     return Picture(
         figure,

@@ -41,7 +41,8 @@ def sampling_lab(
     vocabulary: 67 kB for 49,152 tokens. At temperature 1 the cut moves no probability of a usual
     row by more than a thousandth of itself. Without scripts a table of four settings remains.
     Raises `InputError` for logits of another shape or dtype, for labels that do not fit, and for a
-    `start` between the steps of the sliders or of another order; `NumericsError` as `probabilities` does.
+    `start` between the steps of the sliders or of another order; `NumericsError` as
+    `probabilities` does.
     """
     _check_reach(start)
     logits = _cut(logits)
