@@ -211,13 +211,13 @@ MASK_SCORES = Exercise(
             "unless_cached",
             _mask_unless_cached,
             "when there is no mask as soon as there is a past: several new tokens need one",
-            "https://github.com/Mikyx-1/TinyLLM/issues/17",
+            "https://github.com/mlx-node/mlx-node/pull/24",
             section="Break it",
         ),
         Mutant(
             "multiplied",
             _mask_multiplied,
-            "when scores are multiplied by the mask: a score of 0 is not a weight of 0",
+            "when scores are multiplied by the mask: a score of 0 is not a share of 0",
             "https://github.com/huggingface/transformers/issues/542",
             section="Who may look where",
         ),
@@ -229,7 +229,7 @@ MASK_SCORES = Exercise(
         Mutant(
             "a_little",
             _mask_a_little,
-            "when a number such as 10 is subtracted: the future keeps a small weight",
+            "when a number such as 10 is subtracted: the future keeps a small share",
             section="Common mistakes",
         ),
         Mutant(
@@ -409,7 +409,7 @@ ROW_SOFTMAX = Exercise(
         Mutant(
             "logarithms",
             lambda scores: np.log(softmax(scores)),
-            "when the logarithms of the weights come back",
+            "when the logarithms of the shares come back",
         ),
         Mutant(
             "all_numbers",

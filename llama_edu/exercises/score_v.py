@@ -87,7 +87,7 @@ MIX_VALUES = Exercise(
     topic="score_v",
     books=("llama_edu.ops.attention.score_v",),
     stars=1,
-    task="Mix the first total_seq value rows of each KV group by the weights of its queries.",
+    task="Mix the first total_seq value rows of each KV group by its queries' attention weights.",
     section="All of them",
     cases=lambda: [
         Case("4 tokens after a past of 2", (_weights(1, 2, 3, 4, 6), _random(2, 2, 9, 5))),
@@ -142,7 +142,7 @@ MIX_VALUES = Exercise(
         Mutant(
             "divided_again",
             lambda weights, buffer: _mix_matmul(weights, buffer) / np.float32(weights.shape[-1]),
-            "when the sum is divided by the number of rows: the weights sum to 1 already",
+            "when the sum is divided by the number of rows: the shares sum to 1 already",
         ),
         Mutant(
             "merged",
@@ -164,7 +164,7 @@ MIX_VALUES = Exercise(
                 buffer[:, None, None, : weights.shape[-1]].mean(axis=-2),
                 _mix_matmul(weights, buffer).shape,
             ).copy(),
-            "when the rows are averaged and the weights not used",
+            "when the rows are averaged and the shares not used",
         ),
     ),
 )
@@ -367,7 +367,7 @@ ATTENTION_ROWS = Exercise(
     topic="score_v",
     stars=2,
     task="Repair attention as a whole: turn what has to be turned, score, mask, mix and merge.",
-    section="On the real model",
+    section="On the story model",
     cases=lambda: [
         Case("4 tokens after a past of 3", _heads(10, 2, 3, 4, 7, 6)),
         Case("1 token after a past of 4", _heads(13, 4, 2, 1, 5, 8)),
@@ -380,7 +380,7 @@ ATTENTION_ROWS = Exercise(
         Mutant(
             "v_rotated",
             _rows_v_rotated,
-            "when the values are rotated, too: positions belong into the scores only",
+            "when the values are rotated, too: positions belong in the scores alone",
             "https://github.com/lucidrains/x-transformers/issues/182",
             section="Turn the values, too",
         ),

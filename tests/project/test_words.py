@@ -67,3 +67,36 @@ def test_no_word_comes_before_its_chapter(path: Path) -> None:
 def test_an_early_word_would_be_seen() -> None:
     assert uses("logit", "They are called logits.") == ["They are called logits."]
     assert not uses("key", NO_PROSE.sub(" ", "Press the arrow keys, or a [key](x.ipynb)."))
+
+
+# In these chapters the word would be taken for the shares of attention, which have both words.
+ABOUT_ATTENTION = [path for path in CHAPTERS if path.name[:2] in ("04", "05", "06")]
+
+
+def bare_weights(text: str) -> list[str]:
+    """Where *weights* stand without *attention*, the model's own set apart."""
+    return re.findall(r".{0,60}(?<!attention )(?<!model's )\b[Ww]eights?\b.{0,40}", text)
+
+
+def said_below_figures(path: Path) -> str:
+    """The captions of a chapter's figures, and what is written in place of one."""
+    said = []
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        for output in cell.get("outputs", ()):
+            html = "".join(output.get("data", {}).get("text/html", ""))
+            said += re.findall(r"<figcaption[^>]*>(.*?)</figcaption>", html, re.DOTALL)
+            said += re.findall(r'<div class="llama-zoom"[^>]* aria-label="([^"]*)"', html)
+    return "\n".join(said)
+
+
+@pytest.mark.parametrize("path", ABOUT_ATTENTION, ids=lambda path: path.stem)
+def test_attention_weights_have_both_words(path: Path) -> None:
+    assert bare_weights(prose(path)) == []
+    said = said_below_figures(path)
+    assert said
+    assert bare_weights(said.replace("Attention", "attention")) == []
+
+
+def test_a_bare_weight_would_be_seen() -> None:
+    assert bare_weights("Each row of weights sums to 1.") == ["Each row of weights sums to 1."]
+    assert not bare_weights("attention weights, and the model's weights")

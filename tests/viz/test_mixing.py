@@ -32,11 +32,17 @@ def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]
     check(PICTURES[name]())
 
 
+def test_eighths_are_said_exactly() -> None:
+    shares = np.array([0.375, 0.125, 0.5], np.float32)
+    picture = viz.mixing_bars(shares, np.eye(3, dtype=np.float32), list("abc"), plain=True)
+    assert {"37.5%", "12.5%", "50%"} <= set(texts(picture))
+
+
 def test_the_last_strip_is_the_weighted_sum() -> None:
     shares = np.array([0.5, 0.25, 0.25], np.float32)
     values = np.array([[4, 0], [0, 8], [8, -8]], np.float32)
     picture = viz.mixing_bars(shares, values, ["a", " b", "c"])
-    assert "The largest: “a” 50%, “·b” 25%, “c” 25%; all weights together 100%" in picture.alt
+    assert "The largest: “a” 50%, “·b” 25%, “c” 25%; all together 100%" in picture.alt
     assert "from 0.00 to 4.00" in picture.alt
     strips = [np.asarray(ax.images[0].get_array()) for ax in picture.figure.axes if ax.images]
     assert np.array_equal(strips[0], values)

@@ -78,6 +78,18 @@ def test_labels_must_fit() -> None:
         viz.row_sums(np.ones((1, 3), np.float32) / 3, ["a"])
 
 
+def test_the_legend_explains_the_marks_that_are_there() -> None:
+    causal = causal_mask(4, 2)
+    narrow = np.tri(4, 6, dtype=bool)
+    signs = {"hatched: masked", "! sees the future", "? hides what it may see"}
+    for mask, wanted in (
+        (causal, set()),
+        (narrow, signs - {"! sees the future"}),
+        (np.ones((4, 6), bool), signs - {"? hides what it may see"}),
+    ):
+        assert signs & set(texts(viz.mask_staircase(mask))) == wanted
+
+
 def test_row_sums_tell_past_present_and_future_apart() -> None:
     weights = np.array([[0.5, 0.25, 0.25], [0.125, 0.125, 0.25]], np.float32)
     picture = viz.row_sums(weights, ["x", "y", "z"])
@@ -91,7 +103,7 @@ def test_row_sums_tell_past_present_and_future_apart() -> None:
 def test_rows_that_are_right_end_at_one() -> None:
     scores = np.random.default_rng(0).standard_normal((5, 5), dtype=np.float32)
     picture = viz.row_sums(softmax(np.where(causal_mask(5, 0), scores, -np.inf)), list("abcde"))
-    assert "5 rows of weights, each summing to 1." in picture.alt
+    assert "5 rows of attention weights, each summing to 1." in picture.alt
     assert "No row gives anything to the future." in picture.alt
     said = texts(picture)
     assert said.count("1.00") == 5

@@ -160,6 +160,6 @@ def _tile_words(
     other = "" if line == "row" else f"{line}s "
     return (
         f"The tile of {names[2]} at rows {rows[0]} to {rows[-1]} and columns {columns[0]} to "
-        f"{columns[-1]} needs the same rows of {names[0]} and {other}of {names[1]}, read in {pieces} "
-        f"pieces: each piece is used for {len(rows) * len(columns)} numbers."
+        f"{columns[-1]} needs the same rows of {names[0]} and {other}of {names[1]}, read in "
+        f"{pieces} pieces: each piece is used for {len(rows) * len(columns)} numbers."
     )

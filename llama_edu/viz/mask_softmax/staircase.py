@@ -35,7 +35,7 @@ FEW, FEW_WIDTH = 9, 4.3  # so many positions fit a phone, with words of 10 point
 MAX_CELLS = 24  # positions that still fit side by side, to be counted
 SEEN, UNSEEN = "#cfe0fb", FUTURE
 WRONG = "#b3261e"
-LEGEND = ("hatched: masked    ! sees the future", "? hides what it may see")
+MARKS = {"!": "sees the future", "?": "hides what it may see"}
 
 
 @picture
@@ -60,8 +60,12 @@ def mask_staircase(mask: np.ndarray, tokens: Sequence[str | bytes] | None = None
     page, size = (FEW_WIDTH, 10.0) if total_seq <= FEW else (WIDTH, 9.0)
     cell = min(0.4, (page - left - 0.75) / total_seq)
     top = 0.92
-    has_wrong = bool((mask != causal_mask(seq, past)).any())
-    figure, ax = board(top + seq * cell + (0.75 if has_wrong else 0.15), page)
+    right = causal_mask(seq, past)
+    wrong = {"!": bool((mask & ~right).any()), "?": bool((~mask & right).any())}
+    legend = [f"{mark} {MARKS[mark]}" for mark, is_there in wrong.items() if is_there]
+    if legend:
+        legend.insert(0, "hatched: masked")
+    figure, ax = board(top + seq * cell + 0.15 + 0.25 * len(legend), page)
     _spans(ax, (left, top, cell), past, seq, size)
     for i in range(seq):
         y = top + (i + 0.5) * cell
@@ -71,10 +75,9 @@ def mask_staircase(mask: np.ndarray, tokens: Sequence[str | bytes] | None = None
         for j in range(total_seq):
             _mask_cell(ax, left + j * cell, top + i * cell, cell, bool(mask[i, j]), j <= past + i)
     _stairs(ax, left, top, cell, past, seq)
-    if has_wrong:
-        for line, words in enumerate(LEGEND):
-            y = top + seq * cell + 0.27 + 0.22 * line
-            write(ax, page / 2, y, words, size, ha="center", color=INK)
+    for line, words in enumerate(legend):
+        y = top + seq * cell + 0.27 + 0.22 * line
+        write(ax, page / 2, y, words, size, ha="center", color=INK)
     return Picture(
         figure,
         alt=_mask_alt(mask, past),
@@ -233,10 +236,10 @@ def _sums_alt(parts: np.ndarray, labels: list[str]) -> str:
     sums = parts.sum(axis=1)
     last, worst = parts[-1], int(np.argmax(np.abs(sums - 1)))
     # Rounding decides which of several right rows is furthest from 1: then name none.
-    alt = f"{len(parts)} rows of weights, each summing to 1. "
+    alt = f"{len(parts)} rows of attention weights, each summing to 1. "
     if abs(sums[worst] - 1) > 0.005:
         alt = (
-            f"{len(parts)} rows of weights whose sums go from {_two(sums.min())} to "
+            f"{len(parts)} rows of attention weights whose sums go from {_two(sums.min())} to "
             f"{_two(sums.max())}; furthest from 1: “{labels[worst]}”, {_two(sums[worst])}. "
         )
     alt += (

@@ -26,6 +26,7 @@ __all__ = ["score_triptych"]
 
 WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
 FEW = 9  # tokens that fit it
+NUMBERED = 0.33  # inches a cell needs to hold a number
 WORDS = 0.5  # inches above each map
 ROOMY = 0.42  # inches a cell needs, so that "−8.7" does not touch its neighbour
 
@@ -66,14 +67,15 @@ def score_triptych(
             write(ax, x, 0.1 + (index + 1) * step - 0.26, f"↓ {arrow}", 11, ha="center")
     alt = _triptych_alt(stages, labels, head)
     stages_named = "Scores" if head is None else f"Query head {head}: scores"
-    caption = f"{stages_named}, masked scores, weights. Each row of weights sums to 1."
+    unit = ", in %: each row sums to 100" if cell >= NUMBERED else ": each row sums to 1"
+    caption = f"{stages_named}, masked scores, attention weights{unit}."
     return Picture(figure, alt=alt, caption=caption)
 
 
 _STAGES = (
     ("① scores", "orange above 0, blue below"),
     ("② masked scores", "the future gets −∞"),
-    ("③ weights", "each row sums to {}"),
+    ("③ attention weights", "each row sums to {}"),
 )
 
 
@@ -96,7 +98,7 @@ def _stage(
     paint(here, np.where(np.isfinite(stage), stage, 0.0), colors, norm)
     if index == 1:
         hatch_future(here, seq, total_seq, past)
-    is_numbered = min(width / total_seq, height / seq) >= 0.33
+    is_numbered = min(width / total_seq, height / seq) >= NUMBERED
     if is_numbered:
         places = int(width / total_seq >= ROOMY)
         texts = [

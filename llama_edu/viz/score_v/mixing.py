@@ -68,7 +68,7 @@ def mixing_bars(
     top, height = 0.42 if plain else 0.72, ROW * len(rows)
     columns = (left + bar + 0.62, left + bar + 0.78 + strip)
     figure, ax = board(top + height + 1.14, WIDTH)
-    names = ("share", "list", "share × list") if plain else ("weight", "value row", "weighed")
+    names = ("share", "list", "share × list") if plain else ("share", "value row", "share × row")
     for x, words in zip((left, *columns), names, strict=True):
         write(ax, x, 0.2, words, 10, weight="bold")
     for x, matrix in zip(columns, (rows, shares[:, None] * rows), strict=True):
@@ -89,7 +89,7 @@ def mixing_bars(
         alt=_mixing_alt(shares, mixed, labels),
         caption="Every list, made as faint as its share is small, and their sum."
         if plain
-        else "One row of Score@V: every value row, made as faint as its weight is small, and "
+        else "One row of Score@V: every value row, made as faint as its share is small, and "
         "their sum.",
     )
 
@@ -111,7 +111,13 @@ def _share(
     width = max(bar * share / largest, 0.01) if largest else 0.01
     write(ax, left - 0.08, y, label, 10, ha="right")
     box(ax, left, y - 0.09, width, 0.18, axis("total_seq").color, linewidth=0)
-    write(ax, left + width + 0.06, y, percent(share), 10)
+    write(ax, left + width + 0.06, y, _exactly(share), 10)
+
+
+def _exactly(share: float) -> str:
+    """An eighth as 12.5%, where `percent` would round; what has more digits is rounded as there."""
+    eighths = 8 * share
+    return f"{100 * share:g}%" if eighths == round(eighths) else percent(share)
 
 
 def _key_words(norm: Normalize) -> tuple[str, str]:
@@ -124,8 +130,8 @@ def _mixing_alt(shares: np.ndarray, mixed: np.ndarray, labels: list[str]) -> str
     most = ", ".join(f"“{labels[i]}” {percent(shares[i])}" for i in order.tolist())
     return (
         f"{len(shares)} value rows (total_seq) of {len(mixed)} numbers (head_dim), mixed by one "
-        f"query's weights. The largest: {most}; all weights together {percent(shares.sum())}. The "
-        f"sum of the weighted rows goes from {mixed.min():.2f} to {mixed.max():.2f}.".replace(
+        f"query's shares. The largest: {most}; all together {percent(shares.sum())}. The "
+        f"sum of the mixed rows goes from {mixed.min():.2f} to {mixed.max():.2f}.".replace(
             "-", "−"
         )
     )

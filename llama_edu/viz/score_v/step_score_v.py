@@ -124,7 +124,7 @@ def _mixing(
         ),
         Step(
             "mix the values",
-            f"Every row of weights mixes the rows of V. In query head {first}, "
+            f"Every row of attention weights mixes the rows of V. In query head {first}, "
             f"{quoted(seen.labels[-1])} takes {share} of {quoted(seen.labels[best])}, and the rest "
             "of the others. Point at its row.",
             run.listing,
