@@ -131,9 +131,7 @@ def _mixing_alt(shares: np.ndarray, mixed: np.ndarray, labels: list[str]) -> str
     return (
         f"{len(shares)} value rows (total_seq) of {len(mixed)} numbers (head_dim), mixed by one "
         f"query's shares. The largest: {most}; all together {percent(shares.sum())}. The "
-        f"sum of the mixed rows goes from {mixed.min():.2f} to {mixed.max():.2f}.".replace(
-            "-", "−"
-        )
+        f"sum of the mixed rows goes from {mixed.min():.2f} to {mixed.max():.2f}.".replace("-", "−")
     )
 
 
