@@ -64,6 +64,10 @@ class Replica:
         self._start = asyncio.Lock()
         self._is_started = False
 
+    async def stop(self) -> None:
+        """End what runs, and the workers. Ray ends the whole process instead."""
+        await self._running.aclose()
+
     async def conversation(self, mark: str) -> str:
         """Called with the mark of a request, so that Ray knows that this replica has had it."""
         return mark

@@ -6,15 +6,27 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+import types
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from llama_edu.errors import ServeError
+from llama_edu.serve.http import replicas
 from llama_edu.serve.http.policy import Policy
-from llama_edu.serve.http.replicas import Entrance, Setup, conversation_of, start
+from llama_edu.serve.http.replicas import (
+    Entrance,
+    Replica,
+    Setup,
+    conversation_of,
+    server_of,
+    start,
+)
+from llama_edu.serve.http.server import address, listen
 
 # Ray and what it brings warn of what they do themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -46,11 +58,101 @@ def test_the_mark_of_a_conversation_stays_while_it_grows() -> None:
 
 
 def test_it_is_told_where_ray_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ServeError, match=r"llama_edu\[serve,ray\]"):
         start(Setup(("chat",)), 2)
     with pytest.raises(ServeError, match="at least 1 replica, got 0"):
         start(Setup(("chat",)), 0)
+
+
+class Here:
+    """A handle on a replica in this process: Ray's part is what a test puts in its place."""
+
+    def __init__(self, replica: Replica, *dies_after: int) -> None:
+        self.replica, self.dies_after, self.marks = replica, list(dies_after), []
+        self.answer = self
+
+    def options(self, *, stream: bool, multiplexed_model_id: str) -> Here:
+        assert stream
+        self.marks.append(multiplexed_model_id)
+        return self
+
+    async def remote(self, scope, body, mark) -> AsyncIterator[Any]:
+        messages = self.dies_after.pop(0) if self.dies_after else None
+        count = 0
+        async for message in self.replica.answer(scope, body, mark):
+            if count == messages:
+                raise sys.modules["ray.exceptions"].RayError("died")
+            yield message
+            count += 1
+
+
+@pytest.fixture
+def replica(monkeypatch: pytest.MonkeyPatch) -> Replica:
+    for name, error in (
+        ("ray.exceptions", "RayError"),
+        ("ray.serve.exceptions", "RayServeException"),
+    ):
+        module = types.ModuleType(name)
+        setattr(module, error, type(error, (Exception,), {}))
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(replicas, "PAUSE_S", 0.01)
+
+    async def who(self: Replica) -> tuple[str, int]:
+        return "here", os.getpid()
+
+    monkeypatch.setattr(Replica, "who", who)
+    return Replica(Setup(("story",)))
+
+
+ASKED_FOR = {"model": "story", "prompt": "Once", "max_tokens": 5, "temperature": 0}
+
+
+def test_the_entrance_hands_on_and_asks_again_only_before_an_answer_has_begun(replica) -> None:
+    async def talk() -> None:
+        async with client(Here(replica)) as web:
+            want = (await web.post("/v1/completions", json=ASKED_FOR)).json()["choices"]
+        handle = Here(replica, 0, 0)
+        async with client(handle) as web:
+            answer = await web.post("/v1/completions", json=ASKED_FOR)
+        assert answer.json()["choices"] == want
+        assert answer.headers["x-replica"] == "here"
+        assert not handle.dies_after, "two died before"
+        async with client(Here(replica, 0, 0, 0, 0)) as web:
+            answer = await web.post("/v1/completions", json=ASKED_FOR)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "internal")
+        async with client(Here(replica, 1)) as web:
+            with pytest.raises(Exception, match="died"):
+                await web.post("/v1/completions", json=ASKED_FOR)
+        async with client(Here(replica)) as web:
+            assert (await web.get("/v1/models")).json()["data"][0]["id"] == "story"
+            assert (await web.get("/", headers={"host": "evil.example"})).status_code == 421
+            large = ASKED_FOR | {"prompt": "a" * 300_000}
+            assert (await web.post("/v1/completions", json=large)).status_code == 413
+        await replica.stop()
+
+    asyncio.run(talk())
+
+
+def test_the_entrance_behind_a_socket_streams_and_ends(replica) -> None:
+    listening = listen("127.0.0.1", 0)
+    server = server_of(Entrance(Here(replica), Policy()), Policy())
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    lines = []
+    with httpx.stream(
+        "POST",
+        f"{address(listening)}/v1/completions",
+        json=ASKED_FOR | {"stream": True},
+        timeout=60,
+    ) as answer:
+        lines = [line for line in answer.iter_lines() if line]
+    assert len(lines) >= 3
+    assert lines[-1] == "data: [DONE]"
+    server.should_exit = True
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    asyncio.run(replica.stop())
 
 
 @pytest.fixture(scope="module")
