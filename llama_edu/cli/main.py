@@ -241,6 +241,8 @@ def _sampling(args: argparse.Namespace) -> tuple[Sampling, int]:
 
 def _generate(args: argparse.Namespace) -> int | None:
     sampling, seed = _sampling(args)
+    if sum(map(bool, (args.parallel, args.guess, args.draft))) > 1:
+        args.parser.error("expected one of --parallel, --guess and --draft, got several")
     if parallel.is_to_start(args):
         return parallel.start(args)
     with parallel.joined(args) as world:
@@ -291,12 +293,8 @@ def _guesser(args: argparse.Namespace, tokenizer: Tokenizer) -> Guesser | None:
 
     Raises `InputError` for a draft model whose tokens are others than the model's.
     """
-    if args.parallel and (args.guess or args.draft):
-        args.parser.error("expected --parallel, or --guess and --draft, got both")
     if args.draft is None:
         return PromptLookup() if args.guess else None
-    if args.guess:
-        args.parser.error("expected --guess or --draft, got both")
     theirs = Tokenizer.from_pretrained(args.draft)
     draft = Llama.from_pretrained(args.draft)
     size = draft.config.vocab_size
