@@ -134,7 +134,8 @@ def test_four_bits_are_for_the_layers_and_eight_for_the_head(name):
         assert weight.storage == model.precision.storage
     for end in (model.weights.lm_head, model.weights.embed_tokens):
         assert isinstance(end, Quantized)
-        assert (end.codes.dtype, end.block) == (np.int8, 32)
+        assert end.codes.dtype == np.int8
+        assert end.block == 32
     cache = model.new_cache()
     parts = [model.forward(IDS[:4], cache), *(model.forward([i], cache) for i in IDS[4:])]
     assert cache.dtype == np.float16
