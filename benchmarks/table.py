@@ -50,22 +50,38 @@ ROWS = {
     "f32-numpy": Row("decode f32", "llama_edu/numpy/f32", "transformers/f32", "tokens_per_s", 2.5),
     "f32": Row("decode f32", "llama_edu/numba/f32", "llama.cpp/f32", "tokens_per_s", 1.2, False),
     "bf16": Row(
-        "decode bf16", "llama_edu/numba/bf16", "llama.cpp/bf16", "tokens_per_s", 1.4, False
+        "decode bf16", "llama_edu/numba/bf16", "llama.cpp/bf16", "tokens_per_s", 1.25, False
     ),
     "bf16-torch": Row(
         "decode bf16", "llama_edu/numba/bf16", "transformers/bf16", "tokens_per_s", 5, False
     ),
     "int8": Row(
-        "decode int8", "llama_edu/numba/int8", "llama.cpp/q8_0", "tokens_per_s", 1.0, False
+        "decode int8", "llama_edu/numba/int8", "llama.cpp/q8_0", "tokens_per_s", 1.4, False
     ),
     "story": Row(
         *("decode story f32", "llama_edu/numpy/f32", "transformers/f32", "tokens_per_s", 6),
         model="story",
     ),
+    "int4": Row("decode q4", "llama_edu/numba/q4", "llama.cpp/q4_1", "tokens_per_s", 1.15, False),
     "prefill": Row(
         *("prefill of 512", "llama_edu/numba/f32", "transformers/f32", "prefill_s", 1.2),
         prompt=512,
         new_tokens=1,
+    ),
+    "prefill-cpp": Row(
+        *("prefill of 512", "llama_edu/numba/f32", "llama.cpp/f32", "prefill_s", 1.2, False),
+        prompt=512,
+        new_tokens=8,
+    ),
+    "prefill-bf16": Row(
+        *("prefill of 512", "llama_edu/numba/bf16", "transformers/bf16", "prefill_s", 0.8, False),
+        prompt=512,
+        new_tokens=8,
+    ),
+    "prefill-both": Row(
+        *("prefill of 512", "llama_edu/numba/bf16", "llama_edu/numba/f32", "prefill_s", 1, False),
+        prompt=512,
+        new_tokens=8,
     ),
     "past": Row(
         *("at past 2000 / 100", "llama_edu/numba/bf16", "llama_edu/numba/bf16", "tokens_per_s"),
@@ -76,14 +92,15 @@ ROWS = {
         exact=False,
         new_tokens=8,
     ),
-    "wall": Row("decode bf16", "llama_edu/numba/bf16", "memory", "tokens_per_s", 0.7),
+    "wall": Row("decode bf16", "llama_edu/numba/bf16", "memory", "tokens_per_s", 0.8),
     "memory": Row("peak memory", "llama_edu/numba/bf16", "1.3 weights + 150 MB", "peak", 1.0),
 }
 
 
 # Bytes of the weights in each format, over those in bfloat16, and the rows that compare decoding.
-BYTES = {"f32": 2.0, "bf16": 1.0, "int8": 17 / 32, "q8_0": 17 / 32}
-DECODE = ("f32-numpy", "f32", "bf16", "bf16-torch", "int8")
+# Of four bits: 79% of this model's weights, and the head in 8 bits.
+BYTES = {"f32": 2.0, "bf16": 1.0, "int8": 17 / 32, "q8_0": 17 / 32, "q4_1": 97 / 269}
+DECODE = ("f32-numpy", "f32", "bf16", "bf16-torch", "int8", "int4")
 
 
 def run(

@@ -23,9 +23,10 @@ from llama_edu.cli.chat import COMMANDS, ChatCommand
 from llama_edu.cli.inspect import report
 from llama_edu.cli.terminal import may_colour, one_line, progress_line, write_now
 from llama_edu.engine.generate import generate
+from llama_edu.engine.guess import DraftModel, Guesser, PromptLookup
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.sampling import Sampling
-from llama_edu.errors import InputError, LlamaEduError
+from llama_edu.errors import InputError, LlamaEduError, TokenizerError
 from llama_edu.parallel.llama import PipelineLlama, TensorLlama, split_llama
 from llama_edu.parallel.world import World
 from llama_edu.text.tokenizer import Tokenizer
@@ -205,6 +206,13 @@ def _add_generate(commands: Any) -> None:
         help=f"default: {DEFAULT_NEW_TOKENS}, or fewer where the context ends",
     )
     add("--special", action="store_true", help="let special tokens in the prompt count as such")
+    add(
+        "--guess",
+        action="store_true",
+        help="guess from the text itself and check several tokens in one pass: sooner where a "
+        "text repeats itself, with the same probabilities",
+    )
+    add("--draft", metavar="MODEL", help="a smaller model of the same tokens that guesses instead")
     parallel.add_arguments(parser)
     parser.set_defaults(run=_generate, parser=parser)
 
@@ -233,6 +241,8 @@ def _sampling(args: argparse.Namespace) -> tuple[Sampling, int]:
 
 def _generate(args: argparse.Namespace) -> int | None:
     sampling, seed = _sampling(args)
+    if sum(map(bool, (args.parallel, args.guess, args.draft))) > 1:
+        args.parser.error("expected one of --parallel, --guess and --draft, got several")
     if parallel.is_to_start(args):
         return parallel.start(args)
     with parallel.joined(args) as world:
@@ -267,6 +277,7 @@ def _continue(args: argparse.Namespace, sampling: Sampling, seed: int, world: Wo
         tokenizer=tokenizer,
         sampling=sampling,
         seed=seed,
+        guesser=_guesser(args, tokenizer),
     )
     if not is_first:
         for _ in new_ids:
@@ -275,6 +286,34 @@ def _continue(args: argparse.Namespace, sampling: Sampling, seed: int, world: Wo
     _write_text(tokenizer, len(token_ids), new_ids, seed)
     if isinstance(model, TensorLlama | PipelineLlama):
         print(parallel.report(model, args.parallel), file=sys.stderr)
+
+
+def _guesser(args: argparse.Namespace, tokenizer: Tokenizer) -> Guesser | None:
+    """What guesses ahead, if anything is to.
+
+    Raises `InputError` for a draft model whose tokens are others than the model's.
+    """
+    if args.draft is None:
+        return PromptLookup() if args.guess else None
+    theirs = Tokenizer.from_pretrained(args.draft)
+    draft = Llama.from_pretrained(args.draft)
+    size = draft.config.vocab_size
+    for token_id in range(size):
+        ours, other = (_bytes_of(one, token_id) for one in (tokenizer, theirs))
+        if ours != other:
+            raise InputError(
+                f"expected a draft model of the same tokens, got {args.draft!r}, whose token "
+                f"{token_id} is {other!r} and not {ours!r}"
+            )
+    return DraftModel(draft)
+
+
+def _bytes_of(tokenizer: Tokenizer, token_id: int) -> bytes | None:
+    """A token's bytes, or None for an id that has no token."""
+    try:
+        return tokenizer.token_bytes(token_id)
+    except TokenizerError:
+        return None
 
 
 def _add_chat(commands: Any) -> None:

@@ -76,6 +76,7 @@ class TestUsage:
             ["generate", "story", "x", "--top-k", "-2"],
             ["generate", "story", "x", "--seed", "-1"],
             ["generate", "story", "x", "--max-new-tokens", "0"],
+            ["generate", "story", "x", "--guess", "--draft", "story"],
             ["convert", "a", "b", "--dtype", "q4"],
             ["generate", "story", "x", "--temp", "1"],  # no abbreviations: they age badly
         ],
@@ -287,6 +288,21 @@ class TestGenerate:
         assert prompt == str(len(Tokenizer.from_pretrained(model).encode("the cat")))
         assert (new, seed) == ("12", "7")
         assert rate is not None
+
+    def test_guessing_ahead_changes_no_greedy_text(
+        self, capsys: pytest.CaptureFixture[str], model: Path
+    ) -> None:
+        base = ["--temperature", "0", "--max-new-tokens", "20"]
+        options = ([], ["--guess"], ["--draft", str(model)])
+        texts = {run(capsys, "generate", str(model), "the cat", *base, *o)[1] for o in options}
+        assert len(texts) == 1
+
+    def test_a_draft_model_of_other_tokens_is_refused(
+        self, capsys: pytest.CaptureFixture[str], model: Path
+    ) -> None:
+        code, _, err = run(capsys, "generate", str(model), "the cat", "--draft", "story")
+        assert code == 1
+        assert "expected a draft model of the same tokens, got 'story'" in err
 
     def test_each_option_matters(self, capsys: pytest.CaptureFixture[str], model: Path) -> None:
         base = ["--temperature", "1.5", "--seed", "7", "--max-new-tokens", "20"]

@@ -48,8 +48,9 @@ def test_without_equal_outputs_there_is_no_ratio(capsys):
 
 
 def test_every_target_has_its_row():
-    wanted = "f32-numpy 2.5 f32 1.2 bf16 1.4 bf16-torch 5 wall 0.7 int8 1.0 prefill 1.2 story 6"
-    words = f"{wanted} past 0.8 load 5.0 memory 1.0".split()
+    wanted = "f32-numpy 2.5 f32 1.2 bf16 1.25 bf16-torch 5 wall 0.8 int8 1.4 int4 1.15 story 6"
+    prompts = "prefill 1.2 prefill-cpp 1.2 prefill-bf16 0.8 prefill-both 1"
+    words = f"{wanted} {prompts} past 0.8 load 5.0 memory 1.0".split()
     targets = dict(zip(words[::2], map(float, words[1::2]), strict=True))
     assert {name: row.target for name, row in table.ROWS.items()} == targets
 

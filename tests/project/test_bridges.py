@@ -25,6 +25,7 @@ from llama_edu.chapters import CHAPTER_FILES
 from llama_edu.engine.generate import generate
 from llama_edu.engine.prefix_cache import common_length
 from llama_edu.engine.sampling import probabilities
+from llama_edu.formats.four_bits import dequantize_four, quantize_four
 from llama_edu.hub import locate
 from llama_edu.ops import attention
 from llama_edu.ops.linear import matmul_transb
@@ -285,6 +286,14 @@ def test_cost_multiplies_in_threads(run: Run, rows: int, cols: int, threads: int
     x, w = random(rng, cols), random(rng, rows, cols).astype(ml_dtypes.bfloat16)
     (got,) = run("cost.rs", [rows, threads], x, w.view(np.uint16))
     same(got, w.astype(np.float32) @ x)
+
+
+@rust
+def test_faster_reads_four_bits(run: Run) -> None:
+    rng = np.random.default_rng(16)
+    x, w = random(rng, 96), quantize_four(random(rng, 5, 96))
+    (got,) = run("faster.rs", w.blocks.reshape(-1), x)
+    same(got, dequantize_four(w) @ x)
 
 
 @rust
