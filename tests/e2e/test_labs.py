@@ -441,7 +441,8 @@ def test_at_390_pixels_the_page_does_not_scroll_sideways(open_labs: Callable[...
     page.wait_for_function("() => document.querySelector('.pl-live select option:nth-child(9)')")
     assert page.evaluate(wide) <= 390
     # A lab's card does not hide what it holds: controls end in it, and captions in their box.
-    spilled = """() => [...document.querySelectorAll('.pl-live :is(select, input, button), caption')]
+    held = ".pl-live :is(select, input, button), caption"
+    spilled = f"""() => [...document.querySelectorAll('{held}')]
       .filter((one) => one.checkVisibility() && !one.closest('.pl-heat'))
       .filter((one) => one.getBoundingClientRect().right > 390).map((one) => one.outerHTML)"""
     assert page.evaluate(spilled) == []

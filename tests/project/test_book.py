@@ -437,6 +437,33 @@ def test_what_can_be_stepped_through_is_the_source_as_it_is(path: Path) -> None:
                     )
 
 
+# `62 %`, and in a template `{share:.0f} %`; but not a remainder, `8 % 3`.
+LOOSE_PERCENT = re.compile(r"[\d}][ \u00a0\u202f]%(?! [\d(])")
+
+
+@each_notebook
+def test_the_percent_sign_stands_at_its_number(path: Path) -> None:
+    shown = "\n".join(html_of(path))
+    assert [shown[m.start() - 20 : m.end() + 5] for m in LOOSE_PERCENT.finditer(shown)] == []
+
+
+@pytest.mark.parametrize("folder", ["llama_edu/viz", "llama_edu/page"])
+def test_what_figures_write_has_the_percent_sign_at_its_number(folder: str) -> None:
+    files = [
+        path
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".js") and path.name != "llama.js"
+    ]
+    assert files
+    found = [
+        (path.name, line.strip())
+        for path in files
+        for line in path.read_text("utf-8").splitlines()
+        if LOOSE_PERCENT.search(line) and not line.lstrip().startswith("#")
+    ]
+    assert found == []
+
+
 @each_notebook
 def test_asks_nothing_of_the_network(path: Path) -> None:
     remote = re.compile(

@@ -399,13 +399,13 @@
     terms({ links, values, digits }, i, j) {
       const [left, upper] = links.map(([name]) => this.data.matrices[name]);
       if (!left || !upper) return "";
-      const number = (one, r, c) => written(one.values[r][c], one.digits, Math.min(one.digits, 2));
+      const number = (one, r, c) => written(one.values[r][c], one.digits, one.digits);
       const all = upper.values.map((_, d) => `${number(left, i, d)}·${number(upper, d, j)}`);
       const others = upper.rows.total - all.length;
       if (!others) return all.join(" + ");
       const exact = (one, r, c) => one.values[r][c] / 10 ** one.digits;
       const inView = upper.values.reduce((sum, _, d) => sum + exact(left, i, d) * exact(upper, d, j), 0);
-      const rest = written((values[i][j] / 10 ** digits - inView) * 100, 2, Math.min(digits, 2));
+      const rest = written(values[i][j] - inView * 10 ** digits, digits, digits);
       return `${all.join(" + ")} + ${rest} from the other ${others}`;
     }
 
