@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llama_edu.engine.sampling import Sampling, probabilities, sample
+from llama_edu.engine.sampling import Sampling, draw, probabilities
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.html import Html
 from llama_edu.viz.parts.labels import TokenBytes, token_label, token_labels
@@ -50,7 +50,7 @@ def step_sampling(
 
     `tokenizer` gives the labels, or is one label per id. The `top` likeliest tokens are shown,
     one column per quantity. With a `seed` the draw is walked through as well, with the generator
-    `np.random.default_rng(seed)`. The numbers are those of `probabilities` and `sample` in
+    `np.random.default_rng(seed)`. The numbers are those of `probabilities` and `draw` in
     `llama_edu.engine.sampling`, run line by line; filters that are off have no step. Raises
     `InputError` for logits of another shape or dtype, for labels that do not fit and for an order
     other than the default, `NumericsError` as they do.
@@ -75,7 +75,7 @@ def step_sampling(
             walk.share_again()
         walk.scatter()
     if seed is not None and sampling.temperature > 0:
-        walk.draw(watch(sample, logits, sampling, np.random.default_rng(seed)))
+        walk.draw(watch(draw, probabilities(logits, sampling), np.random.default_rng(seed)))
     title = (
         f"temperature {sampling.temperature:g}, top_k {sampling.top_k}, top_p {sampling.top_p:g}"
         + (f", min_p {sampling.min_p:g}" if sampling.min_p > 0 else "")
