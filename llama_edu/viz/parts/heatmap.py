@@ -122,7 +122,7 @@ def weights_key(figure: Figure, x: float, y: float, width: float) -> None:
     """The colour bar of the weights, its top left corner at inches (x, y)."""
     bar = _key(figure, x, y, width, ScalarMappable(WEIGHTS_NORM, WEIGHTS_MAP))
     bar.set_ticks([0.0, 0.05, 0.25, 0.5, 1.0], labels=["0", "5%", "25%", "50%", "100%"])
-    bar.ax.set_title("weight: darker looks harder", fontsize=9, pad=4)
+    bar.ax.set_title("attention: darker looks harder", fontsize=9, pad=4)
 
 
 def scores_key(figure: Figure, x: float, y: float, width: float, norm: Normalize) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from llama_edu.viz.parts.figure import INK, MUTED, WIDTH, board, box, panel, tag, write
 from llama_edu.viz.parts.heatmap import cell_numbers, hatch_future, paint, token_ticks
@@ -95,6 +96,9 @@ class Maps:
         tag(ax, 0.08, 0.55, "total_seq", "key: looked at (columns)", ha="left", size=10.0)
         self._draw_map(figure, ax, layout, group, j)
         key(figure, PHONE / 2 - 1.3, foot, 2.6)
+        for text in figure.findobj(Text):  # a phone shrinks no figure below what can be read
+            if isinstance(text, Text):
+                text.set_fontsize(max(text.get_fontsize(), 10))
         return figure
 
     def _draw_map(self, figure: Figure, ax: Axes, layout: "_Layout", group: int, j: int) -> None:
