@@ -39,7 +39,8 @@ SECOND = """<section id="two"><h1>1. Two &amp; more</h1>
 <span class="w"> </span>\
 <span class="n">i</span>: pass\n</pre></div></div></details><div class="cell_output">
 <svg viewBox="0 0 9 9" style="fill:light-dark(#123456,#fff)"><defs>
-<clipPath id="c"><path d=""/></clipPath></defs><g clip-path="url(#c)"><a href="../index.html"><path d="M0 0"/></a></g></svg></div></div>
+<clipPath id="c"><path d=""/></clipPath></defs>
+<g clip-path="url(#c)"><a href="../index.html"><path d="M0 0"/></a></g></svg></div></div>
 <div class="llama-exercise"><p>about 5 minutes</p>
 <details><summary>Hint 1: a question</summary><p>What?</p></details>
 <details><summary>Hint 2: the idea</summary><p>So.</p></details></div>

@@ -32,11 +32,14 @@ def test_a_copy_gives_no_answer_away(path: Path) -> None:
     assert len(copy.cells) == len(original.cells)
     for before, after in zip(code(original), code(copy), strict=True):
         assert after.outputs == []
+        if re.search(r"^check\.", after.source, re.MULTILINE):
+            assert not after.metadata.get("jupyter", {}).get("outputs_hidden"), "what a check says"
         assert after.execution_count is None
         if "solution" not in before.metadata.get("tags", []):
             assert after.source == before.source
             continue
         assert "hide-cell" not in after.metadata.tags
+        assert not {"jupyter", "cellView"} & set(after.metadata), "a stub must not be folded away"
         was, now = (ast.parse(cell.source).body for cell in (before, after))
         functions = [node for node in was if isinstance(node, ast.FunctionDef)]
         assert [ast.unparse(f.args) for f in functions] == [ast.unparse(f.args) for f in now]

@@ -37,6 +37,7 @@ METADATA = {
 # the package, the stored results beside it, and the real model.
 COLAB_ID = "colab-setup"
 COLAB_CELL = """\
+# @title On Colab, run this first
 import sys
 
 if "google.colab" in sys.modules:
@@ -48,6 +49,9 @@ COLAB_FETCH = "\n    !python -m llama_edu fetch smollm2-135m-instruct"
 PRETRAINED = "PRETRAINED_MODEL"  # how a cell names the real model
 NEEDS_IT = "pretrained"  # the tag of cells that fail without it
 MAY_FAIL = "raises-exception"  # the tag by which Jupyter goes on after an error
+
+HIDDEN_SOURCE = ("hide-input", "hide-cell", "remove-input", "remove-cell")
+HIDDEN_OUTPUTS = ("hide-output", "hide-cell")
 
 EXTRAS = {  # of the package, where a notebook needs more than figures
     "14_serve": "viz,serve,json",
@@ -79,7 +83,28 @@ def load(path: Path) -> Any:
         "source": colab_source(path),
     }
     raw["cells"].insert(1, setup)
+    for cell in raw["cells"]:
+        if cell["cell_type"] == "code":
+            fold(cell["metadata"])
     return nbformat.reads(json.dumps(raw), as_version=4)
+
+
+def fold(metadata: dict[str, Any]) -> None:
+    """Fold in an editor what the pages fold or leave out, by a cell's tags.
+
+    JupyterLab reads `jupyter`, Colab `cellView`; neither looks at the tags of Jupyter Book.
+    """
+    tags = set(metadata.get("tags", []))
+    hidden = {
+        "source_hidden": not tags.isdisjoint(HIDDEN_SOURCE),
+        "outputs_hidden": not tags.isdisjoint(HIDDEN_OUTPUTS),
+    }
+    for key in ("jupyter", "cellView"):
+        metadata.pop(key, None)
+    if any(hidden.values()):
+        metadata["jupyter"] = {key: True for key, is_hidden in hidden.items() if is_hidden}
+    if hidden["source_hidden"]:
+        metadata["cellView"] = "form"
 
 
 def execute(notebook: Any, folder: Path, *, to_the_end: bool = False) -> None:

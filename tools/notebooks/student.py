@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import nbformat
 
 from llama_edu.classroom.stubs import MAY_FAIL, REFUSAL, SOLUTION, stub, tags_of, what_may_fail
+from tools.notebooks.execute import fold
 
 __all__ = ["MAY_FAIL", "REFUSAL", "digest", "stub", "student_copy", "write"]
 
@@ -42,6 +44,11 @@ def student_copy(notebook: Any) -> Any:
             cell.source = stub(cell.source)
             tags = [tag for tag in tags_of(cell) if tag not in (SOLUTION, "hide-cell")]
             cell.metadata["tags"] = tags
+            fold(cell.metadata)  # what is to be written must not be folded away
+        elif re.search(r"^check\.", cell.source, re.MULTILINE):
+            # The book folds what the check says of its own answer; of a reader's that is the point.
+            cell.metadata["tags"] = [tag for tag in tags_of(cell) if tag != "hide-output"]
+            fold(cell.metadata)
     what_may_fail(cells, stands_for_a_solution)
     return copy
 
