@@ -40,7 +40,8 @@ NOT_A_READER = {"LLAMA_EDU_PROGRESS": "off"}  # what the checks solve is nobody'
 # their time; the other rooms call the same functions, so there it would find nothing more.
 SHAPED = tuple(f"tests/{room}" for room in "engine formats chat analysis text ops".split())
 UNSHAPED = tuple(
-    f"tests/{room}" for room in "project exercises classroom cli serve training hub viz".split()
+    f"tests/{room}"
+    for room in "project exercises classroom cli parallel serve training hub viz".split()
 )
 # The engines written in JavaScript, Rust and C++, held beside the one in NumPy.
 PORTS = ("tests/page", "tests/verify")

@@ -19,8 +19,8 @@ COMPILE = (
     *("uv", "pip", "compile", "pyproject.toml", "--quiet"),
     *("--universal", "--fork-strategy", "fewest", "--python-version", "3.11"),
 )
-# Not `classroom`: two large programs, which only a job of their own needs (tools/classroom_trial).
-EXTRAS = "viz widget fast serve ray terminal parallel json".split()
+# Not `classroom` and `ray`: large programs, which only tests of their own need.
+EXTRAS = "viz widget fast serve terminal parallel json".split()
 LOCKS = {
     "requirements/dev.txt": (
         *(part for extra in EXTRAS for part in ("--extra", extra)),
