@@ -95,7 +95,8 @@ def axis(name: str) -> Axis:
 
 def tinted(color: str, share: float) -> str:
     """A pale tint: that share of the colour, the rest white."""
-    return to_hex([1 - share * (1 - channel) for channel in to_rgb(color)])
+    red, green, blue = (1 - share * (1 - channel) for channel in to_rgb(color))
+    return to_hex((red, green, blue))
 
 
 def chip(name: str) -> str:
