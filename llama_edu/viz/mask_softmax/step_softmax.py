@@ -42,7 +42,9 @@ def step_mask_softmax(
     if seen.seq > 1:
         first_steps, first_matrices = _mask(seen, head)
         steps, matrices = [*first_steps, *steps], first_matrices | matrices
-    return stepper(f"Layer {layer}, query head {head}: from scores to weights", steps, matrices)
+    return stepper(
+        f"Layer {layer}, query head {head}: from scores to attention weights", steps, matrices
+    )
 
 
 def _window(seen: Pass, head: int, array: np.ndarray) -> np.ndarray:
