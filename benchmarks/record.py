@@ -58,7 +58,7 @@ def draw_roofline(record: dict[str, Any], path: Path) -> None:
     bandwidth, nbytes = statistics.median(walls), record["nbytes_bf16"]
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     ax = figure.subplots()
-    sizes = [nbytes * share for share in (0.45, 2.3)]
+    sizes = [nbytes * share for share in (0.3, 2.3)]
     roof = [bandwidth / size for size in sizes]
     ax.plot([s / 1e6 for s in sizes], roof, color="black", lw=1.2)
     ax.annotate(
@@ -83,7 +83,7 @@ def draw_roofline(record: dict[str, Any], path: Path) -> None:
     ax.set(xscale="log", yscale="log", xlabel="MB of weights read per token", ylabel="tokens/s")
     ticks = [nbytes * share / 1e6 for share in sorted(set(BYTES.values()))]
     ax.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
-    ax.set_yticks([20, 50, 100, 200], ["20", "50", "100", "200"])
+    ax.set_yticks([20, 50, 100, 200, 400], ["20", "50", "100", "200", "400"])
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_minor_locator(NullLocator())
     ax.set_title(f"{record['model']}: decode under the roof of the memory")

@@ -99,7 +99,8 @@ ROWS = {
 
 # Bytes of the weights in each format, over those in bfloat16, and the rows that compare decoding.
 # Of four bits: 79% of this model's weights, and the head in 8 bits.
-BYTES = {"f32": 2.0, "bf16": 1.0, "int8": 17 / 32, "q8_0": 17 / 32, "q4_1": 97 / 269}
+BYTES = {"f32": 2.0, "bf16": 1.0, "int8": 17 / 32, "q8_0": 17 / 32}
+BYTES |= dict.fromkeys(("q4", "q4_1"), 97 / 269)
 DECODE = ("f32-numpy", "f32", "bf16", "bf16-torch", "int8", "int4")
 
 
