@@ -28,6 +28,7 @@ LINES_A_MINUTE = 15
 BUILD, CHECK, FOLD = "Build it", "Check yourself", "<!-- fold -->"
 CHAPTER = re.compile(r"\d\d_\w+")
 FENCE = re.compile(r"^\s*(:{3,}|`{3,}|~{3,})\s*(.*)$")
+FOLDED = re.compile(r"<details.*?<summary[^>]*>(.*?)</summary>.*?</details>", re.DOTALL)
 EXERCISE = re.compile(r"★ · about (\d+) minutes")
 NO_CODE = {"remove-cell", "hide-cell", "remove-input", "hide-input"}
 NO_OUTPUT = {"remove-cell", "hide-cell", "remove-output", "hide-output"}
@@ -137,18 +138,13 @@ def _fence(line: str, fences: list[str]) -> str | None:
 
 def _of_prose(text: str) -> Effort:
     """The words of a cell's text, and the lines of its listings; of a fold its title only."""
-    words = lines = folded = 0  # `folded`: how deep the fold is that we are in
+    words = lines = 0
     fences: list[str] = []
-    source = text.split("\n")
-    for line, following in zip(source, [*source[1:], ""], strict=True):
+    for line in FOLDED.sub(r"\1", text).split("\n"):
         depth = len(fences)
         name = _fence(line, fences)
-        if folded:
-            folded = folded if len(fences) >= folded else 0
-        elif name is not None:
+        if name is not None:
             words += _words(re.sub(r"^\{[\w-]+\}", "", name))
-            if "dropdown" in name or re.match(r":class:.*\bdropdown\b", following):
-                folded = len(fences)
         elif len(fences) == depth and not re.match(r":[\w-]+:", line):
             if fences and fences[-1][0] != ":":
                 lines += bool(line.strip())

@@ -18,7 +18,16 @@ myst_enable_extensions = ["colon_fence"]
 nb_execution_mode = "off"
 """
 WORDS = "word " * 150
-FOLDED = ":::{admonition} Two words\n:class: dropdown\n\nhidden hidden\n:::"
+FOLDED = """<details class="admonition">
+<summary class="admonition-title">Two words</summary>
+
+hidden hidden
+
+```rust
+let hidden = 1;
+```
+
+</details>"""
 LISTING = "```rust\nlet a = 1;\n\n# Not a heading\n```"
 HEAD = "check.a: Do.\n  ★★ · about 20 minutes · useful"
 INDEX = "# Book\n\n```{toctree}\nbook/04_scores\n```\n\n```{reading-times}\n```\n"
