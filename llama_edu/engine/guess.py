@@ -137,9 +137,15 @@ class Guessing(Protocol):
 class Guesser(Protocol):
     """A way to guess, and what came of it so far in all texts."""
 
-    most: int
-    """Guesses in one pass."""
-    tally: Tally
+    @property
+    def most(self) -> int:
+        """Guesses in one pass."""
+        ...
+
+    @property
+    def tally(self) -> Tally:
+        """What came of them."""
+        ...
 
     @property
     def vocab_size(self) -> int | None:
@@ -153,7 +159,7 @@ class Guesser(Protocol):
         ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class PromptLookup:
     """Guess that what followed the last few tokens earlier in the text follows them again.
 
@@ -209,7 +215,7 @@ class _Lookup:
         return [Guess(token_id) for token_id in found[:most]]
 
 
-@dataclass
+@dataclass(frozen=True)
 class DraftModel:
     """Guess what a smaller model of the same vocabulary would write."""
 

@@ -275,30 +275,27 @@ def test_frequencies_follow_the_exact_probabilities(sampling):
     assert chi_square < limit
 
 
-class Fixed:
+class Fixed(np.random.Generator):
     """A generator whose every draw is one number."""
 
     def __init__(self, point):
+        super().__init__(np.random.PCG64(0))
         self.point = point
 
     def random(self, dtype):
         return dtype(self.point)
 
 
-# Past the annotation, which is enforced during the tests and would refuse `Fixed`.
-sample_unchecked = getattr(sample, "__wrapped__", sample)
-
-
 @pytest.mark.parametrize(("point", "want"), [(0.0, 1), (0.49, 1), (0.51, 3), (1 - 2**-24, 3)])
 def test_the_ends_of_the_draw_fall_on_tokens_that_may_be_chosen(point, want):
     logits = logits_of([-np.inf, 0.0, -np.inf, 0.0, -np.inf])
-    assert sample_unchecked(logits, Sampling(), Fixed(point)) == want
+    assert sample(logits, Sampling(), Fixed(point)) == want
 
 
 @pytest.mark.parametrize("n", [3, 7, 1000, 49152])
 def test_the_last_draw_of_all_is_still_in_the_vocabulary(n):
     logits = random(np.random.default_rng(n), n)
-    assert 0 <= sample_unchecked(logits, Sampling(), Fixed(1 - 2**-24)) < n
+    assert 0 <= sample(logits, Sampling(), Fixed(1 - 2**-24)) < n
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -328,12 +325,18 @@ def test_nothing_left_to_choose_from_is_an_error():
         ({"top_p": 0.0}, "top_p above 0 and at most 1, got 0.0"),
         ({"top_p": 1.1}, "top_p above 0 and at most 1, got 1.1"),
         ({"top_p": math.nan}, "top_p above 0 and at most 1, got nan"),
-        ({"order": "vllm"}, "order of .'transformers', 'llama.cpp'., got 'vllm'"),
     ],
 )
 def test_parameters_out_of_range_are_refused(parameters, message):
     with pytest.raises(InputError, match=message):
         Sampling(**parameters)
+
+
+def test_an_order_of_another_engine_is_refused():
+    sampling = Sampling()
+    object.__setattr__(sampling, "order", "vllm")  # past the annotation, which tests enforce
+    with pytest.raises(InputError, match=r"order of .'transformers', 'llama.cpp'., got 'vllm'"):
+        sampling.__post_init__()
 
 
 def test_the_logits_are_not_written():

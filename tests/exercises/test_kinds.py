@@ -1,4 +1,4 @@
-"""What a series of wrong results has in common: each sentence where it holds, and none elsewhere."""
+"""What a series of wrong results has in common: each sentence where it holds, and nowhere else."""
 
 import re
 
@@ -35,7 +35,7 @@ ARRAYS = {
     "the right numbers stand in other places": (ROW[[0, 2, 1, 3]], ROW),
     "each row is right but for a factor of its own": (TABLE * [[2.0], [3.0]], TABLE),
     "the numbers are nearly right: all are within 1 % of the largest": (
-        ROW + [0.01, -0.02, 0.03, 0.01],
+        ROW + np.array([0.01, -0.02, 0.03, 0.01]),
         ROW,
     ),
     None: (ROW * [1, 2, 3, 4], ROW),
@@ -79,7 +79,7 @@ def test_each_kind_is_said_where_it_holds(said):
         ([" cat", "The"], ["The", " cat", "!"]),
         (["The dog", " sat", " down", ""], ITEMS),  # texts that are no text together
         ([1, 2, 3, 4], ["1", "2", "3", "4"]),
-        (ROW + [0.0, 1.0, 5.0, -2.0], ROW),
+        (ROW + np.array([0.0, 1.0, 5.0, -2.0]), ROW),
     ],
 )
 def test_nothing_is_said_where_nothing_holds(got, want):
@@ -114,7 +114,7 @@ def test_always_the_same_is_told_of_three_results():
 def test_an_argument_that_comes_back_has_to_be_large_enough_to_tell():
     back = "what comes back is an argument as it was given"
     assert kind(ROW, 3 * ROW, (ROW,)) == back
-    assert kind(ROW, ROW[::-1] + [0, 1, 0, 5], (2 * ROW, 7)) != back
+    assert kind(ROW, ROW[::-1] + np.array([0, 1, 0, 5]), (2 * ROW, 7)) != back
     # A single number among the arguments comes back by chance.
     assert kind_of([Pair(4, 7, (4,)), Pair(6, 9, (6,))], 0.0) is None
 
