@@ -282,7 +282,7 @@ class Fixed(np.random.Generator):
         super().__init__(np.random.PCG64(0))
         self.point = point
 
-    def random(self, dtype):
+    def random(self, size=None, dtype=np.float64, out=None):
         return dtype(self.point)
 
 
