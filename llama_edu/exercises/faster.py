@@ -229,7 +229,6 @@ VERIFIED = Exercise(
             "shifted",
             _verified_shifted,
             "when a guess is compared with the row after its own",
-            section="One pass checks them all",
         ),
         Mutant(
             "counted",

@@ -981,7 +981,7 @@ def test_the_triptych_shows_the_three_stages() -> None:
     picture = viz.score_triptych(*stages, words(5), head=2)
     shown = maps(picture)
     np.testing.assert_array_equal(shown["① scores"], raw)
-    np.testing.assert_array_equal(shown["③ weights"], stages[2])
+    np.testing.assert_array_equal(shown["③ attention weights"], stages[2])
     assert covered(picture, "① scores") == set()
     assert covered(picture, "② masked scores") == {(0, 3), (0, 4), (1, 4)}
     assert texts(picture).count("−∞") == 3
