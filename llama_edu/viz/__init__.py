@@ -17,6 +17,7 @@ from llama_edu.viz.chat.turns import first_token_time, first_token_work, prefix_
 from llama_edu.viz.cost.roof import cost_bars, roofline
 from llama_edu.viz.cost.step_cost import step_cost
 from llama_edu.viz.cost.timings import time_bars
+from llama_edu.viz.faster.guesses import guess_shares, guessed_pass
 from llama_edu.viz.generate.caching import cache_growth, work_with_and_without_cache
 from llama_edu.viz.generate.calls import attention_by_call
 from llama_edu.viz.generate.stopwatch import stopwatch
@@ -102,6 +103,8 @@ __all__ = [
     "flip_bits",
     "frequency_scaling",
     "grammar_mask",
+    "guess_shares",
+    "guessed_pass",
     "head_concat",
     "head_map",
     "head_wiring",

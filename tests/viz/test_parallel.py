@@ -41,6 +41,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
     "ring of 2": lambda: viz.ring_sum([[1, 2], [30, 40]]),
     "ring of 3": lambda: viz.ring_sum(PARTS),
     "pays": lambda: viz.split_pays([1, 2, 4], RATES),
+    "pays groups": lambda: viz.split_pays([1, 2, 4, 8], {"a": [2, 4, 8, 9]}, groups=2),
     "pays one": lambda: viz.split_pays([1, 2], {"a wire": [2, 1]}),
 }
 
@@ -90,6 +91,14 @@ def test_the_peak_is_marked() -> None:
         line.get_xdata()[0] for line in picture.figure.axes[1].lines if len(line.get_xdata()) == 1
     ]
     assert marks == [2, 4, 4]
+
+
+def test_a_line_stands_where_each_machine_has_one_group() -> None:
+    picture = PICTURES["pays groups"]()
+    lines = [line.get_xdata() for line in picture.figure.axes[1].lines]
+    assert [2, 2] in [list(line) for line in lines]
+    assert "2 KV groups:\none a machine" in texts(picture)
+    assert "marks 2 machines" in picture.alt
 
 
 @pytest.mark.parametrize(

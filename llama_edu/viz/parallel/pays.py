@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from llama_edu.errors import InputError
-from llama_edu.viz.parts.figure import INK, LINES, Number, Picture, board, panel, picture, write
+from llama_edu.viz.parts.figure import INK, LINES, MUTED, Number, Picture, board, panel, picture, write
 
 __all__ = ["split_pays"]
 
@@ -14,8 +14,12 @@ SIZE = 11.0  # points
 
 
 @picture
-def split_pays(machines: Sequence[int], rates: Mapping[str, Sequence[Number]]) -> Picture:
+def split_pays(
+    machines: Sequence[int], rates: Mapping[str, Sequence[Number]], groups: int | None = None
+) -> Picture:
     """Tokens a second for each number of machines, a curve for each network, its peak marked.
+
+    `groups` are the KV groups of the model: a line stands where each machine has one of them.
 
     Raises `InputError` for no curve or more than three, and for curves of another length.
     """
@@ -41,11 +45,17 @@ def split_pays(machines: Sequence[int], rates: Mapping[str, Sequence[Number]]) -
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_ylim(0, 1.15 * max(float(rate) for curve in rates.values() for rate in curve))
+    if groups is not None:
+        ax.axvline(groups, color=MUTED, lw=1.2, ls=(0, (2, 2)), zorder=0)
+        place = ax.get_xaxis_transform()
+        ax.text(1.06 * groups, 0.06, f"{groups} KV groups:\none a machine", transform=place, fontsize=SIZE)
     ax.tick_params(labelsize=SIZE)
     ax.set_xlabel("machines", fontsize=SIZE)
-    ax.legend(frameon=False, fontsize=SIZE, loc="best")
+    ax.legend(frameon=False, fontsize=SIZE, loc="upper left")
     write(page, 0.1, 0.2, "tokens a second", SIZE, color=INK)
     alt = f"Tokens a second over machines. {'; '.join(said)}."
+    if groups is not None:
+        alt += f" A line marks {groups} machines, with one of the model's KV groups each."
     caption = "What memory and network allow one text, by machines. Circles: the most."
     return Picture(figure, alt=alt, caption=caption)
 
