@@ -96,7 +96,14 @@ def guess_shares(p: Sequence[Number], q: Sequence[Number]) -> Picture:
     ax.bar(places, kept, 0.6, color=COLOR)
     ax.bar(places, model - kept, 0.6, bottom=kept, color=KEPT, edgecolor=COLOR, hatch="///")
     ax.bar(
-        places, guesser - kept, 0.6, bottom=kept, color="none", edgecolor=INK, ls=(0, (3, 2)), lw=1.2
+        places,
+        guesser - kept,
+        0.6,
+        bottom=kept,
+        color="none",
+        edgecolor=INK,
+        ls=(0, (3, 2)),
+        lw=1.2,
     )
     ax.set_xticks(places, [f"p {a:g}\nq {b:g}" for a, b in zip(model, guesser, strict=True)])
     ax.set_ylim(0, 1.1 * max(model.max(), guesser.max()))

@@ -5,7 +5,17 @@ from collections.abc import Mapping, Sequence
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from llama_edu.errors import InputError
-from llama_edu.viz.parts.figure import INK, LINES, MUTED, Number, Picture, board, panel, picture, write
+from llama_edu.viz.parts.figure import (
+    INK,
+    LINES,
+    MUTED,
+    Number,
+    Picture,
+    board,
+    panel,
+    picture,
+    write,
+)
 
 __all__ = ["split_pays"]
 
@@ -48,7 +58,13 @@ def split_pays(
     if groups is not None:
         ax.axvline(groups, color=MUTED, lw=1.2, ls=(0, (2, 2)), zorder=0)
         place = ax.get_xaxis_transform()
-        ax.text(1.06 * groups, 0.06, f"{groups} KV groups:\none a machine", transform=place, fontsize=SIZE)
+        ax.text(
+            1.06 * groups,
+            0.06,
+            f"{groups} KV groups:\none a machine",
+            transform=place,
+            fontsize=SIZE,
+        )
     ax.tick_params(labelsize=SIZE)
     ax.set_xlabel("machines", fontsize=SIZE)
     ax.legend(frameon=False, fontsize=SIZE, loc="upper left")
