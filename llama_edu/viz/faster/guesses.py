@@ -60,7 +60,10 @@ def guessed_pass(said: Sequence[int], guesses: Sequence[int]) -> Picture:
         f"{', '.join(map(str, said[: right + 1]))}. Of the {len(said)} fed tokens {right + 1} stay "
         "in the cache."
     )
-    caption = "Shaded: stays. Crossed out: leaves the cache, or is worth nothing. Framed: the model's own."
+    caption = (
+        "Shaded: stays. Crossed out: leaves the cache, or is worth nothing. "
+        "Framed: the model's own."
+    )
     return Picture(figure, alt=alt, caption=caption)
 
 
