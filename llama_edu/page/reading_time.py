@@ -5,8 +5,9 @@ What a reader has before the eyes counts: a minute for 150 words of prose, for 1
 of what it prints, for a figure, for a question. What is folded or hidden takes no time. Exercises
 are counted apart, with the minutes that their own heads give.
 
-A section whose heading is followed by the comment `<!-- fold -->` is folded in the page down to
-the next heading, with its own heading and its minutes in sight. `{reading-times}` makes the table.
+A section that has the comment `<!-- fold -->` in its heading's cell is folded in the page from
+there down to the next heading. The heading, what stands between it and the comment, and the minutes
+of the rest stay in sight. `{reading-times}` makes the table.
 """
 
 import json
@@ -67,13 +68,18 @@ class Effort:
 
 @dataclass(frozen=True)
 class Section:
-    """A section without those in it: its heading, the heading's level, its part, its effort."""
+    """A section without those in it: its heading, the heading's level, its part, its effort.
+
+    Where the section folds, `effort` is what the fold hides, and `lead` is what stays in sight: the
+    heading and the text between it and the mark of the fold.
+    """
 
     title: str
     level: int
     builds: bool
     folds: bool
     effort: Effort
+    lead: Effort = Effort()
 
 
 def sections_of(path: Path) -> list[Section]:
@@ -90,7 +96,9 @@ def sections_of(path: Path) -> list[Section]:
         for level, title, text in _pieces("".join(cell["source"])):
             if level:
                 builds = title == BUILD or any(section.builds for section in found)
-                found.append(Section(title, level, builds, FOLD in text, _of_prose(text)))
+                above, folds, below = text.partition(FOLD)
+                efforts = (_of_prose(below), _of_prose(above)) if folds else (_of_prose(text),)
+                found.append(Section(title, level, builds, bool(folds), *efforts))
             elif FOLD in text:
                 raise ValueError(f"expected a heading above {FOLD} in {path.name}, got {text!r}")
             elif found:
@@ -105,7 +113,11 @@ def _with(section: Section, more: Effort) -> Section:
 def visible(sections: list[Section], *, builds: bool) -> Effort:
     """What a part shows before anything is unfolded, and its exercises, folded or not."""
     part = [section for section in sections if section.builds == builds]
-    folded = (Effort(exercises=section.effort.exercises) for section in part if section.folds)
+    folded = (
+        section.lead + Effort(exercises=section.effort.exercises)
+        for section in part
+        if section.folds
+    )
     return sum((section.effort for section in part if not section.folds), sum(folded, Effort()))
 
 
@@ -219,14 +231,15 @@ def _depth(section: nodes.section) -> int:
 
 
 def _fold(section: nodes.section, effort: Effort) -> None:
-    """Put what stands between a section's heading and the next heading into a fold."""
+    """Put what stands between a section's mark of a fold and the next heading into a fold."""
     told = max(1, round(effort.minutes))
     summary = f"Show this section, about {told} minute{'s' * (told > 1)}"
     begin = f'<details class="fold"><summary>{summary}</summary>'
     inner = section.first_child_matching_class(nodes.section)
     end = len(section) if inner is None else inner
     section.insert(end, nodes.raw("", "</details>", format="html"))
-    section.insert(1, nodes.raw("", begin, format="html"))
+    mark = next(n for n in section.children if FOLD in n.astext())
+    section.insert(section.index(mark), nodes.raw("", begin, format="html"))
 
 
 def _link(title: str, places: list[nodes.section]) -> nodes.Node:

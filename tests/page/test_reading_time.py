@@ -62,7 +62,7 @@ CELLS = [
     code("def a_mine():\n    pass", ["hide-cell"], shown("hidden")),
     text("## Check yourself\n\n1. Why? [Because](https://a.org/so) of | this | `x`."),
     text("# Build it\n\nFor builders.\n\n## Memory\n\n" + WORDS * 5 + "\n\n" + LISTING),
-    text(f"### Aside\n\n<!-- fold -->\n\n{WORDS * 3}"),
+    text(f"### Aside\n\nWhat it finds.\n\n<!-- fold -->\n\n{WORDS * 3}"),
     code("print(1)\n\nprint(2)", [], {"output_type": "stream", "name": "stdout", "text": "1\n2\n"}),
     text("## The end\n\nOver."),
 ]
@@ -100,7 +100,7 @@ def test_each_section_has_what_it_shows(chapter: Path) -> None:
         Section("Check yourself", 2, False, False, Effort(words=2 + 6)),
         Section("Build it", 1, True, False, Effort(words=2 + 2)),
         Section("Memory", 2, True, False, Effort(words=1 + 750 + 1, lines=2)),
-        Section("Aside", 3, True, True, Effort(words=1 + 450, lines=4)),
+        Section("Aside", 3, True, True, Effort(words=450, lines=4), lead=Effort(words=1 + 3)),
         Section("The end", 2, True, False, Effort(words=2 + 1)),
     ]
 
@@ -109,10 +109,10 @@ def test_a_fold_takes_no_time_but_its_exercises_do() -> None:
     long = Effort(words=1500, lines=30, looks=2, exercises=(10,))
     sections = [
         Section("a", 1, False, False, long),
-        Section("b", 2, False, True, long),
+        Section("b", 2, False, True, long, lead=Effort(words=15)),
         Section("c", 1, True, False, long),
     ]
-    assert visible(sections, builds=False) == Effort(1500, 30, 2, (10, 10))
+    assert visible(sections, builds=False) == Effort(1515, 30, 2, (10, 10))
     assert visible(sections, builds=True).minutes == 10 + 2 + 2
     assert [Effort(words=150 * n).told for n in (1, 7, 8)] == [5, 5, 10]
 
@@ -145,6 +145,13 @@ def test_a_fold_ends_where_the_next_heading_begins(built: Path) -> None:
     assert plain(fold).count("word") == 450
     assert "Aside" not in fold
     assert "Over" not in fold
+
+
+def test_what_stands_above_the_mark_stays_in_sight(built: Path) -> None:
+    page = (built / "book" / "04_scores.html").read_text("utf-8")
+    before, fold = page.split('<details class="fold">')
+    assert plain(before).endswith("What it finds.")
+    assert "What it finds" not in fold
 
 
 def test_the_table_adds_both_ways_up(built: Path) -> None:

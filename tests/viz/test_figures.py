@@ -555,7 +555,7 @@ def test_the_hex_map_shows_the_files_own_bytes_and_numbers(dtype: str, tmp_path:
     first = next(iter(header.tensors.values()))
     start = header.data_start + first.start
     shown = data[:24] + data[start : start + 16]
-    assert [text.get_text() for text in mono] == [f"{byte:02X}" for byte in shown]
+    assert [text.get_text() for text in mono] == [f"{byte:02x}" for byte in shown]
     assert any(text.endswith(f"= {header.header_nbytes:,}") for text in said)
     to = {"F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16}[dtype]
     for value in np.frombuffer(data[start : start + 16], dtype=to).astype(np.float64):

@@ -27,8 +27,8 @@ TWO_WALLS = Amount(
 LARGER_BATCH = Choice(
     name="larger_batch",
     topic="cost",
-    ask="Eight texts in one step gave almost eight times as many words a second as one. But 512 "
-    "gave hardly more than 256. What had run out?",
+    ask="On a graphics card, eight texts in one step gave almost eight times as many words a "
+    "second as one. But 512 gave hardly more than 256. What had run out?",
     answers={
         "Memory speed: 512 texts need the weights 512 times": "The weights are read once for all "
         "of them. That is why the first eight were nearly free.",

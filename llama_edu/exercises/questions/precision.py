@@ -8,7 +8,7 @@ SMALLEST_CODE = Amount(
     name="smallest_code",
     topic="precision",
     ask="The largest weight of a block is 2.54, and it gets the code 127; every weight becomes the "
-    "nearest whole code. How large must a weight be, at least, so that it does not become 0?",
+    "nearest whole code. Weights above which size do not become 0?",
     answer=0.01,
     unit="as a decimal number",
     within=0.0005,

@@ -25,7 +25,7 @@ MERGE_TWICE = Amount(
 GREEK = Choice(
     name="greek",
     topic="tokenizer",
-    ask="A list of pieces was learnt by counting in English stories. The same short sentence is "
+    ask="A list of pieces was learned by counting in English stories. The same short sentence is "
     "encoded in English and in Greek. Which of the two takes more tokens?",
     answers={
         "Neither: they say the same": "A token stands for a piece of text, not for what is meant "

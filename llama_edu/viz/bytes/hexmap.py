@@ -84,7 +84,7 @@ def _read(source: str | os.PathLike[str] | bytes, start: int, count: int) -> byt
 
 
 def _hex(data: bytes) -> str:
-    return data.hex(" ").upper()
+    return data.hex(" ")
 
 
 def _heading(ax: Axes, y: float, number: str, title: str, note: str) -> float:
@@ -100,7 +100,7 @@ def _bytes_row(ax: Axes, y: float, offset: int, data: bytes, face: str, notes: l
         x = LEFT + i * CELL
         box(ax, x, y, CELL, ROW - 0.06, face, edgecolor=EDGES[face])
         mono = {"ha": "center", "family": "DejaVu Sans Mono"}
-        write(ax, x + CELL / 2, y + 0.14, f"{byte:02X}", 11, weight="bold", **mono)
+        write(ax, x + CELL / 2, y + 0.14, f"{byte:02x}", 11, weight="bold", **mono)
         if notes[i]:
             write(ax, x + CELL / 2, y + 0.34, notes[i], 8, color=MUTED, ha="center")
 
@@ -111,11 +111,8 @@ def _length_block(ax: Axes, y: float, data: bytes, header: Header) -> float:
     worth = ["×1", "256", *(f"256{'⁰¹²³⁴⁵⁶⁷'[i]}" for i in range(2, PER_ROW))]
     _bytes_row(ax, y, 0, data, LENGTH, worth)
     y += ROW
-    color = EDGES[LENGTH]
-    arrow = {"arrowstyle": "-|>", "color": color, "lw": 1.6}
-    ax.annotate("", (LEFT + 8 * CELL, y + 0.05), (LEFT, y + 0.05), arrowprops=arrow)
     factors = {i: f" × {256**i:,}" if i else "" for i, byte in enumerate(data) if byte}
-    digits = " + ".join(f"0x{data[i]:02X}{factor}" for i, factor in factors.items())
+    digits = " + ".join(f"0x{data[i]:02x}{factor}" for i, factor in factors.items())
     terms = " + ".join(f"{data[i]}{factor}" for i, factor in factors.items())
     total = f"{digits}\n= {terms} = {header.header_nbytes:,}"
     write(
@@ -145,7 +142,7 @@ def _character(byte: int) -> str:
 def _tensor_block(ax: Axes, y: float, info: TensorInfo, data: bytes, header: Header) -> float:
     size = DTYPES[info.dtype].itemsize
     shape = " × ".join(f"{n:,}" for n in info.shape) or "one number"
-    write(ax, 0.08, y + 0.12, shortened(info.name, 36), 9, weight="bold")
+    write(ax, 0.08, y + 0.12, shortened(info.name, 40), 9, weight="bold")
     note = f"{info.dtype}, {shape}, {size} bytes each"
     write(ax, 0.08, y + 0.32, note, 8, color=MUTED)
     y += 0.47

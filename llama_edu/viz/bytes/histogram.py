@@ -52,7 +52,7 @@ def _summary(counts: np.ndarray) -> tuple[str, str, str]:
     shares = counts[counts > 0] / counts.sum()
     entropy = float(-(shares * np.log2(shares)).sum()) + 0.0
     most = int(counts.argmax())
-    return f"{entropy:.1f}", f"{most:02X}", share_text(int(counts[most]), int(counts.sum()))
+    return f"{entropy:.1f}", f"{most:02x}", share_text(int(counts[most]), int(counts.sum()))
 
 
 def _one_position(

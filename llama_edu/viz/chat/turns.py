@@ -230,7 +230,7 @@ def prefix_break(
     return Picture(
         figure,
         alt=_break_alt(cached, prompt, same, reused),
-        caption=f"The first {reused} tokens are reused; from there on everything runs again.",
+        caption=f"The first {reused} tokens are reused; the other {computed} have to be computed.",
     )
 
 

@@ -68,7 +68,7 @@ _STYLE = (
     "padding:.4em .5em}"
     ".llama-machine .layer>div>b{display:block;font-weight:600;margin-bottom:.3em;opacity:.8}"
     ".llama-machine .around{margin-top:.5em;opacity:.92}"
-    ".llama-machine .layer small{display:block;font-size:.78rem;margin-top:.4em;opacity:.85}"
+    ".llama-machine small{display:block;font-size:.78rem;margin-top:.4em;opacity:.85}"
     "</style>"
 )
 
@@ -97,10 +97,12 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
         f'<li class="layer"><div><b>{layers} layers, one after another; what each does, '
         f"in the order of the chapters</b><ol>{listed(LAYER)}</ol>{note}</div></li>"
     )
+    # On the page that has no place in it yet, the last row says how it belongs to the others.
+    joined = "<small>And then, with the whole machine:</small>" if here is None else ""
     html = (
         f'<nav class="llama-machine" aria-label="{escape(label)}">{_STYLE}'
         f"<ol>{listed(BEFORE)}{layer}{listed(AFTER)}</ol>"
-        f'<ol class="around">{listed(beside)}</ol></nav>'
+        f'{joined}<ol class="around">{listed(beside)}</ol></nav>'
     )
     inside = " · ".join(_marked(stop, here) for stop in LAYER)
     text = " → ".join(
@@ -112,7 +114,8 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
     )
     around = " · ".join(_marked(stop, here) for stop in beside)
     said = f"\n({NOTE})" if in_attention else ""
-    return Html(html, f"{text}{said}\naround it: {around}")
+    last = "and then, with the whole machine" if here is None else "around it"
+    return Html(html, f"{text}{said}\n{last}: {around}")
 
 
 def _link(stop: _Stop, here: str | None) -> str:

@@ -12,7 +12,6 @@ from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import WEIGHTS_MAP, axis
 from llama_edu.viz.parts.figure import (
     FAINT,
-    INK,
     MUTED,
     PAPER,
     Picture,
@@ -50,16 +49,16 @@ def batch_steps(
     strangers = {n for step in (*prefilled, *chosen) for n in step} - set(names)
     if strangers:
         raise InputError(f"expected requests of {', '.join(names)}, got {min(strangers)!r}")
-    figure, ax = board(1.05 + 0.44 * len(names), WIDTH)
+    figure, ax = board(1.05 + 0.54 * len(names), WIDTH)
     left = 0.2 + LETTER * max(map(len, names))
     cell = (WIDTH - left - 0.1) / steps
     _key(ax)
     for row, name in enumerate(names):
-        y = 0.5 + 0.44 * row
-        write(ax, left - 0.08, y + 0.18, name, SIZE, ha="right")
+        y = 0.5 + 0.54 * row
+        write(ax, left - 0.08, y + 0.23, name, SIZE, ha="right")
         for i in range(steps):
             _cell(ax, left + i * cell, y, cell, prefilled[i].get(name, 0), name in chosen[i])
-    foot = 0.58 + 0.44 * len(names)
+    foot = 0.58 + 0.54 * len(names)
     every = next(n for n in (1, 2, 5, 10) if n * cell > 0.25)
     for i in range(every - 1, steps, every):
         write(ax, left + (i + 0.5) * cell, foot, str(i + 1), SIZE, ha="center", color=MUTED)
@@ -73,7 +72,7 @@ def batch_steps(
 
 
 def _key(ax: Axes) -> None:
-    box(ax, 0.15, 0.12, 0.2, 0.2, axis("seq").color, hatch="///", edgecolor=PAPER)
+    box(ax, 0.15, 0.12, 0.2, 0.2, axis("seq").color)
     write(ax, 0.42, 0.22, "prompt tokens fed", SIZE)
     box(ax, 2.45, 0.12, 0.2, 0.2, axis("vocab_size").color)
     write(ax, 2.72, 0.22, "a new token", SIZE)
@@ -81,16 +80,15 @@ def _key(ax: Axes) -> None:
 
 def _cell(ax: Axes, x: float, y: float, width: float, fed: int, chosen: bool) -> None:
     """What a request fed and got in one step; at the end of a prompt both, the token below."""
-    height = 0.36
+    height = 0.46
     box(ax, x, y, width, height, PAPER, edgecolor=FAINT, linewidth=0.8)
-    token = (0.1 if fed else height) if chosen else 0.0
+    token = (0.17 if fed else height) if chosen else 0.0
     if fed:
         blue, prompt = axis("seq").color, height - token
-        box(ax, x, y, width, prompt, blue, linewidth=0.8, hatch="///", edgecolor=PAPER)
+        box(ax, x, y, width, prompt, blue, linewidth=0.8, edgecolor=PAPER)
         if width >= LETTER * len(str(fed)):
-            frame = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}
             middle = x + width / 2, y + prompt / 2
-            write(ax, *middle, str(fed), SIZE, ha="center", color=INK, bbox=frame)
+            write(ax, *middle, str(fed), SIZE, ha="center", color=PAPER, weight="bold")
     if chosen:
         green, top = axis("vocab_size").color, y + height - token
         box(ax, x, top, width, token, green, linewidth=0.8, edgecolor=PAPER)
