@@ -124,6 +124,20 @@ def test_the_readme_shows_the_ratios_of_the_record():
         assert shown in text
 
 
+def test_the_first_page_says_what_the_record_says():
+    folder = Path(table.__file__).parent
+    kept = json.loads((folder / "results" / "table.json").read_text("utf-8"))["rows"]
+
+    def median(row):
+        return statistics.median(one["ratio"] for one in kept[row])
+
+    said = (folder.parent / "README.md").read_text("utf-8")
+    assert f"NumPy decodes {median('f32-numpy'):.1f} times as fast as `transformers`" in said
+    assert f"{median('bf16'):.1f} times as fast as llama.cpp in bfloat16" in said
+    assert f"{median('int8'):.1f} times in 8 bits" in said
+    assert f"at {median('wall'):.2f} of the speed at which memory could be read" in said
+
+
 def test_rates_are_medians_of_all_rounds():
     rows = {"f32": [a_round(1.0), {"ours": SLOW, "peer": FAST}, a_round(1.0)]}
     assert record.rates({"rows": rows}) == {"llama_edu/numba/f32": 30.0, "llama.cpp/f32": 20.0}
