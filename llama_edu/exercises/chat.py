@@ -244,7 +244,7 @@ NEXT_PROMPT = Exercise(
         Mutant(
             "two_bos",
             _next_two_bos,
-            "when the question is encoded as if it opened a text: a second bos in the middle",
+            "when the question is encoded as if it opened a text: a second bos, here in the middle",
             "https://github.com/abetlen/llama-cpp-python/issues/1501",
             section="Common mistakes",
         ),
@@ -460,7 +460,7 @@ TURNS_TO_DROP = Exercise(
             "silently",
             _drop_silently,
             "when a question that can never fit is sent all the same",
-            "https://github.com/ollama/ollama/issues/14259",
+            "https://github.com/ollama/ollama/issues/8531",
         ),
         Mutant(
             "no_question",

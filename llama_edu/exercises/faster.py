@@ -216,7 +216,7 @@ VERIFIED = Exercise(
             "no_own",
             _changed(lambda ids, kept, rows, guesses: [ids[:-1], kept - 1]),
             "when only guesses are kept, and the token that the model adds is forgotten",
-            link="https://github.com/openvinotoolkit/openvino.genai/pull/379",
+            link="https://github.com/ohdearquant/lattice/pull/509",
         ),
         Mutant(
             "the_guess",

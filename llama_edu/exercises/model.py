@@ -318,7 +318,7 @@ BOTH_ENDS = Exercise(
             "filled_in",
             _ends_filled_in,
             "when an untied model whose head is missing is given the embedding instead of an error",
-            "https://github.com/NVIDIA-NeMo/Automodel/pull/2511",
+            "https://github.com/NVIDIA/TensorRT-LLM/issues/3324",
         ),
         Mutant(
             "unequal_taken",

@@ -289,7 +289,7 @@ ROW_SIZE = Exercise(
             "fixed_eps",
             _size_fixed_eps,
             "when eps is 1e-6 whatever the config says",
-            "https://github.com/meta-llama/llama/issues/771",
+            "https://github.com/ggml-org/llama.cpp/issues/2373",
             section="Common mistakes",
         ),
         Mutant("at_least_eps", _size_at_least_eps, "when eps is a lower bound instead of a term"),
@@ -454,7 +454,7 @@ GATED = Exercise(
             "overflow",
             _gated_overflow,
             "when SiLU is written as x · eˣ / (1 + eˣ): far right that is ∞ / ∞",
-            "https://github.com/Open-Deep-ML/DML-OpenProblem/pull/497",
+            "https://github.com/clab/dynet/issues/1525",
         ),
         Mutant(
             "gelu",

@@ -389,7 +389,6 @@ ROWS_TO_NEIGHBOURS = Exercise(
             "way_back",
             _rows_reshaped,
             "when the rows are sorted the other way: even ones first, then odd ones",
-            "https://github.com/rasbt/LLMs-from-scratch/pull/750",
         ),
         Mutant("one_head", _rows_one_head, "when all heads are reordered as if they were one"),
         Mutant("swapped", _rows_swapped, "when the partners of each pair change places"),

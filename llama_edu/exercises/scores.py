@@ -129,7 +129,7 @@ GROUP_SCORES = Exercise(
             "keys_first",
             _scores_keys_first,
             "when the last two axes change places: a row is a query, a column a key",
-            "https://github.com/TransformerLensOrg/CircuitsVis/issues/56",
+            "https://github.com/poloclub/transformer-explainer/issues/19",
             section="Common mistakes",
         ),
         Mutant(

@@ -418,7 +418,6 @@ ENCODE_WORD = Exercise(
             "longest",
             _encode_longest,
             "when the longest known piece is taken from the left, and no merge is asked",
-            "https://github.com/rasbt/LLMs-from-scratch/issues/558",
         ),
         Mutant(
             "one_pass",

@@ -192,7 +192,7 @@ EXHIBITS: dict[str, Exhibit] = {
     "fixed_eps": _exhibit(
         "an eps of one's own",
         ("eps = config.rms_norm_eps", "eps = 1e-6"),
-        "meta-llama/llama/issues/771",
+        "ggml-org/llama.cpp/issues/2373",
         (norm_mlp_exercises.ROW_SIZE, "fixed_eps"),
         _size_of_a_row,
     ),
