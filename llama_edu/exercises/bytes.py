@@ -337,7 +337,7 @@ BF16_TO_FLOAT32 = Exercise(
             "big_endian",
             _bf16_big,
             "when the two bytes are read with the larger first",
-            "https://github.com/safetensors/safetensors/issues/448",
+            "https://github.com/safetensors/safetensors/issues/307",
             section="Break it",
         ),
         Mutant(

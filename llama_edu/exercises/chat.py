@@ -449,7 +449,6 @@ TURNS_TO_DROP = Exercise(
             "no_system",
             _drop_no_system,
             "when the system prompt is not counted",
-            "https://github.com/ollama/ollama/issues/8531",
         ),
         Mutant("no_reply", _drop_no_reply, "when no room is left for the reply"),
         Mutant("strictly", _drop_strictly, "when a context filled to the last token is too full"),

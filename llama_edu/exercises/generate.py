@@ -213,7 +213,6 @@ DECODE_LOOP = Exercise(
             "prompt_end_twice",
             _decode_prompt_twice,
             "when the last prompt token is fed a second time after the prefill",
-            "https://github.com/skyzh/tiny-llm/pull/46",
         ),
         Mutant(
             "never_stops",

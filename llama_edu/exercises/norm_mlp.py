@@ -440,7 +440,6 @@ GATED = Exercise(
             "sigmoid",
             _gated_sigmoid,
             "when the gate is the sigmoid alone: that is GLU, and SiLU is x · sigmoid(x)",
-            "https://github.com/marin-community/marin/issues/5934",
             section="A unit, on paper",
         ),
         Mutant(
@@ -658,7 +657,7 @@ ADD_MLP = Exercise(
             "dirty_buffer",
             _add_mlp_dirty,
             "when a product is added to a buffer that still holds old numbers",
-            "https://github.com/local-inference-lab/vllm/issues/181",
+            "https://github.com/torch/nn/pull/898",
             section="Bridge",
         ),
         Mutant(

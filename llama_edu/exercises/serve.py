@@ -122,7 +122,7 @@ STREAM_REQUEST = Exercise(
             "v1_twice",
             _request_v1_twice,
             "when /v1 is added to a base address that ends in it",
-            "https://github.com/mhss1/MyBrain/issues/335",
+            "https://github.com/Taewan-P/gpt_mobile/issues/245",
         ),
         Mutant("no_type", _request_no_type, "when nothing says that the body is JSON"),
         Mutant(
@@ -519,7 +519,7 @@ READ_STREAM = Exercise(
             "done_anywhere",
             _read_done_anywhere,
             "when [DONE] ends the stream wherever it stands, in a text as well",
-            "https://github.com/rahilp/second-brain-cloudflare/issues/353",
+            "https://github.com/BerriAI/litellm/issues/31562",
         ),
         Mutant(
             "no_usage",

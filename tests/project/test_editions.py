@@ -168,7 +168,7 @@ def test_colours_are_those_of_white_paper(style: str, plain: str) -> None:
 
 def test_an_epub_is_xml_with_every_file_listed(small: Book, tmp_path: Path) -> None:
     file = tmp_path / "small.epub"
-    assert make_epub(small, file) == 5
+    assert make_epub(small, file, html=tmp_path) == 5
     with zipfile.ZipFile(file) as archive:
         first = archive.infolist()[0]
         texts = {name: archive.read(name).decode() for name in archive.namelist()}

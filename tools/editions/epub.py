@@ -68,8 +68,8 @@ class Document:
         return ' properties="svg"' if self.body.find("svg") else ""
 
 
-def make_epub(book: Book, to: Path) -> int:
-    """Write the EPUB; return how many documents it has.
+def make_epub(book: Book, to: Path, html: Path = HTML) -> int:
+    """Write the EPUB; return how many documents it has. `html` is where the built pages lie.
 
     Raises `ValueError` for a document that is not well-formed XML.
     """
@@ -84,7 +84,7 @@ def make_epub(book: Book, to: Path) -> int:
         answers.insert(0, Document("appendix.xhtml", APPENDIX, _parsed(first)))
     documents = [Document("title.xhtml", TITLE, _parsed(_title_page())), *chapters, *answers]
     _link(documents)
-    sheet = "\n".join([fixed_colours(HTML), book.styles, (HERE / "reader.css").read_text("utf-8")])
+    sheet = "\n".join([fixed_colours(html), book.styles, (HERE / "reader.css").read_text("utf-8")])
     files = {
         "META-INF/container.xml": CONTAINER,
         "EPUB/package.opf": _package(documents),
