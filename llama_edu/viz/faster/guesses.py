@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import axis
@@ -67,13 +68,13 @@ def guessed_pass(said: Sequence[int], guesses: Sequence[int]) -> Picture:
     return Picture(figure, alt=alt, caption=caption)
 
 
-def _cell(ax: object, x: Number, y: Number, text: str, stays: bool, own: bool = False) -> None:
+def _cell(ax: Axes, x: Number, y: Number, text: str, stays: bool, own: bool = False) -> None:
     edge, line = (COLOR, 2.2) if own else (FAINT, 0.8)
-    box(ax, x, y, CELL, 0.36, KEPT if stays else PAPER, edgecolor=edge, linewidth=line)  # type: ignore[arg-type]
+    box(ax, x, y, CELL, 0.36, KEPT if stays else PAPER, edgecolor=edge, linewidth=line)
     color = INK if stays else MUTED
-    write(ax, x + CELL / 2, y + 0.18, text, SIZE, ha="center", color=color)  # type: ignore[arg-type]
+    write(ax, x + CELL / 2, y + 0.18, text, SIZE, ha="center", color=color)
     if not stays:
-        ax.plot([x + 0.1, x + CELL - 0.1], [y + 0.3, y + 0.06], color=MUTED, lw=1.0)  # type: ignore[attr-defined]
+        ax.plot([x + 0.1, x + CELL - 0.1], [y + 0.3, y + 0.06], color=MUTED, lw=1.0)
 
 
 @picture
