@@ -74,7 +74,8 @@ def _cell(ax: Axes, x: Number, y: Number, text: str, stays: bool, own: bool = Fa
     color = INK if stays else MUTED
     write(ax, x + CELL / 2, y + 0.18, text, SIZE, ha="center", color=color)
     if not stays:
-        ax.plot([x + 0.1, x + CELL - 0.1], [y + 0.3, y + 0.06], color=MUTED, lw=1.0)
+        left, low = float(x), float(y)
+        ax.plot([left + 0.1, left + CELL - 0.1], [low + 0.3, low + 0.06], color=MUTED, lw=1.0)
 
 
 @picture
