@@ -195,7 +195,7 @@ class ChatSession:
         """A session of its own that goes on from here, with a copy of the cache."""
         self._check_idle()
         other = copy.copy(self)  # what they share is replaced by either, and never changed
-        other._cache = self._cache.copy()
+        other._cache = self._cache.fork()
         other._rng = copy.deepcopy(self._rng)
         other._plan = None
         return other

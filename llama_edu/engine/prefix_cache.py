@@ -2,11 +2,13 @@
 
 A radix tree over token ids. Each edge holds a run of ids and their rows; a path from the root is a
 prefix that was computed. Two conversations under one system prompt share the path of that prompt
-and part behind it. Rows go in and come out as copies, so no conversation can alter another's.
+and part behind it. Rows go in as copies and are never written again, so that any number of caches
+may look at them where they are: a system prompt is in memory once, however many talk under it.
 Memory is bounded: when it is full, what was not used for longest goes, leaves first.
 
-The design is the radix attention of SGLang (Zheng et al. 2024, arXiv:2312.07104), with copied rows
-in place of shared pages.
+The design is the radix attention of SGLang (Zheng et al. 2024, arXiv:2312.07104). vLLM shares pages
+of 16 positions instead (Kwon et al. 2023, arXiv:2309.06180), and finds each by a table. A run here
+is as long as what is shared, which holds no more rows, and attention finds long ones in one place.
 """
 
 import threading
@@ -14,9 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float
 
-from llama_edu.engine.cache import KVCache
+from llama_edu.engine.cache import KVCache, Rows
 from llama_edu.errors import InputError
 
 __all__ = ["PrefixCache", "PrefixStats", "common_length"]
@@ -37,15 +38,10 @@ class _Node:
     """A run of ids with their rows, which are never written again, and what may follow it."""
 
     token_ids: tuple[int, ...]
-    keys: Float[np.ndarray, "n_layers n_kv_heads seq head_dim"]
-    values: Float[np.ndarray, "n_layers n_kv_heads seq head_dim"]
+    rows: Rows
     parent: "_Node | None" = None
     children: "dict[int, _Node]" = field(default_factory=dict)
     used: int = 0
-
-    @property
-    def nbytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes
 
 
 class PrefixCache:
@@ -68,7 +64,7 @@ class PrefixCache:
 
     def _empty(self) -> None:
         none = np.empty((0, 0, 0, 0), dtype=np.float32)
-        self._root = _Node((), none, none)
+        self._root = _Node((), Rows(none, none))
         self._nbytes = 0
         self._n_positions = 0
 
@@ -100,6 +96,7 @@ class PrefixCache:
     def restore(self, token_ids: Sequence[int], cache: KVCache) -> int:
         """Extend `cache` by the rows known for `token_ids`; returns how many were added.
 
+        Long runs are not copied: the cache looks at them, and keeps them if they are dropped here.
         The cache holds the rows of the first `cache.length` ids already; it may be empty. The last
         id never gets a row: it has to be run, for the logits of what follows.
 
@@ -111,23 +108,24 @@ class PrefixCache:
             runs = []
             for node, shared in self._path(token_ids):
                 self._touch(node)
-                runs.append((node.keys[:, :, :shared], node.values[:, :, :shared]))
-            known = min(sum(keys.shape[2] for keys, _ in runs), len(token_ids) - 1)
+                runs.append(node.rows[:shared])
+            known = min(sum(map(len, runs)), len(token_ids) - 1)
             reused = max(known - past, 0)
             self._count(lookups=1, asked=len(token_ids), reused=reused)
         cache.check_room(reused)
-        # Rows are never written again, so copying them can go on while others use the tree.
+        # Rows are never written again, so this can go on while others use the tree.
         start = 0
-        for keys, values in runs:
-            first, last = max(cache.length - start, 0), min(keys.shape[2], known - start)
+        for run in runs:
+            first, last = max(cache.length - start, 0), min(len(run), known - start)
             if first < last:
-                cache.extend(keys[:, :, first:last], values[:, :, first:last])
-            start += keys.shape[2]
+                cache.borrow(run[first:last])
+            start += len(run)
         return reused
 
     def store(self, token_ids: Sequence[int], cache: KVCache) -> None:
         """Remember the first `len(token_ids)` rows of `cache`, computed from these very ids.
 
+        They are copied, and then the cache looks at the copy and gives up the rows of its own.
         What does not fit into `max_nbytes` is left out, from the end. Raises `InputError` if the
         cache holds fewer rows, or is the cache of another model.
         """
@@ -140,14 +138,18 @@ class PrefixCache:
             per_position = cache.nbytes // max(cache.length, 1)
             room = self.max_nbytes // max(per_position, 1)
             ids = tuple(token_ids[:room])
-            parent, known = self._root, 0
+            parent, known, runs = self._root, 0, list[Rows]()
             for node, shared in self._path(ids):
                 parent = self._split(node, shared) if shared < len(node.token_ids) else node
                 self._touch(parent)
                 known += shared
+                runs.append(parent.rows)
             if known < len(ids):
-                self._add(parent, ids[known:], *cache.rows(known, len(ids)))
+                rows = Rows(*cache.rows(known, len(ids)))
+                self._add(parent, ids[known:], rows)
+                runs.append(rows)
             self._evict()
+        cache.lean_on(runs)  # which takes the rows out of memory that they would be in twice
 
     def _path(self, token_ids: Sequence[int]) -> list[tuple[_Node, int]]:
         """The nodes along `token_ids`, and how many ids of each match: all, but for the last."""
@@ -168,29 +170,22 @@ class PrefixCache:
         self._clock += 1
         node.used = self._clock
 
-    def _add(
-        self, parent: _Node, token_ids: tuple[int, ...], keys: np.ndarray, values: np.ndarray
-    ) -> _Node:
-        for array in (keys, values):
-            array.flags.writeable = False
-        node = _Node(token_ids, keys, values, parent)
+    def _add(self, parent: _Node, token_ids: tuple[int, ...], rows: Rows) -> _Node:
+        node = _Node(token_ids, rows, parent)
         parent.children[token_ids[0]] = node
         self._touch(node)
-        self._nbytes += node.nbytes
+        self._nbytes += rows.nbytes
         self._n_positions += len(token_ids)
         return node
 
     def _split(self, node: _Node, at: int) -> _Node:
         """Cut the run of a node in two, and return the new node of its first part."""
         # Copies, not views: a view would keep the whole alive after one part is evicted.
-        first, rest = (
-            [a[:, :, part].copy() for a in (node.keys, node.values)]
-            for part in (slice(0, at), slice(at, None))
-        )
+        first, rest = node.rows[:at].copy(), node.rows[at:].copy()
         assert node.parent is not None
         self._forget(node)
-        head = self._add(node.parent, node.token_ids[:at], *first)
-        tail = self._add(head, node.token_ids[at:], *rest)
+        head = self._add(node.parent, node.token_ids[:at], first)
+        tail = self._add(head, node.token_ids[at:], rest)
         head.used = tail.used = node.used
         tail.children = node.children
         for child in tail.children.values():
@@ -200,7 +195,7 @@ class PrefixCache:
     def _forget(self, node: _Node) -> None:
         assert node.parent is not None
         del node.parent.children[node.token_ids[0]]
-        self._nbytes -= node.nbytes
+        self._nbytes -= node.rows.nbytes
         self._n_positions -= len(node.token_ids)
 
     def _evict(self) -> None:

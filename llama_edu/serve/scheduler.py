@@ -331,7 +331,7 @@ class Scheduler:
     def _branch(self, job: Job, cache: KVCache) -> None:
         """The prompt is computed: every choice goes on with a cache of its own."""
         self._keep(job.request.token_ids, cache)
-        copies = [cache.copy() for _ in job.choices[1:]]
+        copies = [cache.fork() for _ in job.choices[1:]]
         job.first_token = self.clock()
         job.cache = None
         for choice, own in zip(job.choices, [cache, *copies], strict=True):

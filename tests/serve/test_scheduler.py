@@ -548,20 +548,20 @@ def test_a_prefix_cache_without_memory_costs_nobody_the_text(monkeypatch, method
 
 
 def test_rows_restored_in_part_are_not_kept(monkeypatch):
-    extend, calls = KVCache.extend, []
+    borrow, calls = KVCache.borrow, []
 
-    def extend_once(self, *rows):
+    def borrow_once(self, *rows):
         calls.append(rows)
         if len(calls) > 1:
             raise MemoryError
-        extend(self, *rows)
+        borrow(self, *rows)
 
     one = scheduler()
     one.submit(request(n_prompt=30))
     one.submit(Request((*range(10, 25), 7), 3))  # so that the way to the first has two parts
     run(one)
     with monkeypatch.context() as patched:
-        patched.setattr(KVCache, "extend", extend_once)
+        patched.setattr(KVCache, "borrow", borrow_once)
         again = one.submit(request(n_prompt=30))
         run(one)
     assert len(calls) == 2
@@ -573,7 +573,7 @@ def test_choices_without_memory_of_their_own_end_as_one_job(monkeypatch):
     one = scheduler()
     job, other = one.submit(request(n=3)), one.submit(request(start=200))
     with monkeypatch.context() as patched:
-        patched.setattr(KVCache, "copy", full)
+        patched.setattr(KVCache, "fork", full)
         events = [event for choice, event in one.step().events if choice.job is job]
     assert [event.problem.code for event in events] == ["out_of_memory"] * 3
     run(one)

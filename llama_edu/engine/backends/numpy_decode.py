@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from llama_edu.engine.cache import KVCache
 from llama_edu.engine.step import Step
 from llama_edu.engine.weights import LayerWeights, Projection, Weights
 from llama_edu.formats.config import LlamaConfig
@@ -102,8 +103,7 @@ class SmallModelDecode:
         eps = config.rms_norm_eps
         (span,) = step.spans
         assert span.cache is not None  # `takes` has seen it
-        keys, values = span.cache.reserve(1)  # (n_layers, n_kv_heads, capacity, head_dim)
-        past, total_seq = span.past, span.total_seq
+        past_and_new = _appender(span.cache)
         signed_sin = np.concatenate([-step.sin, step.sin])
         x = rows_as_float32(weights.embed_tokens, step.token_ids)[0]
         # In SwiGLU: for very negative x, e⁻ˣ is infinite and x / ∞ is the right answer: 0.
@@ -115,8 +115,7 @@ class SmallModelDecode:
                 q, k, v = self._qkv(
                     self._project(normed, joined.qkv_proj), layer, step.cos, signed_sin
                 )
-                keys[i, :, past], values[i, :, past] = k, v
-                merged = self.attend(q, keys[i, :, :total_seq], values[i, :, :total_seq])
+                merged = self.attend(q, *past_and_new(i, k, v))
                 x = x + self._project(merged, layer.o_proj)
                 normed = self.rms_norm(x, layer.post_attention_layernorm, eps)
                 gate_up = self._project(normed, joined.gate_up_proj)
@@ -146,3 +145,17 @@ class SmallModelDecode:
             rotated[q_width:].reshape(n_kv_heads, 2 * half),
             y[q_width + kv_width :].reshape(n_kv_heads, 2 * half),
         )
+
+
+def _appender(cache: KVCache) -> Callable[[int, Array, Array], tuple[Array, Array]]:
+    """What writes a layer's new key and value, and returns all: what can be done once, is done."""
+    if cache.runs:
+        return lambda layer, k, v: cache.append(layer, k[:, None], v[:, None])
+    keys, values = cache.reserve(1)  # (n_layers, n_kv_heads, capacity, head_dim)
+    past, total_seq = cache.length, cache.length + 1
+
+    def append(layer: int, k: Array, v: Array) -> tuple[Array, Array]:
+        keys[layer, :, past], values[layer, :, past] = k, v
+        return keys[layer, :, :total_seq], values[layer, :, :total_seq]
+
+    return append

@@ -10,6 +10,7 @@ worth waiting for. Where one thread needs what another has written, there is a b
 from llama_edu.engine.backends.numba.gemv import COLUMNS, partition, product, product_of_rows
 from llama_edu.engine.backends.numba.gemv import ROWS as ROW_COUNT
 from llama_edu.engine.backends.numba.primitives import (
+    add_part,
     attend_part,
     copy,
     merge_parts,
@@ -21,7 +22,7 @@ from llama_edu.engine.backends.numba.primitives import (
 from llama_edu.engine.backends.numba.simd import compiled, goes_by_pairs, itemsize
 from llama_edu.engine.backends.numba.threads import barrier
 
-__all__ = ["SEQUENCE", "WORKSPACE", "decode", "swiglu_features"]
+__all__ = ["RUN", "SEQUENCE", "WORKSPACE", "decode", "swiglu_features"]
 
 # The matrices of a layer, in the order of `layers`.
 Q, K, V, OUT, GATE, UP, DOWN = range(7)
@@ -33,17 +34,22 @@ WORKSPACE = (
     *("x", "q", "k", "v", "gate", "up", "parts", "part_stride"),
     # Of the first thread, and bytes to the next one's.
     *("normed", "merged", "rotated", "scores", "private_stride"),
-    "sums",
+    *("sums", "another"),
 )
 N_HEADS, N_KV_HEADS, HEAD_DIM, LOGITS = range(4)
 X, Q_AT, K_AT, V_AT, GATE_AT, UP_AT, PARTS, PART_STRIDE = range(4, 12)
-NORMED, MERGED, ROTATED, SCORES, PRIVATE_STRIDE, SUMS = range(12, 18)
+NORMED, MERGED, ROTATED, SCORES, PRIVATE_STRIDE, SUMS, ANOTHER = range(12, 19)
 
-# What `sequences` holds for each new token: its past, its cosines and sines, and its cache: where
-# layer 0 begins, and bytes from one layer and one head to the next. Tokens of one sequence share
-# its cache; each has those before it as its past.
-SEQUENCE = ("past", "cos", "sin", "keys", "values", "layer_stride", "head_stride")
-PAST, COS, SIN, KEYS, VALUES, LAYER_STRIDE, HEAD_STRIDE = range(7)
+# Where keys and values lie: the position of the first, where layer 0 begins, and bytes from one
+# layer and one head to the next.
+RUN = ("start", "keys", "values", "layer_stride", "head_stride")
+START, KEYS, VALUES, LAYER_STRIDE, HEAD_STRIDE = range(5)
+
+# What `sequences` holds for each new token: where the rows of its cache's own are, which of `runs`
+# the cache begins with, its past, and its cosines and sines. Tokens of one sequence share its
+# cache; each has those before it as its past.
+SEQUENCE = (*RUN, "runs", "end_of_runs", "past", "cos", "sin")
+RUNS, END_OF_RUNS, PAST, COS, SIN = range(5, 10)
 
 
 @compiled
@@ -56,6 +62,7 @@ def decode(
     eps,
     workspace,
     sequences,
+    runs,
     counter,
     rank,
     ranks,
@@ -63,8 +70,9 @@ def decode(
     """Run every new token through every layer and the head.
 
     `layers` (n_layers + 1, 7, 5) describes the matrices, the head being the first one after the
-    last layer; `norms` holds the addresses of two gains per layer and of the last one. `workspace`
-    and `sequences` (count, 7) are explained at `WORKSPACE` and `SEQUENCE`.
+    last layer; `norms` holds the addresses of two gains per layer and of the last one. `workspace`,
+    `sequences` (count, 10) and `runs` (any number, 5) are explained at `WORKSPACE`, `SEQUENCE` and
+    `RUN`.
     """
     count, own = len(sequences), rank * workspace[PRIVATE_STRIDE]
     x, normed, merged = workspace[X], workspace[NORMED] + own, workspace[MERGED] + own
@@ -85,7 +93,7 @@ def decode(
             _keep(cache_format, i, 0, workspace, sequences[0])
         for n in range(count):
             part = workspace[PARTS] + (rank * count + n) * heads_nbytes
-            _attend(cache_format, i, n, workspace, sequences[n], part, rank, ranks)
+            _attend(cache_format, i, n, workspace, sequences[n], runs, part, rank, ranks)
         barrier(counter, ranks)
         _merge(workspace, count, merged, ranks)
         _products(weight_format, layer[OUT], merged, x, True, *work)
@@ -134,7 +142,7 @@ def swiglu_features(width, workspace, count, rank, ranks):
 def _keep(cache_format, layer, n, workspace, sequence):
     """Write a token's keys, rotated, and its values to the cache, in the cache's format."""
     head_dim, n_kv_heads = workspace[HEAD_DIM], workspace[N_KV_HEADS]
-    row = sequence[PAST] * head_dim * itemsize(cache_format)
+    row = (sequence[PAST] - sequence[START]) * head_dim * itemsize(cache_format)
     for group in range(n_kv_heads):
         place = layer * sequence[LAYER_STRIDE] + group * sequence[HEAD_STRIDE] + row
         new = 4 * (n * n_kv_heads + group) * head_dim
@@ -144,25 +152,44 @@ def _keep(cache_format, layer, n, workspace, sequence):
 
 
 @compiled
-def _attend(cache_format, layer, n, workspace, sequence, part, rank, ranks):
+def _attend(cache_format, layer, n, workspace, sequence, runs, part, rank, ranks):
     """Every head of a token over this thread's part of the positions.
 
     What comes of them goes to address `part`, a line per head.
     """
-    head_dim, n_kv_heads, size = workspace[HEAD_DIM], workspace[N_KV_HEADS], itemsize(cache_format)
+    head_dim, n_kv_heads = workspace[HEAD_DIM], workspace[N_KV_HEADS]
     n_groups, part_stride = workspace[N_HEADS] // n_kv_heads, workspace[PART_STRIDE]
-    rotated = workspace[ROTATED] + rank * workspace[PRIVATE_STRIDE]
-    scores = workspace[SCORES] + rank * workspace[PRIVATE_STRIDE]
+    own = rank * workspace[PRIVATE_STRIDE]
+    rotated, another = workspace[ROTATED] + own, workspace[ANOTHER] + own
     start, end = partition(sequence[PAST] + 1, rank, ranks)
     for group in range(n_kv_heads):
-        place = layer * sequence[LAYER_STRIDE] + group * sequence[HEAD_STRIDE]
-        place += start * head_dim * size
         first = group * n_groups
         q = workspace[Q_AT] + 4 * (n * workspace[N_HEADS] + first) * head_dim
         rope_queries(q, sequence[COS], sequence[SIN], head_dim, n_groups, rotated)
-        keys, values = sequence[KEYS] + place, sequence[VALUES] + place
-        sizes, out = (end - start, head_dim, n_groups), part + first * part_stride
-        attend_part(cache_format, rotated, keys, values, *sizes, scores, out, part_stride)
+        out = part + first * part_stride
+        here = (layer, group, workspace, workspace[SCORES] + own)
+        # From the end: where nothing is borrowed, the first place is the only one.
+        _attend_place(cache_format, sequence, max(start, sequence[START]), end, *here, rotated, out)
+        for i in range(sequence[RUNS], sequence[END_OF_RUNS]):
+            last = sequence[START] if i + 1 == sequence[END_OF_RUNS] else runs[i + 1, START]
+            last = min(last, end)
+            begin = max(start, runs[i, START])
+            if begin < last:
+                _attend_place(cache_format, runs[i], begin, last, *here, rotated, another)
+                for head in range(n_groups):
+                    at = head * part_stride
+                    add_part(out + at, another + at, head_dim)
+
+
+@compiled
+def _attend_place(cache_format, place, start, end, layer, group, workspace, scores, rotated, out):
+    """`attend_part` over the positions from `start` to `end` - 1, which lie in one place."""
+    head_dim = workspace[HEAD_DIM]
+    at = layer * place[LAYER_STRIDE] + group * place[HEAD_STRIDE]
+    at += (start - place[START]) * head_dim * itemsize(cache_format)
+    sizes = (max(end - start, 0), head_dim, workspace[N_HEADS] // workspace[N_KV_HEADS])
+    keys, values, stride = place[KEYS] + at, place[VALUES] + at, workspace[PART_STRIDE]
+    attend_part(cache_format, rotated, keys, values, *sizes, scores, out, stride)
 
 
 @compiled

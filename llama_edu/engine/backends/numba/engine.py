@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 
 from llama_edu.engine.backends.mixed import MIXED
 from llama_edu.engine.backends.numba import prefill
-from llama_edu.engine.backends.numba.decode import SEQUENCE, decode
+from llama_edu.engine.backends.numba.decode import RUN, SEQUENCE, decode
 from llama_edu.engine.backends.numba.gemm import product_of_many, scratch_nbytes
 from llama_edu.engine.backends.numba.layout import Plan, Workspace, describe, format_of
 from llama_edu.engine.backends.numba.simd import has_long_registers
@@ -83,7 +83,8 @@ class Engine:
         plan, threads = self._known(weights)
         x = rows_as_float32(weights.embed_tokens, step.token_ids)
         cos, sin = np.ascontiguousarray(step.cos), np.ascontiguousarray(step.sin)
-        rows = [row for span in step.spans for row in _rows(span, cos, sin)]
+        runs: list[list[int]] = []
+        rows = [row for span in step.spans for row in _rows(span, cos, sin, runs)]
         sequences = np.array(rows, dtype=np.int64)
         longest = max(span.total_seq for span in step.spans)
         workspace = Workspace(config, threads, len(rows), longest)
@@ -98,6 +99,7 @@ class Engine:
             config.rms_norm_eps,
             workspace.numbers(logits=logits.ctypes.data, x=x.ctypes.data),
             sequences,
+            np.array(runs, dtype=np.int64).reshape(-1, len(RUN)),
         )
         with self._announced("decode"):
             self.team.run(decode, *arguments, threads=threads)
@@ -266,16 +268,19 @@ class Engine:
         self._ready.add(name)
 
 
-def _rows(span: Span, cos: np.ndarray, sin: np.ndarray) -> list[list[int]]:
-    """The rows of a span as the kernel sees them, with room in its cache for all of them."""
+def _rows(span: Span, cos: np.ndarray, sin: np.ndarray, runs: list[list[int]]) -> list[list[int]]:
+    """The rows of a span as the kernel sees them, with room in its cache for all of them.
+
+    What the cache borrows is added to `runs`.
+    """
     assert span.cache is not None  # `takes` has seen it
-    keys, values = span.cache.reserve(span.seq)
-    known = {
-        "keys": keys.ctypes.data,
-        "values": values.ctypes.data,
-        "layer_stride": keys.strides[0],
-        "head_stride": keys.strides[1],
-    }
+    known = _place(span.cache.borrowed, *span.cache.reserve(span.seq)) | {"runs": len(runs)}
+    start = 0
+    for run in span.cache.runs:
+        place = _place(start, run.keys, run.values)
+        runs.append([place[name] for name in RUN])
+        start += len(run)
+    known |= {"end_of_runs": len(runs)}
     rows = []
     for i in range(span.seq):
         row = span.rows.start + i
@@ -284,12 +289,23 @@ def _rows(span: Span, cos: np.ndarray, sin: np.ndarray) -> list[list[int]]:
     return rows
 
 
+def _place(start: int, keys: np.ndarray, values: np.ndarray) -> dict[str, int]:
+    """Where keys and values lie whose first position is `start`."""
+    return {
+        "start": start,
+        "keys": keys.ctypes.data,
+        "values": values.ctypes.data,
+        "layer_stride": keys.strides[0],
+        "head_stride": keys.strides[1],
+    }
+
+
 def _check_new(cache: KVCache, seq: int) -> None:
     """Refuse new rows that did not fit into the cache's format, as `cast` does."""
     if cache.dtype == np.float16:  # the only one that ends before what a model computes
-        new = slice(cache.length, cache.length + seq)
+        own = cache.length - cache.borrowed
         for part in cache.reserve(seq):
-            if np.isinf(part[:, :, new]).any():
+            if np.isinf(part[:, :, own : own + seq]).any():
                 raise NumericsError(
                     f"expected keys and values up to {LARGEST['F16']} for a float16 cache, "
                     f"got larger ones at position {cache.length}"

@@ -120,6 +120,7 @@ class Workspace:
             "rotated": n_heads // n_kv_heads * head_dim,
             "scores": n_heads // n_kv_heads * total_seq,
             "sums": SUMS_NBYTES // 4,
+            "another": n_heads // n_kv_heads * part // 4,
         }
         private_nbytes = sum(map(_in_lines, private.values()))
         nbytes = sum(map(_in_lines, shared.values())) + threads * private_nbytes

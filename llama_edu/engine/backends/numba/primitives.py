@@ -262,6 +262,20 @@ def attend_part(number_format, q, keys, values, n, head_dim, heads, scores, out,
 
 
 @compiled
+def add_part(part, another, head_dim):
+    """Take what came of other positions into one head's part: both at the same maximum."""
+    at = 4 * head_dim
+    peak, other = load1(F32, part + at), load1(F32, another + at)
+    largest = max(peak, other)
+    a, b = math.exp(peak - largest), math.exp(other - largest)
+    for j in range(0, at, 4):
+        store1(F32, part + j, a * load1(F32, part + j) + b * load1(F32, another + j))
+    weight = a * load1(F32, part + at + 4) + b * load1(F32, another + at + 4)
+    store1(F32, part + at, largest)
+    store1(F32, part + at + 4, weight)
+
+
+@compiled
 def merge_parts(parts, stride, ranks, head_dim, y):
     """One head's attention from every thread's part: each e^… brought to the same maximum.
 
