@@ -552,7 +552,7 @@ def test_rows_restored_in_part_are_not_kept(monkeypatch):
 
     def borrow_once(self, *rows):
         calls.append(rows)
-        if len(calls) > 1:
+        if len(calls) == 2:
             raise MemoryError
         borrow(self, *rows)
 
@@ -564,7 +564,7 @@ def test_rows_restored_in_part_are_not_kept(monkeypatch):
         patched.setattr(KVCache, "borrow", borrow_once)
         again = one.submit(request(n_prompt=30))
         run(one)
-    assert len(calls) == 2
+    assert len(calls) > 2  # the others look at rows that are kept
     assert again.choices[0].new_ids == alone(again.request)
     assert again.reused == 0
 
