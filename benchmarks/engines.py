@@ -49,10 +49,16 @@ def load_transformers(directory: Path, dtype: str) -> Generate:
 
 
 def measure(generate: Generate, ids: list[int], new_tokens: int) -> dict[str, Any]:
-    """Once to warm up, once for the figures: the first token is prefill, the others decode."""
+    """Once to warm up, once for the figures: the first token is prefill, the others decode.
+
+    Two tokens warm up: what decodes is another kernel than what reads the prompt, and it is loaded,
+    or compiled, at its first use.
+    """
     start = time.perf_counter()
-    next(generate(ids, 1))
+    warming = generate(ids, 2)
+    next(warming)
     first = time.perf_counter()
+    list(warming)
     chosen, stamps = [], []
     again = time.perf_counter()
     for token_id in generate(ids, new_tokens):
