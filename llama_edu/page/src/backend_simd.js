@@ -5,6 +5,7 @@
 
 import { KERNELS } from "./kernels_wasm.js";
 import { BLOCK, BLOCK_BYTES, byteCount, float16, toFloat32 } from "./number_formats.js";
+import { floats } from "./scratch.js";
 
 /** @typedef {import("./backend_plain.js").Matrix} Matrix */
 /** @typedef {import("./backend_plain.js").Backend} Backend */
@@ -15,7 +16,8 @@ import { BLOCK, BLOCK_BYTES, byteCount, float16, toFloat32 } from "./number_form
  */
 
 const LANES = 16; // every row is padded to a multiple of this many numbers
-const PAGE = 65536; // bytes; what WebAssembly memory grows by
+const PAGE = 65536; // bytes; what WebAssembly memory is counted in
+const PAGES = 512; // it grows by: every growth detaches all arrays, and has garbage collected
 
 /** @typedef {(x: number, w: number, y: number, rows: number, n: number, width: number) => void} Kernel */
 
@@ -118,7 +120,7 @@ export class SimdBackend {
     const [from, to] = this.reserve(count * stride, count * rows);
     this.copyIn(x, from, width, stride);
     this.kernels[`linear_${format}`](from, at, to, count, rows, stride);
-    return this.floats.slice(to >>> 2, (to >>> 2) + count * rows);
+    return copied(this.floats, to, count * rows);
   }
 
   /** @param {Float32Array} weights @param {Matrix} v @param {number} count */
@@ -128,8 +130,8 @@ export class SimdBackend {
     const [from, to] = this.reserve(weights.length, rows * stride);
     this.floats.set(weights, from >>> 2);
     this.kernels.mix(from, at, to, rows, count, stride);
-    if (stride === width) return this.floats.slice(to >>> 2, (to >>> 2) + rows * width);
-    const y = new Float32Array(rows * width);
+    if (stride === width) return copied(this.floats, to, rows * width);
+    const y = floats(rows * width);
     for (let i = 0; i < rows; i++) {
       const start = (to >>> 2) + i * stride;
       y.set(this.floats.subarray(start, start + width), i * width);
@@ -187,13 +189,20 @@ export class SimdBackend {
     this.end += size;
     const missing = this.end - this.memory.buffer.byteLength;
     if (missing > 0) {
-      this.memory.grow(Math.ceil(missing / PAGE));
+      this.memory.grow(Math.max(PAGES, Math.ceil(missing / PAGE)));
       // Growing moves the memory: arrays over the old place are empty now.
       this.bytes = new Uint8Array(this.memory.buffer);
       this.floats = new Float32Array(this.memory.buffer);
     }
     return at;
   }
+}
+
+/** A copy of numbers in memory. @param {Float32Array} memory @param {number} at @param {number} count */
+function copied(memory, at, count) {
+  const y = floats(count);
+  y.set(memory.subarray(at >>> 2, (at >>> 2) + count));
+  return y;
 }
 
 /** @param {number} width */

@@ -4,6 +4,7 @@ import { KVCache } from "./cache.js";
 import { isAmong } from "./config.js";
 import { ContextError, InputError } from "./errors.js";
 import { OPERATORS } from "./operators.js";
+import { duringPass, floats } from "./scratch.js";
 import { IGNORE } from "./trace.js";
 import { loadWeights } from "./weights.js";
 
@@ -75,7 +76,7 @@ export class Llama {
     this.checkIds(ids);
     const used = cache ?? this.newCache();
     used.checkRoom(ids.length);
-    const logits = this.pass(ids, used, options);
+    const logits = duringPass(() => this.pass(ids, used, options));
     if (!cache) used.release();
     return logits;
   }
@@ -101,7 +102,7 @@ export class Llama {
     x = ops.rmsNorm(x, weights.norm, config.rms_norm_eps);
     record("norm", "seq hidden_size", x);
     // The head is the widest product of all; only the last row is needed to go on.
-    const rows = lastOnly ? x.slice(-config.hidden_size) : x;
+    const rows = lastOnly ? x.subarray(-config.hidden_size) : x;
     const logits = ops.linear(backend, rows, { weight: weights.lm_head, bias: null });
     record("logits", lastOnly ? "1 vocab_size" : "seq vocab_size", logits);
     return logits;
@@ -221,7 +222,7 @@ function under(record, prefix) {
 
 /** @param {Float32Array[]} parts */
 function joined(parts) {
-  const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  const whole = floats(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {
     whole.set(part, at);

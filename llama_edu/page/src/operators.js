@@ -3,6 +3,8 @@
  * the mask off, a test plants a mistake. Arrays are flat Float32Arrays, rows one after another.
  */
 
+import { floats } from "./scratch.js";
+
 /** @typedef {import("./backend_plain.js").Backend} Backend */
 /** @typedef {import("./backend_plain.js").Matrix} Matrix */
 /** @typedef {import("./cache.js").KVCache} KVCache */
@@ -50,7 +52,7 @@ function yarnRamp(headDim, theta, scaling) {
 function rotation(invFreq, past, seq, factor = 1) {
   const half = invFreq.length;
   // Rounded before the cosine is taken, as every float32 engine does.
-  const angles = new Float32Array(seq * half);
+  const angles = floats(seq * half);
   for (let i = 0; i < angles.length; i++) {
     angles[i] = (past + Math.floor(i / half)) * invFreq[i % half];
   }
@@ -61,7 +63,7 @@ function rotation(invFreq, past, seq, factor = 1) {
 
 /** Rows of the embedding table. @param {Backend} backend @param {Matrix} table @param {number[]} ids */
 function embed(backend, table, ids) {
-  const x = new Float32Array(ids.length * table.width);
+  const x = floats(ids.length * table.width);
   ids.forEach((id, i) => x.set(backend.read(table, id, 1), i * table.width));
   return x;
 }
@@ -79,7 +81,7 @@ function linear(backend, x, { weight, bias }) {
  */
 function rmsNorm(x, weight, eps) {
   const width = weight.length;
-  const y = new Float32Array(x.length);
+  const y = floats(x.length);
   for (let start = 0; start < x.length; start += width) {
     let sum = 0;
     for (let j = 0; j < width; j++) sum += x[start + j] ** 2;
@@ -95,7 +97,7 @@ function rmsNorm(x, weight, eps) {
  */
 function splitHeads(x, headDim, seq) {
   const width = x.length / seq;
-  const y = new Float32Array(x.length);
+  const y = floats(x.length);
   for (let i = 0; i < seq; i++) {
     for (let head = 0; head * headDim < width; head++) {
       const from = i * width + head * headDim;
@@ -108,7 +110,7 @@ function splitHeads(x, headDim, seq) {
 /** The way back: heads side by side. @param {Float32Array} x @param {number} headDim @param {number} seq */
 function mergeHeads(x, headDim, seq) {
   const width = x.length / seq;
-  const y = new Float32Array(x.length);
+  const y = floats(x.length);
   for (let i = 0; i < seq; i++) {
     for (let head = 0; head * headDim < width; head++) {
       const from = (head * seq + i) * headDim;
@@ -124,7 +126,7 @@ function mergeHeads(x, headDim, seq) {
  */
 function applyRope(x, cos, sin, headDim) {
   const half = headDim / 2;
-  const y = new Float32Array(x.length);
+  const y = floats(x.length);
   for (let start = 0; start < x.length; start += headDim) {
     const angle = ((start / headDim) * half) % cos.length;
     for (let j = 0; j < half; j++) {
@@ -166,7 +168,8 @@ function qkScores(backend, q, keys, total) {
 function applyMask(scores, seq, window = Infinity) {
   const total = scores.length / seq;
   const past = total - seq;
-  const masked = Float32Array.from(scores);
+  const masked = floats(scores.length);
+  masked.set(scores);
   for (let i = 0; i < seq; i++) {
     const row = masked.subarray(i * total, (i + 1) * total);
     row.fill(-Infinity, past + i + 1);
@@ -177,7 +180,7 @@ function applyMask(scores, seq, window = Infinity) {
 
 /** e^x / Σ e^x of every row of n numbers. @param {Float32Array} x @param {number} n */
 function softmax(x, n) {
-  const y = new Float32Array(x.length);
+  const y = floats(x.length);
   for (let start = 0; start < x.length; start += n) {
     let largest = -Infinity;
     for (let j = 0; j < n; j++) largest = Math.max(largest, x[start + j]);
@@ -200,14 +203,14 @@ function scoreV(backend, weights, values, total, _layer, _head) {
 
 /** silu(gate) · up. @param {Float32Array} gate @param {Float32Array} up */
 function swiglu(gate, up) {
-  const y = new Float32Array(gate.length);
+  const y = floats(gate.length);
   for (let i = 0; i < y.length; i++) y[i] = (gate[i] / (1 + Math.exp(-gate[i]))) * up[i];
   return y;
 }
 
 /** The residual connection. @param {Float32Array} x @param {Float32Array} update */
 function add(x, update) {
-  const y = new Float32Array(x.length);
+  const y = floats(x.length);
   for (let i = 0; i < y.length; i++) y[i] = x[i] + update[i];
   return y;
 }
