@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from llama_edu.engine.backends.numpy_attention import attend_row
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.step import Step
 from llama_edu.engine.weights import LayerWeights, Projection, Weights
@@ -54,18 +55,8 @@ def attend(
     k: Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
     v: Float32[np.ndarray, "n_kv_heads total_seq head_dim"],
 ) -> Float32[np.ndarray, " width"]:
-    """`qk_scores`, `softmax` and `score_v`, with the heads side by side at the end.
-
-    No mask: a new token may look at everything.
-    """
-    # Matrix times vector for every query: matrix times matrix slows down with a long past.
-    scores = np.matmul(k[:, None], q[..., None])[..., 0]  # (n_kv_heads, n_groups, total_seq)
-    scores *= q.shape[-1] ** -0.5
-    # The methods of ufuncs, since `np.max` and `np.sum` take longer to get here than to compute.
-    scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
-    np.exp(scores, out=scores)
-    scores /= np.add.reduce(scores, axis=-1, keepdims=True)
-    return np.matmul(scores, v).reshape(-1)
+    """`attend_row`, with the heads side by side."""
+    return attend_row(q, k, v).reshape(-1)
 
 
 def swiglu(

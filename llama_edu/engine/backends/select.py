@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from llama_edu.engine.backends.mixed import MIXED
+from llama_edu.engine.backends.numpy_attention import fused_attention
 from llama_edu.engine.backends.numpy_decode import SmallModelDecode
 from llama_edu.engine.backends.pure16 import PURE
 from llama_edu.engine.operators import NUMPY, Operators
@@ -33,5 +34,5 @@ def operators_of(backend: str, precision: Precision) -> Operators:
     if precision.is_pure:
         return PURE
     if (precision.storage, precision.cache) == ("F32", "F32"):
-        return replace(NUMPY, decode_step=SmallModelDecode())
+        return replace(NUMPY, decode_step=SmallModelDecode(), fused_attention=fused_attention)
     return MIXED
