@@ -82,15 +82,20 @@ export class BytePairEncoding {
     return ids.includes(undefined) ? null : /** @type {number[]} */ (ids);
   }
 
-  /** The ids of a word after each merge, from its letters on. @param {string} word */
+  /**
+   * The ids of a word after each merge, from its letters on; which of them was merged, and the rank
+   * of the merge.
+   * @param {string} word
+   */
   history(word) {
     const ids = this.letters(word);
-    const steps = [[...ids]];
-    this.merged(ids, () => steps.push([...ids]));
+    /** @type {{ ids: number[], at: number, rank: number }[]} */
+    const steps = [{ ids: [...ids], at: -1, rank: -1 }];
+    this.merged(ids, (at, rank) => steps.push({ ids: [...ids], at, rank }));
     return steps;
   }
 
-  /** Merge in place. @param {number[]} ids @param {() => void} [onMerge] */
+  /** Merge in place. @param {number[]} ids @param {(at: number, rank: number) => void} [onMerge] */
   merged(ids, onMerge = () => {}) {
     /** @param {number} i */
     const mergeAt = (i) => this.merges.get(`${ids[i]} ${ids[i + 1]}`);
@@ -104,7 +109,7 @@ export class BytePairEncoding {
       ranks.splice(best, 1);
       if (best > 0) ranks[best - 1] = mergeAt(best - 1)?.rank ?? Infinity;
       ranks[best] = mergeAt(best)?.rank ?? Infinity;
-      onMerge();
+      onMerge(best, merge.rank);
     }
   }
 }

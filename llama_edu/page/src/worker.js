@@ -31,6 +31,7 @@ import { Trace } from "./trace.js";
  * @property {"simd" | "plain"} [backend]
  */
 
+const SAME_WAY = 0.999; // a cosine above it: two rows that training never told apart
 const BREATH_MS = 12; // how long it computes before it looks whether it should stop
 
 /** A model, its tokenizer, and the operations a page may ask for. */
@@ -183,10 +184,12 @@ export class Served {
     const { tokenizer } = this.ready();
     const text = tokenizer.textOf.get(id);
     if (text === undefined || tokenizer.isSpecial(id)) {
-      return { steps: [[pieceOf(tokenizer, id).text]] };
+      return { steps: [{ parts: [pieceOf(tokenizer, id).text], at: -1, rank: -1 }], known: 0 };
     }
-    const steps = tokenizer.bpe.history(text);
-    return { steps: steps.map((ids) => ids.map((part) => pieceOf(tokenizer, part).text)) };
+    const steps = tokenizer.bpe.history(text).map(({ ids, at, rank }) => {
+      return { parts: ids.map((part) => pieceOf(tokenizer, part).text), at, rank };
+    });
+    return { steps, known: tokenizer.bpe.merges.size };
   }
 
   /**
@@ -213,7 +216,11 @@ export class Served {
     return { answer: pieceOf(tokenizer, answer).text, views };
   }
 
-  /** The tokens whose embeddings point most nearly the same way. @param {{ id: number, count: number }} request */
+  /**
+   * The tokens whose embeddings point most nearly the same way; how many rows of the table point
+   * the same way as this one, itself among them.
+   * @param {{ id: number, count: number }} request
+   */
   nearest({ id, count }) {
     const { model, tokenizer } = this.ready();
     const { embed_tokens: table } = model.weights;
@@ -226,7 +233,11 @@ export class Served {
       return other === id ? -1 : product / length(row) / length(backend.read(table, other, 1));
     });
     const found = largest(cosines, count);
-    return { found: found.map((other) => ({ text: pieceOf(tokenizer, other).text, cosine: cosines[other] })) };
+    return {
+      found: found.map((other) => ({ text: pieceOf(tokenizer, other).text, cosine: cosines[other] })),
+      alike: 1 + cosines.filter((cosine) => cosine > SAME_WAY).length,
+      rows: cosines.length,
+    };
   }
 
   /**

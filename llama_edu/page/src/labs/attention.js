@@ -14,7 +14,7 @@ const NEW_TOKENS = 24;
 /** A switch, its words, and what it does. @type {[keyof Omit<Switches, "silenced">, string, string][]} */
 const PARTS = [
   ["mask", "no mask", "The tokens of your sentence look ahead as well; a new token has nothing ahead of it yet."],
-  ["scale", "no scale", "The scores are not divided by √head_dim, so softmax gives nearly all to one token."],
+  ["scale", "no scale", "The scores are not divided by √head_dim, so softmax is sharper: often nearly all goes to one token."],
   ["sharing", "wrong sharing", "Every query head reads the keys and values of the next KV group."],
   ["rope", "no RoPE", "Queries and keys are not turned, so no head sees in which order the tokens stand."],
   [
@@ -33,6 +33,7 @@ export const attention = {
     const off = {};
     let [layer, head, row] = [Number(settings.layer ?? 0), Number(settings.head ?? 0), -1];
     let isSilenced = false;
+    let nameHeads = () => {};
     let chooseHead = (/** @type {number} */ _index) => {};
 
     const layers = h("span");
@@ -43,6 +44,7 @@ export const attention = {
     const ticks = PARTS.map(([part, text]) =>
       tick(text, (on) => {
         off[part] = on;
+        if (part === "sharing") nameHeads();
         again();
       }),
     );
@@ -53,10 +55,21 @@ export const attention = {
     const how = h(
       "p", { class: "pl-soft" },
       "Each row is a token that looks, each column a token it looks at: the stronger the colour, the larger the attention weight. " +
-        "Point at a row, or reach it with Tab and the arrow keys.",
+        "Point at a row, tap its token, or reach it with Tab and the arrow keys.",
     ); // prettier-ignore
+    const maskKey = h("span", {}, h("i", { class: "pl-shade pl-masked" }), "masked: a token that comes later");
+    const legend = h(
+      "p", { class: "pl-legend" }, "An attention weight of ",
+      ...[0.01, 0.1, 0.5, 1].map((share) => h("span", {}, h("i", { class: "pl-shade", style: ink(share) }), `${100 * share}%`)),
+      maskKey,
+    ); // prettier-ignore
+    const silent = h("p", { hidden: true }, "This head is silenced: the weights are as they were, but what it mixes with them is replaced by zeros.");
     const table = h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": "Attention weights" });
     const keys = byArrows(table);
+    // Its edge fades while there are columns beyond it.
+    const seeEdge = () => table.classList.toggle("pl-more", table.scrollLeft + table.clientWidth < table.scrollWidth - 1);
+    table.addEventListener("scroll", seeEdge);
+    new ResizeObserver(seeEdge).observe(table);
     const words = h("p", { class: "pl-words" });
     const maps = h("div", { class: "pl-maps", role: "group", "aria-label": "The query heads of one group" });
     const mapKeys = byArrows(maps);
@@ -68,6 +81,8 @@ export const attention = {
     body.append(
       h("div", { class: "pl-row" }, layers, heads),
       how,
+      legend,
+      silent,
       table,
       words,
       together,
@@ -97,12 +112,19 @@ export const attention = {
         },
       );
       const headChoice = choice(
-        Array.from({ length: nHeads }, (_, i) => `${i} (KV group ${Math.floor(i / groups)})`),
+        Array.from({ length: nHeads }, (_, i) => String(i)),
         (index) => {
           head = index;
           again();
         },
       );
+      nameHeads = () => {
+        for (const [i, option] of [...headChoice.options].entries()) {
+          const [own, read] = [Math.floor(i / groups), groupRead(i)];
+          option.textContent = `${i} (KV group ${own}${read === own ? "" : `, reads group ${read}`})`;
+        }
+      };
+      nameHeads();
       layerChoice.selectedIndex = layer;
       headChoice.selectedIndex = head;
       chooseHead = (index) => {
@@ -111,6 +133,14 @@ export const attention = {
       };
       layers.replaceChildren(labelled("Layer", layerChoice));
       heads.replaceChildren(labelled("Query head", headChoice));
+    }
+
+    /** The KV group whose keys and values a query head reads. @param {number} one */
+    function groupRead(one) {
+      const { config } = /** @type {NonNullable<ReturnType<typeof model>["loaded"]>} */ (model().loaded);
+      const { num_attention_heads: nHeads, num_key_value_heads: nKv } = config;
+      const own = Math.floor(one / (nHeads / nKv));
+      return off.sharing ? (own + 1) % nKv : own;
     }
 
     async function render() {
@@ -130,6 +160,7 @@ export const attention = {
       const rows = texts.map((text, i) => {
         const cells = texts.map((_, j) => {
           const share = weights[(first + i) * total + first + j];
+          if (j > i && !off.mask) return h("td", { class: "pl-masked", style: `--share:${share.toFixed(4)}`, title: "masked" });
           return h("td", { style: `--share:${share.toFixed(4)};${ink(share)}`, title: percent(share) });
         });
         const button = h("button", { type: "button", onclick: () => point(i), onfocus: () => say(point(i)) }, text);
@@ -137,26 +168,36 @@ export const attention = {
       });
       table.replaceChildren(h("table", { class: "pl-heat" }, header, ...rows));
       if (first) table.append(h("p", { class: "pl-soft" }, `The last ${TOKENS_SHOWN} of ${total} tokens.`));
+      table.classList.toggle("pl-silenced", isSilenced);
+      silent.hidden = !isSilenced;
+      maskKey.hidden = Boolean(off.mask);
+      seeEdge();
 
       const { config } = /** @type {NonNullable<ReturnType<typeof model>["loaded"]>} */ (model().loaded);
       const groups = config.num_attention_heads / config.num_key_value_heads;
       const start = Math.floor(head / groups) * groups;
       const group = Array.from({ length: groups }, (_, i) => start + i);
+      const own = Math.floor(head / groups);
+      const read = groupRead(head);
+      const named = groups === 1 ? `Query head ${start}` : `Query heads ${start} ${groups === 2 ? "and" : "to"} ${start + groups - 1}`;
       together.textContent =
-        groups === 1
-          ? "In this model every query head has keys and values of its own."
-          : `Query heads ${start} ${groups === 2 ? "and" : "to"} ${start + groups - 1} share one head of keys and values, and each looks in its own way.`;
+        read !== own
+          ? `${named} should read the keys and values of KV group ${own}, and ${groups === 1 ? "reads" : "now read"} those of KV group ${read}.`
+          : groups === 1
+            ? "In this model every query head has keys and values of its own."
+            : `${named} share one head of keys and values, and each looks in its own way.`;
       const isHere = maps.contains(document.activeElement);
       const seen = group.map(() => h("span", { class: "pl-soft" }));
       maps.replaceChildren(
         ...group.map((one, at) => {
           const all = weightsOf(one);
           const cells = shown.flatMap((_, i) => shown.map((_, j) => all[(first + i) * total + first + j]));
-          const map = h("span", { class: "pl-map", style: `--side:${shown.length}`, "aria-hidden": "true" });
+          const isSilent = isSilenced && one === head;
+          const map = h("span", { class: isSilent ? "pl-map pl-silenced" : "pl-map", style: `--side:${shown.length}`, "aria-hidden": "true" });
           map.append(...cells.map((share) => h("i", { style: ink(share) })));
           const pressed = String(one === head);
           const act = () => one !== head && chooseHead(one);
-          return h("button", { type: "button", "aria-pressed": pressed, onclick: act }, h("b", {}, `Query head ${one}`), map, seen[at]);
+          return h("button", { type: "button", "aria-pressed": pressed, onclick: act }, h("b", {}, `Query head ${one}${isSilent ? ", silenced" : ""}`), map, seen[at]);
         }),
       );
       mapKeys.settle(head - start);
@@ -169,7 +210,7 @@ export const attention = {
         group.forEach((one, at) => {
           const shares = Array.from(weightsOf(one).subarray(row * total, (row + 1) * total));
           const best = shares.indexOf(Math.max(...shares));
-          seen[at].textContent = `“${texts[i]}” looks most at “${visible(pieces[best].text)}”, ${percent(shares[best])}`;
+          seen[at].textContent = `“${texts[i]}” looks most at “${visible(pieces[best].text)}”${best < first ? " before the map" : ""}, ${percent(shares[best])}`;
         });
         rows.forEach((element, at) => element.classList.toggle("pl-chosen", at === i));
         const shares = Array.from(weights.subarray(row * total, (row + 1) * total), (share, t) => ({ share, t }));
@@ -191,8 +232,13 @@ export const attention = {
       /** @param {HTMLElement} place @param {Switches} used */
       const fill = async (place, used) => {
         place.textContent = "";
+        place.classList.remove("pl-goes-on");
         const request = { ids, count: NEW_TOKENS, off: used };
-        await model().generate(request, ({ text }) => place.append(text)).promise;
+        const made = await model().generate(request, ({ text }) => place.append(text)).promise;
+        const { config } = /** @type {NonNullable<ReturnType<typeof model>["loaded"]>} */ (model().loaded);
+        // The count ended it, and not the model.
+        const isCut = !config.eos_token_ids.includes(made.ids[made.ids.length - 1]);
+        place.classList.toggle("pl-goes-on", isCut);
       };
       const names = PARTS.filter(([part]) => given[part]).map(([, text]) => text);
       const doing = PARTS.filter(([part]) => given[part]).map(([, , what]) => what);
@@ -204,6 +250,7 @@ export const attention = {
       verdict.textContent = "";
       await fill(trained, {});
       if (!isBroken) {
+        broken.classList.remove("pl-goes-on");
         broken.textContent = "Tick a part to take it out.";
         say(`The model goes on: ${trained.textContent}`);
         return;

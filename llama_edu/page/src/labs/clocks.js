@@ -1,7 +1,7 @@
 /** RoPE: every pair of a head's numbers is a hand that turns with the position. */
 
 import { OPERATORS } from "../operators.js";
-import { choice, h, labelled, newestOnly, slider, tick, visible } from "./dom.js";
+import { choice, counted, h, labelled, newestOnly, slider, tick, visible } from "./dom.js";
 import { svg } from "./svg.js";
 
 /** @typedef {import("./frame.js").LabModule} LabModule */
@@ -30,7 +30,12 @@ export const clocks = {
     ); // prettier-ignore
     const pair = { chosen: 1, place: h("div", { class: "pl-row" }), shown: h("div", { class: "pl-pair" }) };
     const layout = tick("the other layout: neighbours are a pair", draw);
-    body.append(query.label, key.label, theta.label, base, words, pair.place, pair.shown, layout.label, handKey, faces, curve);
+    const cells = h("div", { class: "pl-cells", "aria-hidden": "true" });
+    const meaning = h("p", { class: "pl-soft" });
+    body.append(
+      h("div", { class: "pl-two" }, h("div", {}, query.label, key.label, theta.label), curve),
+      words, base, pair.place, pair.shown, cells, layout.label, meaning, handKey, faces,
+    ); // prettier-ignore
 
     const config = () => /** @type {NonNullable<ReturnType<typeof model>["loaded"]>} */ (model().loaded).config;
 
@@ -47,8 +52,9 @@ export const clocks = {
       const turns = OPERATORS.inverseFrequencies({ ...config(), rope_theta: used });
       const [q, k] = [Number(query.input.value), Number(key.input.value)];
       base.textContent =
-        `θ = ${Math.round(used).toLocaleString("en")}${isOwn ? ", as the model was trained" : ", not the model's"}: ` +
-        `the slowest pair needs ${Math.round((2 * Math.PI) / turns[turns.length - 1]).toLocaleString("en")} positions for a turn.`;
+        `θ = ${Math.round(used).toLocaleString("en")}${isOwn ? ", as the model was trained" : ", not the model's"}. ` +
+        `It is the base of all speeds: from one position to the next, pair j turns by θ to the power of −j/${turns.length} radians` +
+        `${config().rope_scaling ? ", before the model's scaling of them" : ""}, and the slowest pair needs ${Math.round((2 * Math.PI) / turns[turns.length - 1]).toLocaleString("en")} positions for a turn.`;
       faces.replaceChildren(
         ...Array.from(turns, (turn, j) => {
           const period = (2 * Math.PI) / turn;
@@ -63,8 +69,8 @@ export const clocks = {
       ); // prettier-ignore
       const shared = agreement(turns, q - k);
       words.textContent =
-        `Query at ${q}${token(q)}, key at ${k}${token(k)}: ${q - k} apart. Were both the same vector, with pairs of equal ` +
-        `length, their product would now be ${shared.toFixed(2)} of what it was. It depends on the distance only.`;
+        `Query at ${q}${token(q)}, key at ${k}${token(k)}: ${Math.abs(q - k)} apart. Were both the same vector, with pairs of equal ` +
+        `length, their product would now be ${signed(shared, 2)} of what it was. It depends on the distance only.`;
       drawPair(turns, q, k);
       curve.replaceChildren(
         h("p", { class: "pl-soft" }, "What is left of the product when query and key are 0, 1, 2, … 64 positions apart, as a mean over all pairs. The dot is where yours are."),
@@ -75,7 +81,8 @@ export const clocks = {
 
     /** Which token of the sentence stands at a position. @param {number} position */
     function token(position) {
-      return position < texts.length ? ` (“${visible(texts[position])}”)` : "";
+      if (position < texts.length) return ` (“${visible(texts[position])}”)`;
+      return ` (past your sentence, which has ${counted(texts.length, "token")})`;
     }
 
     /** One pair, large: where it points at both positions, and the angle between. @param {Float32Array} turns @param {number} q @param {number} k */
@@ -90,6 +97,14 @@ export const clocks = {
       const isHere = pair.place.contains(document.activeElement);
       pair.place.replaceChildren(labelled("One pair", list));
       if (isHere) list.focus();
+      const together = numbers(pair.chosen, turns.length);
+      const size = 2 * turns.length;
+      cells.replaceChildren(
+        ...Array.from({ length: size }, (_, i) => h("span", { class: together.includes(i) ? "pl-cell pl-fresh" : "pl-cell" }, String(i))),
+      );
+      meaning.textContent =
+        `Numbers ${together.join(" and ")} of the head's ${size} turn together. The other layout has the same angles, but other numbers ` +
+        "are a pair: weights made for one layout are wrong in the other.";
       const turn = turns[pair.chosen];
       const [atQ, atK, between] = [q * turn, k * turn, (q - k) * turn];
       pair.shown.replaceChildren(
@@ -97,8 +112,8 @@ export const clocks = {
           svg("circle", { r: 28 }), hand(atQ, "pl-hand"), hand(atK, "pl-other"), arc(atK, atQ)),
         h("p", { class: "pl-words" },
           `It turns by ${degrees(turn)} from one position to the next. At ${q} the query's pair has turned by ${degrees(atQ)}, ` +
-          `at ${k} the key's by ${degrees(atK)}: between them are ${degrees(between)}, ${q - k} steps of ${degrees(turn)}, ` +
-          `and ${Math.cos(between).toFixed(2).replace("-", "−")} of the pair's product is left.`),
+          `at ${k} the key's by ${degrees(atK)}: between them are ${degrees(between)}, ${signed(q - k, 0)} steps of ${degrees(turn)}, ` +
+          `and ${signed(Math.cos(between), 2)} of the pair's product is left.`),
       ); // prettier-ignore
     }
 
@@ -117,7 +132,12 @@ export const clocks = {
 /** @param {number} angle radians */
 function degrees(angle) {
   const all = (angle * 180) / Math.PI;
-  return `${all.toFixed(Math.abs(all) < 1 ? 2 : 1)}°`;
+  return `${signed(all, Math.abs(all) < 1 ? 2 : 1)}°`;
+}
+
+/** A number with a minus sign, which is no hyphen. @param {number} value @param {number} digits */
+function signed(value, digits) {
+  return value.toFixed(digits).replace("-", "−");
 }
 
 /** The way from one angle to the other, the shorter one. @param {number} from @param {number} to */
@@ -145,7 +165,7 @@ function plot(turns, chosen) {
   return svg(
     "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": "The product against the distance, 0 to 64" },
     svg("line", { x1: LEFT, x2: WIDTH, y1: y(0), y2: y(0) }),
-    ...[1, 0, -1].map((value) => svg("text", { x: LEFT - 4, y: y(value) + 4, "text-anchor": "end", "font-size": 12 }, String(value).replace("-", "−"))),
+    ...[1, 0, -1].map((value) => svg("text", { x: LEFT - 4, y: y(value) + 4, "text-anchor": "end", "font-size": 12 }, signed(value, 0))),
     ...[16, 32, 48, 64].map((d) => svg("text", { x: x(d), y: y(0) + 15, "text-anchor": "middle", "font-size": 12 }, String(d))),
     svg("polyline", { points: points.join(" ") }),
     svg("circle", { cx: x(chosen), cy: y(agreement(turns, chosen)), r: 5 }),

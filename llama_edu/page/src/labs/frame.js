@@ -34,6 +34,13 @@ const LINK = "say";
 const DEFAULT = "Once upon a time, there was a little cat who wanted to";
 const LONGEST = 400; // characters; enough for a paragraph, and drawn in a moment
 
+/** Sentences as the stories have them that `story` was trained on. */
+const TRY = [
+  "There once lived a shy lion called Sam who loved to",
+  "Far away, near the park, a busy tiger called",
+  "Down by the river lived a little dog called Nora, who liked to",
+];
+
 /** The reader's sentence, and who wants to hear when it changes. */
 const sentence = {
   value: "",
@@ -192,6 +199,8 @@ export function offer(place, module) {
     }
     start.parentElement?.remove();
     open(place, still, module).focus({ preventScroll: true });
+    // The still is gone, and what comes is taller: show it from its top.
+    place.scrollIntoView({ block: "start", behavior: "instant" });
   });
 }
 
@@ -276,10 +285,27 @@ function sentenceBox(note, fail, modelOfLab) {
   input.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(() => sentence.set(input.value), 250);
+    showLimit();
   });
   sentence.listeners.add(() => {
     if (document.activeElement !== input) input.value = sentence.value;
+    showLimit();
   });
+  const limit = h("p", { class: "pl-status", role: "status" });
+  function showLimit() {
+    const isFull = input.value.length >= LONGEST;
+    limit.textContent = isFull ? `The first ${LONGEST} characters: the field holds no more.` : "";
+  }
+  showLimit();
+
+  const tries = h(
+    "div",
+    { class: "pl-try", hidden: true },
+    h("span", {}, "This model is small, and has read nothing but little stories about animals. Three sentences that it can go on from:"),
+    ...TRY.map((text) =>
+      h("button", { type: "button", class: "pl-quiet", onclick: () => sentence.set((input.value = text)) }, `${text} …`),
+    ),
+  );
 
   const share = h("button", { type: "button", class: "pl-quiet" }, "Link to this sentence");
   const link = h("input", { type: "text", readonly: true, "aria-label": "Link", class: "pl-link", hidden: true });
@@ -303,6 +329,7 @@ function sentenceBox(note, fail, modelOfLab) {
     used.textContent = model
       ? `Model: ${model.name}, ${model.loaded?.backend ?? ""}.`
       : "Type a sentence of your own, and the model loads: 4 MB, once.";
+    tries.hidden = model ? model.name !== "story" : false;
   };
   void showModel();
   shared.namers.add(showModel);
@@ -341,7 +368,9 @@ function sentenceBox(note, fail, modelOfLab) {
     "div",
     { class: "pl-frame" },
     h("label", { class: "pl-sentence" }, h("span", {}, "Your sentence"), input),
+    limit,
     h("div", { class: "pl-row" }, share, used),
+    tries,
     link,
     pick,
   );

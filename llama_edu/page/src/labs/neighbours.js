@@ -10,6 +10,21 @@ function layerName(place) {
   return place === "embed_tokens" ? "embedding" : `layer ${place.split(".")[1]}`;
 }
 
+/**
+ * Why so many rows point the same way.
+ * @param {number} alike @param {number} all @param {boolean} isStory
+ */
+function untrained(alike, all, isStory) {
+  const [some, total] = [alike, all].map((count) => count.toLocaleString("en"));
+  const who = isStory
+    ? "no story in this model's training has any of these tokens"
+    : "such are the rows of tokens that training hardly ever met";
+  return (
+    `These are not neighbours in meaning. ${some} of the table's ${total} rows point the same way as this one, ` +
+    `with a cosine above 0.999: ${who}, so nothing ever told one from another.`
+  );
+}
+
 /** @type {LabModule} */
 export const neighbours = {
   title: "Neighbours: the answer, layer by layer",
@@ -36,12 +51,14 @@ export const neighbours = {
         ),
       ); // prettier-ignore
       const last = ids[ids.length - 1];
-      const { found } = await model().ask("nearest", { id: last, count: 8 });
+      const { found, alike, rows: all } = await model().ask("nearest", { id: last, count: 8 });
       near.replaceChildren(
         h("p", {}, `Nearest to “${visible(pieces[pieces.length - 1].text)}” in the embedding table, by cosine: `,
           ...found.map((/** @type {{ text: string, cosine: number }} */ { text, cosine }) =>
             h("span", { class: "pl-part" }, h("span", { class: "pl-mono" }, visible(text)), ` ${cosine.toFixed(2)}`)),
         ),
+        // None of the tokens shown is nearer than another.
+        ...(alike > found.length ? [h("p", {}, untrained(alike, all, model().name === "story"))] : []),
       ); // prettier-ignore
       say(`The answer is ${visible(answer)}; its ranks are ${views.map((/** @type {View} */ v) => v.rank).join(", ")}.`);
     }, fail);
