@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -167,6 +169,138 @@ def test_tokens_tell_how_they_were_made(open_labs: Callable[..., Page]) -> None:
     place.get_by_text("is a special token").wait_for()
     place.get_by_label("Your sentence").fill("")
     place.get_by_text("0 characters, 0 bytes, 1 token.").first.wait_for()
+
+
+def test_tokens_show_the_rank_of_a_merge_and_whose_byte_a_byte_is(
+    open_labs: Callable[..., Page],
+) -> None:
+    page = open_labs("tokens", query="?" + urlencode({"say": "a little 日🙂"}))
+    press_all(page)
+    place = running(page, "tokens")
+    tokenizer = Tokenizer.from_pretrained("story")
+    rules = json.loads((directory_of("story") / "tokenizer.json").read_text("utf-8"))
+    # The vocabulary spells a blank Ġ, the lab ␣.
+    merges = [tuple(x.replace("Ġ", "␣") for x in pair) for pair in rules["model"]["merges"]]
+    word = place.locator(".pl-token", has_text="little").first
+    word.click()
+    lines = place.locator(".pl-merges li")
+    place.get_by_text("“␣little”, from its letters by").wait_for()
+    parts = lines.first.locator(".pl-part").all_inner_texts()
+    for line in lines.all()[1:]:  # byte-pair encoding by the book: the lowest rank goes first
+        known = [(merges.index(p), i) for i, p in enumerate(pairwise(parts)) if p in merges]
+        rank, at = min(known)
+        parts[at : at + 2] = ["".join(parts[at : at + 2])]
+        assert line.locator(".pl-part").all_inner_texts() == parts
+        assert line.locator(".pl-fresh").inner_text() == parts[at]
+        assert line.locator(".pl-soft").inner_text() == f"merge {rank + 1:,}"
+    assert parts == ["␣little"]
+    # Bytes without a character of their own say of which one they are: three alone, two together.
+    sizes = [len(tokenizer.token_bytes(token)) for token in tokenizer.encode("日🙂")[1:]]
+    assert sizes == [1, 1, 1, 2, 1, 1]
+    assert place.locator(".pl-of").all_inner_texts() == [
+        *(f"byte {i} of 3 of 日" for i in (1, 2, 3)),
+        *(f"{which} of 4 of 🙂" for which in ("bytes 1 to 2", "byte 3", "byte 4")),
+    ]
+
+
+def test_rows_that_training_never_told_apart_are_no_neighbours(
+    open_labs: Callable[..., Page],
+) -> None:
+    page = open_labs("neighbours")
+    press_all(page)
+    place = running(page, "neighbours")
+    told = place.get_by_text("These are not neighbours in meaning.")
+    place.get_by_text("Nearest to").wait_for()
+    assert told.count() == 0
+    place.get_by_label("Your sentence").fill("because e")
+    told.wait_for()
+    table = np.asarray(Llama.from_pretrained("story").weights.embed_tokens, np.float64)
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    last = Tokenizer.from_pretrained("story").encode("because e")[-1]
+    alike = np.count_nonzero(table @ table[last] > 0.999)
+    assert f"{alike:,} of the table's {len(table):,} rows" in told.inner_text()
+    place.get_by_label("Your sentence").fill("The little dog")
+    told.wait_for(state="detached")
+
+
+def test_the_sentence_has_a_limit_and_three_that_suit_the_model(
+    open_labs: Callable[..., Page],
+) -> None:
+    page = open_labs("neighbours", "turns")
+    page.evaluate("document.body.style.padding = '50rem 0 80rem'")
+    start = page.locator(".pl-start").first
+    start.scroll_into_view_if_needed()
+    start.click()
+    place = running(page, "neighbours")
+    # What a press of the button shows is the lab from its top.
+    assert 0 <= place.locator(".pl-title").bounding_box()["y"] < 100  # type: ignore[index]
+    field = place.get_by_label("Your sentence")
+    field.fill("a" * 399)
+    assert place.get_by_text("the field holds no more").count() == 0
+    field.fill("a" * 400)
+    place.get_by_text("The first 400 characters: the field holds no more.").wait_for()
+    tries = place.locator(".pl-try button")
+    assert tries.count() == 3
+    tries.nth(1).click()
+    assert field.input_value() == tries.nth(1).inner_text().removesuffix(" …")
+    assert place.get_by_text("the field holds no more").count() == 0
+    press_all(page)  # the model that converses has read other texts
+    turns = running(page, "turns")
+    turns.get_by_text("Model: chat").wait_for()
+    assert not turns.locator(".pl-try").is_visible()
+
+
+def test_the_map_of_a_long_sentence_scrolls_and_keeps_its_row_names(
+    open_labs: Callable[..., Page],
+) -> None:
+    say = (
+        "Far away, near the park, a busy tiger called Mia lived with her family and was very happy"
+    )
+    page = open_labs("attention", query="?" + urlencode({"say": say}))
+    # The book lets every table scroll in itself; a lab's table leaves that to its region.
+    page.evaluate("document.body.className = 'bd-article'")
+    rule = "display: block; max-width: 100%; overflow-x: auto"
+    page.add_style_tag(content=f".bd-article table:not(.llama-table *) {{ {rule} }}")
+    press_all(page)
+    region = running(page, "attention").get_by_role("region", name="Attention weights")
+    page.wait_for_selector(".pl-scroll.pl-more .pl-heat")
+    name = region.get_by_role("rowheader").first
+    where = "cell => cell.getBoundingClientRect().x"
+    before = name.evaluate(where)
+    region.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('.pl-scroll').scrollLeft > 0")
+    assert name.evaluate(where) == before
+    region.evaluate("region => region.scrollTo(9999, 0)")
+    page.wait_for_selector(".pl-scroll:not(.pl-more)")
+    assert name.evaluate(where) == before
+
+
+def test_attention_marks_what_is_masked_silenced_and_wrongly_shared(
+    open_labs: Callable[..., Page],
+) -> None:
+    page = open_labs("attention")
+    press_all(page)
+    place = running(page, "attention")
+    page.wait_for_selector(".pl-heat")
+    size = len(Tokenizer.from_pretrained("story").encode(SENTENCE))
+    assert place.locator(".pl-heat td.pl-masked").count() == size * (size - 1) // 2
+    page.wait_for_selector(".pl-text.pl-goes-on")  # 24 tokens are not the end of the story
+    head = place.get_by_label("Query head").first
+    assert head.input_value() == "3 (KV group 1)"
+    place.get_by_label("wrong sharing").check()
+    place.get_by_text("and now read those of KV group 2.").wait_for()
+    assert head.input_value() == "3 (KV group 1, reads group 2)"
+    place.get_by_label("silence this head").check()
+    place.get_by_text("Query head 3, silenced").wait_for()
+    assert place.get_by_text("This head is silenced").is_visible()
+    assert page.locator(".pl-silenced").count() == 2
+    place.get_by_label("silence this head").uncheck()
+    place.get_by_label("wrong sharing").uncheck()
+    place.get_by_text("share one head of keys and values").wait_for()
+    assert not place.get_by_text("This head is silenced").is_visible()
+    place.get_by_label("no mask").check()
+    page.wait_for_function("() => !document.querySelector('.pl-heat .pl-masked')")
 
 
 def test_attention_shows_the_weights_of_numpy(open_labs: Callable[..., Page]) -> None:
@@ -389,8 +523,26 @@ def test_clocks_turn_as_rope_does(open_labs: Callable[..., Page]) -> None:
     slower = np.degrees(6 * 1e5 ** (-4 / (2 * len(turns))))
     assert f"between them are {slower:.1f}°, 6 steps" in place.locator(".pl-pair").inner_text()
     place.get_by_text("θ = 100,000, not the model's").wait_for()
+    marked = place.locator(".pl-cell.pl-fresh")
+    assert marked.all_inner_texts() == ["2", str(2 + len(turns))]
     place.get_by_label("the other layout").check()
     assert "numbers 4 and 5" in place.get_by_label("One pair").inner_text()
+    assert marked.all_inner_texts() == ["4", "5"]
+    # A key after the query, both past the sentence: a minus is no hyphen.
+    place.get_by_label("position of the query").fill("40")
+    place.get_by_label("position of the key").fill("43")
+    tokens = len(Tokenizer.from_pretrained("story").encode(SENTENCE))
+    told = place.locator("p:not([class])").last.inner_text()
+    assert told.startswith(f"Query at 40 (past your sentence's {tokens} tokens), key at 43")
+    assert ": 3 apart." in told
+    assert ", −3 steps of" in place.locator(".pl-pair").inner_text()
+    # What is moved and what it does are on one screen.
+    page.set_viewport_size({"width": 1100, "height": 900})
+    moved = place.get_by_label("position of the query").bounding_box()
+    curve = place.locator(".pl-curve svg").bounding_box()
+    assert moved is not None
+    assert curve is not None
+    assert curve["y"] + curve["height"] - moved["y"] < 300
 
 
 def test_a_picked_model_takes_over_and_is_remembered(open_labs: Callable[..., Page]) -> None:

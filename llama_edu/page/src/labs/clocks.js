@@ -82,7 +82,7 @@ export const clocks = {
     /** Which token of the sentence stands at a position. @param {number} position */
     function token(position) {
       if (position < texts.length) return ` (“${visible(texts[position])}”)`;
-      return ` (past your sentence, which has ${counted(texts.length, "token")})`;
+      return ` (past your sentence's ${counted(texts.length, "token")})`;
     }
 
     /** One pair, large: where it points at both positions, and the angle between. @param {Float32Array} turns @param {number} q @param {number} k */

@@ -291,7 +291,7 @@ function sentenceBox(note, fail, modelOfLab) {
     if (document.activeElement !== input) input.value = sentence.value;
     showLimit();
   });
-  const limit = h("p", { class: "pl-status", role: "status" });
+  const limit = h("div", { class: "pl-full", role: "status" });
   function showLimit() {
     const isFull = input.value.length >= LONGEST;
     limit.textContent = isFull ? `The first ${LONGEST} characters: the field holds no more.` : "";
