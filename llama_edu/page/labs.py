@@ -2,7 +2,7 @@
 
 Where the bundle is loaded, a button under the still starts the lab on the reader's own sentence.
 Everywhere else, on paper, in a notebook without scripts, for a search engine, the still remains:
-a table or a drawing, computed here by the NumPy engine from the sentence that the labs begin with.
+a drawing and a table, computed here by the NumPy engine from the sentence the labs begin with.
 """
 
 import json
@@ -24,6 +24,16 @@ from llama_edu.errors import InputError
 from llama_edu.ops.rope import inverse_frequencies
 from llama_edu.page.drawing import PARTS, machine_svg
 from llama_edu.page.files import BUNDLE, write_page_files
+from llama_edu.page.stills import (
+    bits_svg,
+    cache_svg,
+    clocks_svg,
+    maps_svg,
+    ranks_svg,
+    shares_svg,
+    tokens_svg,
+    turns_svg,
+)
 from llama_edu.text.tokenizer import Tokenizer
 from llama_edu.viz.parts.html import Html, aligned, escape, table, td, th
 
@@ -45,7 +55,18 @@ FLOATS = (  # name, format, bits of the exponent
 TALK = ("My name is Mia.", "What is my name?")  # the reader's sentence comes between
 EDITED = "My name is Ada."
 
+CLOCK_POSITIONS = (1, 8, 64)
+
 Rows = list[list[str]]
+
+
+@dataclass(frozen=True)
+class _Still:
+    """What a lab shows without a script: a drawing, and the same as a table."""
+
+    caption: str
+    rows: Rows  # the first row holds the titles
+    drawing: str
 
 
 @dataclass(frozen=True)
@@ -126,22 +147,26 @@ def lab(name: str, *, chapters: str = "", running: bool = False) -> Lab:
         raise InputError(f"expected a lab among {', '.join(LABS)}, got {name!r}")
     if running and name != "machine":
         raise InputError(f"expected the machine to run, got {name!r}")
-    caption, rows = LABS[name]()
-    head, *body = rows
+    made = _machine(chapters) if name == "machine" else LABS[name]()
+    head, *body = made.rows
     still = table(
         "<tr>" + "".join(th(escape(cell)) for cell in head) + "</tr>",
         ("<tr>" + "".join(td(escape(cell)) for cell in row) + "</tr>" for row in body),
-        caption,
     )
-    drawing = machine_svg(_run().model.config, chapters) if name == "machine" else ""
     settings = f' data-layer="{HEAD[0]}" data-head="{HEAD[1]}"' if name == "attention" else ""
     if running:
         packed = json.dumps(_recorded(), ensure_ascii=False, separators=(",", ":"))
         settings = f' data-recorded="{escape(packed)}"'
-    # The drawing says what the table says; folded away, the table is there for who wants it.
-    fold = f"<details><summary>The same as a table</summary>{still}</details>" if drawing else still
-    html = f'<div class="page-lab" data-page-lab="{name}"{settings}>{drawing}{fold}</div>'
-    return Lab(html, f"{caption}\n{aligned(rows, set())}")
+    # The drawing says what the table says. The script folds the table: where scripts are taken out,
+    # as JupyterLab does with a notebook that it did not run, it stays open, and drawings may be
+    # taken out as well. What then is left of one, its words, would be in no order: it has no size.
+    fold = f"<details open><summary>The same as a table</summary>{still}</details>"
+    caption = f'<figcaption style="text-align:left">{escape(made.caption)}.</figcaption>'
+    figure = (
+        f'<figure style="margin:0"><div style="font-size:0">{made.drawing}</div>{caption}</figure>'
+    )
+    html = f'<div class="page-lab" data-page-lab="{name}"{settings}>{figure}{fold}</div>'
+    return Lab(html, f"{made.caption}\n{aligned(made.rows, set())}")
 
 
 def _recorded() -> dict[str, Any]:
@@ -178,7 +203,7 @@ def _walked(layers: int) -> list[str]:
     return outside + [name.format(layer=i) for i in range(layers) for name in inside]
 
 
-def _machine() -> tuple[str, Rows]:
+def _machine(chapters: str = "") -> _Still:
     run = _run()
     rows = [["part", "array", "axes", "shape", "chapter"]]
     for part in PARTS:
@@ -187,20 +212,22 @@ def _machine() -> tuple[str, Rows]:
         rows.append(
             [part.label, part.array, " × ".join(record.axes), shape, str(int(part.chapter[:2]))]
         )
-    return f"The parts of a Llama, in the order in which “{SENTENCE}” runs through them", rows
+    caption = f"The parts of a Llama, in the order in which “{SENTENCE}” runs through them"
+    return _Still(caption, rows, machine_svg(run.model.config, chapters))
 
 
-def _tokens() -> tuple[str, Rows]:
+def _tokens() -> _Still:
     run = _run()
     rows = [["token", "id", "bytes"]]
     rows += [
         [run.piece(i), str(i), run.tokenizer.token_bytes(i).hex(" ")]
         for i in run.ids[len(run.ids) - 12 :]
     ]
-    return f"The last tokens of “{SENTENCE}”", rows
+    caption = f"The last tokens of “{SENTENCE}”"
+    return _Still(caption, rows, tokens_svg(caption, rows[1:]))
 
 
-def _attention() -> tuple[str, Rows]:
+def _attention() -> _Still:
     run = _run()
     layer, head = HEAD
     weights = run.trace[f"layers.{layer}.self_attn.weights"].array
@@ -210,7 +237,10 @@ def _attention() -> tuple[str, Rows]:
     by_head = weights.reshape(-1, *weights.shape[2:])
     for i, token_id in enumerate(run.ids):
         rows.append([run.piece(token_id), *(_looks_at(run, by_head[one, i]) for one in group)])
-    return f"Layer {layer}, one group of query heads: whose values each token mixes", rows
+    caption = f"Layer {layer}, one group of query heads: whose values each token mixes"
+    names = [f"Query head {one}" for one in group]
+    pieces = [run.piece(i) for i in run.ids]
+    return _Still(caption, rows, maps_svg(caption, names, pieces, by_head[list(group)]))
 
 
 def _looks_at(run: _Run, shares: np.ndarray) -> str:
@@ -220,7 +250,7 @@ def _looks_at(run: _Run, shares: np.ndarray) -> str:
     return ", ".join(seen)
 
 
-def _sampler() -> tuple[str, Rows]:
+def _sampler() -> _Still:
     run = _run()
     logits = run.trace["logits"].array[-1]
     settings = (Sampling(), Sampling(0.8, 40, 0.95), Sampling(1.5), Sampling(1.5, min_p=0.1))
@@ -230,21 +260,23 @@ def _sampler() -> tuple[str, Rows]:
     for token_id in np.argsort(-logits, kind="stable")[:BARS].tolist():
         shares = [f"{100 * p[token_id]:.0f}%" if p[token_id] else "cut" for p in columns]
         rows.append([run.piece(token_id), *shares])
-    return f"The chances of the token after “{SENTENCE}” under four settings", rows
+    caption = f"The chances of the token after “{SENTENCE}” under four settings"
+    return _Still(caption, rows, shares_svg(caption, rows[0][1:], rows[1:]))
 
 
-def _clocks() -> tuple[str, Rows]:
+def _clocks() -> _Still:
     config = _run().model.config
     turns = inverse_frequencies(config)
     half = len(turns)
-    rows = [["pair", "turns in", *(f"at {position}, degrees" for position in (1, 8, 64))]]
+    rows = [["pair", "turns in", *(f"at {position}, degrees" for position in CLOCK_POSITIONS)]]
     for j, turn in enumerate(turns.tolist()):
-        angles = [f"{np.degrees(position * turn) % 360:.0f}" for position in (1, 8, 64)]
+        angles = [f"{np.degrees(position * turn) % 360:.0f}" for position in CLOCK_POSITIONS]
         rows.append([f"{j}, {j + half}", f"{2 * np.pi / turn:,.0f} positions", *angles])
-    return f"RoPE's clocks: the {half} pairs of a head of {config.head_dim} numbers", rows
+    caption = f"RoPE's clocks: the {half} pairs of a head of {config.head_dim} numbers"
+    return _Still(caption, rows, clocks_svg(caption, turns.tolist(), CLOCK_POSITIONS))
 
 
-def _cache() -> tuple[str, Rows]:
+def _cache() -> _Still:
     run = _run()
     rows = [["step", "computed with the cache", "read from it", "computed without it"]]
     past = 0
@@ -252,10 +284,11 @@ def _cache() -> tuple[str, Rows]:
         total = len(run.ids) + step
         rows.append([str(step), str(total - past), str(past), str(total)])
         past = total
-    return "Rows computed for each new token, with a KV cache and without", rows
+    caption = "Rows computed for each new token, with a KV cache and without"
+    return _Still(caption, rows, cache_svg(caption, rows[1:]))
 
 
-def _neighbours() -> tuple[str, Rows]:
+def _neighbours() -> _Still:
     run = _run()
     weights, config = run.model.weights, run.model.config
     answer = int(np.argmax(run.trace["logits"].array[-1]))
@@ -270,10 +303,11 @@ def _neighbours() -> tuple[str, Rows]:
         rank = 1 + int(np.count_nonzero(logits > logits[answer]))
         name = f"layer {place.split('.')[1]}" if "." in place else "embedding"
         rows.append([name, str(rank), ", ".join(run.piece(i) for i in best)])
-    return f"What the model would say after each layer; its answer is {run.piece(answer)}", rows
+    caption = f"What the model would say after each layer; its answer is {run.piece(answer)}"
+    return _Still(caption, rows, ranks_svg(caption, rows[1:]))
 
 
-def _bits() -> tuple[str, Rows]:
+def _bits() -> _Still:
     rows = [["format", "sign, exponent, mantissa", "is", "a step up"]]
     for name, dtype, exponent in FLOATS:
         size = 8 * dtype.itemsize
@@ -282,13 +316,11 @@ def _bits() -> tuple[str, Rows]:
         here, above = (float((code + step).view(dtype)) for step in (0, 1))
         fields = f"{bits[0]} {bits[1 : 1 + exponent]} {bits[1 + exponent :]}"
         rows.append([name, fields, f"{here:.9g}", f"{above - here:.3g}"])
-    return (
-        f"{NUMBER} in four formats: its bits, what is stored, and how far the next number is",
-        rows,
-    )
+    caption = f"{NUMBER} in four formats: its bits, what is stored, and how far the next number is"
+    return _Still(caption, rows, bits_svg(caption, rows[1:]))
 
 
-def _turns() -> tuple[str, Rows]:
+def _turns() -> _Still:
     model, tokenizer = Llama.from_pretrained("chat"), Tokenizer.from_pretrained("chat")
     session = ChatSession(model, tokenizer, max_new_tokens=60)
     rows = [["message", "prompt", "reused", "computed", "dropped", "reply"]]
@@ -301,10 +333,11 @@ def _turns() -> tuple[str, Rows]:
         counts = (cost.prompt_tokens, cost.reused, cost.computed, cost.dropped)
         said = f"{message} (in place of the first)" if message == EDITED else message
         rows.append([said, *map(str, counts), reply])
-    return "A conversation, in tokens: every prompt is all of it, and most of it is cached", rows
+    caption = "A conversation, in tokens: every prompt is all of it, and most of it is cached"
+    return _Still(caption, rows, turns_svg(caption, rows[1:]))
 
 
-LABS: dict[str, Callable[[], tuple[str, Rows]]] = {
+LABS: dict[str, Callable[[], _Still]] = {
     "machine": _machine,
     "tokens": _tokens,
     "neighbours": _neighbours,

@@ -19,9 +19,10 @@ from playwright.sync_api import Browser
 from pypdf import PdfReader
 from pypdf.generic import Destination
 
+from llama_edu.page.labs import LABS
 from tools.editions.book import APPENDIX, read_book
 from tools.editions.epub import make_epub
-from tools.editions.pdf import destinations, printed
+from tools.editions.pdf import destinations, document, printed
 
 CHAPTER = "10_generate_kv_cache"  # a race, questions of three kinds, exercises, long listings
 XHTML = "{http://www.w3.org/1999/xhtml}"
@@ -167,6 +168,29 @@ def test_every_figure_of_the_epub_is_there_and_described(
         assert drawing.get("aria-label") or parent.get("aria-label"), name
     images = [image for root in epub.values() for image in root.iter(f"{XHTML}img")]
     assert [image.get("alt") for image in images if not image.get("alt")] == []
+
+
+def test_the_editions_have_every_lab_as_a_still_with_its_table(
+    epub: dict[str, ElementTree.Element], browser: Browser
+) -> None:
+    labs = read_book(("labs",)).pages[0].article.select(".page-lab")
+    assert len(labs) == len(LABS)
+    for place in labs:  # the PDF is printed of these
+        assert place.select_one("figure svg[aria-label]"), place
+        assert place.figcaption
+        assert place.figcaption.get_text(strip=True)
+        assert len(place.select("tbody tr")) >= 3
+        assert place.select("details, button") == []
+    assert printed(browser, document(read_book(("labs",))))[:5] == b"%PDF-"  # nothing is too wide
+    bound = [
+        one
+        for one in epub["labs.xhtml"].iter(f"{XHTML}div")
+        if "page-lab" in one.get("class", "").split()
+    ]
+    assert len(bound) == len(LABS)
+    for one in bound:
+        assert one.find(f".//{SVG}svg") is not None
+        assert len(list(one.iter(f"{XHTML}tr"))) >= 4
 
 
 def test_nothing_in_the_epub_is_meant_for_a_screen(epub: dict[str, ElementTree.Element]) -> None:

@@ -607,25 +607,98 @@ def test_at_390_pixels_the_page_does_not_scroll_sideways(open_labs: Callable[...
         assert [(one["id"], [n["target"] for n in one["nodes"]]) for one in found] == []
 
 
-def test_on_paper_every_lab_is_a_still_with_its_table(open_labs: Callable[..., Page]) -> None:
-    page = open_labs(*LABS)
-    page.emulate_media(media="print")
-    page.wait_for_function("() => [...document.querySelectorAll('details')].every((d) => d.open)")
-    for name in LABS:
-        place = page.locator(f'[data-page-lab="{name}"]')
-        assert place.locator("table tbody tr").first.is_visible(), name
-        assert not place.locator(".pl-start").is_visible()
-    page.emulate_media(media="screen")
-    page.wait_for_function("() => !document.querySelector('[data-page-lab=machine] details').open")
+LOOKED_AT = """(place) => {
+  const isSeen = (one) => one.checkVisibility() && one.getClientRects().length > 0;
+  const seen = (selector) => [...place.querySelectorAll(selector)].filter(isSeen);
+  const drawn = "svg, .pl-tokens, .pl-lens, .pl-map, .pl-rows, .pl-bars, .pl-bits, .pl-kept";
+  const dark = (color) => color.match(/[\\d.]+/g).slice(0, 3).every((part) => part < 128);
+  const texts = seen("svg text").filter((text) => text.textContent);
+  const spilled = texts.filter((text) => {
+    const [own, all] = [text, text.ownerSVGElement].map((one) => one.getBoundingClientRect());
+    const isBeside = own.left < all.left - 1 || own.right > all.right + 1;
+    return isBeside || own.top < all.top - 1 || own.bottom > all.bottom + 1;
+  });
+  const clips = (one) => getComputedStyle(one).overflowX !== "visible" && !one.matches(".pl-heard");
+  const clipped = seen("*").filter((one) => clips(one) && one.scrollWidth > one.clientWidth + 1);
+  return {
+    drawings: seen(drawn).length, cells: seen("td").filter((cell) => cell.textContent).length,
+    controls: seen(".pl-start, .pl-quiet, .pl-row button, input, select, summary").length,
+    spilled: [...spilled, ...clipped].map((one) => one.outerHTML.slice(0, 90)),
+    isDark: seen("td").every((cell) => dark(getComputedStyle(cell).color)),
+  };
+}"""
 
 
-def test_on_paper_the_still_comes_back(open_labs: Callable[..., Page]) -> None:
-    page = open_labs("tokens")
+@pytest.mark.parametrize("name", LABS)
+@pytest.mark.parametrize("situation", ["no scripts", "before", "after"])
+def test_a_lab_is_a_still_with_its_table(
+    name: str, situation: str, browser: Browser, site: Path
+) -> None:
+    """Without scripts, printed before it was started, and after: then it is the reader's own."""
+    has_scripts = situation != "no scripts"
+    # As wide as paper, on a dark screen.
+    context = browser.new_context(
+        java_script_enabled=has_scripts, color_scheme="dark", viewport={"width": 660, "height": 900}
+    )
+    context.set_default_timeout(120_000)
+    try:
+        page = context.new_page()
+        (site / "still.html").write_text(PAGE.format(lab(name).html), "utf-8")
+        page.goto((site / "still.html").as_uri() + "?" + urlencode({"say": OTHER}))
+        place = page.locator(".page-lab")
+        if not has_scripts:
+            assert place.locator("svg").is_visible()
+            assert place.locator("tbody tr").first.is_visible()
+            page.emulate_media(media="print")
+            assert place.locator("tbody tr").last.is_visible()
+            return
+        if situation == "after":
+            press_all(page)
+            page.locator(".page-lab[data-told]").wait_for()
+            if name == "turns":
+                page.wait_for_function("() => document.querySelectorAll('.pl-same tr').length > 3")
+        page.emulate_media(media="print")
+        page.wait_for_function(
+            "() => document.querySelector('.page-lab details:last-of-type').open"
+        )
+        seen = place.evaluate(LOOKED_AT)
+        assert seen["drawings"] >= 1
+        assert seen["cells"] >= 6
+        assert seen["controls"] == 0
+        assert seen["spilled"] == []
+        assert seen["isDark"]
+        text = place.inner_text()
+        assert (f"Your sentence: “{OTHER}”" in text) == (situation == "after")
+        assert place.locator(".pl-still figcaption").is_visible() == (situation == "before")
+        page.emulate_media(media="screen")
+        page.wait_for_function("() => !document.querySelector('.page-lab details[open]')")
+    finally:
+        context.close()
+
+
+def test_what_is_printed_is_what_the_reader_had_done(open_labs: Callable[..., Page]) -> None:
+    """The tables say what numpy says of the reader's sentence and settings."""
+    page = open_labs("tokens", "bits", "sampler", query="?" + urlencode({"say": OTHER}))
     press_all(page)
-    assert not page.locator(".pl-still table").is_visible()
+    running(page, "bits").get_by_label("A number").fill("0.5")
+    running(page, "sampler").get_by_label("3. temperature").first.fill("2")
+    changed = "Settings A: temperature 2, top-k 40, top-p 0.95"
+    page.wait_for_function("text => document.body.textContent.includes(text)", arg=changed)
     page.emulate_media(media="print")
-    assert page.locator(".pl-still table").is_visible()
-    assert not page.locator(".pl-live").is_visible()
+    tokenizer = Tokenizer.from_pretrained("story")
+    ids = tokenizer.encode(OTHER)
+    rows = running(page, "tokens").locator(".pl-same tbody tr")
+    assert rows.locator("td:nth-child(2)").all_inner_texts() == [str(i) for i in ids]
+    assert rows.locator("td:nth-child(3)").all_inner_texts() == [
+        tokenizer.token_bytes(i).hex(" ") for i in ids
+    ]
+    floats = running(page, "bits").locator(".pl-same tbody tr")
+    assert floats.locator("td:nth-child(3)").all_inner_texts() == ["0.5"] * 4
+    logits = Llama.from_pretrained("story").forward(ids)[-1]
+    drawn = probabilities(logits, Sampling(2.0, 40, 0.95))
+    best = np.argsort(-logits, kind="stable")[0]
+    chance = running(page, "sampler").locator(".pl-same tbody tr").first.locator("td").nth(1)
+    assert chance.inner_text() == f"{100 * drawn[best]:.1f}%"
 
 
 def test_flipping_a_bit_changes_the_number_in_all_formats(open_labs: Callable[..., Page]) -> None:

@@ -32,7 +32,7 @@ from tools.editions.book import (
 )
 from tools.editions.pages import Page, place_of
 
-__all__ = ["destinations", "make_pdf", "printed"]
+__all__ = ["destinations", "document", "make_pdf", "printed"]
 
 HERE = Path(__file__).resolve().parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

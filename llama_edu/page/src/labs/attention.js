@@ -28,7 +28,7 @@ const SILENCED = "What this head has mixed is replaced by zeros.";
 /** @type {LabModule} */
 export const attention = {
   title: "Attention: which tokens a token looks at",
-  mount({ body, model, sentence, say, fail, settings }) {
+  mount({ body, model, sentence, say, tabulate, fail, settings }) {
     /** @type {Switches} */
     const off = {};
     let [layer, head, row] = [Number(settings.layer ?? 0), Number(settings.head ?? 0), -1];
@@ -54,8 +54,8 @@ export const attention = {
     });
     const how = h(
       "p", { class: "pl-soft" },
-      "Each row is a token that looks, each column a token it looks at: the stronger the colour, the larger the attention weight. " +
-        "Point at a row, tap its token, or reach it with Tab and the arrow keys.",
+      "Each row is a token that looks, each column a token it looks at: the stronger the colour, the larger the attention weight. ",
+      h("span", { class: "pl-ask" }, "Point at a row, tap its token, or reach it with Tab and the arrow keys."),
     ); // prettier-ignore
     const maskKey = h("span", {}, h("i", { class: "pl-shade pl-masked" }), "masked: a token that comes later");
     const legend = h(
@@ -203,6 +203,21 @@ export const attention = {
       mapKeys.settle(head - start);
       if (isHere) maps.querySelectorAll("button")[head - start].focus();
 
+      const broken = PARTS.filter(([part]) => off[part]).map(([, text]) => text);
+      if (isSilenced) broken.push(`head ${head} silenced`);
+      tabulate(
+        `Layer ${layer}, query head${groups === 1 ? "" : "s"} ${group.join(", ")}${broken.map((text) => `, ${text}`).join("")}: ` +
+          "which tokens each token looks at most",
+        ["token", ...group.map((one) => `query head ${one}`)],
+        texts.map((text, i) => [
+          text,
+          ...group.map((one) => {
+            const shares = weightsOf(one).subarray((first + i) * total, (first + i + 1) * total);
+            return largest(shares, 3).map((t) => `${percent(shares[t])} ${visible(pieces[t].text)}`).join(", ");
+          }),
+        ]),
+      ); // prettier-ignore
+
       /** @param {number} i */
       function point(i) {
         row = first + i;
@@ -247,6 +262,7 @@ export const attention = {
         doing.push(SILENCED);
       }
       without.textContent = names.length ? `Broken: ${names.join(", ")}` : "Broken";
+      for (const part of [without, broken]) part.classList.toggle("pl-ask", !isBroken);
       verdict.textContent = "";
       await fill(trained, {});
       if (!isBroken) {
@@ -270,6 +286,11 @@ export const attention = {
 /** How strongly a weight is coloured: a root, so that small ones are seen, as in the book's figures. @param {number} share */
 function ink(share) {
   return `--ink:${Math.sqrt(share).toFixed(3)}`;
+}
+
+/** Where the largest weights are, without those that round to nothing. @param {Float32Array} shares @param {number} count */
+function largest(shares, count) {
+  return Array.from(shares.keys()).sort((a, b) => shares[b] - shares[a]).slice(0, count).filter((t) => shares[t] > 0.02);
 }
 
 /** Where two texts part. @param {string} right @param {string} other */

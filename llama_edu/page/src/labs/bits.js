@@ -15,14 +15,14 @@ const [WIDTH, HEIGHT, EDGE] = [340, 62, 44]; // of a number line
 export const bits = {
   title: "Bits: one number in four formats",
   invitation: "Flip the bits yourself",
-  mount({ body, model, sentence, say, fail, settings }) {
+  mount({ body, model, sentence, say, tabulate, fail, settings }) {
     let value = Number(settings.value ?? FIRST);
     const box = h("input", { type: "text", inputmode: "decimal", autocomplete: "off", size: 14 });
     const wrong = h("span", { class: "pl-soft" });
     const offered = h("span");
     const rows = FLOAT_FORMATS.map((format) => row(format));
     const key = h(
-      "p", { class: "pl-soft" }, "Press a bit to flip it: ", h("span", { class: "pl-bit-key pl-bit-sign" }, "sign"), " ",
+      "p", { class: "pl-soft" }, h("span", { class: "pl-ask" }, "Press a bit to flip it: "), h("span", { class: "pl-bit-key pl-bit-sign" }, "sign"), " ",
       h("span", { class: "pl-bit-key pl-bit-exponent" }, "exponent"), " ", h("span", { class: "pl-bit-key pl-bit-mantissa" }, "mantissa"),
       ". All four formats then show the new number, as near as they come to it: ▼ is the number, and the long mark is what is stored.",
     ); // prettier-ignore
@@ -43,6 +43,10 @@ export const bits = {
       for (const one of rows) if (one.format !== flipped) one.set(encoded(one.format, value));
       for (const one of rows) one.draw();
       if (document.activeElement !== box) box.value = written(value);
+      tabulate(
+        `${written(value)} in four formats: its bits, and what is stored`,
+        ["format", "sign, exponent, mantissa", "is"], rows.map((one) => one.cells()),
+      ); // prettier-ignore
     }
 
     /** One format: its bits as buttons, what they are worth, and its place among the numbers. @param {FloatFormat} format */
@@ -98,7 +102,12 @@ export const bits = {
         line.replaceChildren(...(near.length ? [numberLine(near, stored, value)] : []));
         words.textContent = near.length ? distances(near, stored, value) : "It has no place on the line of numbers.";
       }
-      return { format, element, draw, set: (/** @type {number} */ given) => (code = given) };
+      function cells() {
+        const text = code.toString(2).padStart(count, "0");
+        const fields = [text[0], text.slice(1, 1 + format.exponent), text.slice(1 + format.exponent)];
+        return [format.name, fields.join(" "), `${written(decoded(format, code).value)}`];
+      }
+      return { format, element, draw, cells, set: (/** @type {number} */ given) => (code = given) };
     }
 
     const offer = newestOnly(async () => {

@@ -11,7 +11,7 @@ const SOON = 80; // tokens; of a longer text the slow way keeps all labs waiting
 /** @type {LabModule} */
 export const cache = {
   title: "The KV cache: what a step need not compute again",
-  mount({ body, model, sentence, say, fail }) {
+  mount({ body, model, sentence, say, tabulate, fail }) {
     const run = h("button", { type: "button" }, "Generate both ways");
     const key = h(
       "p", { class: "pl-soft" }, "Each step writes one token. Without a cache it computes a row for every token of the text so far (",
@@ -39,12 +39,16 @@ export const cache = {
       }
       verdict.textContent = "";
       const totals = [];
+      /** @type {Step[][]} */
+      const steps = [[], []];
       /** @type {number[]} */
       const computedRows = [];
       for (const [i, { rows, sum }] of sides.entries()) {
         let [ms, computed] = [0, 0];
         const widest = ids.length + STEPS;
-        const onPart = (/** @type {Step} */ { step, fed, read, ms: took, text }) => {
+        const onPart = (/** @type {Step} */ part) => {
+          const { step, fed, read, ms: took, text } = part;
+          steps[i].push(part);
           ms += took;
           computed += fed;
           const bar = h("span", {
@@ -64,6 +68,11 @@ export const cache = {
         computedRows.push(computed);
       }
       verdict.textContent = `Both wrote the same text; without the cache it took ${(computedRows[1] / computedRows[0]).toFixed(1)} times the rows.`;
+      tabulate(
+        `Rows computed for each new token, with a KV cache and without. ${verdict.textContent}`,
+        ["step", "computed with the cache", "read from it", "computed without it", "token"],
+        steps[0].map(({ step, fed, read, text }, i) => [String(step), String(fed), String(read), String(steps[1][i].fed), visible(text)]),
+      ); // prettier-ignore
       say(`With the cache ${totals[0]}, without it ${totals[1]}; the text is the same.`);
     }, fail);
     run.addEventListener("click", () => void go());

@@ -13,7 +13,7 @@ const [WIDTH, HEIGHT, LEFT] = [360, 120, 24]; // of the curve, and where it begi
 export const clocks = {
   title: "Clocks: RoPE turns pairs of numbers by their position",
   invitation: "Turn the hands yourself",
-  mount({ body, model, sentence, say, fail }) {
+  mount({ body, model, sentence, say, tabulate, fail }) {
     /** The tokens of the sentence. @type {string[]} */
     let texts = [];
     const faces = h("div", { class: "pl-clocks" });
@@ -76,6 +76,15 @@ export const clocks = {
         h("p", { class: "pl-soft" }, "What is left of the product when query and key are 0, 1, 2, … 64 positions apart, as a mean over all pairs. The dot is where yours are."),
         plot(turns, Math.abs(q - k)),
       );
+      tabulate(
+        `RoPE’s clocks with θ = ${Math.round(used).toLocaleString("en")}: the query at ${q}, the key at ${k}`,
+        ["pair", "turns in, positions", "query, degrees", "key, degrees", "product left"],
+        Array.from(turns, (turn, j) => [
+          numbers(j, turns.length).join(", "), Math.round((2 * Math.PI) / turn).toLocaleString("en"),
+          ...[q, k].map((position) => (((position * turn * 180) / Math.PI) % 360).toFixed(0)),
+          Math.cos((q - k) * turn).toFixed(2).replace("-", "−"),
+        ]),
+      ); // prettier-ignore
       say(`${words.textContent} ${pair.shown.textContent}`);
     }
 

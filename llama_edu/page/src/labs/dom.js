@@ -65,6 +65,21 @@ export function slider(text, { min, max, step, value }, oninput) {
   };
 }
 
+/**
+ * A table of texts whose rows have names, in a box that scrolls where the page is narrow.
+ * @param {string} caption @param {string[]} head @param {string[][]} rows
+ */
+export function tableOf(caption, head, rows) {
+  return h(
+    "div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h(
+      "table", { class: "pl-same" }, h("caption", {}, caption),
+      h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))),
+      h("tbody", {}, ...rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), ...cells.map((text) => h("td", {}, text))))),
+    ),
+  ); // prettier-ignore
+}
+
 /** A share as a reader says it. @param {number} share */
 export function percent(share) {
   if (share === 0) return "0%";
@@ -83,6 +98,12 @@ const LOOSE_BYTES = /^<[0-9a-f]{2}( [0-9a-f]{2})*>$/;
 export function visible(text) {
   if (LOOSE_BYTES.test(text)) return text;
   return text.replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "∅";
+}
+
+/** The bytes of a piece in hexadecimal digits. @param {string} text */
+export function bytesOf(text) {
+  if (LOOSE_BYTES.test(text)) return text.slice(1, -1);
+  return Array.from(new TextEncoder().encode(text), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import { RemoteModel } from "../client.js";
-import { h, labelled } from "./dom.js";
+import { h, labelled, tableOf } from "./dom.js";
 import { recalledFiles, rememberFiles } from "./remember.js";
 
 /**
@@ -19,6 +19,7 @@ import { recalledFiles, rememberFiles } from "./remember.js";
  * @property {() => string} sentence
  * @property {(text: string) => void} setSentence
  * @property {(text: string) => void} say announces
+ * @property {(caption: string, head: string[], rows: string[][]) => void} tabulate says what is drawn as a table, for paper and for who does not see it
  * @property {(error: Error) => void} fail
  * @property {DOMStringMap} settings the `data-…` of the place in the page
  */
@@ -172,9 +173,11 @@ export function offer(place, module) {
     // What scrolls sideways has to be reachable without a mouse.
     box.setAttribute("tabindex", "0");
     box.setAttribute("role", "region");
-    box.setAttribute("aria-label", box.querySelector("caption")?.textContent ?? "Table");
+    box.setAttribute("aria-label", still.querySelector("figcaption")?.textContent ?? "Table");
   }
-  openOnPaper(still);
+  // Open for who has no script; with one, the drawing says the same.
+  for (const fold of still.querySelectorAll("details")) fold.open = false;
+  openOnPaper(place);
   place.dataset.ready = "";
   if ("recorded" in place.dataset) {
     // It begins with the page, on numbers that came with it; what is typed loads the model.
@@ -204,13 +207,12 @@ export function offer(place, module) {
   });
 }
 
-/** On paper nobody can unfold a table. @param {HTMLElement} still */
-function openOnPaper(still) {
-  const folds = [...still.querySelectorAll("details")];
+/** On paper nobody can unfold a table. @param {HTMLElement} place */
+function openOnPaper(place) {
   /** @type {HTMLDetailsElement[]} */
   let opened = [];
   matchMedia("print").addEventListener("change", ({ matches }) => {
-    const turned = matches ? folds.filter((fold) => !fold.open) : opened;
+    const turned = matches ? [...place.querySelectorAll("details")].filter((fold) => !fold.open) : opened;
     for (const fold of turned) fold.open = matches;
     opened = matches ? turned : [];
   });
@@ -235,10 +237,13 @@ function open(place, still, module) {
   };
   const fail = (/** @type {Error} */ error) => note(`${error.name}: ${error.message}`);
   const box = sentenceBox(note, fail, module.converses ? chatModel : () => shared.loading);
-  const live = h("div", { class: "pl-live" }, title, box.element, notice, body, status);
+  const said = h("p", { class: "pl-said" });
+  const same = h("div");
+  const fold = h("details", { hidden: true }, h("summary", {}, "The same as a table"), same);
+  const live = h("div", { class: "pl-live" }, title, said, box.element, notice, body, fold, status);
   place.append(live);
   place.dataset.started = "";
-  if (!module.keepsStill) still.classList.add("pl-print-only");
+  if (module.keepsStill) place.dataset.keeps = "";
 
   const update = module.mount({
     body,
@@ -250,11 +255,17 @@ function open(place, still, module) {
     sentence: () => sentence.value,
     setSentence: sentence.set,
     say,
+    tabulate: (caption, head, rows) => {
+      same.replaceChildren(tableOf(caption, head, rows));
+      fold.hidden = false;
+      place.dataset.told = ""; // from now on paper has the reader's state in place of the still
+    },
     fail,
     settings: place.dataset,
   });
   const run = async () => {
     note("");
+    said.textContent = `Your sentence: “${sentence.value}”`;
     try {
       if (!module.converses && !shared.model && sentence.value !== DEFAULT) {
         note("Loading the model…");

@@ -31,7 +31,7 @@ const LAYER_PARTS = [
 export const machine = {
   title: "The machine: your sentence runs through it",
   keepsStill: true,
-  mount({ body, still, model, isLoaded, load, sentence, say, fail, settings }) {
+  mount({ body, still, model, isLoaded, load, sentence, say, tabulate, fail, settings }) {
     /** @typedef {{ part: string, name: string, text: string, layer: number | null }} Stop */
     /** @type {Stop[]} */
     let stops = [];
@@ -127,6 +127,13 @@ export const machine = {
       }
       const times = still.querySelector("[data-layers]");
       if (times) times.textContent = `${layers} layers`;
+      tabulate(
+        `The parts, in the order in which the sentence runs through them. The best next token is “${visible(next)}”, with ${percent(share)}`,
+        ["what is done", "array", "shape"],
+        stops.filter(({ layer }) => !layer).map((stop) => [
+          stop.text, stop.name.replace("layers.0", "layers.{layer}"), records.get(stop.name)?.shape.join(" × ") ?? "",
+        ]),
+      ); // prettier-ignore
       go(at);
     }, fail);
 

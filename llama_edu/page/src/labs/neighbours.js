@@ -28,7 +28,7 @@ function untrained(alike, all, isStory) {
 /** @type {LabModule} */
 export const neighbours = {
   title: "Neighbours: the answer, layer by layer",
-  mount({ body, model, sentence, say, fail }) {
+  mount({ body, model, sentence, say, tabulate, fail }) {
     const lens = h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": "Layer by layer" });
     const near = h("div");
     body.append(lens, near);
@@ -59,6 +59,13 @@ export const neighbours = {
         ),
         // None of the tokens shown is nearer than another.
         ...(alike > found.length ? [h("p", {}, untrained(alike, all, model().name === "story"))] : []),
+      ); // prettier-ignore
+      tabulate(
+        `What the model would say after each layer; its answer is “${visible(answer)}”`,
+        ["after", "rank of the answer", "what it would say"],
+        views.map((/** @type {View} */ { place, best, rank }) => [
+          layerName(place), String(rank), best.map(({ text, share }) => `${visible(text)} ${percent(share)}`).join(", "),
+        ]),
       ); // prettier-ignore
       say(`The answer is ${visible(answer)}; its ranks are ${views.map((/** @type {View} */ v) => v.rank).join(", ")}.`);
     }, fail);

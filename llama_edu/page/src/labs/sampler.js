@@ -18,13 +18,19 @@ const SLIDERS = [
 ];
 const OFF = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, presencePenalty: 0 };
 const NEW_TOKENS = 40;
+/** Settings in words: those that do something, and the temperature. @param {Sampling} sampling */
+function described(sampling) {
+  const used = SLIDERS.filter(([key]) => key === "temperature" || sampling[key] !== /** @type {Sampling} */ (OFF)[key]);
+  return used.map(([key, words]) => `${words.replace(/^\d+\. | \(.*\)$/g, "")} ${sampling[key]}`).join(", ");
+}
+
 const SURE = "Once upon a";
 const UNSURE = "Once upon a time, there was a little girl named";
 
 /** @type {LabModule} */
 export const sampler = {
   title: "Sampling: from scores to a choice",
-  mount({ body, model, sentence, setSentence, say, fail }) {
+  mount({ body, model, sentence, setSentence, say, tabulate, fail }) {
     const sides = [
       side("Settings A", { ...OFF, temperature: 0.8, topK: 40, topP: 0.95 }),
       side("Settings B", { ...OFF, temperature: 1.5 }),
@@ -70,15 +76,16 @@ export const sampler = {
     async function render() {
       const { ids } = await model().encode(sentence());
       const { logits } = await model().ask("logits", { ids });
+      /** @typedef {{ text: string, before: number, after: number }} Chance */
+      /** @type {{ top: Chance[], count: number, entropy: number }[]} */
       const found = [];
       for (const { sampling } of sides) found.push(await model().ask("chances", { ids, logits, sampling, top: BARS }));
-      /** @type {{ before: number, after: number }[]} */
       const all = found.flatMap(({ top }) => top);
       const full = Math.max(...all.map(({ before, after }) => Math.max(before, after)));
       for (const [i, { bars, kept }] of sides.entries()) {
         const { top, count, entropy } = found[i];
         bars.replaceChildren(
-          ...top.flatMap((/** @type {{ text: string, before: number, after: number }} */ { text, before, after }) => [
+          ...top.flatMap(({ text, before, after }) => [
             h("span", { class: after ? "pl-mono" : "pl-mono pl-cut" }, visible(text)),
             h(
               "span", { class: "pl-track" },
@@ -92,6 +99,14 @@ export const sampler = {
           `${count} of ${logits.length} tokens can be drawn` +
           (count === 1 ? ": there is no choice." : `, as open as a choice among ${Math.exp(entropy).toFixed(1)} equally likely ones.`);
       }
+      tabulate(
+        `The chances of the next token. ${sides.map(({ name, sampling }) => `${name}: ${described(sampling)}`).join(". ")}`,
+        ["next token", ...sides.flatMap(({ name }) => [`${name}, before cuts`, `${name}, drawn`])],
+        found[0].top.map(({ text }, i) => [
+          visible(text),
+          ...found.flatMap(({ top }) => [percent(top[i].before), top[i].after ? percent(top[i].after) : "cut"]),
+        ]),
+      ); // prettier-ignore
     }
 
     let newest = 0; // of the drawings; what an older one still says is not shown

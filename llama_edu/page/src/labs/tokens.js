@@ -1,6 +1,6 @@
 /** How the reader's sentence becomes ids: the pieces, and the merges that made one of them. */
 
-import { byArrows, counted, h, newestOnly, visible } from "./dom.js";
+import { byArrows, bytesOf, counted, h, newestOnly, visible } from "./dom.js";
 
 /** @typedef {import("./frame.js").LabModule} LabModule */
 /** @typedef {{ parts: string[], at: number, rank: number }} Step after a merge: which part is new, and the merge's rank */
@@ -8,7 +8,7 @@ import { byArrows, counted, h, newestOnly, visible } from "./dom.js";
 /** @type {LabModule} */
 export const tokens = {
   title: "Tokens: the pieces a sentence is cut into",
-  mount({ body, model, sentence, say, fail }) {
+  mount({ body, model, sentence, say, tabulate, fail }) {
     let chosen = 0;
     /** The sentence whose token was chosen. @type {string | null} */
     let chosenIn = null;
@@ -16,7 +16,7 @@ export const tokens = {
     const keys = byArrows(row);
     const counts = h("p", { class: "pl-soft" });
     const merges = h("div", { class: "pl-merges" });
-    const hint = h("p", { class: "pl-soft" }, "Press a token to see from which letters it was merged.");
+    const hint = h("p", { class: "pl-soft pl-ask" }, "Press a token to see from which letters it was merged.");
     body.append(row, counts, hint, merges);
 
     return newestOnly(async () => {
@@ -44,6 +44,10 @@ export const tokens = {
       const bytes = new TextEncoder().encode(text).length;
       counts.textContent = `${counted([...text].length, "character")}, ${counted(bytes, "byte")}, ${counted(ids.length, "token")}.`;
       say(counts.textContent);
+      tabulate(
+        `The tokens of the sentence: ${counts.textContent}`, ["token", "id", "bytes"],
+        pieces.map((piece) => [visible(piece.text), String(piece.id), bytesOf(piece.text)]),
+      ); // prettier-ignore
 
       /** @param {number} i */
       async function show(i) {

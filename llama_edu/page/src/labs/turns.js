@@ -19,7 +19,7 @@ export const turns = {
   title: "Turns: what a conversation has to read again",
   invitation: "Hold the conversation yourself",
   converses: true,
-  mount({ body, chatModel, sentence, setSentence, say, fail }) {
+  mount({ body, chatModel, sentence, setSentence, say, tabulate, fail }) {
     let hasClock = false;
     let looked = 0; // the turn whose prompt is compared with the cache
     let isFirst = true;
@@ -31,13 +31,15 @@ export const turns = {
     const verdict = h("p");
     const strips = h("div");
     const account = h("tbody");
+    /** The same account with the words that were said. @type {string[][]} */
+    const told = [];
     const head = ["sent", "prompt", "reused", "computed", "dropped", "ms"];
     const table = h(
       "table", { class: "pl-steps" }, h("caption", {}, "Every message sent so far: its prompt in tokens, and the milliseconds until the reply began"),
       h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), account,
     ); // prettier-ignore
     body.append(
-      h("p", { class: "pl-soft" }, "Three messages; yours is the second. Every prompt is the whole conversation so far. Change a message and look at what can still be reused; then send it."),
+      h("p", { class: "pl-soft pl-ask" }, "Three messages; yours is the second. Every prompt is the whole conversation so far. Change a message and look at what can still be reused; then send it."),
       ...boxes.map((box) => box.element),
       clock.label, verdict, strips,
       h("div", { class: "pl-scroll", tabindex: "0", role: "region", "aria-label": "The account" }, table),
@@ -101,7 +103,7 @@ export const turns = {
         later.reply.textContent = "";
       }
       const model = await chatModel();
-      const { reply } = boxes[i];
+      const { input, reply } = boxes[i];
       const request = { messages: conversation(i), count: NEW_TOKENS };
       /** @type {Sent} */
       const sent = await model.run("turn", request, (part) => reply.append(part.text)).promise;
@@ -112,6 +114,8 @@ export const turns = {
         h("tr", {}, h("th", { scope: "row" }, `${i + 1}${isAgain ? " again" : ""}`), ...cells.map((cell) => h("td", {}, String(cell)))),
       );
       while (account.rows.length > ROWS) account.deleteRow(0);
+      told.push([input.value, ...cells.slice(0, 4).map(String), sent.text]);
+      tabulate("The conversation, in tokens", ["message", "prompt", "reused", "computed", "dropped", "reply"], told.slice(-ROWS));
       looked = i;
       showStrips(sent, `Message ${i + 1} was sent`);
       say(`Message ${i + 1}: ${verdict.textContent} The reply: ${sent.text}`);
