@@ -20,7 +20,8 @@ from llama_edu.chat.storage import SavedChat, read_chat, write_chat
 from llama_edu.chat.template import ChatTemplate, Message
 from llama_edu.chat.usage import CacheMissReason, TurnUsage
 from llama_edu.engine.choose import Vocabulary, random_generator
-from llama_edu.engine.generate import generate
+from llama_edu.engine.generate import check_guesser, generate
+from llama_edu.engine.guess import Guesser
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.prefix_cache import PrefixCache, common_length
 from llama_edu.engine.sampling import GREEDY, Sampling
@@ -64,9 +65,11 @@ class ChatSession:
     such a reply no longer fit into the context, `overflow` decides: "refuse" raises `ContextError`
     and changes nothing; "drop_oldest" leaves out as many of the oldest turns as it takes, and each
     turn's ledger says how many. `seed` makes sampled replies repeatable. `template` replaces the
-    checkpoint's own.
+    checkpoint's own. A `guesser` guesses ahead in every reply, from the whole conversation; greedy
+    replies stay the same.
 
-    Raises `InputError` for a value out of range, `TokenizerError` if there is no chat template.
+    Raises `InputError` for a value out of range or a guesser of another vocabulary,
+    `TokenizerError` if there is no chat template.
     """
 
     def __init__(
@@ -81,11 +84,15 @@ class ChatSession:
         seed: int | None = None,
         template: ChatTemplate | None = None,
         prefix_cache: PrefixCache | None = None,
+        guesser: Guesser | None = None,
     ) -> None:
+        if guesser is not None:
+            check_guesser(guesser, model)
         self.model = model
         self.tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer) if template is None else template
         self.sampling = sampling
+        self.guesser = guesser
         self.max_new_tokens = max_new_tokens
         self.overflow = overflow
         self._system = system
@@ -230,12 +237,16 @@ class ChatSession:
         *,
         template: ChatTemplate | None = None,
         prefix_cache: PrefixCache | None = None,
+        guesser: Guesser | None = None,
     ) -> "ChatSession":
         """Go on with a saved conversation: the next turn computes what is new, and no more.
 
         Raises `SessionError` if the file is damaged or the conversation was held with another
-        model, and `TokenizerError` as the class does.
+        model, `TokenizerError` as the class does, and `InputError` for a guesser of another
+        vocabulary.
         """
+        if guesser is not None:
+            check_guesser(guesser, model)  # here, or it would be called a fault of the file
         template = ChatTemplate(tokenizer) if template is None else template
         saved = read_chat(path, model)
         state = saved.state
@@ -249,6 +260,7 @@ class ChatSession:
                 overflow=state["overflow"],
                 template=template,
                 prefix_cache=prefix_cache,
+                guesser=guesser,
             )
             session._turns = tuple(_turn(turn) for turn in state["turns"])
             session._rng.bit_generator.state = state["random"]
@@ -358,14 +370,17 @@ class ChatSession:
         )
 
     def _new_ids(self, prompt: list[int]) -> Iterator[int]:
+        past = self._cache.length
         return generate(
             self.model,
-            prompt[self._cache.length :],
+            prompt[past:],
             max_new_tokens=self.max_new_tokens,
             tokenizer=self.tokenizer,
             sampling=self.sampling,
             seed=self._rng,
             cache=self._cache,
+            past_ids=prompt[:past],
+            guesser=self.guesser,
         )
 
     def _keep(self, plan: _Plan, reply: tuple[int, ...], end: End, ledger: TurnUsage) -> None:

@@ -198,7 +198,9 @@ class ChatCommand:
     def _load(self, path: str) -> None:
         self._check_file(path, "load")
         old = self.session
-        self.session = ChatSession.load(path, old.model, old.tokenizer, template=old.template)
+        self.session = ChatSession.load(
+            path, old.model, old.tokenizer, template=old.template, guesser=old.guesser
+        )
         for turn in self.session.turns:
             _tell(f"{PROMPT}{printable(turn.user)}")
             _tell(printable(turn.reply))

@@ -206,13 +206,7 @@ def _add_generate(commands: Any) -> None:
         help=f"default: {DEFAULT_NEW_TOKENS}, or fewer where the context ends",
     )
     add("--special", action="store_true", help="let special tokens in the prompt count as such")
-    add(
-        "--guess",
-        action="store_true",
-        help="guess from the text itself and check several tokens in one pass: sooner where a "
-        "text repeats itself, with the same probabilities",
-    )
-    add("--draft", metavar="MODEL", help="a smaller model of the same tokens that guesses instead")
+    _add_guessing(parser)
     parallel.add_arguments(parser)
     parser.set_defaults(run=_generate, parser=parser)
 
@@ -224,6 +218,17 @@ def _add_sampling(parser: argparse.ArgumentParser, temperature: float) -> None:
     add("--top-k", type=int, default=0, metavar="K", help="choose among K tokens (default: all)")
     add("--top-p", type=float, default=0.95, metavar="P", help="probability kept (default: 0.95)")
     add("--seed", type=int, metavar="N", help="same seed, same text (default: a new one)")
+
+
+def _add_guessing(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--guess",
+        action="store_true",
+        help="guess from the text itself and check several tokens in one pass: sooner where a "
+        "text repeats itself, with the same probabilities",
+    )
+    add("--draft", metavar="MODEL", help="a smaller model of the same tokens that guesses instead")
 
 
 def _sampling(args: argparse.Namespace) -> tuple[Sampling, int]:
@@ -324,6 +329,7 @@ def _add_chat(commands: Any) -> None:
         "examples:\n"
         "  python -m llama_edu chat\n"
         '  python -m llama_edu chat smollm2-135m-instruct --system "You are a pirate."\n'
+        "  python -m llama_edu chat smollm2-135m-instruct --guess\n"
         "  python -m llama_edu chat --load evening.chat\n"
         "  printf 'Hello!\\nWhat can you do?\\n' | python -m llama_edu chat --temperature 0\n\n"
         f"commands while you talk:\n{COMMANDS}\n"
@@ -341,6 +347,7 @@ def _add_chat(commands: Any) -> None:
         default="refuse",
         help="what to do when the context is full (default: refuse)",
     )
+    _add_guessing(parser)
     parser.set_defaults(run=_chat, parser=parser)
 
 
@@ -348,11 +355,14 @@ def _chat(args: argparse.Namespace) -> None:
     sampling, seed = _sampling(args)
     if args.load is not None and args.system is not None:
         args.parser.error("expected --load or --system: a saved conversation has its own")
+    if args.guess and args.draft:
+        args.parser.error("expected one of --guess and --draft, got both")
     tokenizer = Tokenizer.from_pretrained(args.model)
     template = ChatTemplate(tokenizer)  # before the weights are read: it may not be there
     model = Llama.from_pretrained(args.model)
+    guesser = _guesser(args, tokenizer)
     if args.load is not None:
-        session = ChatSession.load(args.load, model, tokenizer, template=template)
+        session = ChatSession.load(args.load, model, tokenizer, template=template, guesser=guesser)
     else:
         session = ChatSession(
             model,
@@ -363,6 +373,7 @@ def _chat(args: argparse.Namespace) -> None:
             overflow=args.overflow,
             seed=seed,
             template=template,
+            guesser=guesser,
         )
     ChatCommand(session).run()
 

@@ -117,6 +117,12 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         help="memory for prompts that begin like an earlier one, per model (default: 256)",
     )
     add(
+        "--guess",
+        action="store_true",
+        help="while one text is written alone, guess from the text itself and check several tokens "
+        "in one pass: sooner where it repeats itself, with the same tokens",
+    )
+    add(
         "--grace",
         type=float,
         default=20.0,
@@ -128,6 +134,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> None:
     _check(args)
     try:
+        from llama_edu.engine.guess import PromptLookup
         from llama_edu.serve import job, threads
         from llama_edu.serve.http import logs, policy, served, server
     except ImportError as problem:
@@ -139,6 +146,7 @@ def _run(args: argparse.Namespace) -> None:
         max_queue=args.max_queue,
         max_seconds=args.max_seconds,
         prefix_nbytes=args.prefix_mb * 2**20,
+        most_guesses=PromptLookup.most if args.guess else 0,
     )
     key = os.environ.get(KEY_VARIABLE) or None
     rules = policy.Policy(

@@ -18,7 +18,7 @@ from llama_edu.engine.sampling import GREEDY, Sampling
 from llama_edu.errors import ContextError, InputError
 from llama_edu.text.tokenizer import Tokenizer
 
-__all__ = ["decode", "decode_guessed", "generate", "prefill"]
+__all__ = ["check_guesser", "decode", "decode_guessed", "generate", "prefill"]
 
 PREFILL_CHUNK = 512  # tokens per step; bounds the score matrices of a long prompt
 ROOM = 512  # new tokens that the cache has room for from the start
@@ -54,6 +54,7 @@ def generate(
     seed: Seed = None,
     cache: KVCache | None = None,
     stop_ids: Iterable[int] | None = None,
+    past_ids: Sequence[int] | Integer[np.ndarray, " past"] = (),
     chunk: int = PREFILL_CHUNK,
     guesser: Guesser | None = None,
 ) -> Iterator[int]:
@@ -63,16 +64,18 @@ def generate(
     tokenizer; the id that ends it is yielded too. With a tokenizer given, ids that have no token
     are never chosen; without one, nobody knows which those are. With a cache given, `token_ids`
     continue what it holds, and afterwards it holds every token that was fed: the prompt and all
-    yielded ids but the last.
+    yielded ids but the last. `past_ids` are what it was computed from, for those who look at the
+    whole text: penalties, and a guesser. Without them they know of `token_ids` alone.
 
     With a `guesser` several tokens may come of one pass: those that it guessed right, and one
     more. Greedy text stays the same, and sampled text has the same distribution, though not the
-    same tokens for a seed.
+    same tokens for a seed. The cache counts no guess before its token is yielded, so the iterator
+    may be closed at any of them; until then only to read from the cache is safe.
 
     Everything is checked at the call, before the first step: `InputError` for bad ids, a count or
-    a chunk below 1, the cache of another model and a draft model of another
-    vocabulary, `ContextError` if prompt and new tokens do not
-    fit. `NumericsError` may come later, if the logits break.
+    a chunk below 1, `past_ids` that are not one for each position of the cache, the cache of
+    another model and a draft model of another vocabulary, `ContextError` if prompt and new tokens
+    do not fit. `NumericsError` may come later, if the logits break.
     """
     if max_new_tokens < 1:
         raise InputError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")
@@ -85,15 +88,16 @@ def generate(
             f"+ {len(ids)} prompt + {max_new_tokens} new"
         )
     model.check_room(len(ids), cache)
-    if guesser is not None and guesser.vocab_size not in (None, model.config.vocab_size):
+    if len(past_ids) not in (0, cache.length):
         raise InputError(
-            f"expected guesses from the model's vocabulary of {model.config.vocab_size}, "
-            f"got a draft model with one of {guesser.vocab_size}"
+            f"expected past_ids for the {cache.length} positions of the cache, got {len(past_ids)}"
         )
+    known = [*(model.checked_ids(past_ids).tolist() if len(past_ids) else ()), *ids.tolist()]
     vocabulary = Vocabulary.of(model.config, tokenizer, stop_ids)
-    chooser = TokenChooser(vocabulary, sampling, seed, ids.tolist())
+    chooser = TokenChooser(vocabulary, sampling, seed, known)
     if guesser is not None:
-        return decode_guessed(model, ids, cache, chooser, max_new_tokens, chunk, guesser)
+        check_guesser(guesser, model)
+        return decode_guessed(model, ids, cache, chooser, max_new_tokens, chunk, guesser, known)
     return decode(model, ids, cache, chooser, max_new_tokens, chunk)
 
 
@@ -125,14 +129,16 @@ def decode_guessed(
     max_new_tokens: int,
     chunk: int,
     guesser: Guesser,
+    known: Sequence[int],
 ) -> Iterator[int]:
     """`decode` with guesses: the newest token and guesses after it go through the model together.
 
+    `known` is the whole text that the guesser begins with: `ids`, and what is known of the past.
     Row i of the logits says what follows the first i guesses, and holds as long as those were
     right. At the first that was not, the rows behind it leave the cache.
     """
     cache.reserve(len(ids) + min(max_new_tokens, ROOM))
-    guessing = guesser.begin(ids.tolist(), chooser.sampling, chooser.rng)
+    guessing = guesser.begin(known, chooser.sampling, chooser.rng)
     pace, tally = Pace(guesser.most), guesser.tally
     token_id = chooser.choose(prefill(model, ids, cache, chunk=chunk)[-1])
     guessing.add(token_id)
@@ -143,8 +149,10 @@ def decode_guessed(
             return
         guesses = guessing.guesses(min(pace.next(), remaining - 1))
         past = cache.length
-        rows = model.forward([token_id, *(guess.token_id for guess in guesses)], cache)
-        cache.truncate(past + 1)
+        try:
+            rows = model.forward([token_id, *(guess.token_id for guess in guesses)], cache)
+        finally:  # also if Ctrl-C comes as soon as they count
+            cache.truncate(min(past + 1, cache.length))
         for row, guess in zip(rows, [*guesses, None], strict=True):
             token_id = chooser.choose(row, guess)
             guessing.add(token_id)
@@ -158,6 +166,15 @@ def decode_guessed(
         tally.kept += kept
         if guesses:
             pace.heard(len(guesses), kept)
+
+
+def check_guesser(guesser: Guesser, model: Llama) -> None:
+    """Raise `InputError` if what is guessed are the ids of another vocabulary than the model's."""
+    if guesser.vocab_size not in (None, model.config.vocab_size):
+        raise InputError(
+            f"expected guesses from the model's vocabulary of {model.config.vocab_size}, "
+            f"got a draft model with one of {guesser.vocab_size}"
+        )
 
 
 def _check_chunk(chunk: int) -> None:

@@ -17,7 +17,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
+from llama_edu.engine.cache import KVCache
 from llama_edu.engine.llama import Llama
+from llama_edu.engine.prefix_cache import common_length
 from llama_edu.engine.sampling import Sampling, draw, probabilities
 from llama_edu.errors import InputError
 
@@ -155,7 +157,10 @@ class Guesser(Protocol):
     def begin(
         self, token_ids: Sequence[int], sampling: Sampling, rng: np.random.Generator
     ) -> Guessing:
-        """Guess along a text that begins with these ids and goes on by this sampling."""
+        """Guess along a text that begins with these ids and goes on by this sampling.
+
+        They are all there are, those whose keys and values are cached already included.
+        """
         ...
 
 
@@ -163,14 +168,12 @@ class Guesser(Protocol):
 class PromptLookup:
     """Guess that what followed the last few tokens earlier in the text follows them again.
 
-    `length` tokens in a row are looked up. `before` are ids in front of those that `generate`
-    is given, such as the ones its cache holds already. Costs next to nothing, and helps where a
-    text says something twice: a list, a table, code, a quotation.
+    `length` tokens in a row are looked up. Costs next to nothing, and helps where a text says
+    something twice: a list, a table, code, a quotation.
     """
 
     length: int = 3
     most: int = 12
-    before: Sequence[int] = ()
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
@@ -185,7 +188,7 @@ class PromptLookup:
         self, token_ids: Sequence[int], sampling: Sampling, rng: np.random.Generator
     ) -> "_Lookup":
         """Nothing is drawn: `sampling` and `rng` are not used."""
-        return _Lookup(self.length, [*self.before, *token_ids])
+        return _Lookup(self.length, token_ids)
 
 
 class _Lookup:
@@ -217,14 +220,20 @@ class _Lookup:
 
 @dataclass(frozen=True)
 class DraftModel:
-    """Guess what a smaller model of the same vocabulary would write."""
+    """Guess what a smaller model of the same vocabulary would write.
+
+    It keeps what it read for its last text, so that the next turn of a conversation costs it what
+    is new, and no more.
+    """
 
     model: Llama
     most: int = 4
     tally: Tally = field(default_factory=Tally)
+    _read: "_Read" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_positive(most=self.most)
+        object.__setattr__(self, "_read", _Read([], self.model.new_cache()))
 
     @property
     def vocab_size(self) -> int | None:
@@ -235,36 +244,51 @@ class DraftModel:
         self, token_ids: Sequence[int], sampling: Sampling, rng: np.random.Generator
     ) -> "_Draft":
         """Draws by the same sampling, but for penalties, from the same random numbers."""
-        return _Draft(self.model, list(token_ids), sampling, rng)
+        return _Draft(self.model, self._read, list(token_ids), sampling, rng)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a draft model has read: the rows of its cache were computed from the first of `ids`."""
+
+    ids: list[int]
+    cache: KVCache
 
 
 class _Draft:
-    """The smaller model's own cache, cut back to what really came."""
+    """A text that the smaller model goes on with, from where it agrees with what that has read."""
 
     def __init__(
-        self, model: Llama, token_ids: list[int], sampling: Sampling, rng: np.random.Generator
+        self,
+        model: Llama,
+        read: _Read,
+        token_ids: list[int],
+        sampling: Sampling,
+        rng: np.random.Generator,
     ) -> None:
-        self.model, self.ids, self.sampling, self.rng = model, token_ids, sampling, rng
-        self.cache = model.new_cache()
-        self.fed = 0  # of `ids`; their rows are right
+        self.model, self.read, self.ids, self.sampling, self.rng = (
+            model, read, token_ids, sampling, rng,
+        )  # fmt: skip
 
     def add(self, token_id: int) -> None:
         self.ids.append(int(token_id))
 
     def guesses(self, most: int) -> list[Guess]:
-        self.cache.truncate(self.fed)
-        room = self.cache.max_seq - len(self.ids)
-        new, found = self.ids[self.fed :], list[Guess]()
-        for _ in range(min(most, room)):
-            while len(new) > CHUNK:
-                self.model.forward(new[:CHUNK], self.cache, last_only=True)
-                new = new[CHUNK:]
-            logits = self.model.forward(new, self.cache, last_only=True)[-1]
+        ids, cache = self.read.ids, self.read.cache
+        count = min(most, cache.max_seq - len(self.ids))
+        if count < 1:
+            return []
+        # Guesses that were wrong go, and so does what another text has left here.
+        cache.truncate(min(common_length(ids[: cache.length], self.ids), len(self.ids) - 1))
+        ids[:] = self.ids
+        found = list[Guess]()
+        for _ in range(count):
+            while len(ids) - cache.length > CHUNK:
+                self.model.forward(ids[cache.length :][:CHUNK], cache, last_only=True)
+            logits = self.model.forward(ids[cache.length :], cache, last_only=True)[-1]
             q = probabilities(logits, self.sampling)
             found.append(Guess(draw(q, self.rng), q))
-            new = [found[-1].token_id]
-        if found:
-            self.fed = len(self.ids)
+            ids.append(found[-1].token_id)
         return found
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.choose import Constraint, TokenChooser
+from llama_edu.engine.guess import Guessing, Pace
 from llama_edu.engine.sampling import GREEDY, Sampling
 from llama_edu.errors import LlamaEduError
 from llama_edu.serve.output import OutputText
@@ -46,6 +47,9 @@ class Limits:
 
     prefix_nbytes: int = 256 << 20
     """Keys and values kept for prompts that begin like an earlier one."""
+
+    most_guesses: int = 0
+    """Tokens guessed from the text itself, where one sequence has a step to itself; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,10 @@ class Choice:
     new_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     """Of the tokens whose text is still held back."""
+    guessing: Guessing | None = None
+    """Along its text, once it had a step to itself and guesses are made."""
+    pace: Pace | None = None
+    """How many of them."""
     reason: str | None = None
     """Why it ended: "stop", "length", "cancelled", or the code of a `ServeError`."""
 

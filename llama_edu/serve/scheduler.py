@@ -22,6 +22,7 @@ from jaxtyping import Float32
 
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.choose import TokenChooser, Vocabulary, random_generator
+from llama_edu.engine.guess import Guess, Pace, PromptLookup
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.prefix_cache import PrefixCache
 from llama_edu.errors import ContextError, InputError, LlamaEduError, NumericsError, ServeError
@@ -45,7 +46,8 @@ class Step:
     decoded: list[Choice] = field(default_factory=list)
     """The sequences whose newest token was fed, in order."""
     chosen: list[Choice] = field(default_factory=list)
-    """The sequences that got a new token: those, and any whose prompt came to its end."""
+    """The sequences that got a new token: those, and any whose prompt came to its end. One that
+    got several, because they were guessed, is there as often."""
     passes: int = 0
     """Passes through the weights: one, if there was anything to feed and nothing failed."""
     events: list[tuple[Choice, Event]] = field(default_factory=list)
@@ -151,8 +153,10 @@ class Scheduler:
         self._drop()
         self._admit()
         chunks = [*self._prompt_chunks(), *self._newest_tokens()]
-        for chunk, logits in self._one_pass(chunks):
-            self._go_on(chunk, logits)
+        alone = chunks[0].owner if len(chunks) == 1 else None
+        if not (isinstance(alone, Choice) and self._go_ahead(alone, chunks[0].cache)):
+            for chunk, logits in self._one_pass(chunks):
+                self._go_on(chunk, logits)
         return self._take_step()
 
     def fail_all(self, problem: LlamaEduError) -> Step:
@@ -263,6 +267,46 @@ class Scheduler:
             if choice.cache is not None
         ]
 
+    def _go_ahead(self, choice: Choice, cache: KVCache) -> bool:
+        """Feed guesses with the newest token of a sequence that has the step to itself.
+
+        Tokens are chosen as without guesses, drawn ones too: a row counts if what was chosen before
+        it is what was guessed. False if nothing was guessed, or nothing came of it.
+        """
+        guesses, past = self._guesses(choice), cache.length
+        if not guesses:
+            return False
+        self._step.passes += 1
+        try:
+            ids = [choice.new_ids[-1], *(guess.token_id for guess in guesses)]
+            rows = self.model.forward(ids, cache)
+        except (LlamaEduError, MemoryError):
+            cache.truncate(past)
+            return False
+        self._step.decoded.append(choice)
+        cache.truncate(past + 1)
+        for row, guess in zip(rows, [*guesses, None], strict=True):
+            self._choose(choice, row)
+            if choice.reason or guess is None or choice.new_ids[-1] != guess.token_id:
+                break
+            cache.advance(1)  # its row is there already
+        assert choice.pace is not None
+        choice.pace.heard(len(guesses), cache.length - past - 1)
+        return True
+
+    def _guesses(self, choice: Choice) -> list[Guess]:
+        """What may follow a sequence's newest token, by what its text says earlier."""
+        most, request = self.limits.most_guesses, choice.job.request
+        if not most:
+            return []
+        if choice.guessing is None or choice.pace is None:
+            text = [*request.token_ids, *choice.new_ids]
+            lookup = PromptLookup(most=most)
+            choice.guessing = lookup.begin(text, request.sampling, choice.chooser.rng)
+            choice.pace = Pace(most)
+        remaining = request.max_new_tokens - len(choice.new_ids)
+        return choice.guessing.guesses(min(choice.pace.next(), remaining - 1))
+
     def _one_pass(
         self, chunks: Sequence[_Chunk]
     ) -> list[tuple[_Chunk, Float32[np.ndarray, " vocab_size"]]]:
@@ -356,6 +400,8 @@ class Scheduler:
             self._fail(choice, problem)
             return
         choice.new_ids.append(token_id)
+        if choice.guessing is not None:
+            choice.guessing.add(token_id)
         self._step.chosen.append(choice)
         if choice.chooser.ends(token_id):
             self._tell(choice, output.finish())

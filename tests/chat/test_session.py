@@ -15,6 +15,7 @@ from tiny_files import byte_level, write_tokenizer
 from llama_edu import ChatSession, Llama, Sampling, Tokenizer
 from llama_edu.chat.template import ChatTemplate, Message
 from llama_edu.chat.usage import CacheMissReason
+from llama_edu.engine.guess import DraftModel, Guess, PromptLookup, Tally
 from llama_edu.engine.prefix_cache import PrefixCache
 from llama_edu.errors import ContextError, InputError, NumericsError, SessionError, TokenizerError
 from llama_edu.formats.precision import PRECISIONS
@@ -186,6 +187,83 @@ def test_sessions_that_share_a_prefix_cache(scripts, room):
     shared = PrefixCache(room)
     for script in scripts:
         run(script, GAP["f32"], prefix_cache=shared, system="You are Max.")
+
+
+class HalfRight:
+    """Guesses what the model writes, with a mistake here and there, and checks what it is told."""
+
+    most, vocab_size = 5, None
+
+    def __init__(self, model):
+        self.draft, self.tally, self.chat = DraftModel(model), Tally(), None
+
+    def begin(self, token_ids, sampling, rng):
+        self.ids = list(token_ids)
+        if self.chat is not None:  # the whole text that the reply goes on from
+            assert self.ids == self.chat._ids
+        self.inner = self.draft.begin(token_ids, sampling, rng)
+        return self
+
+    def add(self, token_id):
+        self.ids.append(token_id)
+        self.inner.add(token_id)
+
+    def guesses(self, most):
+        right = [guess.token_id for guess in self.inner.guesses(most)]
+        places = range(len(self.ids), len(self.ids) + len(right))
+        return [
+            Guess(max(i - 1, 0) if n % 3 == 0 else i) for i, n in zip(right, places, strict=True)
+        ]
+
+
+def guesser_of(kind, model, other):
+    makers = {
+        "lookup": lambda: PromptLookup(1),
+        "same": lambda: DraftModel(model),
+        "other": lambda: DraftModel(other, most=3),
+        "half right": lambda: HalfRight(model),
+    }
+    return makers[kind]()
+
+
+GUESSERS = ["lookup", "same", "other", "half right"]
+GUESSED = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), TEXTS),
+        st.tuples(st.just("edit"), ANYWHERE, TEXTS),
+        st.tuples(st.just("regenerate")),
+        st.tuples(st.just("rollback"), ANYWHERE),
+        st.tuples(st.just("fork")),
+        st.tuples(st.just("close"), TEXTS, st.integers(0, 20)),
+        st.tuples(st.just("system"), st.sampled_from([None, "Be kind."])),
+    ),
+    min_size=2,
+    max_size=6,
+)
+
+
+def assert_no_guess_shows(script, plain, guessing):
+    """Two sessions that differ in who guesses are the same after every step of a script."""
+    pairs = [[plain], [guessing]]
+    for step in script:
+        for sessions in pairs:
+            made = act(sessions, *step)
+        ours, theirs = pairs[0][-1], pairs[1][-1]
+        assert [asdict(turn) for turn in theirs.turns] == [asdict(turn) for turn in ours.turns]
+        assert theirs.cached_ids == ours.cached_ids
+        assert theirs._cache.length == len(theirs.cached_ids)
+        if made:
+            assert_as_if_fresh(theirs, GAP["f32"])
+
+
+@pytest.mark.parametrize("kind", GUESSERS)
+@settings(max_examples=6)
+@given(script=GUESSED)
+def test_guessing_changes_nothing_that_can_be_seen(kind, script):
+    options = {"max_new_tokens": 24, "overflow": "drop_oldest"}
+    guesser = guesser_of(kind, model_of("chat"), model_of("chat", "q4"))
+    guessing = session(guesser=guesser, **options)
+    assert_no_guess_shows(script, session(**options), guessing)
 
 
 # What each operation reuses, on a model of random numbers that never ends a reply by itself.
@@ -513,6 +591,102 @@ class TestReply:
         chat.rollback(0)
         with pytest.raises(InputError, match="asked for last"):
             next(stale)
+
+
+class TestGuessing:
+    TEXT = "Once upon a time there was a cat."
+
+    @pytest.fixture(params=GUESSERS)
+    def guesser(self, tiny, request):
+        config = tiny[0].config
+        return guesser_of(request.param, tiny[0], Llama(config, tiny_tensors(config, seed=1)))
+
+    def test_with_drops_of_the_oldest_turns(self, new, guesser):
+        options = {"overflow": "drop_oldest", "max_new_tokens": 40}
+        guessing = new(guesser=guesser, **options)
+        script = [("send", self.TEXT)] * 4 + [("edit", 0.5, "cat"), ("send", self.TEXT)]
+        assert_no_guess_shows([*script, ("regenerate",)], new(**options), guessing)
+        assert max(turn.ledger.forgotten for turn in guessing.turns) > 0
+        assert guesser.tally.passes > 0
+
+    @pytest.mark.parametrize("n_pieces", range(1, 9))
+    def test_closed_at_any_piece(self, new, guesser, n_pieces):
+        script = [("send", "the the"), ("close", "the the", n_pieces), ("send", "cat")]
+        plain, guessing = (new(max_new_tokens=12, guesser=one) for one in (None, guesser))
+        assert_no_guess_shows(script, plain, guessing)
+
+    @pytest.mark.parametrize("after", range(5))
+    @pytest.mark.parametrize("when", ["before a pass", "after a pass"])
+    def test_ctrl_c_at_any_pass(self, new, tiny, guesser, when, after):
+        plain, chat = (new(max_new_tokens=20, guesser=one) for one in (None, guesser))
+        say(chat.send("a"))
+        passes, forward = iter(range(99)), Llama.forward
+
+        def interrupted(self, token_ids, cache=None, **options):
+            last = cache is chat._cache and next(passes) == after
+            if last and when == "before a pass":
+                raise KeyboardInterrupt
+            logits = forward(self, token_ids, cache, **options)
+            if last:
+                raise KeyboardInterrupt
+            return logits
+
+        with patch.object(Llama, "forward", interrupted), pytest.raises(KeyboardInterrupt):
+            say(chat.send("the"))
+        for text in ("a", "the"):
+            say(plain.send(text))
+        ids = chat.turns[1].token_ids
+        assert chat.turns[1].end == "stopped"
+        assert ids == plain.turns[1].token_ids[: len(ids)]
+        assert chat._cache.length <= len(chat._ids)
+        say(chat.send("cat"))
+        assert chat.turns[2].ledger.dropped == 0
+        assert_as_if_fresh(chat, GAP["f32"])
+
+    def test_the_guesser_knows_the_whole_conversation(self, new, tiny):
+        guesser = HalfRight(tiny[0])
+        chat = guesser.chat = new(guesser=guesser, prefix_cache=PrefixCache(10**9))
+        for text in "abc":
+            say(chat.send(text))
+        say(chat.edit(1, "d"))
+        assert len(guesser.ids) == len(prompt_of(chat, 1)) + len(chat.turns[1].token_ids)
+
+    def test_what_was_said_in_an_earlier_turn_is_found(self):
+        chat = session(max_new_tokens=60, guesser=PromptLookup())
+        say(chat.send("Hello! My name is Ana."))
+        before = chat.guesser.tally.kept
+        say(chat.send("Hello! My name is Ana."))
+        assert chat.guesser.tally.kept > before
+
+    def test_it_goes_on_in_a_fork_and_in_a_file(self, new, tiny, tmp_path):
+        lookup = PromptLookup(1)
+        chat = new(guesser=lookup)
+        say(chat.send("the the"))
+        assert chat.fork().guesser is lookup
+        chat.save(tmp_path / "a.chat")
+        again = ChatSession.load(tmp_path / "a.chat", *tiny, template=chat.template, guesser=lookup)
+        assert say(again.send("cat")) == say(chat.send("cat"))
+        assert again.guesser is lookup
+
+    def test_a_draft_model_of_another_vocabulary_is_refused(self, new, tiny, tmp_path):
+        other = tiny_config(vocab_size=300)
+        draft = DraftModel(Llama(other, tiny_tensors(other)))
+        with pytest.raises(InputError, match="vocabulary of 400, got a draft model with one of"):
+            new(guesser=draft)
+        new().save(tmp_path / "a.chat")
+        with pytest.raises(InputError, match="vocabulary of 400, got a draft model with one of"):
+            ChatSession.load(tmp_path / "a.chat", *tiny, guesser=draft)
+
+
+def test_a_penalty_counts_the_whole_conversation_however_much_is_cached(new):
+    chat = new(sampling=Sampling(temperature=0, repetition_penalty=1.8), max_new_tokens=20)
+    for text in ("the cat", "found", "12"):
+        say(chat.send(text))
+    fresh = new(sampling=chat.sampling, max_new_tokens=20)
+    fresh._turns = chat.turns[:2]  # as if they had been told, and nothing computed
+    say(fresh.send("12"))
+    assert fresh.turns[2].ledger.reused == 0
+    assert fresh.turns[2].token_ids == chat.turns[2].token_ids
 
 
 class TestOverflow:

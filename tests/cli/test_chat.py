@@ -20,6 +20,7 @@ from llama_edu import ChatSession, Llama, Tokenizer
 from llama_edu.chat.template import ChatTemplate
 from llama_edu.cli import lines
 from llama_edu.cli import main as cli
+from llama_edu.cli.chat import ChatCommand
 
 GREEDY = ("--temperature", "0", "--max-new-tokens", "60")
 
@@ -105,6 +106,30 @@ class TestThroughAPipe:
         assert (code, len(replies)) == (0, 1)
         assert "Ana" in replies[0]
         assert " 0 reused" not in err
+
+    @pytest.mark.parametrize("options", [("--guess",), ("--draft", "chat")])
+    def test_guessing_ahead_changes_no_greedy_reply(
+        self, say: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[str, ...]
+    ) -> None:
+        held: list[ChatCommand] = []
+
+        class Held(ChatCommand):
+            def __init__(self, session: ChatSession) -> None:
+                super().__init__(session)
+                held.append(self)
+
+        monkeypatch.setattr(cli, "ChatCommand", Held)
+        file = tmp_path / "a.chat"
+        told = ["Hello! My name is Ana.", "What is my name?", f"/save {file}", "/edit 1 Hi!"]
+        told += [f"/load {file}", "What is my name?", "/retry"]
+        plain = say(*told)[1]
+        assert say(*told, options=(*GREEDY, *options))[:2] == (0, plain)
+        assert len(plain) == 5
+        last = held[1].session.guesser
+        assert last is not None  # also in the session that was loaded
+        assert last.tally.kept > 0
+        assert say("Hello!", options=("--load", str(file), *options))[0] == 0
+        assert held[2].session.guesser is not None
 
     def test_settings_are_shown_and_changed(self, say: Any) -> None:
         code, replies, err = say(

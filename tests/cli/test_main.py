@@ -77,6 +77,7 @@ class TestUsage:
             ["generate", "story", "x", "--seed", "-1"],
             ["generate", "story", "x", "--max-new-tokens", "0"],
             ["generate", "story", "x", "--guess", "--draft", "story"],
+            ["chat", "chat", "--guess", "--draft", "chat"],
             ["convert", "a", "b", "--dtype", "q4"],
             ["generate", "story", "x", "--temp", "1"],  # no abbreviations: they age badly
         ],
@@ -300,9 +301,10 @@ class TestGenerate:
     def test_a_draft_model_of_other_tokens_is_refused(
         self, capsys: pytest.CaptureFixture[str], model: Path
     ) -> None:
-        code, _, err = run(capsys, "generate", str(model), "the cat", "--draft", "story")
-        assert code == 1
-        assert "expected a draft model of the same tokens, got 'story'" in err
+        for command in (["generate", str(model), "the cat"], ["chat", "chat"]):
+            code, _, err = run(capsys, *command, "--draft", "story")
+            assert code == 1
+            assert "expected a draft model of the same tokens, got 'story'" in err
 
     def test_each_option_matters(self, capsys: pytest.CaptureFixture[str], model: Path) -> None:
         base = ["--temperature", "1.5", "--seed", "7", "--max-new-tokens", "20"]

@@ -17,6 +17,8 @@ import pytest
 from tiny_served import write_tiny
 
 from llama_edu.cli import main as cli
+from llama_edu.errors import InputError
+from llama_edu.serve.job import Limits
 from llama_edu.serve.threads import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -191,6 +193,19 @@ def test_what_cannot_be_served_is_told_in_a_line(model):
         assert result.returncode == code
         assert message in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_guesses_are_made_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Limits] = []
+
+    def load(names: list[str], limits: Limits, **options: str) -> None:
+        given.append(limits)
+        raise InputError("expected no more than these limits")
+
+    monkeypatch.setattr("llama_edu.serve.http.served.load", load)
+    for options in ([], ["--guess"]):
+        assert cli.main(["serve", "story", *options]) == 1
+    assert [limits.most_guesses for limits in given] == [0, 12]
 
 
 def test_a_port_in_use_names_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:

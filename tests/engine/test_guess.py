@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import product
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -182,10 +183,85 @@ def test_lookup_repeats_what_came_after_the_last_such_run():
     assert looked_up([1, 2, 1, 2, 1], most=4, length=2) == [2, 1, 2, 1]
 
 
-def test_ids_before_the_prompt_are_looked_up_too():
-    lookup = PromptLookup(before=[1, 2, 3, 4])
-    guessing = lookup.begin([1, 2, 3], Sampling(), np.random.default_rng(0))
-    assert [guess.token_id for guess in guessing.guesses(1)] == [4]
+def continued(model, known, new, **options):
+    """What follows `known` and `new`, the rows of the former cached already."""
+    cache = model.new_cache()
+    model.forward(known, cache)
+    options = {"max_new_tokens": 24, "stop_ids": (), "past_ids": known} | options
+    return list(generate(model, new, cache=cache, **options))
+
+
+def test_what_the_cache_holds_already_is_part_of_the_text():
+    model = tiny_model()
+    plain = list(generate(model, LIST, max_new_tokens=24, stop_ids=()))
+    draft = DraftModel(model)
+    assert continued(model, LIST[:15], LIST[15:], guesser=draft) == plain
+    assert draft.tally.kept == draft.tally.guessed > 0
+    seen = Wrong(7)
+    with patch.object(seen, "begin", wraps=seen.begin) as begin:
+        continued(model, LIST[:15], LIST[15:], guesser=seen)
+    assert begin.call_args.args[0] == LIST
+
+
+def test_penalties_count_what_the_cache_holds_already():
+    model, cold = tiny_model(), Sampling(temperature=0, repetition_penalty=1.6)
+    options = {"max_new_tokens": 24, "stop_ids": (), "sampling": cold}
+    whole = list(generate(model, LIST, **options))
+    for guesser in (None, Wrong(7)):
+        assert continued(model, LIST[:15], LIST[15:], sampling=cold, guesser=guesser) == whole
+    assert continued(model, LIST[:15], LIST[15:], sampling=cold, past_ids=()) != whole
+
+
+def test_a_past_of_another_length_is_refused():
+    with pytest.raises(InputError, match="past_ids for the 15 positions of the cache, got 14"):
+        continued(tiny_model(), LIST[:15], LIST[15:], past_ids=LIST[:14])
+    with pytest.raises(InputError, match="token ids from 0 to 30, got 31"):
+        continued(tiny_model(), LIST[:2], LIST[2:], past_ids=[3, 31])
+
+
+def test_a_draft_model_reads_what_is_new_and_no_more():
+    model, small = tiny_model(), tiny_model(1)
+    draft, fed = DraftModel(small), []
+    forward = Llama.forward
+
+    def counted(self, ids, *args, **options):
+        fed.extend([len(ids)] if self is small else [])
+        return forward(self, ids, *args, **options)
+
+    with patch.object(Llama, "forward", counted):
+        first = list(generate(model, LIST, max_new_tokens=9, stop_ids=(), guesser=draft))
+        assert fed[0] == len(LIST) + 1
+        fed.clear()
+        whole = [*LIST, *first, 2, 7, 1]
+        list(generate(model, whole, max_new_tokens=9, stop_ids=(), guesser=draft))
+        assert fed[0] <= 9 + 3 + 1
+
+
+def test_one_draft_model_guesses_along_several_texts_in_turn():
+    model = tiny_model()
+    draft = DraftModel(model)
+    options = {"max_new_tokens": 20, "stop_ids": ()}
+    prompts = [LIST, LIST[:9], [8, *LIST]]
+    plain = [list(generate(model, prompt, **options)) for prompt in prompts]
+    texts = [generate(model, prompt, guesser=draft, **options) for prompt in prompts]
+    assert [list(ids) for ids in zip(*zip(*texts, strict=True), strict=True)] == plain
+    assert draft.tally.kept == draft.tally.guessed > 0
+
+
+def test_ctrl_c_right_after_a_pass_leaves_no_guess_in_the_cache():
+    model, ids = tiny_model(), []
+    cache, forward = model.new_cache(), Llama.forward
+
+    def interrupted(self, token_ids, *args, **options):
+        logits = forward(self, token_ids, *args, **options)
+        if ids:
+            raise KeyboardInterrupt
+        return logits
+
+    text = generate(model, LIST, max_new_tokens=9, stop_ids=(), cache=cache, guesser=Wrong(7))
+    with patch.object(Llama, "forward", interrupted), pytest.raises(KeyboardInterrupt):
+        ids.extend(text)
+    assert cache.length == len(LIST) + len(ids) == len(LIST) + 1
 
 
 def test_the_pace_quickens_where_guesses_are_right_and_pauses_where_they_are_not():

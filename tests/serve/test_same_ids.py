@@ -98,12 +98,15 @@ ASKED = st.fixed_dictionaries(
     files=MODELS,
     asked=st.lists(ASKED, min_size=1, max_size=4),
     prefill_tokens=st.integers(1, 50),
+    most_guesses=st.sampled_from([0, 1, 5]),
 )
 def test_a_function_a_chat_and_the_server_write_the_same_ids(
-    files: dict[str, Any], asked: list[dict[str, Any]], prefill_tokens: int
+    files: dict[str, Any], asked: list[dict[str, Any]], prefill_tokens: int, most_guesses: int
 ) -> None:
     model, tokenizer = loaded(**files)
-    scheduler = Scheduler(model, tokenizer, Limits(prefill_tokens=prefill_tokens))
+    scheduler = Scheduler(
+        model, tokenizer, Limits(prefill_tokens=prefill_tokens, most_guesses=most_guesses)
+    )
     jobs, written = [], []
     for one in asked:
         settings = {

@@ -1,6 +1,7 @@
 """Continuous batching: everyone's own tokens, short before long, bounded, gone when cancelled."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tiny_served import CONTEXT, SIZES, tiny
 
 from llama_edu import Llama, Sampling, generate
 from llama_edu.engine.cache import KVCache
+from llama_edu.engine.guess import Guess
 from llama_edu.engine.prefix_cache import PrefixCache
 from llama_edu.engine.sampling import GREEDY
 from llama_edu.errors import ContextError, InputError, NumericsError, ServeError
@@ -84,6 +86,117 @@ def test_everyone_gets_the_tokens_they_would_get_alone(asked, prefill):
         shown = ids[:-1] if stopped else ids
         assert text_of(news[job.number, 0]) == "".join(map(text.push, shown)) + text.finish()
         assert job.n_generated == len(ids)
+
+
+class OnlyBelow:
+    """A constraint: ids from 3 on, below 200, and the one after the last is not allowed again."""
+
+    def __init__(self, most):
+        self.last = None
+
+    def allowed(self):
+        allowed = np.zeros(MODEL.config.vocab_size, dtype=bool)
+        allowed[3:200] = True
+        if self.last is not None:
+            allowed[self.last + 1] = False
+        return allowed
+
+    def accept(self, token_id):
+        self.last = token_id
+
+
+REPEATED = (5, 6, 7, 8, 9) * 4
+AHEAD: list[dict[str, Any]] = [
+    {},
+    {"sampling": Sampling(temperature=0.3), "seed": 4},
+    {"sampling": Sampling(temperature=0, presence_penalty=0.4)},
+    {"top_logprobs": 2},
+    {"constraint": OnlyBelow},
+    {"ignore_eos": True},
+]
+
+
+@pytest.mark.parametrize("options", AHEAD, ids=[*map(str, range(len(AHEAD)))])
+@pytest.mark.parametrize("sure", [False, True], ids=["looked up", "known"])
+def test_guesses_change_no_token_and_nothing_that_is_told(options, sure, monkeypatch):
+    asked = Request(REPEATED, 60, **options)
+    plain = scheduler()
+    job = plain.submit(asked)
+    news = run(plain)
+    text = text_of(news[1, 0])
+    if sure:  # as if all had been said before, but for a mistake now and then
+        ids = [*REPEATED, *job.choices[0].new_ids]
+        ids += [3] * 99
+
+        def known(self, most):
+            places = range(len(self.ids), len(self.ids) + most)
+            return [Guess(3 if n % 7 == 0 else ids[n]) for n in places]
+
+        monkeypatch.setattr("llama_edu.engine.guess._Lookup.guesses", known)
+    for stop in ((), (text[5:9],), (text[20:23], text[30:33])):
+        asked = dataclasses.replace(asked, stop=stop)
+        want, one = scheduler(), scheduler(most_guesses=6)
+        (theirs, ours), told, passes = (each.submit(asked) for each in (want, one)), [], 0
+        while not one.is_idle:
+            step = one.step()
+            told, passes = [*told, *step.events], passes + step.passes
+            assert step.chosen == [ours.choices[0]] * len(step.chosen)
+            assert step.passes == 1  # never one in vain, with more guesses than there is room for
+        wanted = run(want)[1, 0]
+        assert ours.choices[0].new_ids == theirs.choices[0].new_ids
+        assert len(told) == len(wanted)
+        for (_, event), other in zip(told, wanted, strict=True):
+            if isinstance(event, TextDelta):
+                assert event.text == other.text
+                for a, b in zip(event.logprobs, other.logprobs, strict=True):
+                    assert (a.token_id, a.start) == (b.token_id, b.start)
+                    assert a.logprob == pytest.approx(b.logprob, abs=1e-4)
+            else:
+                assert event == other
+        fed = [*REPEATED, *ours.choices[0].new_ids[:-1]]
+        assert one.prefixes.match(fed) == want.prefixes.match(fed) == len(fed)
+        cache = MODEL.new_cache()
+        one.prefixes.restore([*fed, 3], cache)
+        fresh = MODEL.new_cache()
+        MODEL.forward(fed, fresh)
+        for layer in range(cache.n_layers):
+            np.testing.assert_allclose(cache.keys(layer), fresh.keys(layer), atol=1e-5)
+        if sure and not stop:
+            assert passes < ours.n_generated
+
+
+def test_nothing_is_guessed_while_others_share_the_step():
+    one, widths = scheduler(most_guesses=6), []
+    forward = MODEL.forward
+
+    def watched(ids, cache):
+        widths.append((len(ids), one.n_running))
+        return forward(ids, cache)
+
+    one.submit(Request(REPEATED, 60))
+    one.submit(Request((7, *REPEATED), 20))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODEL, "forward", watched)
+        run(one)
+    assert widths
+    assert {running for _, running in widths} == {1}
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), NumericsError("expected numbers, got none")])
+def test_where_guesses_fail_the_newest_token_goes_alone(problem, monkeypatch):
+    asked = Request(REPEATED, 30)
+    one, failed = scheduler(most_guesses=6), []
+
+    def broken(ids, cache):
+        failed.append(len(ids))
+        raise problem
+
+    monkeypatch.setattr(MODEL, "forward", broken)
+    job = one.submit(asked)
+    run(one)
+    monkeypatch.undo()
+    assert failed
+    assert job.choices[0].new_ids == alone(asked)
 
 
 def test_a_request_joins_while_others_run_and_leaves_before_they_end():
