@@ -26,7 +26,8 @@ def test_it_gives_what_the_operators_give_one_after_another(sizes):
     before = [array.copy() for array in (q, k, v)]
     weights = softmax(apply_mask(qk_scores(q, k), causal_mask(sizes[3], sizes[2])))
     got, want = fused_attention(q, k, v), score_v(weights, v)
-    assert (got.shape, got.dtype) == (want.shape, np.float32)
+    assert got.shape == want.shape
+    assert got.dtype == np.float32
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
     for array, same in zip((q, k, v), before, strict=True):
         np.testing.assert_array_equal(array, same)
