@@ -1,4 +1,4 @@
-"""Exercises of chapter 16: guesses looked up, checked and replaced, and a block of four bits."""
+"""Exercises of chapter 16: guesses checked and replaced, four bits, and rows that are shared."""
 
 from collections.abc import Callable
 
@@ -434,4 +434,190 @@ UNPACK_Q4 = Exercise(
     ),
 )
 
-EXERCISES = (LOOK_UP, VERIFIED, REPLACED_FROM, UNPACK_Q4)
+# ★★ go_on_from(runs, length, new) -> the runs of a conversation that goes on from `length`
+
+
+def _on_from(runs: list[Array], length: int, new: Array) -> list[Array]:
+    mine, start = [], 0
+    for run in runs:
+        mine.append(run[: max(length - start, 0)])
+        start += len(run)
+    return [*mine, new]
+
+
+def _on_from_whole_ones(runs: list[Array], length: int, new: Array) -> list[Array]:
+    ends = np.cumsum([len(run) for run in runs], dtype=int)
+    whole = int(np.searchsorted(ends, length, side="right"))
+    left = length - (int(ends[whole - 1]) if whole else 0)
+    return [*runs[:whole], *([runs[whole][:left]] if left else []), new]
+
+
+def _on_written_over(runs: list[Array], length: int, new: Array) -> list[Array]:
+    mine, start = [], 0
+    for run in runs:
+        stays = max(length - start, 0)
+        room = run[stays:][: len(new)]
+        room[:] = new[: len(room)]
+        new = new[len(room) :]
+        mine.append(run[: stays + len(room)])
+        start += len(run)
+    return [*mine, new]
+
+
+def _on_emptied(runs: list[Array], length: int, new: Array) -> list[Array]:
+    mine, start = [], 0
+    for run in runs:
+        stays = max(length - start, 0)
+        run[stays:] = 0
+        mine.append(run[:stays])
+        start += len(run)
+    return [*mine, new]
+
+
+def _on_cut_for_all(runs: list[Array], length: int, new: Array) -> list[Array]:
+    runs[:] = _on_from(runs, length, new)[:-1]
+    return [*runs, new]
+
+
+def _on_longer_for_all(runs: list[Array], length: int, new: Array) -> list[Array]:
+    mine = _on_from(runs, length, new)
+    runs.append(new)
+    return mine
+
+
+def _on_whole_run(runs: list[Array], length: int, new: Array) -> list[Array]:
+    mine, start = [], 0
+    for run in runs:
+        if start < length:
+            mine.append(run)
+        start += len(run)
+    return [*mine, new]
+
+
+def _on_dropped_run(runs: list[Array], length: int, new: Array) -> list[Array]:
+    mine, start = [], 0
+    for run in runs:
+        start += len(run)
+        if start <= length:
+            mine.append(run)
+    return [*mine, new]
+
+
+def _on_copied(runs: list[Array], length: int, new: Array) -> list[Array]:
+    return [np.concatenate([*runs, new[:0]])[:length], new]
+
+
+def _went_on(
+    answer: Callable[..., list[Array]], runs: list[Array], length: int, new: Array
+) -> list[object]:
+    """What both conversations read afterwards, and what the second has in memory of its own."""
+    others = [run.copy() for run in runs]
+    held, fed = list(others), new.copy()
+    mine = answer(others, length, fed)
+    if not isinstance(mine, list | tuple):
+        kind = "nothing (None)" if mine is None else f"a {type(mine).__name__}"
+        raise TypeError(f"expected a list of runs, got {kind}")
+    own = [run for run in mine if not any(np.may_share_memory(run, other) for other in held)]
+    nothing = new[:0]
+    return [
+        np.concatenate([nothing, *mine]),
+        np.concatenate([nothing, *others]),
+        sum(map(len, own)),
+    ]
+
+
+def _runs(rng: np.random.Generator, *lengths: int) -> list[Array]:
+    return [rng.standard_normal((n, 3), dtype=np.float32) for n in lengths]
+
+
+def _on_from_cases(rng: np.random.Generator) -> list[Case]:
+    new = _runs(rng, 2)[0]
+    return [
+        Case("a cut through the last run", (_runs(rng, 6, 5), 8, new)),
+        Case("a cut through the first of three", (_runs(rng, 7, 2, 4), 4, new)),
+        Case("a cut between two runs", (_runs(rng, 4, 3, 6), 7, new)),
+        Case("a cut behind all of them", (_runs(rng, 5, 4), 9, new)),
+        Case("a cut in front of all of them", (_runs(rng, 4, 2), 0, new)),
+    ]
+
+
+def _on_from_drawn(rng: np.random.Generator) -> list[Case]:
+    runs = _runs(rng, *(whole(rng, 3, 7) for _ in range(4)))
+    length = whole(rng, 1, sum(map(len, runs)) - 1)
+    return [Case(f"four runs, a cut at {length}", (runs, length, _runs(rng, 3)[0]))]
+
+
+GO_ON_FROM = Exercise(
+    name="go_on_from",
+    topic="faster",
+    stars=2,
+    task="Repair the step that goes back to a position and on from there, over rows others read.",
+    section="The same rows, once",
+    cases=lambda: _on_from_cases(np.random.default_rng(32)),
+    drawn=_on_from_drawn,
+    harness=_went_on,
+    correct=(_on_from, _on_from_whole_ones),
+    parts=(
+        "the rows that this conversation reads",
+        "the rows that the other one reads",
+        "its rows in memory of its own",
+    ),
+    mutants=(
+        Mutant(
+            "written_over",
+            _on_written_over,
+            "when new rows are written into a run that is shared: the other conversation reads "
+            "them, too",
+            link="https://github.com/Avarok-Cybersecurity/atlas/pull/692",
+        ),
+        Mutant(
+            "emptied",
+            _on_emptied,
+            "when the rows that one forgets are emptied: the other one still reads them",
+            link="https://github.com/raullenchai/Rapid-MLX/issues/196",
+        ),
+        Mutant(
+            "cut_for_all",
+            _on_cut_for_all,
+            "when the list that the other conversation holds is cut, and not a new one made",
+        ),
+        Mutant(
+            "longer_for_all",
+            _on_longer_for_all,
+            "when the new rows go into the list of the other conversation as well",
+            link="https://github.com/jjang-ai/vmlx/issues/198",
+        ),
+        Mutant(
+            "copied",
+            _on_copied,
+            "when rows are copied that could be looked at where they are",
+        ),
+        Mutant(
+            "whole_run",
+            _on_whole_run,
+            "when a run that the cut goes through is kept whole",
+        ),
+        Mutant(
+            "dropped_run",
+            _on_dropped_run,
+            "when a run that the cut goes through is dropped whole",
+        ),
+        Mutant(
+            "each_run",
+            lambda runs, length, new: [*(run[:length] for run in runs), new],
+            "when `length` is counted from the beginning of each run",
+        ),
+        Mutant(
+            "not_cut",
+            lambda runs, length, new: [*runs, new],
+            "when nothing is forgotten",
+        ),
+        Mutant(
+            "one_less",
+            lambda runs, length, new: _on_from(runs, length - 1, new),
+            "when one row too many is forgotten",
+        ),
+    ),
+)
+
+EXERCISES = (LOOK_UP, VERIFIED, REPLACED_FROM, UNPACK_Q4, GO_ON_FROM)

@@ -18,6 +18,7 @@ from llama_edu.viz.cost.roof import cost_bars, roofline
 from llama_edu.viz.cost.step_cost import step_cost
 from llama_edu.viz.cost.timings import time_bars
 from llama_edu.viz.faster.guesses import guess_shares, guessed_pass
+from llama_edu.viz.faster.shared import shared_rows
 from llama_edu.viz.generate.caching import cache_growth, work_with_and_without_cache
 from llama_edu.viz.generate.calls import attention_by_call
 from llama_edu.viz.generate.stopwatch import stopwatch
@@ -138,6 +139,7 @@ __all__ = [
     "score_triptych",
     "shape_ledger",
     "shape_table",
+    "shared_rows",
     "silu_gate",
     "split_pays",
     "step_cost",

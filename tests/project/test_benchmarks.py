@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -205,3 +206,12 @@ def test_a_shortcut_can_be_left_out():
         assert optimisations.seconds(work, 2) > 0
     row = optimisations.row("a", "b", "c", [3.0, 1.0, 2.0])
     assert (row["low"], row["ratio"], row["high"]) == (1.0, 2.0, 3.0)
+
+
+def test_the_chapter_shows_the_memory_of_shared_rows_as_it_is_recorded():
+    root = Path(table.__file__).parents[1]
+    pairs = re.compile(r"\| (\d+\.\d) MB \| (\d+\.\d) MB \|")
+    recorded = pairs.findall((root / "benchmarks" / "README.md").read_text("utf-8"))
+    shown = pairs.findall((root / "book" / "16_guess_ahead.ipynb").read_text("utf-8"))
+    assert len(recorded) == 3
+    assert shown == recorded

@@ -23,6 +23,7 @@ from helpers import assert_close, random, tiny_config, tiny_tensors
 from llama_edu import Llama, Sampling, Tokenizer
 from llama_edu.chapters import CHAPTER_FILES
 from llama_edu.engine.generate import generate
+from llama_edu.engine.guess import Guess, acceptance, residual
 from llama_edu.engine.prefix_cache import common_length
 from llama_edu.engine.sampling import probabilities
 from llama_edu.formats.four_bits import dequantize_four, quantize_four
@@ -50,12 +51,13 @@ rust = pytest.mark.skipif(working("rustc") is None, reason="needs rustc")
 
 
 def listing(chapter: str) -> str:
-    """The only listing in another language that a chapter shows."""
+    """What a chapter shows in Rust, one listing after another."""
     path = BOOK / f"{CHAPTER_FILES[chapter]}.ipynb"
     cells = json.loads(path.read_text("utf-8"))["cells"]
     text = "\n\n".join("".join(cell["source"]) for cell in cells)
-    (found,) = re.findall(r"^```rust\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return str(found)
+    found = re.findall(r"^```rust\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found, chapter
+    return "\n".join(found)
 
 
 def with_listings(text: str) -> str:
@@ -294,6 +296,23 @@ def test_faster_reads_four_bits(run: Run) -> None:
     x, w = random(rng, 96), quantize_four(random(rng, 5, 96))
     (got,) = run("faster.rs", w.blocks.reshape(-1), x)
     same(got, dequantize_four(w) @ x)
+
+
+@rust
+@pytest.mark.parametrize("sure", [False, True], ids=["drawn", "looked up"])
+def test_faster_keeps_a_guess_or_replaces_it(run: Run, sure: bool) -> None:
+    p = np.float32([0.5, 0.3, 0.2, 0, 0])
+    q = np.float32([0, 1, 0, 0, 0] if sure else [0.1, 0.2, 0.3, 0.4, 0])
+    grid = 200
+    got = [numbers(line) for line in run("guess.rs", p, q, [grid])]
+    assert len(got) == len(p)
+    for token in np.flatnonzero(q):
+        guess = Guess(int(token), q)
+        kept = acceptance(p, guess)
+        want = (1 - kept) * residual(p, guess)
+        want[token] += kept
+        np.testing.assert_allclose(got[token], want, atol=1.5 / grid)
+    np.testing.assert_allclose(q @ np.array(got), p, atol=1.5 / grid)
 
 
 @rust

@@ -1,4 +1,4 @@
-"""Figures of guessing: what they keep and cross out is what the rule says."""
+"""Figures of guessing and of shared rows: what they show is what the rule and the cache say."""
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ PICTURES = {
     "all right": lambda: viz.guessed_pass([3, 5], [3]),
     "shares": lambda: viz.guess_shares(P, Q),
     "shares of two": lambda: viz.guess_shares([0.9, 0.1], [0.25, 0.75]),
+    "shared rows": lambda: viz.shared_rows(84, [16, 5, 40, 11]),
+    "hardly shared": lambda: viz.shared_rows(1, [1200, 300]),
 }
 
 
@@ -50,12 +52,24 @@ def test_the_bars_are_the_shares_of_the_rule() -> None:
     np.testing.assert_allclose(kept + refused, q, atol=1e-6)
 
 
+def test_rows_that_are_shared_are_drawn_once_and_counted_once() -> None:
+    picture = viz.shared_rows(84, [16, 5, 40])
+    assert "in every cache: 313 rows" in texts(picture)
+    assert "the same rows, once: 145 rows" in texts(picture)
+    bars = [bar.get_width() for bar in picture.figure.axes[0].patches]
+    unit = bars[0] / 84
+    drawn = sorted(round(width / unit) for width in bars)
+    assert drawn == sorted([84] + 3 * [84] + 2 * [16, 5, 40])
+
+
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
         (lambda: viz.guessed_pass([1, 2], [1, 2]), "got 2 and 2"),
         (lambda: viz.guess_shares([1.0, 0.0], [1.0]), "got 2 and 1"),
         (lambda: viz.guess_shares([0.5, 0.4], [0.5, 0.5]), "got 0.9 and 1"),
+        (lambda: viz.shared_rows(5, [1]), r"got 5 and \[1\]"),
+        (lambda: viz.shared_rows(5, [1, 0]), r"got 5 and \[1, 0\]"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(draw, words) -> None:

@@ -68,4 +68,21 @@ GUIDES = {
                 return np.float32(codes) * ...
             """,
     ),
+    "go_on_from": Guide(
+        20,
+        USEFUL,
+        question="Which lines of the version to repair write into an array that somebody else "
+        "reads?",
+        idea="A slice of a run is a view: it takes no memory, and cuts nothing from the run. Take "
+        "of each run the positions below `length`, put these views into a list of your own, and "
+        "the new rows behind them. Nothing has to be written at all.",
+        code="""
+            def go_on_from_mine(runs, length, new):
+                mine, start = [], 0
+                for run in runs:
+                    mine.append(run[:max(..., 0)])
+                    start += ...
+                return [*mine, ...]
+            """,
+    ),
 }

@@ -1,1 +1,1 @@
-"""Figures of guessing ahead."""
+"""Figures of guessing ahead, and of rows that are held once."""

@@ -4,6 +4,7 @@ import numpy as np
 from fresh_answers import right, wrong
 
 LU, VE, RF, UQ = "look_up", "verified", "replaced_from", "unpack_q4"
+GO = "go_on_from"
 
 
 def lookup(ids, length, most, *, last=True, self_too=False, skip=0, least=0):
@@ -71,6 +72,38 @@ def unpack(blocks, *, order="halves", offset=True, minus=0, swap=False):
     return out
 
 
+def onward(runs, length, new, *, own_list=True, write=False, count=True):
+    """Going on from a position, by taking runs until there are enough."""
+    result = [] if own_list else runs
+    todo, left = (list(runs), length) if own_list else (runs[:], length)
+    if not own_list:
+        runs.clear()
+    for run in todo:
+        if left <= 0:
+            break
+        result.append(run[:left])
+        left -= len(run) if count else 0
+    if write:
+        for run, view in zip(todo, result, strict=False):
+            run[len(view) :] = new[0]
+    return [*result, new]
+
+
+def onward_rows(runs, length, new):
+    """Row by row, each a view of one."""
+    rows = [run[i : i + 1] for run in runs for i in range(len(run))]
+    return (*rows[:length], new)
+
+
+def onward_over(runs, length, new):
+    """The new rows go where the forgotten ones were, as in one long array."""
+    place = [(run, i) for run in runs for i in range(len(run))]
+    for (run, i), row in zip(place[length:], new, strict=False):
+        run[i] = row
+    end = length + len(new)
+    return [*onward(runs, end, new)[:-1], new[max(len(place) - length, 0) :]]
+
+
 ANSWERS = (
     right(LU, "places", lookup),
     right(LU, "strings", lookup_strings),
@@ -128,4 +161,23 @@ ANSWERS = (
     wrong(UQ, "flat", lambda b: unpack(b).reshape(-1)),
     wrong(UQ, "float64", lambda b: unpack(b).astype(np.float64)),
     wrong(UQ, "less eight and offset", lambda b: unpack(b, minus=8)),
+    right(GO, "until enough", onward),
+    right(GO, "row by row", onward_rows),
+    wrong(GO, "over the old", onward_over, "written_over"),
+    wrong(GO, "the list itself", lambda r, n, x: onward(r, n, x, own_list=False), "cut_for_all"),
+    wrong(GO, "filled with the first", lambda r, n, x: onward(r, n, x, write=True)),
+    wrong(GO, "each anew", lambda r, n, x: onward(r, n, x, count=False)),
+    wrong(GO, "one array", lambda r, n, x: [np.vstack([*r])[:n], x], "copied"),
+    wrong(GO, "one array, new too", lambda r, n, x: [np.vstack([np.vstack(r)[:n], x])], "copied"),
+    wrong(GO, "one less", lambda r, n, x: onward(r, n - 1, x), "one_less"),
+    wrong(GO, "all of them", lambda r, n, x: [*r, x], "not_cut"),
+    wrong(GO, "nothing new", lambda r, n, x: onward(r, n, x)[:-1]),
+    wrong(GO, "nothing", lambda r, n, x: None),
+    wrong(GO, "new first", lambda r, n, x: [x, *onward(r, n, x)[:-1]]),
+    wrong(
+        GO,
+        "added to the other's",
+        lambda r, n, x: (onward(r, n, x), r.append(x))[0],
+        "longer_for_all",
+    ),
 )
