@@ -48,5 +48,5 @@ def shared_rows(shared: int, own: Sequence[int]) -> Picture:
         f"{', '.join(map(str, own))} of their own. In every cache: {in_each:,} rows. "
         f"The beginning once, and every conversation's own rows behind it: {in_one:,}."
     )
-    caption = "Light: rows of the common beginning. Dark: a conversation's own, behind it."
+    caption = "Outlined: rows of the common beginning. Filled: a conversation's own, behind it."
     return Picture(figure, alt=alt, caption=caption)
