@@ -1,6 +1,7 @@
 """Exercises of chapter 16: guesses checked and replaced, four bits, and rows that are shared."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -508,7 +509,7 @@ def _on_copied(runs: list[Array], length: int, new: Array) -> list[Array]:
 
 
 def _went_on(
-    answer: Callable[..., list[Array]], runs: list[Array], length: int, new: Array
+    answer: Callable[..., Any], runs: list[Array], length: int, new: Array
 ) -> list[object]:
     """What both conversations read afterwards, and what the second has in memory of its own."""
     others = [run.copy() for run in runs]
