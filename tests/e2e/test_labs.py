@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlencode
@@ -491,11 +492,25 @@ def test_cache_and_neighbours_agree_with_the_still(open_labs: Callable[..., Page
     still = [line.split()[-4] for line in repr(lab("neighbours")).splitlines()[2:]]
     assert ranks == [r for r in still if r.isdigit()]
     page.wait_for_function("() => document.querySelectorAll('.pl-clock')[1].textContent.length > 9")
-    rows = page.locator(".pl-steps:not(.pl-lens) tbody").first.locator("tr")
-    page.wait_for_function("() => document.querySelectorAll('.pl-clock').length === 2")
-    first = rows.first.locator("td").all_inner_texts()
+    rows = page.locator(".pl-both tbody tr")
     prompt = len(Tokenizer.from_pretrained("story").encode(SENTENCE))
-    assert first[1:3] == [str(prompt), "0"]
+    for step, row in enumerate(rows.all()):
+        fed, ms, fed_without, ms_without, _ = row.locator("td").all_inner_texts()
+        total = prompt + step
+        assert fed == (f"1 + {total - 1}" if step else f"{prompt} + 0")
+        assert fed_without == f"{total} + 0"
+        assert all(re.fullmatch(r"\d+\.\d", one) for one in (ms, ms_without))
+    # Where the reader chooses, nothing runs before there was something to guess.
+    place = running(page, "cache")
+    place.get_by_label("Steps").select_option("4")
+    place.get_by_text(f"Your text has {prompt} tokens. How many rows").wait_for()
+    assert rows.count() == 0
+    place.get_by_role("button", name="Generate both ways").click()
+    with_it, without = prompt + 3, 4 * prompt + 6
+    times = f"{without / with_it:.1f} times the rows"
+    place.locator(".pl-words", has_text=f"= {without}:").wait_for()
+    assert times in place.locator(".pl-words").inner_text()
+    assert rows.count() == 4
 
 
 def test_clocks_turn_as_rope_does(open_labs: Callable[..., Page]) -> None:
@@ -724,6 +739,7 @@ def test_flipping_a_bit_changes_the_number_in_all_formats(open_labs: Callable[..
     half.get_by_role("button").first.focus()
     page.keyboard.press("End")
     page.keyboard.press("Space")
+    assert "bfloat16 changed with it" in place.locator(".pl-note").inner_text()
     want = ["257.25", "258", "257.25", "256"]
     assert [text.split(" = ")[-1] for text in worth.all_inner_texts()] == want
     half.get_by_role("button").nth(1).click()
@@ -736,6 +752,82 @@ def test_flipping_a_bit_changes_the_number_in_all_formats(open_labs: Callable[..
     assert "mantissa is 0" in worth.nth(2).inner_text()
 
 
+def test_what_the_bits_lab_says_is_true_of_the_digits_it_prints(
+    open_labs: Callable[..., Page],
+) -> None:
+    page = open_labs("bits")
+    press_all(page)
+    place = running(page, "bits")
+    box = place.get_by_label("A number")
+    single, bfloat, _, byte = (place.locator("section").nth(i) for i in range(4))
+    # A stored number with all its digits, and the same when its digits are typed again.
+    place.get_by_role("group", name="The 32 bits of float32").get_by_role("button").last.click()
+    stored = np.nextafter(np.float32(0.1), np.float32(0))
+    kept = f"{Decimal(float(stored))} is kept exactly"
+    assert kept in single.inner_text()
+    assert "no other format noticed" in place.locator(".pl-note").inner_text()
+    typed = box.input_value()
+    assert float(typed) == stored
+    box.fill("1")
+    box.fill(typed)
+    assert kept in single.inner_text()
+    # Whole numbers whole, steps the powers of two that they are, and a mark on what was rounded.
+    box.fill("16777217")
+    assert "= 16777216" in bfloat.locator(".pl-worth").inner_text()
+    assert "next one up is 16908288, a step of 2¹⁷ = 131072" in bfloat.inner_text()
+    box.fill("1e10")
+    assert "= 9999220736" in bfloat.locator(".pl-worth").inner_text()
+    assert "next one up is 10000001024, a step of 2¹⁰ = 1024" in single.inner_text()
+    box.fill("0.1")
+    assert "next one up is ≈ 0.100000009, a step of 2⁻²⁷ ≈ 7.45e−9" in single.inner_text()
+    assert "0.1 is off by ≈ 1.49e−9" in single.inner_text()
+    box.fill("1e-30")
+    assert "≈ 1e−30" in single.locator(".pl-worth").inner_text()
+    # What is no number leaves no bits that would look like its own.
+    for text in ("", "1/3", "one"):
+        box.fill(text)
+        assert "no number yet" in place.locator(".pl-note").inner_text()
+        assert not single.is_visible()
+    for text, first, last in (("nan", "NaN", "NaN"), ("-inf", "= −∞", "NaN"), ("∞", "= ∞", "NaN")):
+        box.fill(text)
+        assert first in single.locator(".pl-worth").inner_text()
+        assert last in byte.locator(".pl-worth").inner_text()
+    assert "This format has no ∞" in byte.inner_text()
+
+
+def test_the_sampler_gives_the_readers_sentence_back(open_labs: Callable[..., Page]) -> None:
+    page = open_labs("sampler", query="?" + urlencode({"say": OTHER}))
+    press_all(page)
+    place = running(page, "sampler")
+    box, back = place.get_by_label("Your sentence"), place.get_by_text("Back to your sentence")
+    assert not back.is_visible()
+    place.get_by_role("button", name="A place where it is sure").click()
+    place.get_by_role("button", name="A place where it repeats").click()
+    # Where it repeats, a penalty on what was there before is seen at once.
+    second = place.get_by_role("region", name="Settings B")
+    best = second.locator(".pl-share").first
+    second.get_by_label("3. temperature").fill("1")
+    text = box.input_value()
+    model, tokenizer = Llama.from_pretrained("story"), Tokenizer.from_pretrained("story")
+    ids = tokenizer.encode(text)
+    shares = []
+    for penalty in ("1", "1.5"):
+        second.get_by_label("repetition").fill(penalty)
+        sampling = Sampling(1.0, repetition_penalty=float(penalty))
+        logits = model.forward(ids)[-1]
+        p = probabilities(adjusted(logits, sampling, frozenset(ids), {}), sampling)
+        share = float(p[np.argmax(logits)])
+        second.locator(".pl-share", has_text=f"{100 * share:.1f}%").first.wait_for()
+        shares.append(share)
+    assert best.inner_text() == f"{100 * shares[1]:.1f}%"
+    assert shares[1] < shares[0] - 0.1
+    back.click()
+    page.wait_for_function(
+        "text => document.querySelector('.pl-sentence input').value === text", arg=OTHER
+    )
+    assert not back.is_visible()
+
+
 def test_turns_cost_what_they_cost_in_python(open_labs: Callable[..., Page]) -> None:
     """Three messages, then the first one again in other words: the still's numbers."""
     page = open_labs("turns")
@@ -745,6 +837,7 @@ def test_turns_cost_what_they_cost_in_python(open_labs: Callable[..., Page]) -> 
     page.wait_for_function("() => document.querySelectorAll('.pl-steps tbody tr').length === 3")
     place.get_by_label("Message 1", exact=True).fill(EDITED)
     place.get_by_text("Were message 1 sent now").first.wait_for()
+    place.get_by_text("In the cache now", exact=False).wait_for()
     place.get_by_text("the cache has “␣Mia” there, the prompt “␣Ada”").first.wait_for()
     place.get_by_label("Message 1", exact=True).press("Enter")
     page.wait_for_function("() => document.querySelectorAll('.pl-steps tbody tr').length === 4")
@@ -754,5 +847,10 @@ def test_turns_cost_what_they_cost_in_python(open_labs: Callable[..., Page]) -> 
         assert shown.locator("td").all_inner_texts()[:4] == counts
     replies = place.locator(".pl-reply").all_inner_texts()
     assert replies == ["Hello, Ada! Nice to meet you.", "", ""]
+    place.get_by_text("In the cache before it was sent", exact=False).wait_for()
+    # The same again: all is cached, and the last token runs all the same.
+    place.get_by_label("Message 1", exact=True).press("Enter")
+    place.get_by_text("and 1 is computed").first.wait_for()
+    place.get_by_text("The last token is computed even so").first.wait_for()
     place.get_by_label("put the time into the system prompt").check()
     place.get_by_text("the prompt “system”").first.wait_for()

@@ -10,7 +10,7 @@ const BARS = 10;
 /** Every slider: what it sets, its words, and its reach. @type {[keyof Sampling, string, number, number, number][]} */
 const SLIDERS = [
   ["repetitionPenalty", "1. repetition penalty (1 is none)", 1, 2, 0.05],
-  ["presencePenalty", "2. presence penalty, on new text", 0, 2, 0.05],
+  ["presencePenalty", "2. presence penalty (0 is none)", 0, 2, 0.05],
   ["temperature", "3. temperature", 0, 2, 0.05],
   ["topK", "4. top-k (0 keeps all)", 0, 100, 1],
   ["topP", "5. top-p (1 keeps all)", 0.05, 1, 0.01],
@@ -26,6 +26,13 @@ function described(sampling) {
 
 const SURE = "Once upon a";
 const UNSURE = "Once upon a time, there was a little girl named";
+const REPEATS = "Lily likes the red ball. Tom likes the red ball. They both like the";
+const OURS = [SURE, UNSURE, REPEATS];
+
+/** A piece of a bar, for the words that explain it. @param {string} name */
+function swatch(name) {
+  return h("span", { class: "pl-track pl-swatch" }, h("i", { class: name }));
+}
 
 /** @type {LabModule} */
 export const sampler = {
@@ -39,20 +46,40 @@ export const sampler = {
     const seedBox = h("output", {}, String(seed));
     const again = h("button", { type: "button", onclick: () => draw(seed) }, "Draw both texts");
     const other = h("button", { type: "button", onclick: () => draw(seed + 1) }, "Another seed");
-    const sure = h("button", { type: "button", onclick: () => setSentence(SURE) }, "A place where it is sure");
-    const unsure = h("button", { type: "button", onclick: () => setSentence(UNSURE) }, "A place where it is not");
+    /** The reader's own sentence, while one of ours is in its place. */
+    let own = "";
+    /** @param {string} text @param {string} words */
+    const place = (text, words) => h("button", { type: "button", onclick: () => go(text) }, words);
+    const back = h("button", { type: "button", class: "pl-quiet", hidden: true, onclick: () => goBack() }, "Back to your sentence");
+    const places = [place(SURE, "A place where it is sure"), place(UNSURE, "A place where it is not"), place(REPEATS, "A place where it repeats")];
     const key = h(
       "p", { class: "pl-soft" }, "The settings act in the order of their numbers. The bars are the ten tokens the model likes best: ",
-      h("span", { class: "pl-bit-key pl-bit-mantissa" }, "filled"), ", the chance to be drawn; outlined, the chance at this temperature before penalties and cuts. ",
-      "The longest bar of both sides fills its line.",
+      swatch("pl-after"), " filled, the chance to be drawn; ", swatch("pl-before"), " outlined, the chance at this temperature before penalties and cuts. ",
+      "All bars have one scale: the largest chance fills the line.",
+    ); // prettier-ignore
+    const penalties = h(
+      "p", { class: "pl-soft" }, "The penalties act on tokens that were there before: the first on those of your sentence and of the new text, the second on those of the new text alone. ",
+      "At these bars nothing is new yet, so the second shows only in what you draw, and the first only where the model would repeat a word.",
     ); // prettier-ignore
     body.append(
-      h("div", { class: "pl-row" }, sure, unsure),
+      h("div", { class: "pl-row" }, ...places, back),
       key,
+      penalties,
       h("div", { class: "pl-two" }, ...sides.map((one) => one.element)),
       h("div", { class: "pl-row" }, again, other, h("span", { class: "pl-soft" }, "seed ", seedBox)),
     );
     const refresh = newestOnly(render, fail);
+
+    /** @param {string} text */
+    function go(text) {
+      if (!OURS.includes(sentence())) own = sentence();
+      setSentence(text);
+    }
+    function goBack() {
+      const text = own;
+      places[0].focus(); // the button that was pressed goes
+      setSentence(text);
+    }
 
     /** @param {string} name @param {Sampling} sampling */
     function side(name, sampling) {
@@ -137,6 +164,7 @@ export const sampler = {
 
     return () => {
       forget(...sides.map(({ text }) => text));
+      back.hidden = !own || !OURS.includes(sentence());
       return refresh();
     };
   },

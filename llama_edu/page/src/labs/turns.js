@@ -39,6 +39,7 @@ export const turns = {
       h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), account,
     ); // prettier-ignore
     body.append(
+      h("p", { class: "pl-soft" }, "The model is tiny and was taught small talk, names and small sums; to anything else it replies beside the point. Look at the counts."),
       h("p", { class: "pl-soft pl-ask" }, "Three messages; yours is the second. Every prompt is the whole conversation so far. Change a message and look at what can still be reused; then send it."),
       ...boxes.map((box) => box.element),
       clock.label, verdict, strips,
@@ -117,7 +118,7 @@ export const turns = {
       told.push([input.value, ...cells.slice(0, 4).map(String), sent.text]);
       tabulate("The conversation, in tokens", ["message", "prompt", "reused", "computed", "dropped", "reply"], told.slice(-ROWS));
       looked = i;
-      showStrips(sent, `Message ${i + 1} was sent`);
+      showStrips(sent, `Message ${i + 1} was sent`, "In the cache before it was sent");
       say(`Message ${i + 1}: ${verdict.textContent} The reply: ${sent.text}`);
     }
 
@@ -126,12 +127,12 @@ export const turns = {
       if (missing >= 0) looked = missing;
       /** @type {Plan} */
       const plan = await (await chatModel()).ask("planTurn", { messages: conversation(looked) });
-      showStrips(plan, `Were message ${looked + 1} sent now`);
+      showStrips(plan, `Were message ${looked + 1} sent now`, "In the cache now");
       say(verdict.textContent ?? "");
     }
 
-    /** @param {Plan} plan @param {string} when */
-    function showStrips(plan, when) {
+    /** @param {Plan} plan @param {string} when @param {string} cachedWhen */
+    function showStrips(plan, when, cachedWhen) {
       const { pieces, cached, same, reused, computed, dropped } = plan;
       const [had, met] = [cached[same], pieces[same]];
       const why = !cached.length
@@ -141,10 +142,12 @@ export const turns = {
           : dropped
             ? " The prompt ends where the cache goes on."
             : " The prompt begins with all that was cached.";
-      verdict.textContent = `${when}: of ${pieces.length} prompt tokens, ${reused} come from the cache and ${computed} are computed; ` +
-        `${dropped || "none"} of the cached ones ${dropped === 1 ? "is" : "are"} dropped.${why}`;
+      // The plan holds the last token back even where it is cached.
+      const last = same === pieces.length ? " The last token is computed even so, since its row gives the scores for the first token of the reply." : "";
+      verdict.textContent = `${when}: of ${pieces.length} prompt tokens, ${reused} ${reused === 1 ? "comes" : "come"} from the cache and ${computed} ${computed === 1 ? "is" : "are"} computed; ` +
+        `${dropped || "none"} of the cached ones ${dropped === 1 ? "is" : "are"} dropped.${why}${last}`;
       strips.replaceChildren(
-        strip("In the cache", cached, reused, "pl-lost"),
+        strip(cachedWhen, cached, reused, "pl-lost"),
         strip("The prompt", pieces, reused, "pl-fresh"),
       );
     }
