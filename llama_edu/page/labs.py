@@ -22,7 +22,7 @@ from llama_edu.engine.sampling import Sampling, probabilities
 from llama_edu.engine.trace import Trace
 from llama_edu.errors import InputError
 from llama_edu.ops.rope import inverse_frequencies
-from llama_edu.page.drawing import PARTS, machine_svg
+from llama_edu.page.drawing import PARTS, machine_svg, shape_words
 from llama_edu.page.files import BUNDLE, write_page_files
 from llama_edu.page.stills import (
     bits_svg,
@@ -44,6 +44,7 @@ SENTENCE = "Once upon a time, there was a little cat who wanted to"
 
 HEAD = (1, 3)  # layer and query head of the attention lab's still
 BARS, STEPS = 8, 6
+ANSWERS = 10  # likeliest tokens that the machine draws
 DRAWN = 32  # numbers of a row that the machine draws
 NUMBER = 0.1  # whose bits are shown
 FLOATS = (  # name, format, bits of the exponent
@@ -169,30 +170,43 @@ def lab(name: str, *, chapters: str = "", running: bool = False) -> Lab:
     return Lab(html, f"{made.caption}\n{aligned(made.rows, set())}")
 
 
-def _recorded() -> dict[str, Any]:
-    """A pass over the sentence as the machine shows it: each array's shape and its last row.
+def _drawing(chapters: str) -> str:
+    run = _run()
+    records = {part.name: run.trace[part.array.format(layer=0)] for part in PARTS}
+    shapes = {name: shape_words(one.axes, one.shape) for name, one in records.items()}
+    return machine_svg(run.model.config.num_hidden_layers, shapes, chapters)
 
-    Only the numbers that are drawn travel, with three digits.
+
+def _recorded() -> dict[str, Any]:
+    """A pass over the sentence as the machine shows it: each array's shape and its last rows.
+
+    Only the numbers that are drawn travel, with four digits: of an array that has heads, a row of
+    every query head; of the logits, the chances of the likeliest tokens.
     """
     run = _run()
     arrays = {}
     for record in run.trace:
         width, seq = record.shape[-1], record.shape[-2]
-        row = record.array.reshape(-1, width)[seq - 1, :DRAWN]
+        rows = record.array.reshape(-1, seq, width)[:, -1, :DRAWN]
         arrays[record.name] = {
+            "axes": record.axes,
             "shape": record.shape,
-            "width": width,
-            "row": [float(f"{x:.3g}") for x in row],
+            "rows": [[float(f"{x:.4g}") for x in row] for row in rows],
         }
+    arrays["logits"]["rows"] = []
     shares = probabilities(run.trace["logits"].array[-1], Sampling())
-    best = int(np.argmax(shares))
-    words = [run.tokenizer.decode([i], skip_special=False) for i in (run.ids[-1], best)]
+    best = np.argsort(-shares, kind="stable")[:ANSWERS].tolist()
+
+    def text(token_id: int) -> str:
+        return run.tokenizer.decode([token_id], skip_special=False)
+
     return {
         "arrays": {name: arrays[name] for name in _walked(run.model.config.num_hidden_layers)},
         "layers": run.model.config.num_hidden_layers,
-        "last": words[0],
-        "next": words[1],
-        "share": float(f"{shares[best]:.4g}"),
+        "groups": run.model.config.num_attention_heads // run.model.config.num_key_value_heads,
+        "tokens": [text(i) for i in run.ids],
+        "hasStart": run.ids[0] == run.model.config.bos_token_id,
+        "top": [[text(i), float(f"{shares[i]:.4g}")] for i in best],
     }
 
 
@@ -213,7 +227,7 @@ def _machine(chapters: str = "") -> _Still:
             [part.label, part.array, " × ".join(record.axes), shape, str(int(part.chapter[:2]))]
         )
     caption = f"The parts of a Llama, in the order in which “{SENTENCE}” runs through them"
-    return _Still(caption, rows, machine_svg(run.model.config, chapters))
+    return _Still(caption, rows, _drawing(chapters))
 
 
 def _tokens() -> _Still:

@@ -21,6 +21,7 @@ from llama_edu.engine.sampling import adjusted, probabilities
 from llama_edu.errors import InputError
 from llama_edu.ops.rope import inverse_frequencies
 from llama_edu.page import write_page_files
+from llama_edu.page.drawing import FLOWS, PARTS, SKIPS
 from llama_edu.page.labs import EDITED, LABS, SENTENCE, TALK, lab
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Labs</title>
@@ -97,6 +98,24 @@ def test_the_drawing_says_what_the_trace_says() -> None:
     for address in re.findall(r'href="book/([^"]+)\.html"', html):
         assert (book / f"{address}.ipynb").is_file(), address
     assert f"{config.num_hidden_layers} layers" in html
+    shapes = re.findall(r"data-shape=\"\">([^<]+)<", html)
+    assert f"14 tokens × {config.hidden_size} features" in shapes
+    # In the narrow boxes and in those of the heads a shape has two lines.
+    assert f"{config.num_key_value_heads * config.head_dim} features" in shapes
+    assert f"{config.num_key_value_heads} KV groups × 2 heads ×" in shapes
+    assert f"14 tokens × {config.vocab_size} scores" in shapes
+
+
+def test_every_part_of_the_drawing_hands_on_and_the_values_pass_rope_by() -> None:
+    """From the embedding to the head no box is left out, and each sum gets its stream."""
+    names = {part.name for part in PARTS}
+    sources, targets = ({flow[side] for flow in FLOWS} for side in (0, 1))
+    assert sources == names - {"logits", "gate_up"}  # the gate goes sideways
+    assert targets == names - {"embed_tokens", "gated"}
+    assert [source for source, target in FLOWS if target == "rope"] == ["q_proj", "k_proj"]
+    assert ("v_proj", "attn_v") in FLOWS
+    assert {target for _, target in SKIPS} == {part.name for part in PARTS if part.plus}
+    assert lab("machine").html.count('class="pm-skip"') == len(SKIPS)
 
 
 def test_the_script_begins_with_our_sentence() -> None:
@@ -466,9 +485,12 @@ def test_the_machine_walks_every_layer_and_feeds_its_token_back(
     open_labs: Callable[..., Page],
 ) -> None:
     page = open_labs("machine")
+    shapes = "() => [...document.querySelectorAll('[data-shape]')].map((one) => one.textContent)"
+    still = page.evaluate(shapes)
     press_all(page)
     place = running(page, "machine")
     page.wait_for_selector(".pl-strip i")
+    assert page.evaluate(shapes) == still
     step = place.get_by_role("button", name="Step")
     seen = [place.locator(".pl-head").first.inner_text()]
     step.focus()
@@ -479,9 +501,117 @@ def test_the_machine_walks_every_layer_and_feeds_its_token_back(
     assert len(seen) == 1 + 2 * 12 + 2
     assert seen[-1] == "A score for every token"
     assert "best next token" in place.locator("p.pl-soft").inner_text()
-    place.get_by_role("button", name="Feed the new token back").click()
-    page.wait_for_selector("mark:not(:empty)")
-    assert len(page.locator("mark").inner_text()) > 1
+    model, tokenizer = Llama.from_pretrained("story"), Tokenizer.from_pretrained("story")
+    ids = tokenizer.encode(SENTENCE)
+    answers = list(generate(model, ids, max_new_tokens=3))
+    place.get_by_role("button", name="Feed the new token back").focus()
+    page.keyboard.press("Enter")
+    text = "text => document.querySelector('mark').textContent === text"
+    page.wait_for_function(text, arg=tokenizer.decode(answers[:1]))
+    # The button has gone away; who walks by the keys goes on from Step.
+    assert page.evaluate("document.activeElement.textContent") == "Step"
+    assert place.locator(".pl-head").first.inner_text() == seen[0]
+    # One press shows what comes next, one more feeds it back and shows what comes then.
+    following = place.get_by_role("button", name="Next word")
+    following.press("Enter")
+    assert place.locator(".pl-head").first.inner_text() == "A score for every token"
+    following.press("Enter")
+    page.wait_for_function(text, arg=tokenizer.decode(answers[:2]))
+    assert place.locator(".pl-head").first.inner_text() == "A score for every token"
+    # The drawing and the table tell of what was fed, too.
+    total = len(ids) + 2
+    assert page.evaluate(shapes)[0] == f"{total} tokens × {model.config.hidden_size} features"
+    table = page.locator(".pl-fold tbody tr").first.locator("td")
+    assert table.nth(2).text_content() == f"{total} × {model.config.hidden_size}"
+    caption = page.locator(".pl-fold caption").text_content()
+    assert caption is not None
+    assert SENTENCE + tokenizer.decode(answers[:2]) in caption
+
+
+def test_the_machine_says_who_looks_at_whom_and_what_comes_next(
+    open_labs: Callable[..., Page],
+) -> None:
+    page = open_labs("machine")
+    press_all(page)
+    place = running(page, "machine")
+    model, tokenizer = Llama.from_pretrained("story"), Tokenizer.from_pretrained("story")
+    ids = tokenizer.encode(SENTENCE)
+    with Trace() as trace:
+        logits = model.forward(ids, trace=trace)[-1]
+    page.wait_for_selector(".pl-strip i")
+    step = place.get_by_role("button", name="Step")
+    while page.locator("a.pl-here").get_attribute("data-part") != "weights":
+        step.click()
+    names = [tokenizer.decode([i]).replace(" ", "␣") for i in ids[1:]]
+    assert place.locator(".pl-looks b").all_inner_texts() == ["start token", *names]
+    told = place.locator(".pl-told")
+    weights = trace["layers.0.self_attn.weights"].array[:, :, -1].reshape(-1, len(ids))
+    for head in (0, 1, 7):
+        place.get_by_label("Query head").select_option(index=head)
+        best = int(np.argmax(weights[head]))
+        name = names[best - 1] if best else "start token"
+        share = f"{100 * weights[head, best]:.1f}%"
+        said = f"“{name}”" if best else f"the {name}"
+        where = f"query head {head} of KV group {head // 2}"
+        assert f"{where}, looks most at {said}, with {share}" in told.inner_text()
+        assert place.locator(".pl-best").get_attribute("title") == f"{name}, {share}"
+    assert "“<|endoftext|>”, which stands before every text" in told.inner_text()
+    step.press("End")
+    shares = probabilities(logits, Sampling())
+    likeliest = np.argsort(-shares, kind="stable")[:10].tolist()
+    shown = place.locator(".pl-bars .pl-mono").all_inner_texts()
+    assert shown == [tokenizer.decode([i]).replace(" ", "␣") for i in likeliest]
+    percents = place.locator(".pl-bars .pl-share").all_inner_texts()
+    assert [float(text.strip("<%")) for text in percents] == pytest.approx(
+        [100 * shares[i] for i in likeliest], abs=0.06
+    )
+    # Of a long sentence the start token stays, and the last ones.
+    place.get_by_label("Your sentence").fill(SENTENCE + " and " + SENTENCE)
+    page.wait_for_function(
+        "n => document.querySelector('[data-shape]').textContent.startsWith(n)", arg=str(28)
+    )
+    while page.locator("a.pl-here").get_attribute("data-part") != "weights":
+        step.click()
+    drawn = place.locator(".pl-looks b").all_inner_texts()
+    assert len(drawn) == 20
+    assert drawn[0] == "start token"
+    assert "Of 28 bars the first and the last 19 are drawn." in told.inner_text()
+
+
+def test_the_machine_keeps_its_height_and_the_lit_box_in_sight(
+    open_labs: Callable[..., Page],
+) -> None:
+    page = open_labs("machine")
+    for width in (390, 780, 1000, 1300):  # 1000: a drawing with a narrow column beside it
+        page.set_viewport_size({"width": width, "height": 800})
+        if width == 390:
+            page.locator(".pl-start").scroll_into_view_if_needed()
+            press_all(page)
+            running(page, "machine")
+            page.wait_for_selector(".pl-strip i")
+            top = page.evaluate("document.querySelector('.page-lab').getBoundingClientRect().top")
+            assert 0 <= top < 100
+        page.emulate_media(reduced_motion="reduce")
+        step = page.get_by_role("button", name="Step")
+        step.press("Home")
+        heights = set()
+        while True:
+            heights.add(page.evaluate("document.querySelector('.pl-body').offsetHeight"))
+            box = page.locator("a.pl-here .pm-box").bounding_box()
+            view = page.locator(".pl-view").bounding_box()
+            assert box is not None
+            assert view is not None
+            assert view["y"] - 1 <= box["y"]
+            assert box["y"] + box["height"] <= view["y"] + view["height"] + 1
+            if step.get_attribute("aria-disabled") == "true":
+                break
+            step.press("ArrowRight")
+        assert len(heights) == 1, (width, heights)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        small = """() => [...document.querySelectorAll('.pl-view text')]
+          .map((one) => parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a)
+          .filter((size) => size && size < 12)"""
+        assert page.evaluate(small) == [], width
 
 
 def test_cache_and_neighbours_agree_with_the_still(open_labs: Callable[..., Page]) -> None:

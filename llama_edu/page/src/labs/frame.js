@@ -239,11 +239,14 @@ function open(place, still, module) {
   const box = sentenceBox(note, fail, module.converses ? chatModel : () => shared.loading);
   const said = h("p", { class: "pl-said" });
   const same = h("div");
-  const fold = h("details", { hidden: true }, h("summary", {}, "The same as a table"), same);
+  const fold = h("details", { class: "pl-fold", hidden: true }, h("summary", {}, "The same as a table"), same);
   const live = h("div", { class: "pl-live" }, title, said, box.element, notice, body, fold, status);
   place.append(live);
   place.dataset.started = "";
-  if (module.keepsStill) place.dataset.keeps = "";
+  if (module.keepsStill) {
+    place.dataset.keeps = "";
+    live.after(fold); // under both columns, as wide as they are together
+  }
 
   const update = module.mount({
     body,
