@@ -22,7 +22,7 @@ pdf: env ## Build the book as a PDF (needs Chromium)
 epub: env ## Build the book as an EPUB
 	@$(PY) -m tools.check book epub
 
-test: env ## Check everything: lint, format, types, tests, notebooks, book, browser
+test: env ## Check everything: lint, format, types, book, tests, notebooks, browser
 	@$(PY) -m tools.check
 
 lab: env ## Open the notebooks in JupyterLab

@@ -22,3 +22,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip on Windows what Windows has not."""
     if sys.platform == "win32" and item.get_closest_marker("posix"):
         pytest.skip("Windows has no such signals, terminals or pipes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the kernels: what one worker has compiled is there when the others need it."""
+    items.sort(key=lambda item: item.path.name != "test_kernels.py")

@@ -1,4 +1,4 @@
-"""Run the project's checks one after another, and stop at the first failure with a readable reason.
+"""Run the project's checks, and stop at the first failure with a readable reason.
 
     python -m tools.check                 everything, in the order below (this is `make test`)
     python -m tools.check lint types      only these
@@ -6,6 +6,7 @@
 
 Outside a virtual environment it makes `.venv` first and goes on in there. The order goes from the
 cheapest answer to the dearest: a missing import is told in a second, not after the notebooks ran.
+Some keep one core busy, and two of those run side by side; all others run alone.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from tools import environment
 
@@ -36,9 +40,10 @@ ONE_THREAD = {
 }
 NOT_A_READER = {"LLAMA_EDU_PROGRESS": "off"}  # what the checks solve is nobody's progress
 
-# The tests of the arithmetic also check every annotated shape on every call. That more than doubles
-# their time; the other rooms call the same functions, so there it would find nothing more.
-SHAPED = tuple(f"tests/{room}" for room in "engine formats chat analysis text ops".split())
+# The tests of the arithmetic also check every annotated shape on every call. That takes up to ten
+# times as long as the call; the other rooms call the same functions, so there it would find nothing
+# more.
+SHAPED = tuple(f"tests/{room}" for room in "formats text ops analysis chat engine".split())
 UNSHAPED = tuple(
     f"tests/{room}"
     for room in "project exercises classroom cli parallel serve training hub viz".split()
@@ -66,6 +71,7 @@ class Check:
     title: str
     arguments: tuple[str, ...]  # of the Python that runs this file
     advice: str
+    one_core: bool = False  # needs nothing that the check before it makes, and may run beside it
     before: Callable[[], None] = lambda: None
     quiet: bool = False  # keep only what it writes to stderr
     on_request: bool = False  # not part of `make test`
@@ -82,22 +88,34 @@ CHECKS = {
         "Lint",
         ("-m", "ruff", "check", "--quiet", "."),
         "`make format` repairs what can be repaired by machine.",
+        one_core=True,
     ),
     "format": Check(
         "Formatting",
         ("-m", "ruff", "format", "--check", "--quiet", "--diff", "."),
         "Run `make format`.",
+        one_core=True,
     ),
-    "types": Check("Types", ("-m", "mypy"), "mypy's words are above."),
+    "types": Check("Types", ("-m", "mypy"), "mypy's words are above.", one_core=True),
     "layers": Check(
         "Layers",
         ("-c", IMPORT_LINTER),
         "docs/architecture.md says which folder may import which, and why.",
+        one_core=True,
     ),
     "model": Check(
         f"Model {MODEL}",
         ("-m", "llama_edu", "fetch", MODEL),
         "The notebooks and some tests read this model; fetching it once needs a package index.",
+        one_core=True,
+    ),
+    "book": Check(
+        "Book, warnings as errors",
+        ("-c", JUPYTER_BOOK, "build", str(ROOT), "-W", "-n", "--keep-going", "--all", "-q"),
+        "Sphinx names the page and the line above.",
+        before=remove_old_book,
+        quiet=True,
+        one_core=True,
     ),
     "shapes": Check(
         "Tests of the arithmetic, every shape checked",
@@ -125,13 +143,6 @@ CHECKS = {
         "In the report above, '+' is what the notebook stores and '-' what running it gave now.\n"
         "If the new output is right, `make notebooks` stores it.",
     ),
-    "book": Check(
-        "Book, warnings as errors",
-        ("-c", JUPYTER_BOOK, "build", str(ROOT), "-W", "-n", "--keep-going", "--all", "-q"),
-        "Sphinx names the page and the line above.",
-        before=remove_old_book,
-        quiet=True,
-    ),
     "browser": Check(
         "Pages in a browser",
         ("-m", "pytest", "-q", *WHOEVER_IS_FREE, "tests/e2e"),
@@ -158,22 +169,70 @@ CHECKS = {
 }
 
 
-def run_check(check: Check) -> float:
-    """Run one check with its output shown; return its seconds, or leave with its status."""
+@dataclass
+class Run:
+    """A check at work."""
+
+    check: Check
+    process: subprocess.Popen[bytes]
+    output: IO[bytes] | None  # what it has written; None: that went straight to the screen
+    start: float = field(default_factory=time.perf_counter)
+
+    def report(self) -> None:
+        """Show how it ended, and leave with its status if it failed."""
+        seconds = time.perf_counter() - self.start
+        if self.output is not None:
+            self.output.seek(0)
+            print(self.output.read().decode("utf-8", "replace"), end="")
+        status = self.process.returncode
+        if status != 0:
+            failed = f"✗ {self.check.title}: failed after {seconds:.0f} s."
+            print(f"\n{failed}\n{self.check.advice}", flush=True)
+            sys.exit(status if status > 0 else 128 - status)
+        print(f"✓ {self.check.title} ({seconds:.0f} s)", flush=True)
+
+
+@contextmanager
+def started(check: Check) -> Iterator[Run]:
+    """The check at work. What is still at work when the block ends, ends with it.
+
+    One that may run beside another writes to a file, so that their words do not mix.
+    """
     print(f"\n── {check.title}", flush=True)
-    start = time.perf_counter()
     check.before()
-    command = [sys.executable, *check.arguments]
-    out = subprocess.DEVNULL if check.quiet else None
-    status = subprocess.run(
-        command, cwd=ROOT, env=os.environ | ONE_THREAD | NOT_A_READER, stdout=out
-    ).returncode
-    seconds = time.perf_counter() - start
-    if status != 0:
-        print(f"\n✗ {check.title}: failed after {seconds:.0f} s.\n{check.advice}", flush=True)
-        sys.exit(status if status > 0 else 128 - status)
-    print(f"✓ {check.title} ({seconds:.0f} s)", flush=True)
-    return seconds
+    with tempfile.TemporaryFile() as file:
+        output = file if check.one_core else None
+        process = subprocess.Popen(
+            [sys.executable, *check.arguments],
+            cwd=ROOT,
+            env=os.environ | ONE_THREAD | NOT_A_READER,
+            stdout=subprocess.DEVNULL if check.quiet else output,
+            stderr=output,
+        )
+        try:
+            yield Run(check, process, output)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def run_checks(checks: list[Check]) -> None:
+    """Run the checks in their order, side by side where they may; leave when one has failed."""
+    waiting, at_work = checks.copy(), list[Run]()
+    with ExitStack() as all_started:
+        while waiting or at_work:
+            for run in [run for run in at_work if run.process.poll() is not None]:
+                run.report()
+                at_work.remove(run)
+            if waiting and fits(waiting[0], [run.check for run in at_work]):
+                at_work.append(all_started.enter_context(started(waiting.pop(0))))
+            else:
+                time.sleep(0.05)
+
+
+def fits(check: Check, at_work: list[Check]) -> bool:
+    """Whether the check may start beside those at work: alone, or as the second of one core."""
+    return not at_work or (len(at_work) < 2 and check.one_core and at_work[0].one_core)
 
 
 def main(names: list[str]) -> None:
@@ -182,8 +241,10 @@ def main(names: list[str]) -> None:
     if unknown:
         sys.exit(f"no check called {unknown[0]!r}; there are: {', '.join(CHECKS)}")
     wanted = names or [name for name, check in CHECKS.items() if not check.on_request]
-    seconds = sum(run_check(CHECKS[name]) for name in wanted)
+    start = time.perf_counter()
+    run_checks([CHECKS[name] for name in wanted])
     if len(wanted) > 1:
+        seconds = time.perf_counter() - start
         print(f"\nAll {len(wanted)} checks passed in {seconds:.0f} s.")
     if wanted == ["book"]:
         print(f"\nThe book is ready. Open {HTML / 'index.html'}")

@@ -19,6 +19,14 @@ from pages import HTML, PATIENCE_MS, Visit
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Of every window the browser makes, its address bar renders two pages before anything is typed:
+# more work than most pages of the book are.
+ADDRESS_BAR = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
+# A browser goes by the last such list only, so what pages may feel of Playwright's is said again.
+PLAYWRIGHTS = (
+    *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"),
+    *("PaintHolding", "ThirdPartyStoragePartitioning", "AvoidCorsURLLoaderRestartOnRedirect"),
+)
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -56,7 +64,8 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # No name but this machine's resolves: what a page asks for elsewhere it cannot get.
         sealed = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-        launched = playwright.chromium.launch(executable_path=found, args=[sealed])
+        bare = f"--disable-features={','.join(ADDRESS_BAR + PLAYWRIGHTS)}"
+        launched = playwright.chromium.launch(executable_path=found, args=[sealed, bare])
         yield launched
         launched.close()
 
@@ -76,9 +85,10 @@ def visit(browser: Browser, site: str) -> Callable[..., Visit]:
     def open_page(
         name: str, width: int = 1280, scheme: Literal["light", "dark"] = "light"
     ) -> Visit:
-        for old in context(width, scheme).pages:
-            old.close()
+        old_pages = context(width, scheme).pages
         seen = Visit(context(width, scheme).new_page())
+        for old in old_pages:  # only now: without a tab the window goes too, and a new one is dear
+            old.close()
         inside = (site, "data:", "blob:")
         seen.page.on(
             "request", lambda r: None if r.url.startswith(inside) else seen.outside.append(r.url)

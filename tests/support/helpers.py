@@ -6,12 +6,14 @@ import base64
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import config as shape_checks
 
 from llama_edu import Llama, LlamaConfig
 from llama_edu.engine.weights import expected_shapes
@@ -31,6 +33,20 @@ TINY: dict[str, Any] = {
     "rms_norm_eps": 1e-5,
     "rope_theta": 100.0,
 }
+
+
+@contextmanager
+def shapes_unchecked() -> Iterator[None]:
+    """No look at the shapes of what is called in here, where `tools.check shapes` looks at them.
+
+    For calls like those before them, by the thousand: looking takes ten times as long as calling.
+    """
+    before = shape_checks.jaxtyping_disable
+    shape_checks.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        shape_checks.update("jaxtyping_disable", before)
 
 
 @cache
