@@ -308,18 +308,18 @@ def test_attention_marks_what_is_masked_silenced_and_wrongly_shared(
     page.wait_for_selector(".pl-text.pl-goes-on")  # 24 tokens are not the end of the story
     head = place.get_by_label("Query head").first
     assert head.input_value() == "3 (KV group 1)"
-    place.get_by_label("wrong sharing").check()
+    place.get_by_role("checkbox", name="wrong sharing").check()
     place.get_by_text("and now read those of KV group 2.").wait_for()
     assert head.input_value() == "3 (KV group 1, reads group 2)"
-    place.get_by_label("silence this head").check()
+    place.get_by_role("checkbox", name="silence this head").check()
     place.get_by_text("Query head 3, silenced").wait_for()
     assert place.get_by_text("This head is silenced").is_visible()
     assert page.locator(".pl-silenced").count() == 2
-    place.get_by_label("silence this head").uncheck()
-    place.get_by_label("wrong sharing").uncheck()
+    place.get_by_role("checkbox", name="silence this head").uncheck()
+    place.get_by_role("checkbox", name="wrong sharing").uncheck()
     place.get_by_text("share one head of keys and values").wait_for()
     assert not place.get_by_text("This head is silenced").is_visible()
-    place.get_by_label("no mask").check()
+    place.get_by_role("checkbox", name="no mask").check()
     page.wait_for_function("() => !document.querySelector('.pl-heat .pl-masked')")
 
 
@@ -369,14 +369,14 @@ def test_a_part_taken_out_shows_another_text_beside_the_right_one(
     page.wait_for_function(
         "text => document.querySelector('.pl-text').textContent === text", arg=right
     )
-    place.get_by_label("no RoPE").check()
+    place.get_by_role("checkbox", name="no RoPE").check()
     page.wait_for_function("() => document.querySelectorAll('.pl-text')[1].textContent.length > 60")
     page.wait_for_function("() => !document.querySelector('.pl-status:not([hidden])')")
     assert texts.first.inner_text() != texts.nth(1).inner_text()
     # A stale cache leaves the prompt's pass as it is: the first token stays, the rest goes.
-    place.get_by_label("no RoPE").uncheck()
+    place.get_by_role("checkbox", name="no RoPE").uncheck()
     place.get_by_text("Tick a part to take it out.").wait_for()
-    place.get_by_label("a cache that is not kept up to date").check()
+    place.get_by_role("checkbox", name="a cache that is not kept up to date").check()
     page.wait_for_function(
         "n => document.querySelectorAll('.pl-text')[1].textContent.length > n", arg=40
     )
@@ -388,13 +388,13 @@ def test_a_part_taken_out_shows_another_text_beside_the_right_one(
     first = tokenizer.decode(ids[:1])
     assert stale.startswith(first)
     assert stale[:40] != right[:40]
-    place.get_by_label("a cache that is not kept up to date").uncheck()
+    place.get_by_role("checkbox", name="a cache that is not kept up to date").uncheck()
     # Nobody looks ahead while the mask is on; without it, they do.
     ahead = "() => [...document.querySelector('.pl-heat tr:nth-child(2)').cells].slice(2)"
     assert page.evaluate(
         f"({ahead})().every((c) => c.style.getPropertyValue('--share') === '0.0000')"
     )
-    place.get_by_label("no mask").check()
+    place.get_by_role("checkbox", name="no mask").check()
     page.wait_for_function(
         f"() => ({ahead})().some((c) => c.style.getPropertyValue('--share') > 0)"
     )
