@@ -321,7 +321,7 @@ class KVCache:
 
 
 def _joined(
-    parts: list[Float[np.ndarray, "n_kv_heads seq head_dim"]],
+    parts: list[Float[np.ndarray, "n_kv_heads _ head_dim"]],
 ) -> Float[np.ndarray, "n_kv_heads total_seq head_dim"]:
     """Rows that lie in several places, side by side."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

@@ -686,7 +686,7 @@ class TestGuessing:
 
 
 def test_a_penalty_counts_the_whole_conversation_however_much_is_cached(new):
-    chat = new(sampling=Sampling(temperature=0, repetition_penalty=1.8), max_new_tokens=20)
+    chat = new(sampling=Sampling(temperature=0.0, repetition_penalty=1.8), max_new_tokens=20)
     for text in ("the cat", "found", "12"):
         say(chat.send(text))
     fresh = new(sampling=chat.sampling, max_new_tokens=20)

@@ -210,7 +210,7 @@ def test_what_the_cache_holds_already_is_part_of_the_text():
 
 
 def test_penalties_count_what_the_cache_holds_already():
-    model, cold = tiny_model(), Sampling(temperature=0, repetition_penalty=1.6)
+    model, cold = tiny_model(), Sampling(temperature=0.0, repetition_penalty=1.6)
     options = {"max_new_tokens": 24, "stop_ids": (), "sampling": cold}
     whole = list(generate(model, LIST, **options))
     for guesser in (None, Wrong(7)):
