@@ -166,7 +166,7 @@ ANSWERS = (
     wrong(GO, "over the old", onward_over, "written_over"),
     wrong(GO, "the list itself", lambda r, n, x: onward(r, n, x, own_list=False), "cut_for_all"),
     wrong(GO, "filled with the first", lambda r, n, x: onward(r, n, x, write=True)),
-    wrong(GO, "each anew", lambda r, n, x: onward(r, n, x, count=False)),
+    wrong(GO, "each anew", lambda r, n, x: onward(r, n, x, count=False), "each_run"),
     wrong(GO, "one array", lambda r, n, x: [np.vstack([*r])[:n], x], "copied"),
     wrong(GO, "one array, new too", lambda r, n, x: [np.vstack([np.vstack(r)[:n], x])], "copied"),
     wrong(GO, "one less", lambda r, n, x: onward(r, n - 1, x), "one_less"),
