@@ -18,7 +18,7 @@ from llama_edu.errors import ContextError, InputError
 
 __all__ = ["KVCache", "Rows"]
 
-MIN_CAPACITY = 16  # positions; below that, growing costs more than it saves
+MIN_CAPACITY = 32  # positions; below that, growing costs more than it saves
 MAX_RUNS = 8  # the first ones are those that most conversations share
 
 

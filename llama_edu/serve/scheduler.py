@@ -153,10 +153,8 @@ class Scheduler:
         self._drop()
         self._admit()
         chunks = [*self._prompt_chunks(), *self._newest_tokens()]
-        alone = chunks[0].owner if len(chunks) == 1 else None
-        if not (isinstance(alone, Choice) and self._go_ahead(alone, chunks[0].cache)):
-            for chunk, logits in self._one_pass(chunks):
-                self._go_on(chunk, logits)
+        for chunk, logits in self._one_pass(chunks):
+            self._go_on(chunk, logits)
         return self._take_step()
 
     def fail_all(self, problem: LlamaEduError) -> Step:
@@ -310,6 +308,15 @@ class Scheduler:
     def _one_pass(
         self, chunks: Sequence[_Chunk]
     ) -> list[tuple[_Chunk, Float32[np.ndarray, " vocab_size"]]]:
+        """The logits after each chunk; none if a sequence alone has gone ahead by guesses."""
+        owner = chunks[0].owner if len(chunks) == 1 else None
+        if isinstance(owner, Choice) and self._go_ahead(owner, chunks[0].cache):
+            return []
+        return self._computed(chunks)
+
+    def _computed(
+        self, chunks: Sequence[_Chunk]
+    ) -> list[tuple[_Chunk, Float32[np.ndarray, " vocab_size"]]]:
         """The logits after each chunk, all computed together.
 
         Where that fails, each is computed alone, and only those that fail again are ended.
@@ -319,8 +326,8 @@ class Scheduler:
         scored = [chunk for chunk in chunks if _is_scored(chunk)]
         if scored and len(chunks) > 1:  # those alone, since they want the logits in between too
             others = [chunk for chunk in chunks if not _is_scored(chunk)]
-            alone = [done for chunk in scored for done in self._one_pass([chunk])]
-            return [*alone, *self._one_pass(others)]
+            alone = [done for chunk in scored for done in self._computed([chunk])]
+            return [*alone, *self._computed(others)]
         lengths = [chunk.cache.length for chunk in chunks]
         self._step.passes += 1
         try:
@@ -331,7 +338,7 @@ class Scheduler:
             if len(chunks) == 1:
                 self._fail(chunks[0].owner, problem)
                 return []
-            return [done for chunk in chunks for done in self._one_pass([chunk])]
+            return [done for chunk in chunks for done in self._computed([chunk])]
         return list(zip(chunks, logits, strict=True))
 
     def _logits_after(self, chunks: Sequence[_Chunk]) -> Float32[np.ndarray, "n_chunks vocab_size"]:
