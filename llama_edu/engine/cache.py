@@ -27,7 +27,10 @@ _FLOAT32 = np.dtype(np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Keys and values of positions that follow each other, in every layer, for many to read."""
+    """Keys and values of positions that follow each other, in every layer, for many to read.
+
+    The arrays given are read-only from then on.
+    """
 
     keys: Float[np.ndarray, "n_layers n_kv_heads seq head_dim"]
     values: Float[np.ndarray, "n_layers n_kv_heads seq head_dim"]

@@ -253,7 +253,7 @@ def test_the_sentence_has_a_limit_and_three_that_suit_the_model(
     start.click()
     place = running(page, "neighbours")
     # What a press of the button shows is the lab from its top.
-    assert 0 <= place.locator(".pl-title").bounding_box()["y"] < 100  # type: ignore[index]
+    assert 0 <= place.locator(".pl-title").evaluate("e => e.getBoundingClientRect().y") < 100
     field = place.get_by_label("Your sentence")
     field.fill("a" * 399)
     assert place.get_by_text("the field holds no more").count() == 0

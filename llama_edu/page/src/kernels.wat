@@ -112,7 +112,8 @@
       (i32.shl (i32.load16_u (local.get $at)) (i32.const 2)))))
 
   ;; linear, with weights in GGUF's blocks of 32, read where they lie. Q8_0: a float16 scale d,
-  ;; then 32 bytes q; a weight is d * q.
+  ;; then 32 bytes q; a weight is d * q. The products are written out in both kernels, for a call
+  ;; every sixteen numbers took a fifth of the time.
   (func (export "linear_Q8_0")
     (param $x i32) (param $w i32) (param $y i32)
     (param $rows i32) (param $outputs i32) (param $width i32)

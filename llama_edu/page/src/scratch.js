@@ -1,8 +1,7 @@
 /**
  * Memory for what a pass through the model computes on its way. A typed array by itself has memory
- * outside of JavaScript's heap, and a thousand of them for every token keep the garbage collector
- * busy for longer than the arithmetic takes. During a pass they are pieces of one block, which the
- * next pass uses again.
+ * outside of JavaScript's heap, and a thousand of them for every token take about a twentieth of its
+ * time. During a pass they are pieces of one block, which the next pass uses again.
  */
 
 const LENGTH = 1 << 20; // numbers: a token of a model with some hundred million weights needs fewer
