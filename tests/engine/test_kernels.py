@@ -22,6 +22,7 @@ numba = pytest.importorskip("numba")
 from llama_edu.engine.backends.numba.engine import FEW, Engine  # noqa: E402
 from llama_edu.engine.backends.numba.gemm import DEPTH  # noqa: E402
 from llama_edu.engine.backends.numba.layout import describe, format_of  # noqa: E402
+from llama_edu.engine.backends.numba.simd import multiplies_integers  # noqa: E402
 from llama_edu.engine.backends.numba.threads import barrier  # noqa: E402
 from llama_edu.formats.precision import cast  # noqa: E402
 from llama_edu.formats.quantize import dequantize, quantize, stored_as  # noqa: E402
@@ -29,18 +30,12 @@ from llama_edu.ops.rope import apply_rope, rope_cos_sin  # noqa: E402
 
 PRECISIONS = ("f32", "bf16", "f16", "int8", "int8-row", "f8", "q4", "q4_0")
 # The largest difference allowed, as a share of the largest logit. Both sides compute in float32
-# and differ in the order of sums. A key or value on the edge between two 16-bit numbers may then
-# be kept as the one or the other: half a unit of the cache's format, a few times over.
-TOLERANCE = {
-    "f32": 5e-6,
-    "bf16": 1e-3,
-    "f16": 2e-4,
-    "int8": 2e-4,
-    "int8-row": 2e-4,
-    "f8": 5e-4,
-    "q4": 5e-4,
-}
-TOLERANCE |= {"q4": 5e-4, "q4_0": 5e-4}
+# and differ in the order of sums; with weights in blocks also in the 16 bits that a vector may be
+# rounded to. A key or value on the edge between two 16-bit numbers may then be kept as the one or
+# the other: half a unit of the cache's format, a few times over.
+TOLERANCE = {"f32": 5e-6, "bf16": 1e-3, "f16": 2e-4, "int8-row": 2e-4, "f8": 5e-4}
+TOLERANCE |= dict.fromkeys(("int8", "q4", "q4_0"), 1e-3)
+IN_BLOCKS = ("int8", "Q4_0", "Q4_1")
 # Widths that fill no vector (16) and no block (32), and widths that fill some and leave a rest.
 NARROW = tiny_config(attention_bias=True, mlp_bias=True)
 WIDE = tiny_config(
@@ -207,7 +202,65 @@ def check_linear(kind, shape, rows, by_blas):
     engine.multiplies_many = not by_blas  # both on any machine
     got = engine.linear(x, stored, bias)
     bound = np.abs(x.astype(np.float64)) @ np.abs(wide.T) * 1e-6 + 1e-6
+    if multiplies_integers() and kind in IN_BLOCKS and shape[1] % 32 == 0:
+        bound += half_a_step(x) @ np.abs(wide.T)
     assert np.all(np.abs(got - want) <= bound)
+
+
+def half_a_step(x):
+    """How far each number of x may be off, in blocks of 32 whose largest is 32767 steps."""
+    largest = np.abs(x).reshape(len(x), -1, 32).max(axis=2)
+    return np.repeat(largest, 32, axis=1) / 65534
+
+
+def in_blocks(kind, rows, columns, seed=0):
+    """A weight in blocks, of a format by its name in `IN_BLOCKS`."""
+    weight = random(np.random.default_rng(seed), rows, columns)
+    return quantize(weight, "I8", 32) if kind == "int8" else stored_as(weight, kind, 32)
+
+
+@pytest.mark.parametrize("kind", IN_BLOCKS)
+@pytest.mark.parametrize("rows", [4, 9, 34])
+def test_a_vector_of_whole_steps_is_multiplied_exactly(kind, rows):
+    """What 16 bits hold is not rounded, in any of the columns: unlike a vector in eight bits."""
+    rng = np.random.default_rng(rows)
+    x = rng.integers(-32767, 32768, (3, 96)).astype(np.float32)
+    x[:, ::32] = 32767  # so that a step is 1
+    stored = in_blocks(kind, rows, 96)
+    wide = dequantize(stored).astype(np.float64)
+    got = np.concatenate([Engine(2).linear(row[None], stored) for row in x])
+    np.testing.assert_allclose(got, x @ wide.T, rtol=0, atol=32767 * 96 * 1e-6)
+
+
+@pytest.mark.parametrize("kind", IN_BLOCKS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", [0, 1, 33, 63])
+def test_a_number_that_is_none_is_not_rounded_away(kind, value, column):
+    x = np.ones((1, 64), dtype=np.float32)
+    x[0, column] = value
+    assert not np.isfinite(Engine(1).linear(x, in_blocks(kind, 8, 64))).any()
+
+
+@pytest.mark.parametrize("kind", IN_BLOCKS)
+@pytest.mark.parametrize("size", [0.0, 1e-42, 1e-35, 1e-20, 1e30])
+def test_vectors_of_any_size_are_multiplied(kind, size):
+    """Also one whose first block has only zeros, and one too small to be divided by."""
+    x = np.zeros((1, 64), dtype=np.float32)
+    x[0, 32:] = size
+    stored = in_blocks(kind, 8, 64)
+    want = x.astype(np.float64) @ dequantize(stored).T.astype(np.float64)
+    got = Engine(1).linear(x, stored)
+    assert np.all(np.abs(got - want) <= 3e-5 * size + 1e-28)
+
+
+@pytest.mark.parametrize("kind", IN_BLOCKS)
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_vectors_that_meet_a_weight_together_get_what_each_gets_alone(kind, count):
+    stored, engine = in_blocks(kind, 34, 96), Engine(2)
+    engine.multiplies_many = True  # by the kernel for a few, on any machine
+    x = random(np.random.default_rng(count), count, 96)
+    alone = np.concatenate([engine.linear(row[None], stored) for row in x])
+    np.testing.assert_allclose(engine.linear(x, stored), alone, rtol=0, atol=2e-5)
 
 
 def test_every_float8_code_is_read_right():

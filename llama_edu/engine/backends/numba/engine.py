@@ -17,6 +17,7 @@ from llama_edu.engine.backends.mixed import MIXED
 from llama_edu.engine.backends.numba import prefill
 from llama_edu.engine.backends.numba.decode import RUN, SEQUENCE, decode
 from llama_edu.engine.backends.numba.gemm import product_of_many, scratch_nbytes
+from llama_edu.engine.backends.numba.gemv import few_nbytes
 from llama_edu.engine.backends.numba.layout import Plan, Workspace, describe, format_of
 from llama_edu.engine.backends.numba.simd import has_long_registers
 from llama_edu.engine.backends.numba.threads import Team
@@ -129,7 +130,9 @@ class Engine:
         y = np.empty((len(x), len(weight)), dtype=np.float32)
         x = np.ascontiguousarray(x)
         kernel = prefill.product_of_few if few else product_of_many
-        scratch = self._scratch(prefill.FEW_NBYTES if few else scratch_nbytes(weight.shape[1]))
+        columns = weight.shape[1]
+        nbytes = few_nbytes.py_func(columns, len(x)) if few else scratch_nbytes(columns)
+        scratch = self._scratch(nbytes)
         addresses = x.ctypes.data, y.ctypes.data, len(x), scratch.ctypes.data
         with self._announced(kernel.__name__):
             self.team.run(kernel, format_of(weight), matrix, *addresses)

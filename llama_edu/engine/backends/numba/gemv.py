@@ -7,6 +7,11 @@ is asked for a page ahead (measured: 2 % faster). With several vectors at once t
 compute than to read, and four rows that follow each other are sooner; so they are for eight-bit
 weights in blocks, whose scales cost as much as they do.
 
+Weights in blocks of eight or four bits take longer to widen than to read where registers are short
+(AVX2). There the vector is rounded to 16 bits first, with a scale for each block, and a block is
+multiplied and added up in whole numbers: half the instructions, and what the rounding changes is
+smaller than what a 16-bit cache changes. (llama.cpp rounds the vector to 8 bits, in the same way.)
+
 A matrix is described by five whole numbers: the addresses of its weights, scales and bias (0
 where there is none), its rows and its columns.
 """
@@ -27,12 +32,16 @@ from llama_edu.engine.backends.numba.simd import (
     has_long_registers,
     in_blocks,
     in_fours,
+    in_integers,
+    integer_dots_4_by_1,
+    integer_dots_4_by_2,
     itemsize,
     load,
     load1,
     mul,
     prefetch,
     reduce_sum,
+    round_blocks,
     row_nbytes,
     splat,
     store1,
@@ -45,8 +54,8 @@ __all__ = [
     "DATA",
     "ROWS",
     "SCALES",
-    "SUMS_NBYTES",
     "dot_pair",
+    "few_nbytes",
     "finished",
     "partition",
     "product",
@@ -57,8 +66,16 @@ DATA, SCALES, BIAS, ROWS, COLUMNS = range(5)
 BLOCK = 32  # weights per scale in the blocked format
 AHEAD = 4096  # bytes: how far before its use a weight is asked for
 LINE = 64
-SUMS_NBYTES = 4 * 4 * 6
+SUMS_NBYTES = 2 * LINE  # of four sums for each of up to six vectors
+FACTORS_NBYTES = 32  # of a block, in `integer_dots_4_by_2`
+ROUNDED_NBYTES = 72  # of a block of a vector as `round_blocks` leaves it
 MOST_VECTORS = 6 if has_long_registers() else 2  # whose sums with four rows fit into registers
+
+
+@compiled
+def few_nbytes(columns, count):
+    """Bytes that each thread needs for the products of `count` vectors of so many columns."""
+    return SUMS_NBYTES + columns // BLOCK * (FACTORS_NBYTES + count * ROUNDED_NBYTES)
 
 
 @compiled
@@ -174,10 +191,17 @@ def product_of_rows(weight_format, matrix, x, y, count, plus, sums, rank, ranks)
     """`product` for `count` vectors, from the rows of `x` to the rows of `y`.
 
     Four rows of the weight meet up to six vectors: each weight is widened once for all of them,
-    and their sums fill the registers. `sums` is the address of `SUMS_NBYTES` for this thread.
+    and their sums fill the registers. `sums` is the address of `few_nbytes` for this thread.
     """
     start, end = partition(matrix[ROWS], rank, ranks)
     height, stride = 4 * matrix[ROWS], 4 * matrix[COLUMNS]
+    given, given_stride = x, stride
+    if in_integers(weight_format):
+        blocks = matrix[COLUMNS] // BLOCK
+        given = sums + SUMS_NBYTES + blocks * FACTORS_NBYTES
+        given_stride = blocks * ROUNDED_NBYTES
+        for t in range(count):
+            round_blocks(x + t * stride, blocks, given + t * given_stride)
     bias, scales = matrix[BIAS], 0 if in_blocks(weight_format) else matrix[SCALES]
     whole = start
     if matrix[COLUMNS] % BLOCK == 0:
@@ -185,7 +209,8 @@ def product_of_rows(weight_format, matrix, x, y, count, plus, sums, rank, ranks)
     for row in range(start, whole, 4):
         done = 0
         while done < count:
-            n = _four_rows(weight_format, matrix, row, x + done * stride, count - done, sums)
+            at = given + done * given_stride
+            n = _four_rows(weight_format, matrix, row, at, count - done, sums)
             for t in range(n):
                 at = y + (done + t) * height + 4 * row
                 for i in range(0, 16, 4):
@@ -201,7 +226,7 @@ def product_of_rows(weight_format, matrix, x, y, count, plus, sums, rank, ranks)
     if in_fours(weight_format):  # four rows again, for those that make no four of their own
         row = max(end - 4, 0)
         for t in range(count if whole < end else 0):
-            _four_rows(weight_format, matrix, row, x + t * stride, 1, sums)
+            _four_rows(weight_format, matrix, row, given + t * given_stride, 1, sums)
             for i in range(whole, end):
                 value = load1(F32, sums + 4 * (i - row))
                 _put(weight_format, matrix, i, value, plus, y + t * height + 4 * i)
@@ -218,10 +243,19 @@ def product_of_rows(weight_format, matrix, x, y, count, plus, sums, rank, ranks)
 
 @compiled
 def _four_rows(weight_format, matrix, row, x, count, sums):
-    """The products of four rows of a matrix with some vectors, as many as are returned."""
+    """The products of four rows of a matrix with some vectors, as many as are returned.
+
+    Of formats that are multiplied as whole numbers, the vectors are what `round_blocks` makes.
+    """
     columns, blocks = matrix[COLUMNS], matrix[COLUMNS] // BLOCK
     stride = row_nbytes(weight_format, columns)
     p, s = matrix[DATA] + row * stride, matrix[SCALES] + 2 * row * blocks
+    if in_integers(weight_format):
+        if count >= 2:
+            integer_dots_4_by_2(weight_format, p, stride, s, 2 * blocks, x, blocks, sums)
+            return 2
+        integer_dots_4_by_1(weight_format, p, stride, s, 2 * blocks, x, blocks, sums)
+        return 1
     if count >= 6 and MOST_VECTORS >= 6:
         dots_4_by_6(weight_format, p, stride, s, 2 * blocks, x, blocks, sums)
         return 6

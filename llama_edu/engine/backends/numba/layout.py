@@ -9,7 +9,7 @@ import numpy as np
 
 from llama_edu.engine.backends.numba import decode
 from llama_edu.engine.backends.numba import simd as vectors
-from llama_edu.engine.backends.numba.gemv import SUMS_NBYTES
+from llama_edu.engine.backends.numba.gemv import few_nbytes
 from llama_edu.engine.weights import LayerWeights, Projection, Weights
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.four_bits import FourBits
@@ -105,6 +105,7 @@ class Workspace:
     def __init__(self, config: LlamaConfig, threads: int, count: int, total_seq: int) -> None:
         n_heads, n_kv_heads = config.num_attention_heads, config.num_key_value_heads
         head_dim, part = config.head_dim, _in_lines(config.head_dim + 2)
+        widest = max(config.hidden_size, config.intermediate_size, n_heads * head_dim)
         shared = {
             "q": count * n_heads * head_dim,
             "k": count * n_kv_heads * head_dim,
@@ -119,7 +120,7 @@ class Workspace:
             # Of the heads of one KV group.
             "rotated": n_heads // n_kv_heads * head_dim,
             "scores": n_heads // n_kv_heads * total_seq,
-            "sums": SUMS_NBYTES // 4,
+            "sums": few_nbytes.py_func(widest, count) // 4,
             "another": n_heads // n_kv_heads * part // 4,
         }
         private_nbytes = sum(map(_in_lines, private.values()))

@@ -11,7 +11,7 @@ import numpy as np
 from llama_edu.engine.backends.numba.gemm import widen_row
 from llama_edu.engine.backends.numba.gemv import (
     COLUMNS,
-    SUMS_NBYTES,
+    few_nbytes,
     partition,
     product,
     product_of_rows,
@@ -27,7 +27,6 @@ from llama_edu.engine.backends.numba.simd import (
 from llama_edu.engine.backends.numba.threads import barrier
 
 __all__ = [
-    "FEW_NBYTES",
     "causal_weights",
     "merge_rows",
     "norm_rows",
@@ -37,16 +36,14 @@ __all__ = [
     "widen",
 ]
 
-FEW_NBYTES = -(-SUMS_NBYTES // 64) * 64  # in whole lines of the processor's cache
-
 
 @compiled
 def product_of_few(weight_format, matrix, x, y, count, scratch, counter, rank, ranks):
-    """y = W x + b for a few rows of x; `scratch` has `FEW_NBYTES` for each thread."""
+    """y = W x + b for a few rows of x; `scratch` has `few_nbytes` for each thread."""
     if count == 1 and goes_by_pairs(weight_format):
         product(weight_format, matrix, x, y, False, rank, ranks)
     else:
-        sums = scratch + rank * FEW_NBYTES
+        sums = scratch + rank * few_nbytes(matrix[COLUMNS], count)
         product_of_rows(weight_format, matrix, x, y, count, False, sums, rank, ranks)
     barrier(counter, ranks)
 

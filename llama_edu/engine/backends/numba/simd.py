@@ -49,6 +49,9 @@ __all__ = [
         "has_long_registers",
         "in_blocks",
         "in_fours",
+        "in_integers",
+        "integer_dots_4_by_1",
+        "integer_dots_4_by_2",
         "itemsize",
         "reduce_max",
         "load",
@@ -57,6 +60,8 @@ __all__ = [
     *(
         "maximum",
         "mul",
+        "multiplies_integers",
+        "round_blocks",
         "row_nbytes",
         "atomic_load",
         "splat",
@@ -111,6 +116,15 @@ def _forget_older(directory, sources):
             index.unlink(missing_ok=True)
         directory.mkdir(parents=True, exist_ok=True)
         stamp.write_text(sources)
+
+
+@functools.cache
+def multiplies_integers():
+    """Whether weights in blocks are multiplied as whole numbers, sixteen products at a time.
+
+    Where registers are short that takes half the instructions of widening each weight to float32.
+    """
+    return bool(get_host_cpu_features().get("avx2", False)) and not has_long_registers()
 
 
 @functools.cache
@@ -195,8 +209,13 @@ def _call(builder, name, result, arguments):
 
 
 def _fill(builder, scalar, element):
-    first = builder.insert_element(ir.Constant(_vector(element), ir.Undefined), scalar, I32(0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+    return _fill_lanes(builder, scalar, _vector(element))
+
+
+def _fill_lanes(builder, scalar, kind):
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, I32(0))
+    lanes = ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count)
+    return builder.shuffle_vector(first, first, lanes)
 
 
 def _instruction(result, *arguments):
@@ -281,6 +300,10 @@ def fma(builder, a, b, c):
 @_instruction(types.float32, FLOATS)
 def reduce_sum(builder, a):
     """The sum of the sixteen, in whatever order is fastest."""
+    return _sum(builder, a)
+
+
+def _sum(builder, a):
     function = ir.FunctionType(F, [F, _vector(F)])
     reduce = cgutils.get_or_insert_function(
         builder.module, function, "llvm.vector.reduce.fadd.v16f32"
@@ -309,8 +332,11 @@ def _store_sums(builder, address, a, b, c, d):
         kinds = (ir.Constant(ir.VectorType(I32, len(pick)), pick) for pick in picks)
         return builder.fadd(*(builder.shuffle_vector(x, y, kind) for kind in kinds))
 
-    quarters = halved(halved(a, b, 16), halved(c, d, 16), 8)
-    sums = halved(halved(quarters, None, 4), None, 2)
+    lanes = a.type.count
+    quarters = halved(halved(a, b, lanes), halved(c, d, lanes), lanes // 2)
+    sums, width = quarters, lanes // 4
+    while width > 1:
+        sums, width = halved(sums, None, width), width // 2
     builder.store(sums, _pointer(builder, address, sums.type), align=4)
 
 
@@ -336,6 +362,12 @@ def in_blocks(builder, name):
 def in_fours(builder, name):
     """True, when compiling already, for the formats of four bits."""
     return ir.IntType(1)(name in FOURS)
+
+
+@_instruction(types.boolean, FORMAT)
+def in_integers(builder, name):
+    """True, when compiling already, for the formats that are multiplied as whole numbers here."""
+    return ir.IntType(1)(_goes_in_integers(name))
 
 
 @_instruction(types.boolean, FORMAT)
@@ -519,6 +551,174 @@ def _dots(vectors):
     return _instruction(types.void, FORMAT, *[ADDRESS] * 7)(emit)
 
 
+@_instruction(types.void, ADDRESS, ADDRESS, ADDRESS)
+def round_blocks(builder, x, blocks, y):
+    """A vector as whole numbers of 16 bits, with a scale for each of its `blocks` of 32.
+
+    The largest of a block becomes ±32767, so that nothing is wrong by more than its 65,534th part.
+    To `y` go the codes, of each block first those of even columns, then those of odd ones; after
+    all codes a float32 for each block, its scale; and another, the scale times the sum of the
+    block's codes. A block with a NaN or an infinity gets a scale of NaN; one of numbers below
+    1e-30 becomes zeros.
+    """
+    codes, kind = ir.VectorType(I16, LANES), _vector(F)
+    scales = builder.add(y, builder.mul(blocks, I64(64)))
+    totals = builder.add(scales, builder.mul(blocks, I64(4)))
+    with cgutils.for_range(builder, blocks) as loop:
+        at = builder.add(x, builder.mul(loop.index, I64(128)))
+        places = [_pointer(builder, builder.add(at, I64(i)), kind) for i in (0, 64)]
+        halves = [builder.load(place, align=4) for place in places]
+        sizes = [_call(builder, "llvm.fabs.v16f32", kind, [half]) for half in halves]
+        sizes = _call(builder, "llvm.maxnum.v16f32", kind, sizes)
+        largest = _call(builder, "llvm.vector.reduce.fmax.v16f32", F, [sizes])
+        nothing = builder.fcmp_ordered("<", largest, F(1e-30))  # whose inverse would be infinite
+        inverse = builder.select(nothing, F(0.0), builder.fdiv(F(32767.0), largest))
+        factor = _fill(builder, inverse, F)
+        rounded = [
+            _call(builder, "llvm.rint.v16f32", kind, [builder.fmul(half, factor)])
+            for half in halves
+        ]
+        for odd in (0, 1):
+            lanes = ir.Constant(ir.VectorType(I32, LANES), list(range(odd, 2 * LANES, 2)))
+            every_other = builder.shuffle_vector(*rounded, lanes)
+            whole = builder.trunc(builder.fptosi(every_other, _vector(I32)), codes)
+            place = builder.add(y, builder.add(builder.mul(loop.index, I64(64)), I64(32 * odd)))
+            builder.store(whole, _pointer(builder, place, codes), align=4)
+        # At most 32 · 32767: a float32 holds every such whole number, whatever the order.
+        total = _sum(builder, builder.fadd(*rounded))
+        # The maximum passes over a NaN; the sum does not.
+        scale = builder.fadd(builder.fdiv(largest, F(32767.0)), builder.fsub(total, total))
+        for place, number in ((scales, scale), (totals, builder.fmul(scale, total))):
+            place = builder.add(place, builder.mul(loop.index, I64(4)))
+            builder.store(number, _pointer(builder, place, F), align=4)
+
+
+def _integer_dots(vectors):
+    """The instruction `integer_dots_4_by_N` for so many vectors, every sum of it written out."""
+
+    def emit(builder, name, p, stride, scales, scale_stride, x, blocks, y):
+        """Four rows of weights in blocks, with vectors that `round_blocks` made, one by one.
+
+        The products of a block are added as whole numbers, exactly, and become float32 once. That
+        needs codes without a sign: those of eight bits are taken as 128 more than they are, those
+        of "q4_0" as 8 more, and what this adds is an offset of the block, as "q4_1" has it anyway.
+        Only where `in_integers`; what the arguments are: see `dots_4_by_N`. Behind the sums, 128
+        bytes after `y`, is room for 16 bytes for each block of each vector.
+        """
+        if not _goes_in_integers(name):
+            return  # never run: kernels are compiled with all their branches
+        rows, nbytes = range(4), FOURS.get(name, 32)
+        codes, products = ir.VectorType(I16, LANES), ir.VectorType(I32, 8)
+        eight, four = ir.VectorType(F, 8), ir.VectorType(F, 4)
+
+        def plus(address, *offsets):
+            for offset in offsets:
+                address = builder.add(address, offset)
+            return address
+
+        def times(index, size):
+            return builder.mul(index, I64(size))
+
+        def fetch(kind, align, *place):
+            return builder.load(_pointer(builder, plus(*place), kind), align=align)
+
+        def splat_of(kind, *place):
+            return _fill_lanes(builder, fetch(F, 4, *place), kind)
+
+        def all_of(kind, value):
+            return ir.Constant(kind, [value] * kind.count)
+
+        def gathered(kind, places):
+            vector = ir.Constant(ir.VectorType(kind, 4), ir.Undefined)
+            for r, place in enumerate(places):
+                vector = builder.insert_element(vector, fetch(kind, 2, place), I32(r))
+            return vector
+
+        starts = [plus(p, builder.mul(stride, I64(r))) for r in rows]
+        scale_step = 2 if name == "blocks" else nbytes
+        scales_at = starts
+        if name == "blocks":
+            scales_at = [plus(scales, builder.mul(scale_stride, I64(r))) for r in rows]
+        vectors_at = [plus(x, times(blocks, 72 * c)) for c in range(vectors)]
+        factors_at = [plus(y, I64(128), times(blocks, 16 * c)) for c in range(vectors)]
+        offsets = [cgutils.alloca_once_value(builder, all_of(four, 0.0)) for _ in vectors_at]
+        sums = [
+            [cgutils.alloca_once_value(builder, all_of(eight, 0.0)) for _ in rows]
+            for _ in vectors_at
+        ]
+        # First the scales, of four rows at a time.
+        with cgutils.for_range(builder, blocks) as loop:
+            places = [plus(start, times(loop.index, scale_step)) for start in scales_at]
+            if name == "q4_1":
+                pairs = builder.bitcast(gathered(I32, places), ir.VectorType(H, 8))
+                pairs = builder.fpext(pairs, eight)
+                scale, offset = (
+                    builder.shuffle_vector(
+                        pairs, pairs, ir.Constant(ir.VectorType(I32, 4), [i, i + 2, i + 4, i + 6])
+                    )
+                    for i in (0, 1)
+                )
+            else:
+                scale = builder.fpext(gathered(H, places), four)
+                offset = builder.fmul(scale, all_of(four, -128.0 if name == "blocks" else -8.0))
+            for vector, factors, total in zip(vectors_at, factors_at, offsets, strict=True):
+                own = plus(vector, times(blocks, 64), times(loop.index, 4))
+                place = plus(factors, times(loop.index, 16))
+                factor = builder.fmul(scale, splat_of(four, own))
+                builder.store(factor, _pointer(builder, place, four), align=4)
+                terms = [offset, splat_of(four, own, times(blocks, 4)), builder.load(total)]
+                builder.store(_call(builder, "llvm.fma.v4f32", four, terms), total)
+        # Then the codes.
+        with cgutils.for_range(builder, blocks) as loop:
+            at = times(loop.index, nbytes)
+            for line in (0, 64):  # the four rows follow each other
+                _prefetch(builder, plus(p, times(at, 4), I64(4096 + line)))
+            for r, start in enumerate(starts):
+                if name == "blocks":
+                    stored = fetch(codes, 1, start, at)
+                    stored = builder.xor(stored, all_of(codes, 0x8080))
+                    mask = 0x00FF
+                else:
+                    stored = fetch(ir.VectorType(I32, 4), 1, start, at, I64(nbytes - 16))
+                    twice = ir.Constant(ir.VectorType(I32, 8), [0, 1, 2, 3] * 2)
+                    stored = builder.shuffle_vector(stored, stored, twice)
+                    shifts = ir.Constant(products, [0] * 4 + [4] * 4)
+                    stored = builder.bitcast(builder.lshr(stored, shifts), codes)
+                    mask = 0x000F
+                even = builder.and_(stored, all_of(codes, mask))
+                odd = builder.lshr(stored, all_of(codes, 8))
+                if name != "blocks":
+                    odd = builder.and_(odd, all_of(codes, mask))
+                for vector, factors, totals in zip(vectors_at, factors_at, sums, strict=True):
+                    place = plus(vector, times(loop.index, 64))
+                    # Pairs of neighbours: a0·b0 + a1·b1, and so on.
+                    pairs = [
+                        _call(
+                            builder,
+                            "llvm.x86.avx2.pmadd.wd",
+                            products,
+                            [half, fetch(codes, 4, place, I64(i))],
+                        )
+                        for half, i in ((even, 0), (odd, 32))
+                    ]
+                    factor = splat_of(eight, factors, times(loop.index, 16), I64(4 * r))
+                    whole = builder.sitofp(builder.add(*pairs), eight)
+                    terms = [whole, factor, builder.load(totals[r])]
+                    builder.store(_call(builder, "llvm.fma.v8f32", eight, terms), totals[r])
+        for c, (totals, total) in enumerate(zip(sums, offsets, strict=True)):
+            place = plus(y, I64(16 * c))
+            _store_sums(builder, place, *map(builder.load, totals))
+            more = builder.fadd(fetch(four, 4, place), builder.load(total))
+            builder.store(more, _pointer(builder, place, four), align=4)
+
+    emit.__name__ = f"integer_dots_4_by_{vectors}"
+    return _instruction(types.void, FORMAT, *[ADDRESS] * 7)(emit)
+
+
+def _goes_in_integers(name):
+    return multiplies_integers() and (name == "blocks" or name in FOURS)
+
+
 def _tile(rows):
     """The instruction `tile_N` for so many rows, every sum of it written out."""
 
@@ -559,6 +759,7 @@ def _tile(rows):
 
 
 dots_4_by_6, dots_4_by_4, dots_4_by_2, dots_4_by_1 = (_dots(n) for n in (6, 4, 2, 1))
+integer_dots_4_by_2, integer_dots_4_by_1 = _integer_dots(2), _integer_dots(1)
 tile_12, tile_4, tile_1 = _tile(12), _tile(4), _tile(1)
 
 
