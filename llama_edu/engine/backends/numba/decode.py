@@ -22,7 +22,7 @@ from llama_edu.engine.backends.numba.primitives import (
 from llama_edu.engine.backends.numba.simd import compiled, goes_by_pairs, itemsize
 from llama_edu.engine.backends.numba.threads import barrier
 
-__all__ = ["RUN", "SEQUENCE", "WORKSPACE", "decode", "swiglu_features"]
+__all__ = ["LOGITS", "RUN", "SEQUENCE", "WORKSPACE", "X", "decode", "swiglu_features"]
 
 # The matrices of a layer, in the order of `layers`.
 Q, K, V, OUT, GATE, UP, DOWN = range(7)

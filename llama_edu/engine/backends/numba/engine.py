@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 
 from llama_edu.engine.backends.mixed import MIXED
 from llama_edu.engine.backends.numba import prefill
-from llama_edu.engine.backends.numba.decode import RUN, SEQUENCE, decode
+from llama_edu.engine.backends.numba.decode import RUN, decode
 from llama_edu.engine.backends.numba.gemm import product_of_many, scratch_nbytes
 from llama_edu.engine.backends.numba.gemv import few_nbytes
 from llama_edu.engine.backends.numba.layout import Plan, Workspace, describe, format_of
@@ -38,6 +38,7 @@ WIDENED_NBYTES = 2 * 1024 * 1024  # of rows widened for BLAS at a time
 FEW = 64  # rows that NumPy rotates as soon
 FEW_NEW = 16  # new tokens that go through one kernel, whichever sequences they belong to
 FEW_BY_PANELS = 24  # rows that are multiplied sooner without bringing the weights into panels
+SPARE = 256  # a workspace has room for so many positions, or twice, three times, … as many
 QUERIES = 128  # of a prompt that attend at a time; later ones see more
 SMALL_NBYTES = 8 * 1024 * 1024  # weights that one thread reads sooner than two agree to share
 PATIENCE_S = 1.5  # compiling takes longer than this, loading what was compiled does not
@@ -88,7 +89,7 @@ class Engine:
         rows = [row for span in step.spans for row in _rows(span, cos, sin, runs)]
         sequences = np.array(rows, dtype=np.int64)
         longest = max(span.total_seq for span in step.spans)
-        workspace = Workspace(config, threads, len(rows), longest)
+        workspace = self._workspace(config, threads, len(rows), longest)
         logits = np.empty((len(rows), config.vocab_size), dtype=np.float32)
         caches = [span.cache for span in step.spans if span.cache is not None]
         arguments = (
@@ -98,7 +99,7 @@ class Engine:
             plan.layers,
             plan.norms,
             config.rms_norm_eps,
-            workspace.numbers(logits=logits.ctypes.data, x=x.ctypes.data),
+            workspace.numbers(x.ctypes.data, logits.ctypes.data),
             sequences,
             np.array(runs, dtype=np.int64).reshape(-1, len(RUN)),
         )
@@ -137,6 +138,16 @@ class Engine:
         with self._announced(kernel.__name__):
             self.team.run(kernel, format_of(weight), matrix, *addresses)
         return y
+
+    def _workspace(
+        self, config: LlamaConfig, threads: int, count: int, total_seq: int
+    ) -> Workspace:
+        """What a step needs, kept for this caller's next one."""
+        kept: Workspace | None = getattr(self._kept, "workspace", None)
+        if kept is None or not kept.serves(config, threads, count, total_seq):
+            kept = Workspace(config, threads, count, -(-total_seq // SPARE) * SPARE)
+            self._kept.workspace = kept
+        return kept
 
     def _scratch(self, nbytes: int) -> np.ndarray:
         """Memory for every thread of the team, kept for this caller's next product."""
@@ -274,33 +285,24 @@ class Engine:
 def _rows(span: Span, cos: np.ndarray, sin: np.ndarray, runs: list[list[int]]) -> list[list[int]]:
     """The rows of a span as the kernel sees them, with room in its cache for all of them.
 
-    What the cache borrows is added to `runs`.
+    In the order of `SEQUENCE`. What the cache borrows is added to `runs`.
     """
     assert span.cache is not None  # `takes` has seen it
-    known = _place(span.cache.borrowed, *span.cache.reserve(span.seq)) | {"runs": len(runs)}
-    start = 0
+    own = _place(span.cache.borrowed, *span.cache.reserve(span.seq))
+    first, start = len(runs), 0
     for run in span.cache.runs:
-        place = _place(start, run.keys, run.values)
-        runs.append([place[name] for name in RUN])
+        runs.append(_place(start, run.keys, run.values))
         start += len(run)
-    known |= {"end_of_runs": len(runs)}
-    rows = []
-    for i in range(span.seq):
-        row = span.rows.start + i
-        known |= {"past": span.past + i, "cos": cos[row].ctypes.data, "sin": sin[row].ctypes.data}
-        rows.append([known[name] for name in SEQUENCE])
-    return rows
+    turns, stride = (cos.ctypes.data, sin.ctypes.data), cos.strides[0]
+    return [
+        [*own, first, len(runs), span.past + i, *(at + row * stride for at in turns)]
+        for i, row in enumerate(range(span.rows.start, span.rows.stop))
+    ]
 
 
-def _place(start: int, keys: np.ndarray, values: np.ndarray) -> dict[str, int]:
-    """Where keys and values lie whose first position is `start`."""
-    return {
-        "start": start,
-        "keys": keys.ctypes.data,
-        "values": values.ctypes.data,
-        "layer_stride": keys.strides[0],
-        "head_stride": keys.strides[1],
-    }
+def _place(start: int, keys: np.ndarray, values: np.ndarray) -> list[int]:
+    """Where keys and values lie whose first position is `start`, in the order of `RUN`."""
+    return [start, keys.ctypes.data, values.ctypes.data, *keys.strides[:2]]
 
 
 def _check_new(cache: KVCache, seq: int) -> None:

@@ -99,10 +99,13 @@ class Workspace:
     """Memory for what one decode step computes on the way, and the numbers that say where it is.
 
     Named matrices of float32, one row per sequence, each at the start of a line; some once per
-    thread.
+    thread. It serves any step of as many sequences whose past and new tokens are `total_seq` at
+    most.
     """
 
     def __init__(self, config: LlamaConfig, threads: int, count: int, total_seq: int) -> None:
+        self._config, self._threads, self._count = config, threads, count
+        self._total_seq = total_seq
         n_heads, n_kv_heads = config.num_attention_heads, config.num_key_value_heads
         head_dim, part = config.head_dim, _in_lines(config.head_dim + 2)
         widest = max(config.hidden_size, config.intermediate_size, n_heads * head_dim)
@@ -128,16 +131,25 @@ class Workspace:
         self._memory = np.empty(nbytes + LINE, dtype=np.uint8)
         start = self._memory.ctypes.data
         start += -start % LINE
-        self._at = {"part_stride": part, "private_stride": private_nbytes}
-        self._at |= {"n_heads": n_heads, "n_kv_heads": n_kv_heads, "head_dim": head_dim}
+        known = {"part_stride": part, "private_stride": private_nbytes}
+        known |= {"n_heads": n_heads, "n_kv_heads": n_kv_heads, "head_dim": head_dim}
         for name, size in (shared | private).items():
-            self._at[name] = start
+            known[name] = start
             start += _in_lines(size)
+        self._numbers = np.array([known.get(name, 0) for name in decode.WORKSPACE], dtype=np.int64)
 
-    def numbers(self, **addresses: int) -> np.ndarray:
-        """What the kernel calls its workspace, with the addresses that only a step knows."""
-        known = self._at | addresses
-        return np.array([known[name] for name in decode.WORKSPACE], dtype=np.int64)
+    def serves(self, config: LlamaConfig, threads: int, count: int, total_seq: int) -> bool:
+        """Whether it is what such a step needs."""
+        return (
+            config is self._config
+            and (threads, count) == (self._threads, self._count)
+            and total_seq <= self._total_seq
+        )
+
+    def numbers(self, x: int, logits: int) -> np.ndarray:
+        """What the kernel calls its workspace, with the two addresses that only a step knows."""
+        self._numbers[[decode.X, decode.LOGITS]] = x, logits
+        return self._numbers
 
 
 def _in_lines(count: int) -> int:
