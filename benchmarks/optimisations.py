@@ -29,7 +29,7 @@ from table import machine
 
 from llama_edu import Llama
 from llama_edu.engine.weights import Arena
-from llama_edu.ops.linear import matmul_transb
+from llama_edu.ops.linear import linear, row_product
 
 LARGE, SMALL = "smollm2-135m-instruct", "story"
 PAST = 100
@@ -68,14 +68,22 @@ def without(model: Llama, **changes: Any) -> Llama:
     return other
 
 
-def blocks_of_rows(model: Llama) -> Work:
-    """The general step with BLAS for its products."""
+def the_other_product() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Of the two that `row_product` chooses from, the one it did not."""
+    return np.vecdot if row_product() is np.dot else np.dot
 
-    def blas(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-        y = matmul_transb(x, weight)
+
+def by_the_other_product(model: Llama) -> Work:
+    """The same step, with the product of matrix and vector that was not chosen here."""
+    other = the_other_product()
+
+    def product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        if len(x) > 1:
+            return linear(x, weight, bias)
+        y = other(weight, x[0])[None]
         return y if bias is None else y + bias
 
-    return decode(without(model, linear=blas, decode_step=None))
+    return decode(without(model, linear=product, decode_step=None))
 
 
 def scattered(precision: str) -> Llama:
@@ -114,8 +122,8 @@ def ways() -> list[tuple[str, str, str, int, Work, Work]]:
             *(f"{SMALL} f32, NumPy", there, *both(story)),
         ),
         (
-            *("products row after row", "products in blocks of rows (BLAS)"),
-            *(f"{LARGE} f32, NumPy", here, decode(plain), blocks_of_rows(plain)),
+            *(f"np.{row_product().__name__}", f"np.{the_other_product().__name__}"),
+            *(f"{LARGE} f32, NumPy", here, decode(plain), by_the_other_product(plain)),
         ),
         (
             *("one compiled call for a token", "a compiled call for each operator"),

@@ -4,12 +4,18 @@ A checkpoint stores a linear layer as one row per output, `(out_features, in_fea
 weight is the transposed right-hand side. Nothing is copied to transpose it: BLAS reads either way.
 """
 
+import functools
+import time
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["linear", "linear_small_batch", "matmul_transb"]
+__all__ = ["linear", "linear_small_batch", "matmul_transb", "row_product"]
 
 SMALL_BATCH = 32  # rows; for more, one large product is sooner
+ONE_BY_ONE = 4  # rows, and for so few each by itself is soonest
+NEAR_NBYTES = 1024 * 1024  # of a weight that stay near while each of those rows meets them
 
 
 def matmul_transb(
@@ -44,16 +50,38 @@ def linear(
 ) -> Float[np.ndarray, "seq out_features"]:
     """y = x Wᵀ + b, one row of `weight` per output feature. Same dtype out as in.
 
-    The same numbers in three ways, by the number of rows: for one, a dot product with each row of
-    the weight, read as it lies in memory; for a few, see `linear_small_batch`; for many, `gemm`.
+    The same numbers in three ways, by the number of rows: for one, a product of matrix and vector,
+    which `row_product` chooses; for a few, see `linear_small_batch`; for many, `gemm`.
     """
     if len(x) == 1:
-        y = np.vecdot(weight, x)[None]
+        y = row_product()(weight, x[0])[None]
     elif len(x) <= SMALL_BATCH:
         y = linear_small_batch(x, weight)
     else:
         y = matmul_transb(x, weight)
     return y if bias is None else y + bias
+
+
+RowProduct = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@functools.cache
+def row_product() -> RowProduct:
+    """What multiplies a large matrix by a vector sooner on this machine: `np.dot` or `np.vecdot`.
+
+    Such a product takes as long as memory needs to deliver the matrix. `np.dot` cuts it into
+    blocks, one share for each processor. `np.vecdot` reads row after row, as they lie in memory,
+    on a single one. Where one takes nearly all that memory delivers, its plain order wins by up to
+    a fifth; elsewhere two of them are up to twice as fast. So both are tried, once, for some 20 ms.
+    """
+    weight, x = np.ones((8192, 1024), dtype=np.float32), np.ones(1024, dtype=np.float32)
+    seconds: dict[RowProduct, float] = {np.dot: np.inf, np.vecdot: np.inf}
+    for _ in range(4):  # the shortest of a few: whatever else the machine does takes longer
+        for product, shortest in seconds.items():
+            start = time.perf_counter()
+            product(weight, x)
+            seconds[product] = min(shortest, time.perf_counter() - start)
+    return min(seconds, key=lambda product: seconds[product])
 
 
 def linear_small_batch(
@@ -62,7 +90,17 @@ def linear_small_batch(
 ) -> Float[np.ndarray, "seq out_features"]:
     """x Wᵀ, sooner than `matmul_transb` for a few rows, from 2 to about 32.
 
-    This computes (W xᵀ)ᵀ, which is the same. OpenBLAS multiplies a tall matrix by a few columns
-    sooner than a few rows by a wide one: by a tenth for 8 rows, by a fifth for 16, on 2 cores.
+    Up to four go one by one through a part of the weight while it is near: a general product would
+    copy all of it first, to have it in another order, and that takes longer than reading it. From
+    five on this computes (W xᵀ)ᵀ, which is the same. OpenBLAS multiplies a tall matrix by a few
+    columns sooner than a few rows by a wide one: by a tenth for 8 rows, by a fifth for 16.
     """
-    return np.matmul(weight, x.T).T.copy()
+    if len(x) > ONE_BY_ONE:
+        return np.matmul(weight, x.T).T.copy()
+    y = np.empty((len(x), len(weight)), dtype=x.dtype)
+    step = max(1, NEAR_NBYTES // max(1, weight[:1].nbytes))
+    for start in range(0, len(weight), step):
+        part = weight[start : start + step]
+        for row, out in zip(x, y, strict=True):
+            out[start : start + step] = np.matmul(part, row)
+    return y

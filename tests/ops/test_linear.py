@@ -11,6 +11,7 @@ from llama_edu.ops.linear import (
     linear,
     linear_small_batch,
     matmul_transb,
+    row_product,
 )
 
 # Sums of at most 11 products of numbers near 1: a few roundings of 6e-8 each.
@@ -106,7 +107,37 @@ def test_linear_equals_float64_for_any_number_of_rows(rows, outputs, with_bias):
         assert got.flags.c_contiguous
 
 
-def test_a_small_batch_is_the_same_product():
-    rng = np.random.default_rng(6)
-    x, weight = random(rng, 5, 700), random(rng, 137, 700)
+@pytest.mark.parametrize("rows", range(2, 7))
+def test_a_small_batch_is_the_same_product(rows, monkeypatch):
+    monkeypatch.setattr("llama_edu.ops.linear.NEAR_NBYTES", 10 * 4 * 700)  # and a rest of 7
+    rng = np.random.default_rng(rows)
+    x, weight = random(rng, rows, 700), random(rng, 137, 700)
     assert_close(linear_small_batch(x, weight), matmul_transb(x, weight), 1e-5)
+
+
+@pytest.mark.parametrize("slow", [np.dot, np.vecdot])
+def test_a_row_goes_through_what_was_sooner(slow, monkeypatch):
+    """By a clock that only runs while one of the two works."""
+    now, fast = [0.0], np.vecdot if slow is np.dot else np.dot
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def slowed(weight, x):
+        now[0] += 1.0
+        return slow(weight, x)
+
+    monkeypatch.setattr(np, slow.__name__, slowed)
+    row_product.cache_clear()
+    try:
+        assert row_product() is fast
+        weight, x = random(np.random.default_rng(0), 5, 3), np.ones(3, dtype=np.float32)
+        before = now[0]
+        assert_close(linear(x[None], weight), (weight @ x)[None], 1e-6)
+        assert now[0] == before
+    finally:
+        row_product.cache_clear()
+
+
+def test_both_ways_to_multiply_a_row_are_the_same():
+    rng = np.random.default_rng(3)
+    weight, x = random(rng, 50, 700), random(rng, 700)
+    assert_close(np.dot(weight, x), np.vecdot(weight, x), 1e-5)
