@@ -83,6 +83,16 @@ def tells(*words):
     return lambda answer: all(word in answer["error"]["message"] for word in words)
 
 
+def shows(length):
+    """The error ends with what was sent, cut to so many characters."""
+
+    def holds(answer):
+        got = answer["error"]["message"].partition("got ")[2]
+        return got.endswith("…") and len(got) == length
+
+    return holds
+
+
 def always(_):
     return True
 
@@ -413,6 +423,8 @@ SAMPLING = {
     "presence_penalty": complete({"presence_penalty": 1.5}),
     "frequency_penalty": complete({"frequency_penalty": -1.5}),
     "a penalty beyond": complete({"frequency_penalty": 3}, 400, tells("at most 2")),
+    "a long word for a number": complete({"max_tokens": "9" * 200}, 400, shows(80)),
+    "a penalty below": complete({"presence_penalty": -2.5}, 400, tells("at least -2")),
     "repetition_penalty": complete({"repetition_penalty": 1.3}),
     "repetition_penalty 1": complete({"repetition_penalty": 1.0}),
     "repeat_penalty": complete({"repeat_penalty": 1.1}),
