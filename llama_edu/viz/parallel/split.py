@@ -10,7 +10,7 @@ from llama_edu.viz.parts.figure import INK, MUTED, PAPER, Picture, board, box, p
 __all__ = ["RANKS", "layer_split"]
 
 # Colours and patterns of the ranks, told apart without colour by pattern and number.
-RANKS = (("#0b6b8f", ""), ("#c98a2b", "//"), ("#7a4fa3", ".."), ("#3f7d3f", "xx"))
+RANKS = (("#0b6b8f", ""), ("#a0620c", "//"), ("#7a4fa3", ".."), ("#3f7d3f", "xx"))
 WIDTH = 4.6  # inches: with words of this size a phone shows all of it, and 11 pixels high
 SIZE = 11.0  # points
 UNIT = 0.86  # inches of hidden_size
