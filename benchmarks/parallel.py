@@ -6,9 +6,10 @@ Three things. *The exchange*: how long a message takes between two ranks, throug
 through TCP on this machine's loopback, which is the price of the software without a wire. *Runs*:
 tokens per second on 1 to 4 ranks of one thread each, in turn, several rounds; what was sent,
 counted, by the formula, and by the loopback's own counter (headers and the start included, and
-whatever else talks meanwhile). *The model*: tokens per second that memory and network allow for 1
-to 64 machines, with the latency measured here and the bytes per second that a link is sold with.
-Needs the extra `parallel`.
+whatever else talks meanwhile). *The model*: tokens per second that `llama_edu.parallel.cost` makes
+of memory and network for 1 to 64 machines, with the latency measured here and the bytes per second
+that a link is sold with. It is printed and not recorded, since nothing in it is measured. Needs the
+extra `parallel`.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from llama_edu.formats.config import LlamaConfig
 from llama_edu.hub import locate
 from llama_edu.parallel.cost import (
     Link,
+    llama_config,
     pipeline_seconds,
     pipeline_wire_nbytes,
     tensor_seconds,
@@ -46,28 +48,11 @@ GBIT = {"1 Gbit/s": 125e6, "10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}
 MACHINES = (1, 2, 4, 8, 16, 32, 64)
 
 
-def sizes(layers: int, hidden: int, inter: int, heads: int, **others: Any) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=128_256,
-        hidden_size=hidden,
-        intermediate_size=inter,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=8,
-        head_dim=hidden // heads,
-        max_position_embeddings=131_072,
-        rms_norm_eps=1e-5,
-        **others,
-    )
-
-
 def models() -> dict[str, LlamaConfig]:
-    """The sizes of SmolLM2, and of Llama 3.2 1B and 3.1 8B and 70B (from their config.json)."""
+    """The sizes of SmolLM2, and of three Llamas."""
     return {
         "135 M": LlamaConfig.from_directory(locate("smollm2-135m-instruct")),
-        "1 B": sizes(16, 2048, 8192, 32, tie_word_embeddings=True),
-        "8 B": sizes(32, 4096, 14_336, 32),
-        "70 B": sizes(80, 8192, 28_672, 64),
+        **{name: llama_config(name) for name in ("1 B", "8 B", "70 B")},
     }
 
 
@@ -186,8 +171,7 @@ def measure_wire() -> dict[str, Any]:
     return {"counted": counted, "loopback": seen}
 
 
-def model_of(latency_s: float, bytes_per_s: float) -> list[dict[str, Any]]:
-    rows = []
+def print_model(latency_s: float, bytes_per_s: float) -> None:
     print("\nThe model: tokens/s of one text, 16-bit weights, 1,000 positions in the cache")
     print(
         f"a message takes {latency_s * 1e6:.0f} µs, a machine reads {bytes_per_s / 1e9:.1f} GB/s\n"
@@ -196,26 +180,14 @@ def model_of(latency_s: float, bytes_per_s: float) -> list[dict[str, Any]]:
     for name, config in models().items():
         for speed, link_bytes in GBIT.items():
             link = Link(latency_s, link_bytes)
-            seconds = [tensor_seconds(config, n, link, bytes_per_s) for n in MACHINES]
-            rates = [1 / sum(pair) for pair in seconds]
+            rates = [1 / tensor_seconds(config, n, link, bytes_per_s).total for n in MACHINES]
             best = MACHINES[int(np.argmax(rates))]
             print(
                 f"{name:10} {speed:10}" + "".join(f"{rate:8.1f}" for rate in rates) + f"   {best}"
             )
-            rows.append(
-                {
-                    "parameters": name,
-                    "link": speed,
-                    "machines": list(MACHINES),
-                    "tokens_per_s": rates,
-                    "talking_s": [talking for _, talking in seconds],
-                    "best": best,
-                }
-            )
         stages = 8
-        whole = sum(pipeline_seconds(config, stages, Link(latency_s, 1.25e9), bytes_per_s))
+        whole = pipeline_seconds(config, stages, Link(latency_s, 1.25e9), bytes_per_s).total
         print(f"{name:10} by layers on {stages} machines, 10 Gbit/s: {1 / whole:.1f}")
-    return rows
 
 
 def main() -> None:
@@ -240,13 +212,14 @@ def main() -> None:
     bytes_per_s = statistics.median(one["peer"]["bytes_per_s"] for one in table["rows"]["wall"])
     record = {
         "processor": table["processor"],
+        "cores": os.cpu_count(),
         "latency_s": latency_s,
         "bytes_per_s": bytes_per_s,
         "exchange": exchange,
         "runs": runs,
         "wire": wire,
-        "model": model_of(latency_s, bytes_per_s),
     }
+    print_model(latency_s, bytes_per_s)
     if args.json is not None:
         args.json.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 

@@ -171,7 +171,7 @@ JOINED = Exercise(
     topic="parallel",
     stars=2,
     task="Repair the end of a block: what all ranks have of it, the bias and the residual.",
-    section="One sum, and what is added once",
+    section="What is added once",
     cases=lambda: [
         Case(f"{n} ranks, seq {seq}", _joined_args(np.random.default_rng(n), n, seq))
         for n, seq in ((2, 3), (3, 1), (4, 5))
@@ -294,7 +294,7 @@ def _reads_others(answer: Callable[..., Array]) -> str | None:
 
 def _mlp_case(rng: np.random.Generator, seq: int, inter: int, size: int) -> Case:
     arrays = noise(rng, seq, 6), noise(rng, inter, 6), noise(rng, inter, 6), noise(rng, 6, inter)
-    return Case(f"seq {seq}, {inter} columns on {size} ranks", (*arrays, size))
+    return Case(f"seq {seq}, an MLP {inter} wide on {size} ranks", (*arrays, size))
 
 
 MLP_PART = Exercise(
@@ -302,7 +302,7 @@ MLP_PART = Exercise(
     topic="parallel",
     stars=2,
     task="Repair one rank's part of the MLP: the parts of all ranks must add up to it.",
-    section="One sum, and what is added once",
+    section="What is added once",
     cases=lambda: [
         _mlp_case(np.random.default_rng(size), seq, inter, size)
         for seq, inter, size in ((3, 8, 2), (1, 12, 3), (5, 20, 4))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from figure_samples import texts
 from helpers import tiny_config
+from matplotlib.patches import Rectangle
 from picture_checks import CHECKS
 
 from llama_edu import viz
@@ -99,6 +100,24 @@ def test_a_line_stands_where_each_machine_has_one_group() -> None:
     assert [2, 2] in [list(line) for line in lines]
     assert "2 KV groups:\none a machine" in texts(picture)
     assert "marks 2 machines" in picture.alt
+
+
+def test_a_straight_line_is_twice_as_fast_on_twice_as_many() -> None:
+    panel = viz.split_pays([1, 2, 4], RATES).figure.axes[1]
+    ends = [panel.transData.transform((n, 10 * n)) for n in (1, 2, 4)]
+    assert ends[1] == pytest.approx((ends[0] + ends[2]) / 2), "straight, on axes that double"
+    assert [10, 20, 40] in [list(line.get_ydata()) for line in panel.lines]
+
+
+def test_every_cut_of_attention_lies_on_a_border_of_a_group() -> None:
+    page = viz.layer_split(STORY, 2).figure.axes[0]
+    borders = [line for line in page.lines if line.get_linewidth() > 2]
+    assert len(borders) == 4 * 3, "q, k, v and o have four groups each"
+    ends = [np.asarray(line.get_xdata(), dtype=float) for line in borders]
+    upright = sorted(float(x[0]) for x in ends if x[0] == x[1])
+    assert len(upright) == 3, "those of o_proj stand between its columns"
+    starts = [box.get_x() for box in page.patches if isinstance(box, Rectangle)]
+    assert any(start == pytest.approx(upright[1]) for start in starts), "rank 1's columns"
 
 
 @pytest.mark.parametrize(

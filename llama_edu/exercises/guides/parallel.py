@@ -39,10 +39,11 @@ GUIDES = {
     "mlp_part": Guide(
         15,
         USEFUL,
-        question="The output is a sum over the columns of the MLP. Which numbers does the share "
-        "of one column need, from gate, from up and from down?",
-        idea="Column i of the MLP is row i of gate, row i of up and column i of down. A rank takes "
-        "the same slice of all three, and never needs another rank's numbers before the sum.",
+        question="The output is a sum over the numbers in the middle of the MLP. What does the "
+        "share of one of them need, from gate, from up and from down?",
+        idea="Number i comes from row i of gate and row i of up, and goes into column i of down. "
+        "A rank takes the same slice of all three, and never needs another rank's numbers before "
+        "the sum.",
         code="""
             def mlp_part_mine(x, gate, up, down, rank, size):
                 width = len(gate) // size

@@ -29,7 +29,9 @@ def split_pays(
 ) -> Picture:
     """Tokens a second for each number of machines, a curve for each network, its peak marked.
 
-    `groups` are the KV groups of the model: a line stands where each machine has one of them.
+    Both axes double from tick to tick, so that speed in proportion to the machines would be a
+    straight line. It is drawn, too, from the first point of the first curve. `groups` are the KV
+    groups of the model: a line stands where each machine has one of them.
 
     Raises `InputError` for no curve or more than three, and for curves of another length.
     """
@@ -50,13 +52,29 @@ def split_pays(
             f"{name}: {_rate(curve[0])} on {machines[0]}, at most {_rate(curve[top])} on "
             f"{machines[top]}, {_rate(curve[-1])} on {machines[-1]}"
         )
+    start = float(next(iter(rates.values()))[0])
+    ideal = [start * n / machines[0] for n in machines]
+    ax.plot(machines, ideal, color=MUTED, lw=1.0, zorder=0)
+    ax.text(
+        0.84,
+        0.93,
+        "twice as many,\ntwice as fast",
+        transform=ax.transAxes,
+        fontsize=SIZE,
+        color=MUTED,
+        ha="right",
+        va="center",
+    )
     ax.set_xscale("log", base=2)
+    ax.set_yscale("log", base=2)
     ax.set_xticks(list(machines))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_ylim(0, 1.15 * max(float(rate) for curve in rates.values() for rate in curve))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    every = [float(rate) for curve in rates.values() for rate in curve] + ideal
+    ax.set_ylim(0.75 * min(every), 1.25 * max(every))
     if groups is not None:
-        ax.axvline(groups, color=MUTED, lw=1.2, ls=(0, (2, 2)), zorder=0)
+        ax.axvline(groups, ymax=0.8, color=MUTED, lw=1.0, zorder=0)
         place = ax.get_xaxis_transform()
         ax.text(
             1.06 * groups,
@@ -69,10 +87,16 @@ def split_pays(
     ax.set_xlabel("machines", fontsize=SIZE)
     ax.legend(frameon=False, fontsize=SIZE, loc="upper left")
     write(page, 0.1, 0.2, "tokens a second", SIZE, color=INK)
-    alt = f"Tokens a second over machines. {'; '.join(said)}."
+    alt = (
+        f"Tokens a second over machines. {'; '.join(said)}. A straight line, twice as fast on "
+        f"twice as many, ends at {_rate(ideal[-1])}."
+    )
     if groups is not None:
-        alt += f" A line marks {groups} machines, with one of the model's KV groups each."
-    caption = "What memory and network allow one text, by machines. Circles: the most."
+        alt += f" A vertical line marks {groups} machines, with one of the model's KV groups each."
+    caption = (
+        "What memory and network allow one text, by machines. Each tick is twice the one before. "
+        "Circles: the most."
+    )
     return Picture(figure, alt=alt, caption=caption)
 
 

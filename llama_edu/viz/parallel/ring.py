@@ -12,9 +12,9 @@ __all__ = ["ring_states", "ring_sum"]
 
 WIDTH = 4.6  # inches: with words of this size a phone shows all of it, and 11 pixels high
 SIZE = 11.0  # points
-CELL = 0.42
+CELL = 0.36
 LINE = 0.62
-DONE = "#e3eefb"
+DONE = "#a9cdf0"  # neither so light nor so dark that it vanishes on a dark page
 
 
 def ring_states(parts: Sequence[Sequence[int]]) -> list[np.ndarray]:
@@ -43,7 +43,7 @@ def ring_states(parts: Sequence[Sequence[int]]) -> list[np.ndarray]:
 def ring_sum(parts: Sequence[Sequence[int]]) -> Picture:
     """An all-reduce round a ring, a row for each step, a column of cells for each rank.
 
-    What came in a step has a thick frame; a finished sum has a light ground.
+    What came in a step has a thick frame; a finished sum has a ground of its own.
     """
     states = ring_states(parts)
     size = len(states[0])
@@ -54,7 +54,7 @@ def ring_sum(parts: Sequence[Sequence[int]]) -> Picture:
     left = 0.62
     for rank in range(size):
         x = left + rank * (size * CELL + gap)
-        write(ax, x + size * CELL / 2, 0.2, f"rank {rank}", SIZE, ha="center", color=RANKS[rank][0])
+        write(ax, x + size * CELL / 2, 0.2, f"rank {rank}", SIZE, ha="center", color=INK)
     said = []
     for step, held in enumerate(states):
         y = 0.42 + LINE * step
@@ -81,7 +81,8 @@ def ring_sum(parts: Sequence[Sequence[int]]) -> Picture:
         said.append(f"{'start' if not step else f'step {step}'}: {ranks}")
     alt = f"A sum over {size} ranks round a ring. {'. '.join(said)}."
     caption = (
-        f"Each step, every rank hands one piece to the next and the last to rank 0. In the first "
-        f"{size - 1} what comes is added, in the others it is kept. Framed: what came. Light: done."
+        f"Each step, every rank hands one piece to the rank on its right, and the one at the end "
+        f"hands its piece to rank 0. In the first {size - 1} what comes is added, in the others it "
+        f"is kept. Framed: what came. Blue: done."
     )
     return Picture(figure, alt=alt, caption=caption)

@@ -10,17 +10,18 @@ from llama_edu.viz.parts.figure import INK, MUTED, PAPER, Picture, board, box, p
 __all__ = ["RANKS", "layer_split"]
 
 # Colours and patterns of the ranks, told apart without colour by pattern and number.
-RANKS = (("#0b6b8f", ""), ("#c98a2b", "//"), ("#7a4fa3", ".."), ("#3f7d3f", "xx"))
+RANKS = (("#0b6b8f", ""), ("#a0620c", "//"), ("#7a4fa3", ".."), ("#3f7d3f", "xx"))
 WIDTH = 4.6  # inches: with words of this size a phone shows all of it, and 11 pixels high
 SIZE = 11.0  # points
 UNIT = 0.86  # inches of hidden_size
+BORDER = 2.6  # points: a KV group ends here, and a hatched part has lines of its own
 
 
 @picture
 def layer_split(config: LlamaConfig, size: int) -> Picture:
     """The matrices of one layer, (out_features, in_features), cut for `size` ranks.
 
-    A line inside q, k and v is the border of a KV group, and no cut lies between two such lines.
+    A thick line inside q, k, v and o is the border of a KV group, and every cut lies on one.
     Sizes that do not divide are filled up, as `tensor_config` says. Raises `InputError` as it does,
     and for more ranks than there are colours.
     """
@@ -46,9 +47,12 @@ def layer_split(config: LlamaConfig, size: int) -> Picture:
         _matrix(ax, (x, 0.95), (UNIT, height), name, size)
         for i in range(1, borders):
             y = 0.95 + height * i / borders
-            ax.plot([x, x + UNIT], [y, y], color=PAPER, lw=0.8)
+            ax.plot([x, x + UNIT], [y, y], color=PAPER, lw=BORDER, solid_capstyle="butt")
         x += UNIT + 0.16
     _matrix(ax, (x, 0.95), (tall, UNIT), "o_proj", size, by_columns=True)
+    for i in range(1, groups):
+        border = x + tall * i / groups
+        ax.plot([border] * 2, [0.95, 0.95 + UNIT], color=PAPER, lw=BORDER, solid_capstyle="butt")
     top = 1.3 + tall + 0.45
     for i, name in enumerate(("gate_proj", "up_proj")):
         _matrix(ax, (0.2 + i * (UNIT + 0.16), top), (UNIT, inter), name, size)
@@ -62,8 +66,8 @@ def layer_split(config: LlamaConfig, size: int) -> Picture:
         f"same groups and the same numbers{filled}."
     )
     caption = (
-        f"Rows for what comes out, columns for what goes in: a layer on {size} ranks. White lines "
-        f"are borders of KV groups{filled}."
+        f"Rows for what comes out, columns for what goes in: a layer on {size} ranks. Thick lines "
+        f"are borders of KV groups, which the MLP does not have{filled}."
     )
     return Picture(figure, alt=alt, caption=caption)
 

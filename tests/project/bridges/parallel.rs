@@ -23,10 +23,14 @@ fn main() {
     for thread in threads {
         show(&thread.join().unwrap());
     }
+    test_sums();
     // A neighbour that is gone is an error, and nobody waits for ever.
     let (mut right, _kept) = UnixStream::pair().unwrap();
     let (mut left, gone) = UnixStream::pair().unwrap();
     drop(gone);
     let left_alone = all_reduce(&mut [1.0, 2.0], 0, 2, &mut left, &mut right);
-    show(&[left_alone.is_err() as u8 as f32]);
+    let (mut other, gone) = UnixStream::pair().unwrap();
+    drop(gone);
+    let swapped_alone = all_reduce_short(&mut [1.0, 2.0], std::slice::from_mut(&mut other));
+    show(&[left_alone.is_err() as u8 as f32, swapped_alone.is_err() as u8 as f32]);
 }
