@@ -213,6 +213,12 @@ TOKENS = {
     "tokenize messages": post(
         "/tokenize", {"messages": HI, "model": "tiny"}, 200, lambda a: a["tokens"].count(2) == 1
     ),
+    "tokenize messages without asking": post(
+        "/tokenize",
+        {"messages": HI, "add_generation_prompt": False, "model": "tiny"},
+        200,
+        lambda a: 2 in a["tokens"][-2:],  # the end of what was said, and a line break
+    ),
     "tokenize messages that go on": post(
         "/tokenize",
         {
