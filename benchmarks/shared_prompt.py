@@ -3,8 +3,9 @@
     python benchmarks/shared_prompt.py smollm2-135m-instruct --precision bf16
 
 Every conversation computes the prompt of its first turn behind what is known already, and stays
-open. What that took is counted as it is allocated. Pages of 16 positions, shared as vLLM shares
-them, would hold what the last line says: each page that differs, once.
+open. What that took is counted as it is allocated. The last lines are counted and not measured:
+the rows that differ, which is the least that any way can hold, and pages of 16 positions, shared as
+vLLM shares them: each page that differs, once.
 """
 
 import argparse
@@ -47,11 +48,17 @@ def held(model: Llama, prompts: list[list[int]], shared: bool) -> tuple[int, lis
     return nbytes, caches
 
 
-def in_pages(prompts: list[list[int]], position_nbytes: int) -> int:
-    """What pages of 16 positions would take, each held once for all that begin alike."""
+def in_pages(prompts: list[list[int]]) -> tuple[int, int, int]:
+    """Places in pages of 16 positions, each page held once for all that begin alike.
+
+    First those of rows that differ, then those of rows that another page has as well, then the
+    empty ones at the ends of texts.
+    """
     full = {tuple(ids[:end]) for ids in prompts for end in range(PAGE, len(ids) + 1, PAGE)}
     ragged = {tuple(ids) for ids in prompts if len(ids) % PAGE}
-    return (len(full) + len(ragged)) * PAGE * position_nbytes
+    differ = len({tuple(ids[:end]) for ids in prompts for end in range(1, len(ids) + 1)})
+    empty = sum(-len(ids) % PAGE for ids in ragged)
+    return differ, (len(full) + len(ragged)) * PAGE - differ - empty, empty
 
 
 def main() -> None:
@@ -76,9 +83,13 @@ def main() -> None:
     in_each, caches = held(model, prompts, shared=False)
     in_one, _ = held(model, prompts, shared=True)
     print(f"in every cache, and in the tree  {in_each / 1e6:8.1f} MB")
-    print(f"each in one place                {in_one / 1e6:8.1f} MB")
-    pages = in_pages(prompts, caches[0].nbytes // caches[0].length)
-    print(f"pages of {PAGE}, by their number      {pages / 1e6:8.1f} MB")
+    print(f"in runs that they share          {in_one / 1e6:8.1f} MB")
+    position = caches[0].nbytes // caches[0].length
+    differ, again, empty = in_pages(prompts)
+    pages = differ + again + empty
+    print(f"the rows that differ             {differ * position / 1e6:8.1f} MB")
+    print(f"pages of {PAGE}, by their number      {pages * position / 1e6:8.1f} MB")
+    print(f"places in pages: {differ} rows that differ, {again} once more, {empty} empty")
 
 
 if __name__ == "__main__":

@@ -67,10 +67,10 @@ def generate(
     yielded ids but the last. `past_ids` are what it was computed from, for those who look at the
     whole text: penalties, and a guesser. Without them they know of `token_ids` alone.
 
-    With a `guesser` several tokens may come of one pass: those that it guessed right, and one
-    more. Greedy text stays the same, and sampled text has the same distribution, though not the
-    same tokens for a seed. The cache counts no guess before its token is yielded, so the iterator
-    may be closed at any of them; until then only to read from the cache is safe.
+    With a `guesser` several tokens may come of one pass: those that it guessed right, and one more.
+    Greedy text stays the same up to rounding, and sampled text has the same distribution, though
+    not the same tokens for a seed. The cache counts no guess before its token is yielded, so the
+    iterator may be closed at any of them; until then only to read from the cache is safe.
 
     Everything is checked at the call, before the first step: `InputError` for bad ids, a count or
     a chunk below 1, `past_ids` that are not one for each position of the cache, the cache of

@@ -294,7 +294,7 @@ REPLACED_FROM = Exercise(
     stars=2,
     task="Repair the distribution that replaces a guess which was not kept.",
     section="Guess with dice, and change nothing",
-    axes="vocab_size",
+    axes="token",
     cases=lambda: [
         Case(
             "the one of the text",

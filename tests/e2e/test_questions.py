@@ -144,6 +144,13 @@ def test_a_number_may_be_written_as_people_write_it(page: Page, typed: str, righ
     at = box(page, "file_size")
     at.get_by_role("textbox").fill(typed)
     assert check(at).startswith("✓" if right else "✗")
+    block = box(page, "bits_of_a_block")
+    block.get_by_role("textbox").fill(f"{typed} bits")
+    assert check(block).startswith("✗ Not yet. How many bits has the whole block")
+    block.get_by_role("textbox").fill("5 bits")
+    assert check(block).startswith("✓")
+    block.get_by_role("textbox").fill("5 bytes")
+    assert check(block) == "Type a number first, such as 12 or 0.5."
     small = box(page, "smallest_code")
     small.get_by_role("textbox").fill("0,01")
     assert check(small).startswith("✓")

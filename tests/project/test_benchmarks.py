@@ -20,6 +20,7 @@ import bench_operators
 import budget
 import optimisations
 import record
+import shared_prompt
 import step_profile
 import table
 
@@ -213,5 +214,15 @@ def test_the_chapter_shows_the_memory_of_shared_rows_as_it_is_recorded():
     pairs = re.compile(r"\| (\d+\.\d) MB \| (\d+\.\d) MB \|")
     recorded = pairs.findall((root / "benchmarks" / "README.md").read_text("utf-8"))
     shown = pairs.findall((root / "book" / "16_guess_ahead.ipynb").read_text("utf-8"))
-    assert len(recorded) == 3
+    assert len(recorded) == 4
     assert shown == recorded
+
+
+def test_places_in_pages_are_rows_that_differ_rows_once_more_and_empty_ones():
+    begin = list(range(20))  # a page, and four of the next
+    texts = [[*begin, 90, 91], [*begin, 80], [*begin, 80], list(range(32))]
+    differ, again, empty = shared_prompt.in_pages(texts)
+    assert differ == 20 + 2 + 1 + 12
+    assert again == 2 * 4
+    assert empty == 10 + 11
+    assert differ + again + empty == (1 + 2 + 1) * shared_prompt.PAGE

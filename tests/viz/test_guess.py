@@ -32,3 +32,11 @@ def test_no_arrow_says_that_a_layer_runs_in_the_order_of_the_chapters() -> None:
     assert "→" not in inside[1]
     assert "[order, by turning: you are here]" in inside[1]
     assert machine.text.index("one is drawn") < machine.text.index("word after word")
+
+
+def test_a_chapter_beyond_the_walk_stands_before_the_one_that_follows_it() -> None:
+    machine = viz.machine("faster")
+    assert machine.text.endswith(
+        "how fast · [fewer passes, fewer bytes: you are here] · on several machines"
+    )
+    assert "fewer passes" not in viz.machine("parallel").text

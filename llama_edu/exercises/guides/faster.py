@@ -61,11 +61,9 @@ GUIDES = {
         "is its code times the scale, plus the offset, in float32.",
         code="""
             def unpack_q4_mine(blocks):
-                heads = blocks[:, :4].copy().view(np.float16)
-                scale, offset = np.float32(heads[:, :1]), ...
-                lower, upper = blocks[:, 4:] & 15, ...
-                codes = np.concatenate([lower, ...], axis=1)
-                return np.float32(codes) * ...
+                heads = blocks[:, :4].copy().view(...)
+                codes = np.concatenate([..., ...], axis=1)
+                return ...
             """,
     ),
     "go_on_from": Guide(
@@ -73,9 +71,9 @@ GUIDES = {
         USEFUL,
         question="Which lines of the version to repair write into an array that somebody else "
         "reads?",
-        idea="A slice of a run is a view: it takes no memory, and cuts nothing from the run. Take "
-        "of each run the positions below `length`, put these views into a list of your own, and "
-        "the new rows behind them. Nothing has to be written at all.",
+        idea="A slice of a run looks at the same memory: it takes none of its own, and cuts "
+        "nothing from the run. Take of each run the positions below `length`, put these slices "
+        "into a list of your own, and the new rows behind them. Nothing has to be written at all.",
         code="""
             def go_on_from_mine(runs, length, new):
                 mine, start = [], 0

@@ -27,6 +27,7 @@ WIDTH = 4.6  # inches: with words of this size a phone shows all of it, and 11 p
 SIZE = 11.0  # points
 CELL = 0.6
 KEPT = "#e3eefb"
+STAYS = "#b5d3f6"  # next to unshaded cells, told apart on a dark page and a phone as well
 COLOR = axis("seq").color
 
 
@@ -70,7 +71,7 @@ def guessed_pass(said: Sequence[int], guesses: Sequence[int]) -> Picture:
 
 def _cell(ax: Axes, x: Number, y: Number, text: str, stays: bool, own: bool = False) -> None:
     edge, line = (COLOR, 2.2) if own else (FAINT, 0.8)
-    box(ax, x, y, CELL, 0.36, KEPT if stays else PAPER, edgecolor=edge, linewidth=line)
+    box(ax, x, y, CELL, 0.36, STAYS if stays else PAPER, edgecolor=edge, linewidth=line)
     color = INK if stays else MUTED
     write(ax, x + CELL / 2, y + 0.18, text, SIZE, ha="center", color=color)
     if not stays:

@@ -5,7 +5,7 @@ The same drawing stands at the head of every chapter. Its parts are links, so it
 
 from dataclasses import dataclass
 
-from llama_edu.chapters import CHAPTER_FILES
+from llama_edu.chapters import CHAPTER_FILES, chapter_number
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.axes import PARTS
 from llama_edu.viz.parts.html import Html, escape
@@ -83,7 +83,8 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
     """
     if here is not None and here not in CHAPTER_FILES:
         raise InputError(f"expected a topic among {', '.join(CHAPTER_FILES)}, got {here!r}")
-    beside = (*AROUND, *(stop for stop in BEYOND if stop.topic == here))
+    beyond = (stop for stop in BEYOND if stop.topic == here)
+    beside = tuple(sorted([*AROUND, *beyond], key=lambda stop: chapter_number(stop.topic)))
     stops = [*BEFORE, *LAYER, *AFTER, *beside]
     now = next((stop.words for stop in stops if stop.topic == here), None)
     label = "The machine" + (f"; you are here: {now}" if now else "")

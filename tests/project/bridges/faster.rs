@@ -12,7 +12,8 @@ fn widened(bits: u16) -> f32 {
 fn main() {
     let bytes: Vec<u8> = whole().into_iter().map(|byte| byte as u8).collect();
     let x = line();
+    let sums = block_sums(&x);
     let y: Vec<f32> =
-        bytes.chunks(x.len() / 32 * 20).map(|row| dot_q4_1(row, &x, widened)).collect();
+        bytes.chunks(x.len() / 32 * 20).map(|row| dot_q4_1(row, &x, &sums, widened)).collect();
     show(&y);
 }

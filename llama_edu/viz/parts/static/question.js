@@ -45,11 +45,13 @@
     const label = make("label", "lq-row");
     const input = make("input");
     Object.assign(input, { type: "text", inputMode: "decimal", size: 9, autocomplete: "off", name: id });
-    label.append(make("span", "", "Your number:"), input, make("span", "", data.unit));
+    const unit = make("span", "", data.unit);
+    label.append(make("span", "", "Your number:"), input, unit);
     field.append(label);
     return {
       judge() {
-        const given = number(input.value);
+        const typed = input.value.trim(); // some write the unit as well
+        const given = number(typed.endsWith(unit.textContent) ? typed.slice(0, -unit.textContent.length) : typed);
         if (Number.isNaN(given)) return [null, "Type a number first, such as 12 or 0.5."];
         const is = (value) => Math.abs(given - value) <= data.within;
         if (is(data.answer)) return [true, data.why];
