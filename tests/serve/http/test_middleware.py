@@ -14,12 +14,53 @@ from llama_edu.serve.http.middleware import (
     LARGE_NBYTES,
     ROUNDS,
     BodyRefused,
+    LoggingMiddleware,
     Turns,
     limit_body,
 )
 from llama_edu.serve.http.policy import Policy
 
 LOCAL = Policy()
+
+
+class Answers:
+    """Metrics that only remember what they were told."""
+
+    def __init__(self):
+        self.seen = []
+
+    def observe_answer(self, route, status):
+        self.seen.append((route, status))
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_fault_of_ours_is_an_answer_unless_one_has_begun(begun, caplog):
+    """Of one that has begun nobody must think that it is whole: the connection ends."""
+
+    async def broken(scope, receive, send):
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("broken on purpose")
+
+    sent, metrics = [], Answers()
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        raise AssertionError("nobody reads the body")
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+    work = LoggingMiddleware(broken, metrics)(scope, receive, send)
+    if begun:
+        with pytest.raises(RuntimeError, match="on purpose"):
+            asyncio.run(work)
+        assert [message["type"] for message in sent] == ["http.response.start"]
+    else:
+        asyncio.run(work)
+        assert sent[0]["status"] == 500
+        assert json.loads(sent[1]["body"])["error"]["code"] == "internal"
+    assert metrics.seen == [("none", 200 if begun else 500)]
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,16 @@ def test_metrics_count_what_was_done(site):
     assert "The cat" not in site.http.get("/metrics").text
 
 
+def test_metrics_show_every_model_as_it_is_now(site):
+    site.client.completions.create(model="tiny", prompt="The cat", max_tokens=2)
+    lines = site.http.get("/metrics").text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    for model in ("tiny", "plain"):
+        for name in ("live", "waiting"):
+            assert float(values[f'llama_edu_{name}{{model="{model}"}}']) == 0
+    assert float(values['llama_edu_prefix_bytes{model="tiny"}']) > 0
+
+
 # Many at once
 
 
