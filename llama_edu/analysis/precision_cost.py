@@ -74,9 +74,9 @@ def operator_errors(
     """
     if model.precision.name != "f32":
         raise InputError(f"expected a model in precision 'f32', got {model.precision.name!r}")
-    calls = _caught(model, token_ids)
+    calls, head = _caught(model, token_ids), model.weights.lm_head
     return [
-        _error(name, precision_named(precision), calls[name])
+        _error(name, precision_named(precision), calls[name], head)
         for name in OPERATORS
         for precision in precisions
     ]
@@ -103,12 +103,14 @@ def _caught(model: Llama, token_ids: Sequence[int]) -> Calls:
     return calls
 
 
-def _error(name: str, precision: Precision, calls: list[tuple[Any, ...]]) -> OperatorError:
+def _error(
+    name: str, precision: Precision, calls: list[tuple[Any, ...]], head: Any
+) -> OperatorError:
     operators = operators_of("numpy", precision)
     total, count, largest = 0.0, 0, 0.0
     for args in calls:
         exact = getattr(NUMPY, name)(*map(_as_float64, args))
-        got = getattr(operators, name)(*_as_stored(name, args, precision))
+        got = getattr(operators, name)(*_as_stored(name, args, precision, head))
         gap = np.abs(got.astype(np.float64) - exact) / np.max(np.abs(exact))
         total, count = total + float(gap.sum()), count + gap.size
         largest = max(largest, float(gap.max()))
@@ -119,15 +121,16 @@ def _as_float64(value: Any) -> Any:
     return value.astype(np.float64) if isinstance(value, np.ndarray) else value
 
 
-def _as_stored(name: str, args: tuple[Any, ...], precision: Precision) -> list[Any]:
+def _as_stored(name: str, args: tuple[Any, ...], precision: Precision, head: Any) -> list[Any]:
     """The arguments in the formats this precision would bring them in."""
     kept = [cast(arg, precision.compute) if isinstance(arg, np.ndarray) else arg for arg in args]
     if name == "linear":
         weight = args[1]
+        storage = precision.head_storage if weight is head else precision.storage
         kept[1] = (
-            stored_as(weight, precision.storage, precision.block)
+            stored_as(weight, storage, precision.block)
             if precision.is_quantized
-            else cast(weight, precision.storage)
+            else cast(weight, storage)
         )
     if name in ("qk_scores", "score_v"):  # the second argument comes out of the cache
         kept[1] = cast(args[1], precision.cache)

@@ -7,7 +7,7 @@ so the weights are read once; only attention looks at which rows belong together
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -100,6 +100,24 @@ class Step:
         if len(self.spans) == 1:
             sizes |= {"past": self.spans[0].past, "total_seq": self.spans[0].total_seq}
         return sizes
+
+    def in_pieces(self, rows: int) -> list["Step"]:
+        """Steps of at most that many rows each, which computed in turn do what this one does.
+
+        Each is to be done before the next begins: its positions are the past of the next.
+        """
+        pieces = []
+        for start in range(0, len(self.token_ids), rows):
+            stop = min(start + rows, len(self.token_ids))
+            spans = []
+            for span in self.spans:
+                first, end = max(start, span.rows.start), min(stop, span.rows.stop)
+                if first < end:
+                    past = span.past + first - span.rows.start
+                    spans.append(Span(slice(first - start, end - start), past, span.cache))
+            part = {name: getattr(self, name)[start:stop] for name in ("token_ids", "cos", "sin")}
+            pieces.append(replace(self, **part, spans=tuple(spans)))
+        return pieces
 
     def advance(self) -> None:
         """Make the new positions of every cache count: the step is done."""

@@ -5,7 +5,8 @@ The counts are exact, and a test holds them against what was sent and what is he
 The seconds are a model of how long a token takes. A machine reads its share of the weights and of
 the cache, both in 16 bits; then come the messages, whose numbers have 32 bits, as in this engine.
 Each message takes a link's latency and the time of its bytes, and a sum takes the quickest of
-several algorithms. Nothing overlaps, as nothing does in `llama_edu.parallel.llama`.
+several algorithms. Nothing overlaps: for one token, there
+is nothing else to do. What the pieces of a prompt overlap, `bubble_share` tells.
 """
 
 import math
@@ -20,6 +21,7 @@ from llama_edu.parallel.shards import layers_of, tensor_config
 __all__ = [
     "Link",
     "TokenSeconds",
+    "bubble_share",
     "cache_nbytes",
     "llama_config",
     "pipeline_seconds",
@@ -151,9 +153,23 @@ def tensor_wire_nbytes(config: LlamaConfig, size: int, seq: int = 1, rows: int =
 
 
 def pipeline_wire_nbytes(config: LlamaConfig, size: int, seq: int = 1, rows: int = 1) -> int:
-    """Bytes that all ranks together send: the rows from each to the next, the logits to all."""
+    """Bytes that all ranks together send: the rows from each to the next, the logits to all.
+
+    In pieces the rows are as many bytes, in more messages.
+    """
     layers_of(config.num_hidden_layers, 0, size)  # which refuses too many
     return WIDE * (size - 1) * (seq * config.hidden_size + rows * config.vocab_size)
+
+
+def bubble_share(size: int, pieces: int) -> float:
+    """The share of the time that `size` ranks in a line have nothing to do: GPipe's bubble.
+
+    With equal pieces and layers, the last rank begins size − 1 turns after the first, and each
+    works in `pieces` of pieces + size − 1 turns (Huang et al. 2018, arXiv:1811.06965).
+    """
+    if size < 1 or pieces < 1:
+        raise InputError(f"expected at least 1 rank and 1 piece, got {size} and {pieces}")
+    return (size - 1) / (pieces + size - 1)
 
 
 def weight_nbytes(config: LlamaConfig, size: int, itemsize: Number = WIDE) -> int:

@@ -6,15 +6,18 @@ are there: all ranks choose the same token. The cache of a rank holds its own he
 
 Split by KV groups is what Megatron-LM calls tensor parallelism (Shoeybi et al. 2019,
 arXiv:1909.08053); split by layers, pipeline parallelism (Huang et al. 2018, GPipe,
-arXiv:1811.06965), here without its micro-batches: for one text, one rank works at a time.
+arXiv:1811.06965). A step of many rows, such as a prompt, goes through the ranks in pieces, GPipe's
+micro-batches: while a rank has one, the rank before it has the next. For a single token, one rank
+works at a time.
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from llama_edu import hub
 from llama_edu.engine.forward import attention_block, axes_of_logits, mlp_block
@@ -32,6 +35,7 @@ from llama_edu.parallel.world import World
 __all__ = ["SPLITS", "PipelineLlama", "TensorLlama", "split_llama"]
 
 SPLITS = ("tensor", "pipeline")
+PIECE_ROWS = 64  # each piece reads all weights again, which pays with as many rows to multiply
 
 
 class TensorLlama(Llama):
@@ -96,8 +100,9 @@ class TensorLlama(Llama):
 class PipelineLlama(Llama):
     """One rank of a model that is split by layers.
 
-    `config` has this rank's layers, counted from 0, and the whole vocabulary. Raises as `Llama`
-    does, and `InputError` for more ranks than layers.
+    `config` has this rank's layers, counted from 0, and the whole vocabulary. A step goes through
+    the ranks in pieces of `piece_rows` rows. Raises as `Llama` does, and `InputError` for more
+    ranks than layers, and for pieces of less than one row.
     """
 
     def __init__(
@@ -108,7 +113,10 @@ class PipelineLlama(Llama):
         *,
         precision: str = "f32",
         backend: str = "numpy",
+        piece_rows: int = PIECE_ROWS,
     ) -> None:
+        if piece_rows < 1:
+            raise InputError(f"expected pieces of at least 1 row, got {piece_rows}")
         stage = stage_config(config, world.rank, world.size)
         shards = LayerShards(tensors, config, world.rank, world.size)
         super().__init__(stage, shards, precision=precision, backend=backend)
@@ -116,47 +124,62 @@ class PipelineLlama(Llama):
         self.whole = config
         self.config = replace(self.config, vocab_size=config.vocab_size)
         self.operators = replace(self.operators, decode_step=None)
+        self.piece_rows = piece_rows
 
     def run_step(
         self, step: Step, record: Recorder = IGNORE
     ) -> Float32[np.ndarray, "rows vocab_size"]:
-        """The rows come from the rank before and go to the next; the last sends logits to all."""
-        ops, config, weights, world = self.operators, self.config, self.weights, self.world
-        last = world.size - 1
-        if world.rank == 0:
-            x = rows_as_float32(weights.embed_tokens, step.token_ids)
-            x = x.astype(step.cos.dtype, copy=False)
-            record("embed_tokens", x, "seq hidden_size")
-        else:
-            x = np.empty((len(step.token_ids), config.hidden_size), dtype=step.cos.dtype)
-            world.exchange(None, 0, x, world.rank - 1)
-        for layer in weights.layers:
-            here = record.at(f"layers.{layer.index}")
-            x = x + attention_block(x, layer, config, ops, step, here)
-            here("attn_residual", x, "seq hidden_size")
-            x = x + mlp_block(x, layer, config, ops, here)
-            here("mlp_residual", x, "seq hidden_size")
-        step.advance()
+        """Pieces of the step come from the rank before and go to the next; the last has the logits.
 
+        It sends them to all. Steps go in one piece that are traced, since a name is recorded once,
+        or kept in no cache, where the next piece would look for the keys and values of this one.
+        """
+        ops, world = self.operators, self.world
+        is_whole = record is not IGNORE or any(span.cache is None for span in step.spans)
+        pieces = [step] if is_whole else step.in_pieces(self.piece_rows)
+        x = np.concatenate([self._through_my_layers(piece, record) for piece in pieces])
+        last = world.size - 1
         if world.rank < last:
-            world.exchange(np.ascontiguousarray(x), world.rank + 1, None, 0)
             rows = len(np.arange(len(x))[step.logit_rows])
-            logits = np.empty((rows, config.vocab_size), dtype=np.float32)
+            logits = np.empty((rows, self.config.vocab_size), dtype=np.float32)
         else:
-            x = ops.rms_norm(x, weights.norm, config.rms_norm_eps)
+            x = ops.rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
             record("norm", x, "seq hidden_size")
-            logits = to_float32(ops.linear(x[step.logit_rows], weights.lm_head))
+            logits = to_float32(ops.linear(x[step.logit_rows], self.weights.lm_head))
         logits = world.sent_on(np.ascontiguousarray(logits), last)
         record("logits", logits, axes_of_logits(step))
         return logits
 
+    def _through_my_layers(
+        self, piece: Step, record: Recorder
+    ) -> Float[np.ndarray, "seq hidden_size"]:
+        """One piece from the rank before, through this rank's layers, to the rank behind."""
+        ops, config, weights, world = self.operators, self.config, self.weights, self.world
+        if world.rank == 0:
+            x = rows_as_float32(weights.embed_tokens, piece.token_ids)
+            x = x.astype(piece.cos.dtype, copy=False)
+            record("embed_tokens", x, "seq hidden_size")
+        else:
+            x = np.empty((len(piece.token_ids), config.hidden_size), dtype=piece.cos.dtype)
+            world.exchange(None, 0, x, world.rank - 1)
+        for layer in weights.layers:
+            here = record.at(f"layers.{layer.index}")
+            x = x + attention_block(x, layer, config, ops, piece, here)
+            here("attn_residual", x, "seq hidden_size")
+            x = x + mlp_block(x, layer, config, ops, here)
+            here("mlp_residual", x, "seq hidden_size")
+        piece.advance()
+        if world.rank < world.size - 1:
+            world.exchange(np.ascontiguousarray(x), world.rank + 1, None, 0)
+        return x
+
 
 def split_llama(
-    split: str, name_or_directory: str | os.PathLike[str], world: World, **options: str
+    split: str, name_or_directory: str | os.PathLike[str], world: World, **options: Any
 ) -> TensorLlama | PipelineLlama:
     """This rank's part of a model, given by name or directory; "tensor" pads where it must.
 
-    `options` are those of `Llama`. Raises `InputError` for another split than those of `SPLITS`.
+    `options` are those of its class. Raises `InputError` for another split than those of `SPLITS`.
     """
     if split not in SPLITS:
         raise InputError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")

@@ -6,9 +6,11 @@ import pytest
 from helpers import tiny_config, tiny_tensors
 
 from llama_edu import Llama
+from llama_edu.analysis import precision_cost
 from llama_edu.analysis.precision_cost import OPERATORS, operator_errors, perplexity, qualities
 from llama_edu.errors import InputError
 from llama_edu.formats.precision import PRECISIONS
+from llama_edu.formats.quantize import stored_as
 
 CONFIG = tiny_config(attention_bias=True, mlp_bias=True)
 TENSORS = tiny_tensors(CONFIG)
@@ -107,3 +109,18 @@ def test_perplexity_by_hand():
 def test_perplexity_needs_a_text(rows, ids):
     with pytest.raises(InputError, match="expected at least 2 tokens and a row of logits each"):
         perplexity(np.zeros((rows, 5), dtype=np.float32), ids)
+
+
+def test_the_head_is_measured_in_the_bits_it_is_kept_in(errors, monkeypatch):
+    asked = []
+
+    def watched(weight, storage, block):
+        asked.append((weight.shape, storage))
+        return stored_as(weight, storage, block)
+
+    monkeypatch.setattr(precision_cost, "stored_as", watched)
+    found = operator_errors(Llama(CONFIG, TENSORS), IDS, ["q4"])
+    head = (CONFIG.vocab_size, CONFIG.hidden_size)
+    assert {storage for shape, storage in asked if shape == head} == {"I8"}
+    assert {storage for shape, storage in asked if shape != head} == {"Q4_1"}
+    assert found[0] == errors["linear", "q4"]

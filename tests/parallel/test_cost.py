@@ -12,6 +12,7 @@ from llama_edu.analysis.roofline import forward_costs, total_cost
 from llama_edu.errors import InputError
 from llama_edu.parallel.cost import (
     Link,
+    bubble_share,
     cache_nbytes,
     llama_config,
     pipeline_seconds,
@@ -177,7 +178,17 @@ def test_stages_read_as_one_machine_and_send_little() -> None:
     assert took.talking == pytest.approx(29 * SLOW.message_s(2304) + SLOW.message_s(4))
 
 
+def test_the_bubble_counted_turn_by_turn() -> None:
+    for size, pieces in ((1, 3), (2, 1), (2, 8), (4, 5)):
+        turns = pieces + size - 1
+        idle = sum(not 0 <= turn - rank < pieces for turn in range(turns) for rank in range(size))
+        assert bubble_share(size, pieces) == pytest.approx(idle / (turns * size))
+
+
 def test_numbers_that_cannot_be() -> None:
+    for size, pieces in ((0, 1), (1, 0)):
+        with pytest.raises(InputError, match=f"1 rank and 1 piece, got {size} and {pieces}"):
+            bubble_share(size, pieces)
     with pytest.raises(InputError, match="at least 1 machine, got 0"):
         tensor_seconds(SMOLLM2, 0, SLOW, 1e9)
     with pytest.raises(InputError, match="one of 1 B, 8 B, 70 B, got '7 B'"):

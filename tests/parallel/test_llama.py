@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,7 @@ SIZES = {"num_hidden_layers": 4, "num_attention_heads": 9, "num_key_value_heads"
 IDS = [3, 30, 0, 14, 15, 9, 26, 5, 7]
 
 
-def made(config: LlamaConfig, split: str, world: World, **options: str) -> Llama:
+def made(config: LlamaConfig, split: str, world: World, **options: Any) -> Llama:
     tensors = tiny_tensors(config)
     if split == "tensor":
         return TensorLlama(config, tensors, world, pad=True, **options)
@@ -163,6 +165,64 @@ def test_what_is_sent_and_held_is_what_the_formulas_say(split: str, size: int) -
     assert sum(sent for _, sent, _ in results) == formula(config, size)
     if split == "tensor":
         assert {held for *_, held in results} == {weight_nbytes(config, size)}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("piece_rows", [1, 2, 4, 9])
+def test_pieces_follow_each_other_through_the_ranks(size: int, piece_rows: int) -> None:
+    config = tiny_config(**(SIZES | CONFIGS["windows"]))
+    others = [IDS[:2], [5], IDS[3:8]]  # cut within texts, and between them
+
+    def work(world: World | None) -> tuple[list[np.ndarray], list[int]]:
+        if world is None:
+            model = Llama(config, tiny_tensors(config))
+        else:
+            model = made(config, "pipeline", world, piece_rows=piece_rows)
+        caches = [model.new_cache(20) for _ in others]
+        rows, counted = [], [0, 0]
+        for step in range(2):  # from nothing, and from what a cache holds
+            rows.append(model.forward(IDS, caches[0], last_only=step == 1))
+            if world is not None and step == 0:
+                counted = [world.sent_nbytes, world.messages]
+        rows.append(model.forward_chunks(others[1:], caches[1:]))
+        return rows, counted
+
+    want, _ = work(None)
+    results = run_threads(size, work)
+    for got, _ in results:
+        for mine, whole in zip(got, want, strict=True):
+            assert_close(mine, whole, TOLERANCE)
+    pieces = -(-len(IDS) // piece_rows)
+    nbytes, messages = (sum(counted[i] for _, counted in results) for i in (0, 1))
+    assert nbytes == pipeline_wire_nbytes(config, size, len(IDS), len(IDS))
+    assert messages == (size - 1) * (pieces + 1), "and the logits from each to the next"
+
+
+def test_two_ranks_work_at_the_same_time() -> None:
+    config = tiny_config(**SIZES)
+    both = threading.Barrier(2, timeout=20)
+
+    def work(world: World) -> None:
+        model = made(config, "pipeline", world, piece_rows=5)
+        calls, plain = itertools.count(), model.operators.rms_norm
+        # Rank 0 begins its second piece, after two norms in each of two layers.
+        when = 4 if world.rank == 0 else 0
+
+        def rms_norm(*args: Any) -> np.ndarray:
+            if next(calls) == when:
+                both.wait()  # which ends only if the other is within its first piece
+            return plain(*args)
+
+        with model.using(operators=model.operators.replaced(rms_norm=rms_norm)):
+            model.forward(IDS, model.new_cache(len(IDS)))
+
+    run_threads(2, work)
+
+
+def test_a_piece_has_a_row() -> None:
+    config = tiny_config(**SIZES)
+    with pytest.raises(InputError, match="pieces of at least 1 row, got 0"):
+        run_threads(1, lambda world: made(config, "pipeline", world, piece_rows=0))
 
 
 def test_by_name() -> None:

@@ -22,6 +22,7 @@ from llama_edu.hub import PRETRAINED_MODEL, locate
 from llama_edu.parallel import launch, mpi, report
 from llama_edu.parallel.cost import pipeline_wire_nbytes, tensor_wire_nbytes, weight_nbytes
 from llama_edu.parallel.launch import mpiexec, run_ranks
+from llama_edu.parallel.llama import PIECE_ROWS
 from llama_edu.parallel.threads import run_threads
 
 pytestmark = pytest.mark.posix
@@ -70,6 +71,19 @@ def test_processes_write_the_same_text_and_send_what_the_formula_says(
     }
     assert sent["prefill"] == formula(config, size, len(told["prompt_ids"]))
     assert sent["decode"] == (TOKENS - 1) * formula(config, size)
+
+
+def test_processes_read_a_long_prompt_in_pieces() -> None:
+    config = LlamaConfig.from_directory(locate("story"))
+    text = " ".join([TEXT] * 40)
+    prompt = Tokenizer.from_pretrained("story").encode(text)
+    assert len(prompt) > 2 * PIECE_ROWS
+    told = reported(2, "story", "pipeline", text, "--tokens", "4")
+    assert told["ids"] == list(
+        generate(Llama.from_pretrained("story"), prompt, max_new_tokens=4, stop_ids=())
+    )
+    sent = sum(rank["prefill_sent_nbytes"] for rank in told["ranks"])
+    assert sent == pipeline_wire_nbytes(config, 2, len(prompt))
 
 
 @pytest.mark.smollm2

@@ -3,9 +3,8 @@
 What a client talks to is the *entrance*, a small ASGI application behind our own connections. It
 reads a request, finds out which conversation it goes on with, and asks a replica, which is our
 whole application in a process of Ray's. Ray Serve (https://docs.ray.io/en/latest/serve) starts the
-replicas, chooses one for each request and replaces those that die. A conversation is to it what a
-model is to others, "multiplexed": requests with the same mark go to the replica that has had them,
-where their prefix is cached, unless that one is gone.
+replicas and replaces those that die; it chooses one for each request by our router
+(`llama_edu.serve.http.router`).
 
 A request whose answer has not begun when its replica dies is asked again elsewhere; nothing is
 lost, since it changes nothing. An answer that has begun ends. Ray is the extra `ray`, imported when
@@ -37,7 +36,6 @@ Message = MutableMapping[str, Any]
 NAME = "llama_edu"
 TRIES = 4  # a replica that has died, another that dies meanwhile, and some
 PAUSE_S = 0.5
-CONVERSATIONS = 10_000  # that a replica is remembered for
 PASSED = ("type", "http_version", "method", "scheme", "path", "raw_path", "query_string")
 WHICH = b"x-replica"
 
@@ -68,10 +66,6 @@ class Replica:
         """End what runs, and the workers. Ray ends the whole process instead."""
         await self._running.aclose()
 
-    async def conversation(self, mark: str) -> str:
-        """Called with the mark of a request, so that Ray knows that this replica has had it."""
-        return mark
-
     async def who(self) -> tuple[str, int]:
         """The replica's name and its process."""
         import os
@@ -80,7 +74,7 @@ class Replica:
 
         return serve.get_replica_context().replica_id.unique_id, os.getpid()
 
-    async def answer(self, scope: dict[str, Any], body: bytes, mark: str) -> AsyncIterator[Message]:
+    async def answer(self, scope: dict[str, Any], body: bytes) -> AsyncIterator[Message]:
         """The application's answer to one request, as ASGI's messages."""
         async with self._start:
             if not self._is_started:
@@ -88,7 +82,6 @@ class Replica:
                     self._app.router.lifespan_context(self._app)
                 )
                 self._is_started = True
-        await self.conversation(mark)
         name, _ = await self.who()
         messages: asyncio.Queue[Message | None] = asyncio.Queue()
         parts = [{"type": "http.request", "body": body, "more_body": False}]
@@ -164,7 +157,12 @@ class Entrance:
         for tried in range(1, TRIES + 1):
             has_begun = False
             try:
-                async for message in handle.answer.remote(scope, body, mark):
+                async for message in handle.answer.remote(scope, body):
+                    if message["type"] == "http.response.start":
+                        head = message  # kept back until there is something of the answer itself
+                        continue
+                    if not has_begun:
+                        await send(head)
                     has_begun = True
                     await send(message)
                 return
@@ -221,6 +219,9 @@ def start(setup: Setup, replicas: int) -> Any:
     try:
         import ray
         from ray import serve
+        from ray.serve.config import RequestRouterConfig
+
+        from llama_edu.serve.http.router import ConversationRouter
     except ImportError as problem:
         raise ServeError(
             "internal", f'{problem}; replicas need: pip install "llama_edu[serve,ray]"'
@@ -230,15 +231,14 @@ def start(setup: Setup, replicas: int) -> Any:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except Exception as problem:  # Ray has no class of its own for a machine too slow for it
             raise ServeError("internal", f"expected Ray to start, got {problem}") from problem
-    remembered = serve.multiplexed(max_num_models_per_replica=CONVERSATIONS)
-    known = type("Replica", (Replica,), {"conversation": remembered(Replica.conversation)})
     deployment = serve.deployment(
-        known,
+        Replica,
         name=NAME,
         num_replicas=replicas,
         max_ongoing_requests=setup.limits.max_queue + setup.limits.max_num_seqs,
         ray_actor_options={"num_cpus": 0},  # they share what there is, as threads would
         health_check_period_s=1,
+        request_router_config=RequestRouterConfig(request_router_class=ConversationRouter),
     )
     serve.start(proxy_location="Disabled")  # the entrance is ours
     return serve.run(deployment.bind(setup), name=NAME, route_prefix=None)
