@@ -5,8 +5,8 @@ The counts are exact, and a test holds them against what was sent and what is he
 The seconds are a model of how long a token takes. A machine reads its share of the weights and of
 the cache, both in 16 bits; then come the messages, whose numbers have 32 bits, as in this engine.
 Each message takes a link's latency and the time of its bytes, and a sum takes the quickest of
-several algorithms. Nothing overlaps: for one token, there
-is nothing else to do. What the pieces of a prompt overlap, `bubble_share` tells.
+several algorithms. Nothing overlaps: for one token, there is nothing else to do. What the pieces
+of a prompt overlap, `bubble_share` tells.
 """
 
 import math
