@@ -108,8 +108,7 @@ def test_linear_equals_float64_for_any_number_of_rows(rows, outputs, with_bias):
 
 
 @pytest.mark.parametrize("rows", range(2, 7))
-def test_a_small_batch_is_the_same_product(rows, monkeypatch):
-    monkeypatch.setattr("llama_edu.ops.linear.NEAR_NBYTES", 10 * 4 * 700)  # and a rest of 7
+def test_a_small_batch_is_the_same_product(rows):
     rng = np.random.default_rng(rows)
     x, weight = random(rng, rows, 700), random(rng, 137, 700)
     assert_close(linear_small_batch(x, weight), matmul_transb(x, weight), 1e-5)
