@@ -143,7 +143,7 @@ CHECKS = {
         (
             *("-m", "pytest", "-q", "-p", "nbval.plugin", "--nbval", "--nbval-current-env"),
             "--nbval-cell-timeout=280",
-            *("--nbval-sanitize-with=tests/nbval_sanitize.cfg", *PARALLEL),
+            *("--nbval-sanitize-with=tests/nbval_sanitize.cfg", *PARALLEL, IN_THIS_ORDER),
             *("tests/notebooks", "book"),
         ),
         "In the report above, '+' is what the notebook stores and '-' what running it gave now.\n"
