@@ -1,14 +1,13 @@
 """A conversation: whatever is done to it, the numbers are those of starting afresh."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import cache
 from unittest.mock import patch
 
 import numpy as np
 import pytest
-from helpers import shapes_unchecked, tiny_config, tiny_tensors
+from helpers import tiny_config, tiny_tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_files import byte_level, write_tokenizer
@@ -149,12 +148,6 @@ def act(sessions, step, *details):
 
 
 def run(script, gap, **options):
-    """Run a script; the shapes are looked at in short ones, which make the same calls."""
-    with nullcontext() if len(script) <= 3 else shapes_unchecked():
-        run_whole(script, gap, **options)
-
-
-def run_whole(script, gap, **options):
     sessions = [session(**options)]
     for step in script:
         if act(sessions, *step):

@@ -41,8 +41,8 @@ def prose(path: Path) -> str:
 
 def uses(term: str, text: str) -> list[str]:
     """A term in a text, its plural too, each with what stands around it."""
-    pattern = rf".{{0,60}}(?<![\w-]){re.escape(term)}(?:e?s)?(?![\w-]).{{0,40}}"
-    return re.findall(pattern, text)
+    found = re.finditer(rf"(?<![\w-]){re.escape(term)}(?:e?s)?(?![\w-])", text)
+    return [text[max(0, word.start() - 60) : word.end() + 40] for word in found]
 
 
 def test_the_glossary_is_in_order() -> None:

@@ -7,26 +7,40 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
+from functools import cache
 from html import unescape
 from xml.etree import ElementTree
 
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from llama_edu import viz
 
-__all__ = ["CHECKS", "shown_texts"]
+__all__ = ["CHECKS", "drawn", "shown_texts"]
 
 
+DPI = 175  # hinting moves letters less than at 100
+# What measures words, in pixels, of the font whose letters are widest. How large a picture it
+# could hold makes no difference to that.
+RENDERER = RendererAgg(1, 1, DPI)
+
+
+@cache
+def drawn(draw: Callable[[], viz.Picture]) -> viz.Picture:
+    """A picture of a module's dictionary, drawn once for all that is asked of it."""
+    return draw()
+
+
+@cache
 def renderer_of(figure: Figure) -> RendererAgg:
-    """What measures words: in pixels, of the font whose letters are widest."""
-    figure.set_dpi(175)  # hinting moves letters less than at 100
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return canvas.get_renderer()
+    """What measures the words of a figure, which is laid out for it once."""
+    figure.set_dpi(DPI)
+    figure.draw_without_rendering()
+    return RENDERER
 
 
 def shown_texts(figure: Figure) -> list[Text]:

@@ -16,6 +16,13 @@ from training.story_words import FACTS, GIRLS, SONGS, SYLLABLES
 STORIES = grammar()
 SAMPLE = list(many(7, 300, held_out=False))
 
+
+@pytest.fixture(scope="module")
+def scores():
+    """What each story of the sample is worth: reading them back takes seconds."""
+    return [score(story.text, STORIES) for story in SAMPLE]
+
+
 TEXT = (
     "Do you know Mia, the shy fox from the lake? She liked to sing songs. Her little song was"
     " this: la dum ti bo lu. She had a blue kite, and she loved it very much. One cold day, the"
@@ -70,13 +77,13 @@ def test_the_split_never_moves():
     assert [kite["place"] for kite in kites if is_held_out(kite)] == ["bridge", "orchard"]
 
 
-def test_there_are_many_billions_of_stories():
+def test_there_are_many_billions_of_stories(scores):
     # A distribution of entropy H needs at least e^H texts to be spread over.
     entropy = -sum(story.log_probability for story in SAMPLE) / len(SAMPLE)
     assert entropy > 60
     assert math.exp(60) > 1e9 * 1e9
     assert len({story.text for story in SAMPLE}) == len(SAMPLE)
-    assert len({score(story.text, STORIES).opening for story in SAMPLE}) > 295
+    assert len({found.opening for found in scores}) > 295
 
 
 def test_no_word_means_two_things():
@@ -123,15 +130,15 @@ def test_a_story_never_starts_with_a_name_nor_a_quote_with_one():
             assert story.text[match.start() - 1] == " "
 
 
-def test_the_grammars_own_stories_score_full_marks():
-    for story in SAMPLE:
-        assert flags(score(story.text, STORIES)) - {"relative"} == {
+def test_the_grammars_own_stories_score_full_marks(scores):
+    for story, found in zip(SAMPLE, scores, strict=True):
+        assert flags(found) - {"relative"} == {
             "name", "pronouns", "object", "attribute", "place", "song", "grammatical", "consistent"
         }, story.text  # fmt: skip
 
 
-def test_a_gift_comes_to_whom_it_was_meant_for():
-    marks = [score(story.text, STORIES).relative for story in SAMPLE]
+def test_a_gift_comes_to_whom_it_was_meant_for(scores):
+    marks = [found.relative for found in scores]
     assert marks.count(True) > 10
     assert marks.count(False) == 0
     text = next(s.text for s, mark in zip(SAMPLE, marks, strict=True) if mark)

@@ -9,7 +9,7 @@ import pytest
 from figure_samples import all_texts as texts
 from helpers import tiny_model
 from matplotlib.colors import to_hex, to_rgba
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import Trace, viz
 from llama_edu.errors import InputError
@@ -43,7 +43,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 def test_it_says_who_was_fed_and_who_grew() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import Sampling, viz
 from llama_edu.errors import InputError
@@ -23,7 +23,7 @@ PICTURES = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_is_fit_for_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 def test_the_curve_is_the_entropy_of_a_softmax() -> None:

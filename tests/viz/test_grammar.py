@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from figure_samples import all_texts, softmax
 from matplotlib.colors import to_rgba
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import viz
 from llama_edu.errors import InputError
@@ -34,7 +34,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 def test_it_says_how_many_may_follow_and_what_becomes_of_the_likeliest() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from figure_samples import texts
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import viz
 from llama_edu.engine.guess import Guess, acceptance, residual
@@ -23,7 +23,7 @@ PICTURES = {
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", PICTURES)
 def test_words_are_on_the_page_large_enough_and_apart(name, check) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from figure_samples import texts
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import viz
 from llama_edu.errors import InputError
@@ -39,7 +39,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 FLAT = np.arange(10, 22)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from figure_samples import texts
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import Tokenizer, viz
 from llama_edu.errors import InputError
@@ -32,7 +32,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 def test_a_tree_says_each_merge_and_what_remains() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from figure_samples import scores, texts, weights, words
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import viz
 from llama_edu.errors import InputError
@@ -29,7 +29,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 def test_eighths_are_said_exactly() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from figure_samples import all_texts as texts
 from helpers import tiny_config
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import viz
 from llama_edu.analysis.roofline import Cost, forward_costs, total_cost
@@ -43,7 +43,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 def test_bars_are_shares_of_what_was_counted() -> None:

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from figure_samples import all_texts as texts
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import viz
 from llama_edu.analysis.precision_cost import OPERATORS, OperatorError, Quality
@@ -46,7 +46,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 def test_every_error_is_in_its_cell_and_noise_is_called_noise() -> None:

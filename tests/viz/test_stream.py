@@ -10,7 +10,7 @@ import pytest
 from helpers import tiny_model
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from picture_checks import CHECKS, shown_texts
+from picture_checks import CHECKS, drawn, shown_texts
 
 from llama_edu import Trace, viz
 from llama_edu.errors import InputError
@@ -54,7 +54,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_is_fit_for_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 def texts(picture: viz.Picture) -> list[str]:

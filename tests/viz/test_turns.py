@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from picture_checks import CHECKS, shown_texts
+from picture_checks import CHECKS, drawn, shown_texts
 
 from llama_edu import Tokenizer, viz
 from llama_edu.chat.usage import CacheMissReason, TurnUsage
@@ -47,47 +47,49 @@ BEFORE = ids("<|im_start|>user\nMy favourite colour is green.<|im_end|>\n<|im_st
 AFTER = ids("<|im_start|>user\nMy favourite animal is the owl.<|im_end|>\n<|im_start|>assistant\n")
 
 
-@cache
-def pictures() -> dict[str, viz.Picture]:
-    return {
-        "turns": viz.turn_timeline(TURNS),
-        "steps": viz.turn_timeline(TURNS, ["send", "send", "send", "edit", "retry"]),
-        "long names": viz.turn_timeline(TURNS, ["regenerated"] * 5),
-        "one turn": viz.turn_timeline(TURNS[:1]),
-        "a full context": viz.turn_timeline(FULL),
-        "first tokens": viz.first_token_work(TURNS),
-        "many first tokens": viz.first_token_work(FULL),
-        "first times": viz.first_token_time(KEPT_MS, ANEW_MS),
-        "one time": viz.first_token_time([1234.5], [0.04]),
-        "an edit": viz.prefix_break(tokenizer(), BEFORE, AFTER),
-        "a turn that goes on": viz.prefix_break(tokenizer(), BEFORE, [*BEFORE, *AFTER]),
-        "the same again": viz.prefix_break(tokenizer(), BEFORE, BEFORE),
-        "nothing cached": viz.prefix_break(tokenizer(), [], AFTER),
-    }
+PICTURES = {
+    "turns": lambda: viz.turn_timeline(TURNS),
+    "steps": lambda: viz.turn_timeline(TURNS, ["send", "send", "send", "edit", "retry"]),
+    "long names": lambda: viz.turn_timeline(TURNS, ["regenerated"] * 5),
+    "one turn": lambda: viz.turn_timeline(TURNS[:1]),
+    "a full context": lambda: viz.turn_timeline(FULL),
+    "first tokens": lambda: viz.first_token_work(TURNS),
+    "many first tokens": lambda: viz.first_token_work(FULL),
+    "first times": lambda: viz.first_token_time(KEPT_MS, ANEW_MS),
+    "one time": lambda: viz.first_token_time([1234.5], [0.04]),
+    "an edit": lambda: viz.prefix_break(tokenizer(), BEFORE, AFTER),
+    "a turn that goes on": lambda: viz.prefix_break(tokenizer(), BEFORE, [*BEFORE, *AFTER]),
+    "the same again": lambda: viz.prefix_break(tokenizer(), BEFORE, BEFORE),
+    "nothing cached": lambda: viz.prefix_break(tokenizer(), [], AFTER),
+}
+
+
+def picture_of(name: str) -> viz.Picture:
+    return drawn(PICTURES[name])
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", pictures())
+@pytest.mark.parametrize("name", PICTURES)
 def test_every_figure(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(pictures()[name])
+    check(picture_of(name))
 
 
 def test_the_timeline_tells_every_ledger() -> None:
-    alt = pictures()["turns"].alt
+    alt = picture_of("turns").alt
     for number, turn in enumerate(TURNS, 1):
         assert f"Turn {number}: {turn.in_words()}." in alt
     assert "In all, 65 of 247 prompt tokens were computed." in alt
 
 
 def test_steps_may_have_names() -> None:
-    alt = pictures()["steps"].alt
+    alt = picture_of("steps").alt
     assert f"Edit: {TURNS[3].in_words()}. Retry: {TURNS[4].in_words()}." in alt
     with pytest.raises(InputError, match="a name for each of 5 turns, got 1"):
         viz.turn_timeline(TURNS, ["send"])
 
 
 def test_the_timeline_draws_as_long_as_it_counts() -> None:
-    figure = pictures()["turns"].figure
+    figure = picture_of("turns").figure
     widths = sorted(round(float(p.get_width()), 6) for p in figure.axes[0].patches)
     longest = max(74 + 6, 49 + 11, 42 + 37)
     scale = (WIDTH - LEFT - 0.2) / longest
@@ -97,7 +99,7 @@ def test_the_timeline_draws_as_long_as_it_counts() -> None:
 
 
 def test_what_was_dropped_stands_clear_of_the_next_turn() -> None:
-    ax = pictures()["a full context"].figure.axes[0]
+    ax = picture_of("a full context").figure.axes[0]
     reasons = [text for text in ax.texts if "dropped: " in text.get_text()]
     assert len(reasons) == 2
     tops = sorted({round(float(p.get_y()), 6) for p in ax.patches})
@@ -108,13 +110,13 @@ def test_what_was_dropped_stands_clear_of_the_next_turn() -> None:
 
 
 def test_first_tokens_count_with_and_without() -> None:
-    picture = pictures()["first tokens"]
+    picture = picture_of("first tokens")
     assert "26, 49, 74, 49, 49, together 247" in picture.alt
     assert "26, 16, 15, 7, 1, together 65" in picture.alt
 
 
 def test_first_times_are_told_and_drawn_to_scale() -> None:
-    picture = pictures()["first times"]
+    picture = picture_of("first times")
     assert "from the start: 3.3, 5.9, 9.1, 13.4, 17.8, 125." in picture.alt
     assert "kept: 3.2, 1.6, 1.7, 1.8, 1.9, 2.0." in picture.alt
     assert "61.1 times as fast" in picture.alt
@@ -135,7 +137,7 @@ def test_times_that_were_not_measured(kept: list[float], anew: list[float]) -> N
 
 def test_a_break_is_where_the_first_id_differs() -> None:
     same = next(i for i, (a, b) in enumerate(zip(BEFORE, AFTER, strict=False)) if a != b)
-    picture = pictures()["an edit"]
+    picture = picture_of("an edit")
     assert f"The first {same} are the same. Then ·colour meets ·animal." in picture.alt
     assert f"{same} are reused, {len(AFTER) - same} computed" in picture.alt
     texts = [text.get_text() for text in shown_texts(picture.figure)]
@@ -170,7 +172,7 @@ def test_lines_are_filled_and_only_what_is_dropped_is_struck_out(name: str) -> N
     }[name]
     same = next((i for i, (a, b) in enumerate(zip(cached, prompt, strict=False)) if a != b), None)
     reused = len(cached) if same is None else same
-    lines = token_boxes(pictures()[name])
+    lines = token_boxes(picture_of(name))
     drawn = [box for line in lines for box in line]
     want = [*token_labels(tokenizer(), cached), *token_labels(tokenizer(), prompt)]
     assert [label for label, _, _ in drawn] == [shortened(label, 14) for label in want]
@@ -191,7 +193,7 @@ def test_lines_are_filled_and_only_what_is_dropped_is_struck_out(name: str) -> N
 
 def test_the_last_token_of_a_prompt_always_runs() -> None:
     assert (
-        f"{len(BEFORE) - 1} are reused, 1 computed, 1 dropped" in pictures()["the same again"].alt
+        f"{len(BEFORE) - 1} are reused, 1 computed, 1 dropped" in picture_of("the same again").alt
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from helpers import tiny_config, tiny_model
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from picture_checks import CHECKS
+from picture_checks import CHECKS, drawn
 
 from llama_edu import Trace, viz
 from llama_edu.engine.weights import expected_shapes
@@ -53,7 +53,7 @@ PICTURES: dict[str, Callable[[], viz.Picture]] = {
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_picture_owes_the_page(name: str, check: Callable[[viz.Picture], None]) -> None:
-    check(PICTURES[name]())
+    check(drawn(PICTURES[name]))
 
 
 def said(picture: viz.Picture) -> list[str]:
