@@ -154,7 +154,7 @@ class Entrance:
 
         mark = conversation_of(body)
         handle = self._handle.options(stream=True, multiplexed_model_id=mark)
-        for tried in range(1, TRIES + 1):
+        for _ in range(TRIES):
             has_begun = False
             try:
                 async for message in handle.answer.remote(scope, body):
@@ -169,8 +169,6 @@ class Entrance:
             except (RayError, RayServeException):
                 if has_begun:
                     raise  # the connection is cut, which tells the reader
-                if tried == TRIES:
-                    break
                 await asyncio.sleep(PAUSE_S)
         refused = ApiError("internal", "expected a replica that answers, got none that lives")
         await send(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from llama_edu.errors import InputError
@@ -65,26 +66,11 @@ def split_pays(
         ha="right",
         va="center",
     )
-    ax.set_xscale("log", base=2)
-    ax.set_yscale("log", base=2)
-    ax.set_xticks(list(machines))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     every = [float(rate) for curve in rates.values() for rate in curve] + ideal
     ax.set_ylim(0.75 * min(every), 1.25 * max(every))
+    _double(ax, machines)
     if groups is not None:
-        ax.axvline(groups, ymax=0.8, color=MUTED, lw=1.0, zorder=0)
-        place = ax.get_xaxis_transform()
-        ax.text(
-            1.06 * groups,
-            0.06,
-            f"{groups} KV groups:\none a machine",
-            transform=place,
-            fontsize=SIZE,
-        )
-    ax.tick_params(labelsize=SIZE)
-    ax.set_xlabel("machines", fontsize=SIZE)
+        _mark_groups(ax, groups)
     ax.legend(frameon=False, fontsize=SIZE, loc="upper left")
     write(page, 0.1, 0.2, "tokens a second", SIZE, color=INK)
     alt = (
@@ -98,6 +84,24 @@ def split_pays(
         "Circles: the most."
     )
     return Picture(figure, alt=alt, caption=caption)
+
+
+def _double(ax: Axes, machines: Sequence[int]) -> None:
+    """Both axes double from tick to tick."""
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log", base=2)
+    ax.set_xticks(list(machines))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params(labelsize=SIZE)
+    ax.set_xlabel("machines", fontsize=SIZE)
+
+
+def _mark_groups(ax: Axes, groups: int) -> None:
+    ax.axvline(groups, ymax=0.8, color=MUTED, lw=1.0, zorder=0)
+    place, words = ax.get_xaxis_transform(), f"{groups} KV groups:\none a machine"
+    ax.text(1.06 * groups, 0.06, words, transform=place, fontsize=SIZE)
 
 
 def _rate(value: float) -> str:

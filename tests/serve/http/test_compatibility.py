@@ -440,6 +440,9 @@ SAMPLING = {
     ),
     "logit_bias forbids": complete({"logit_bias": {str(IDS[0]): -100}}),
     "logit_bias of no token": complete({"logit_bias": {"x": 1}}, 400, tells("token ids")),
+    "logit_bias of an id there is not": complete(
+        {"logit_bias": {"399999": 1}}, 400, tells(f"from 0 to {MODEL.config.vocab_size - 1},")
+    ),
     "logit_bias beyond": complete({"logit_bias": {"5": 101}}, 400, tells("at most 100")),
     "mirostat off": complete({"mirostat": 0}),
     "mirostat on": complete({"mirostat": 2}, 400, tells("not supported here")),

@@ -504,9 +504,7 @@ def _dots(vectors):
         block_nbytes = FOURS.get(name, 32 * size)
 
         def plus(address, *offsets):
-            for offset in offsets:
-                address = builder.add(address, offset)
-            return address
+            return _plus(builder, address, *offsets)
 
         starts = [plus(p, builder.mul(stride, I64(r))) for r in rows]
         x_stride = builder.mul(blocks, I64(128))
@@ -589,6 +587,10 @@ def round_blocks(builder, x, blocks, y):
             builder.store(number, _pointer(builder, place, F), align=4)
 
 
+EIGHT, FOUR = ir.VectorType(F, 8), ir.VectorType(F, 4)
+CODES, PRODUCTS = ir.VectorType(I16, LANES), ir.VectorType(I32, 8)
+
+
 def _integer_dots(vectors):
     """The instruction `integer_dots_4_by_N` for so many vectors, every sum of it written out."""
 
@@ -604,111 +606,128 @@ def _integer_dots(vectors):
         if not _goes_in_integers(name):
             return  # never run: kernels are compiled with all their branches
         rows, nbytes = range(4), FOURS.get(name, 32)
-        codes, products = ir.VectorType(I16, LANES), ir.VectorType(I32, 8)
-        eight, four = ir.VectorType(F, 8), ir.VectorType(F, 4)
-
-        def plus(address, *offsets):
-            for offset in offsets:
-                address = builder.add(address, offset)
-            return address
-
-        def times(index, size):
-            return builder.mul(index, I64(size))
-
-        def fetch(kind, align, *place):
-            return builder.load(_pointer(builder, plus(*place), kind), align=align)
-
-        def splat_of(kind, *place):
-            return _fill_lanes(builder, fetch(F, 4, *place), kind)
-
-        def all_of(kind, value):
-            return ir.Constant(kind, [value] * kind.count)
-
-        def gathered(kind, places):
-            vector = ir.Constant(ir.VectorType(kind, 4), ir.Undefined)
-            for r, place in enumerate(places):
-                vector = builder.insert_element(vector, fetch(kind, 2, place), I32(r))
-            return vector
-
-        starts = [plus(p, builder.mul(stride, I64(r))) for r in rows]
-        scale_step = 2 if name == "blocks" else nbytes
-        scales_at = starts
+        starts = [_plus(builder, p, builder.mul(stride, I64(r))) for r in rows]
+        scales_at, scale_step = starts, nbytes
         if name == "blocks":
-            scales_at = [plus(scales, builder.mul(scale_stride, I64(r))) for r in rows]
-        vectors_at = [plus(x, times(blocks, 72 * c)) for c in range(vectors)]
-        factors_at = [plus(y, I64(128), times(blocks, 16 * c)) for c in range(vectors)]
-        offsets = [cgutils.alloca_once_value(builder, all_of(four, 0.0)) for _ in vectors_at]
+            scales_at = [_plus(builder, scales, builder.mul(scale_stride, I64(r))) for r in rows]
+            scale_step = 2
+        vectors_at = [_plus(builder, x, builder.mul(blocks, I64(72 * c))) for c in range(vectors)]
+        factors_at = [
+            _plus(builder, y, I64(128), builder.mul(blocks, I64(16 * c))) for c in range(vectors)
+        ]
+        offsets = [cgutils.alloca_once_value(builder, _same(FOUR, 0.0)) for _ in vectors_at]
         sums = [
-            [cgutils.alloca_once_value(builder, all_of(eight, 0.0)) for _ in rows]
+            [cgutils.alloca_once_value(builder, _same(EIGHT, 0.0)) for _ in rows]
             for _ in vectors_at
         ]
-        # First the scales, of four rows at a time.
         with cgutils.for_range(builder, blocks) as loop:
-            places = [plus(start, times(loop.index, scale_step)) for start in scales_at]
-            if name == "q4_1":
-                pairs = builder.bitcast(gathered(I32, places), ir.VectorType(H, 8))
-                pairs = builder.fpext(pairs, eight)
-                scale, offset = (
-                    builder.shuffle_vector(
-                        pairs, pairs, ir.Constant(ir.VectorType(I32, 4), [i, i + 2, i + 4, i + 6])
-                    )
-                    for i in (0, 1)
-                )
-            else:
-                scale = builder.fpext(gathered(H, places), four)
-                offset = builder.fmul(scale, all_of(four, -128.0 if name == "blocks" else -8.0))
+            at = builder.mul(loop.index, I64(scale_step))
+            places = [_plus(builder, start, at) for start in scales_at]
+            scale, offset = _scales_of_four(builder, name, places)
             for vector, factors, total in zip(vectors_at, factors_at, offsets, strict=True):
-                own = plus(vector, times(blocks, 64), times(loop.index, 4))
-                place = plus(factors, times(loop.index, 16))
-                factor = builder.fmul(scale, splat_of(four, own))
-                builder.store(factor, _pointer(builder, place, four), align=4)
-                terms = [offset, splat_of(four, own, times(blocks, 4)), builder.load(total)]
-                builder.store(_call(builder, "llvm.fma.v4f32", four, terms), total)
-        # Then the codes.
+                own = _plus(builder, vector, builder.mul(blocks, I64(64)))
+                own = _plus(builder, own, builder.mul(loop.index, I64(4)))
+                factor = builder.fmul(scale, _splat_at(builder, FOUR, own))
+                place = _plus(builder, factors, builder.mul(loop.index, I64(16)))
+                builder.store(factor, _pointer(builder, place, FOUR), align=4)
+                of_block = _splat_at(builder, FOUR, own, builder.mul(blocks, I64(4)))
+                _add_product(builder, offset, of_block, total)
         with cgutils.for_range(builder, blocks) as loop:
-            at = times(loop.index, nbytes)
+            at = builder.mul(loop.index, I64(nbytes))
             for line in (0, 64):  # the four rows follow each other
-                _prefetch(builder, plus(p, times(at, 4), I64(4096 + line)))
+                _prefetch(builder, _plus(builder, p, builder.mul(at, I64(4)), I64(4096 + line)))
             for r, start in enumerate(starts):
-                if name == "blocks":
-                    stored = fetch(codes, 1, start, at)
-                    stored = builder.xor(stored, all_of(codes, 0x8080))
-                    mask = 0x00FF
-                else:
-                    stored = fetch(ir.VectorType(I32, 4), 1, start, at, I64(nbytes - 16))
-                    twice = ir.Constant(ir.VectorType(I32, 8), [0, 1, 2, 3] * 2)
-                    stored = builder.shuffle_vector(stored, stored, twice)
-                    shifts = ir.Constant(products, [0] * 4 + [4] * 4)
-                    stored = builder.bitcast(builder.lshr(stored, shifts), codes)
-                    mask = 0x000F
-                even = builder.and_(stored, all_of(codes, mask))
-                odd = builder.lshr(stored, all_of(codes, 8))
-                if name != "blocks":
-                    odd = builder.and_(odd, all_of(codes, mask))
+                halves = _unsigned_codes(builder, name, _plus(builder, start, at))
                 for vector, factors, totals in zip(vectors_at, factors_at, sums, strict=True):
-                    place = plus(vector, times(loop.index, 64))
-                    # Pairs of neighbours: a0·b0 + a1·b1, and so on.
-                    pairs = [
-                        _call(
-                            builder,
-                            "llvm.x86.avx2.pmadd.wd",
-                            products,
-                            [half, fetch(codes, 4, place, I64(i))],
-                        )
-                        for half, i in ((even, 0), (odd, 32))
-                    ]
-                    factor = splat_of(eight, factors, times(loop.index, 16), I64(4 * r))
-                    whole = builder.sitofp(builder.add(*pairs), eight)
-                    terms = [whole, factor, builder.load(totals[r])]
-                    builder.store(_call(builder, "llvm.fma.v8f32", eight, terms), totals[r])
+                    place = _plus(builder, vector, builder.mul(loop.index, I64(64)))
+                    whole = builder.sitofp(_multiplied(builder, halves, place), EIGHT)
+                    place = builder.mul(loop.index, I64(16))
+                    factor = _splat_at(builder, EIGHT, factors, place, I64(4 * r))
+                    _add_product(builder, whole, factor, totals[r])
         for c, (totals, total) in enumerate(zip(sums, offsets, strict=True)):
-            place = plus(y, I64(16 * c))
+            place = _plus(builder, y, I64(16 * c))
             _store_sums(builder, place, *map(builder.load, totals))
-            more = builder.fadd(fetch(four, 4, place), builder.load(total))
-            builder.store(more, _pointer(builder, place, four), align=4)
+            _add_to(builder, builder.load(total), place)
 
     emit.__name__ = f"integer_dots_4_by_{vectors}"
     return _instruction(types.void, FORMAT, *[ADDRESS] * 7)(emit)
+
+
+def _plus(builder, address, *offsets):
+    for offset in offsets:
+        address = builder.add(address, offset)
+    return address
+
+
+def _same(kind, value):
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def _splat_at(builder, kind, *place):
+    number = builder.load(_pointer(builder, _plus(builder, *place), F), align=4)
+    return _fill_lanes(builder, number, kind)
+
+
+def _add_product(builder, a, b, total):
+    """Memory at `total` grows by a · b, with a single rounding."""
+    terms = [a, b, builder.load(total)]
+    sums = _call(builder, f"llvm.fma.v{a.type.count}f32", a.type, terms)
+    builder.store(sums, total)
+
+
+def _add_to(builder, more, address):
+    place = _pointer(builder, address, more.type)
+    builder.store(builder.fadd(builder.load(place, align=4), more), place, align=4)
+
+
+def _scales_of_four(builder, name, places):
+    """The scales of four blocks, and what their codes without a sign add, in scales."""
+
+    def gathered(element):
+        vector = ir.Constant(ir.VectorType(element, 4), ir.Undefined)
+        for r, place in enumerate(places):
+            number = builder.load(_pointer(builder, place, element), align=2)
+            vector = builder.insert_element(vector, number, I32(r))
+        return vector
+
+    if name == "q4_1":  # scale and offset lie side by side
+        pairs = builder.bitcast(gathered(I32), ir.VectorType(H, 8))
+        pairs = builder.fpext(pairs, EIGHT)
+        picks = [ir.Constant(ir.VectorType(I32, 4), [i, i + 2, i + 4, i + 6]) for i in (0, 1)]
+        return [builder.shuffle_vector(pairs, pairs, pick) for pick in picks]
+    scale = builder.fpext(gathered(H), FOUR)
+    return scale, builder.fmul(scale, _same(FOUR, -128.0 if name == "blocks" else -8.0))
+
+
+def _unsigned_codes(builder, name, block):
+    """The codes of a block in its even columns and in its odd ones, as 16-bit numbers."""
+    if name == "blocks":
+        stored = builder.load(_pointer(builder, block, CODES), align=1)
+        stored = builder.xor(stored, _same(CODES, 0x8080))  # 128 more than it is
+        mask = 0x00FF
+    else:
+        half = ir.VectorType(I32, 4)
+        place = _plus(builder, block, I64(FOURS[name] - 16))
+        stored = builder.load(_pointer(builder, place, half), align=1)
+        # Twice the same 16 bytes; the lower half of each byte from the one, the upper from the
+        # other.
+        twice = ir.Constant(ir.VectorType(I32, 8), [0, 1, 2, 3] * 2)
+        stored = builder.shuffle_vector(stored, stored, twice)
+        stored = builder.lshr(stored, ir.Constant(PRODUCTS, [0] * 4 + [4] * 4))
+        stored, mask = builder.bitcast(stored, CODES), 0x000F
+    even = builder.and_(stored, _same(CODES, mask))
+    odd = builder.lshr(stored, _same(CODES, 8))
+    return even, odd if name == "blocks" else builder.and_(odd, _same(CODES, mask))
+
+
+def _multiplied(builder, halves, rounded):
+    """Sums of four products each, of a block's weights with the rounded vector at an address."""
+    pairs = []
+    for i, half in zip((0, 32), halves, strict=True):
+        codes = builder.load(_pointer(builder, _plus(builder, rounded, I64(i)), CODES), align=4)
+        # Of neighbours: a0·b0 + a1·b1, and so on.
+        pairs.append(_call(builder, "llvm.x86.avx2.pmadd.wd", PRODUCTS, [half, codes]))
+    return builder.add(*pairs)
 
 
 def _goes_in_integers(name):
