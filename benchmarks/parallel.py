@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from table import machine
 
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.hub import locate
@@ -35,7 +36,6 @@ from llama_edu.parallel.cost import (
 from llama_edu.parallel.launch import run_ranks
 from llama_edu.parallel.mpi import MPIWorld
 
-HERE = Path(__file__).resolve().parent
 CARRIERS = {  # what MPICH is told
     "shared memory": {},
     "TCP": {"MPIR_CVAR_NOLOCAL": "1", "MPIR_CVAR_CH4_NETMOD": "ucx", "UCX_TLS": "tcp,self"},
@@ -209,9 +209,10 @@ def main() -> None:
     wire = measure_wire()
     small = next(r for r in exchange if r["carrier"] == "TCP" and r["nbytes"] == 4)
     latency_s = statistics.median(small["seconds"])
+    where = machine(1, {})
     record = {
-        "processor": table["processor"],
-        "cores": os.cpu_count(),
+        "processor": where["processor"],
+        "cores": where["cores"],
         "latency_s": latency_s,
         "exchange": exchange,
         "runs": runs,
