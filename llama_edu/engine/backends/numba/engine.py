@@ -34,7 +34,7 @@ from llama_edu.ops import rope
 
 __all__ = ["Engine"]
 
-WIDENED_NBYTES = 2 * 1024 * 1024  # of rows widened for BLAS at a time
+WIDENED_NBYTES = 8 * 1024 * 1024  # of rows widened for BLAS at a time
 FEW = 64  # rows that NumPy rotates as soon
 FEW_NEW = 16  # new tokens that go through one kernel, whichever sequences they belong to
 FEW_BY_PANELS = 24  # rows that are multiplied sooner without bringing the weights into panels
