@@ -105,7 +105,7 @@ GROUP_ROWS = Exercise(
             _rows_even,
             "when the rows are cut evenly, and so inside a KV group: queries on one rank, their "
             "keys on another",
-            section="A cut inside a group",
+            section="A cut inside a head",
         ),
         Mutant(
             "dealt",
