@@ -14,12 +14,15 @@ from starlette.types import Receive, Scope, Send
 __all__ = ["DONE", "EventStream", "frame"]
 
 DONE = b"data: [DONE]\n\n"
+# JSON lets these three stand in a string as they are, and an event's line does not end at them.
+# But it does for Python's `str.splitlines`, and so for whoever reads with httpx's `iter_lines`.
+LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
 
 
 def frame(content: Any) -> bytes:
     """One event."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return b"data: " + text.encode("utf-8") + b"\n\n"
+    return b"data: " + text.translate(LINE_ENDS).encode("utf-8") + b"\n\n"
 
 
 class EventStream(StreamingResponse):
