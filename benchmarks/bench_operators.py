@@ -49,6 +49,7 @@ def arguments(name: str, seq: int) -> tuple[Any, ...]:
         "score_v": (np.abs(scores) / TOTAL, kept),
         "merge_heads": (heads,),
         "swiglu": (random(seq, INTER), random(seq, INTER)),
+        "residual": (random(seq, HIDDEN), random(seq, HIDDEN)),
     }[name]
 
 

@@ -72,7 +72,7 @@ class ChatSession:
     `TokenizerError` if there is no chat template.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, options by keyword
         self,
         model: Llama,
         tokenizer: Tokenizer,

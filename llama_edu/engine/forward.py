@@ -1,8 +1,11 @@
 """One pass through the whole model: the only loop over layers that the NumPy engine has.
 
 Prompt, chunk of a prompt, next token, next tokens of many sequences, or all of these at once:
-what differs is in the `Step`. Which functions compute is in the `Operators`.
+what differs is in the `Step`. Which functions compute is in the `Operators`. A rank of a model that
+is split over several processes (`llama_edu.parallel`) goes through the same loop with its share.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -15,7 +18,16 @@ from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import cast, to_float32
 from llama_edu.formats.quantize import rows_as_float32
 
-__all__ = ["attend", "attention_block", "axes_of_logits", "forward", "mlp_block"]
+__all__ = [
+    "attend",
+    "attention_block",
+    "axes_of_logits",
+    "embed",
+    "forward",
+    "head",
+    "mlp_block",
+    "through_layers",
+]
 
 
 def forward(
@@ -25,21 +37,50 @@ def forward(
 
     Nothing is checked here. Whatever is raised, the caches hold what they held.
     """
-    x = rows_as_float32(weights.embed_tokens, step.token_ids)  # (seq, hidden_size)
-    x = x.astype(step.cos.dtype, copy=False)  # the format the operators compute in
+    x = embed(weights, step, record)
+    x = through_layers(x, weights.layers, config, ops, step, record)
+    return head(x, weights, config, ops, step, record)
+
+
+def embed(weights: Weights, step: Step, record: Recorder) -> Float[np.ndarray, "seq hidden_size"]:
+    """One row of the embedding for each token, in the format the operators compute in."""
+    x = rows_as_float32(weights.embed_tokens, step.token_ids)
+    x = x.astype(step.cos.dtype, copy=False)
     record("embed_tokens", x, "seq hidden_size")
-    for i, layer in enumerate(weights.layers):
-        here = record.at(f"layers.{i}")
-        x = x + attention_block(x, layer, config, ops, step, here)
+    return x
+
+
+def through_layers(
+    x: Float[np.ndarray, "seq hidden_size"],
+    layers: Sequence[LayerWeights],
+    config: LlamaConfig,
+    ops: Operators,
+    step: Step,
+    record: Recorder,
+) -> Float[np.ndarray, "seq hidden_size"]:
+    """The rows after every layer; the caches have grown by them."""
+    for layer in layers:
+        here = record.at(f"layers.{layer.index}")
+        x = ops.residual(x, attention_block(x, layer, config, ops, step, here))
         here("attn_residual", x, "seq hidden_size")
-        x = x + mlp_block(x, layer, config, ops, here)
+        x = ops.residual(x, mlp_block(x, layer, config, ops, here))
         here("mlp_residual", x, "seq hidden_size")
     step.advance()
+    return x
 
+
+def head(
+    x: Float[np.ndarray, "seq hidden_size"],
+    weights: Weights,
+    config: LlamaConfig,
+    ops: Operators,
+    step: Step,
+    record: Recorder,
+) -> Float32[np.ndarray, "rows vocab_size"]:
+    """The last norm and the logits, of all rows or, since it is enough to go on, of the last."""
     x = ops.rms_norm(x, weights.norm, config.rms_norm_eps)
     record("norm", x, "seq hidden_size")
-    # The head is the widest product of all; to go on, the last row of a sequence is enough.
-    logits = ops.linear(x[step.logit_rows], weights.lm_head)
+    logits = ops.linear(x[step.logit_rows], weights.lm_head)  # the widest product of all
     record("logits", logits, axes_of_logits(step))
     return to_float32(logits)
 
@@ -86,7 +127,9 @@ def attention_block(
         keys, values = span.with_past(layer.index, k[:, span.rows], v[:, span.rows])
         rows = q[:, :, span.rows]
         if window is not None and span.total_seq > window:
-            mixed.append(attend(rows, keys, values, span.window_mask(window), ops.replaced(), here))
+            mixed.append(attend(rows, keys, values, span.window_mask(window), ops, here))
+        elif ops.fused_attention is not None and record is IGNORE:
+            mixed.append(ops.merge_heads(ops.fused_attention(rows, keys, values)))
         else:
             mixed.append(attend(rows, keys, values, span.mask, ops, here))
     merged = np.concatenate(mixed) if len(mixed) > 1 else mixed[0]
@@ -118,8 +161,6 @@ def attend(
     """Attention of the rows of one span over its past and themselves, heads side by side."""
     record("keys", k, "n_kv_heads total_seq head_dim")
     record("values", v, "n_kv_heads total_seq head_dim")
-    if ops.fused_attention is not None and record is IGNORE:
-        return ops.merge_heads(ops.fused_attention(q, k, v))
     scores = ops.qk_scores(q, k)
     record("scores", scores, "n_kv_heads n_groups seq total_seq")
     if mask is not None:

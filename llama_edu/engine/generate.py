@@ -6,6 +6,7 @@ keeping a conversation, live above.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -18,7 +19,7 @@ from llama_edu.engine.sampling import GREEDY, Sampling
 from llama_edu.errors import ContextError, InputError
 from llama_edu.text.tokenizer import Tokenizer
 
-__all__ = ["check_guesser", "decode", "decode_guessed", "generate", "prefill"]
+__all__ = ["Prompt", "check_guesser", "decode", "decode_guessed", "generate", "prefill"]
 
 PREFILL_CHUNK = 512  # tokens per step; bounds the score matrices of a long prompt
 ROOM = 512  # new tokens that the cache has room for from the start
@@ -44,7 +45,20 @@ def prefill(
     return logits
 
 
-def generate(
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A prompt that was checked: its ids, how many of them go into a step, and all that is known.
+
+    `known` are the ids that penalties and a guesser look at: `ids`, and before them those of the
+    past, if there is one and it was told.
+    """
+
+    ids: Integer[np.ndarray, " seq"]
+    chunk: int
+    known: Sequence[int]
+
+
+def generate(  # noqa: PLR0913, options by keyword
     model: Llama,
     token_ids: Sequence[int] | Integer[np.ndarray, " seq"],
     *,
@@ -95,24 +109,20 @@ def generate(
     known = [*(model.checked_ids(past_ids).tolist() if len(past_ids) else ()), *ids.tolist()]
     vocabulary = Vocabulary.of(model.config, tokenizer, stop_ids)
     chooser = TokenChooser(vocabulary, sampling, seed, known)
+    prompt = Prompt(ids, chunk, known)
     if guesser is not None:
         check_guesser(guesser, model)
-        return decode_guessed(model, ids, cache, chooser, max_new_tokens, chunk, guesser, known)
-    return decode(model, ids, cache, chooser, max_new_tokens, chunk)
+        return decode_guessed(model, prompt, cache, chooser, max_new_tokens, guesser)
+    return decode(model, prompt, cache, chooser, max_new_tokens)
 
 
 def decode(
-    model: Llama,
-    ids: Integer[np.ndarray, " seq"],
-    cache: KVCache,
-    chooser: TokenChooser,
-    max_new_tokens: int,
-    chunk: int = PREFILL_CHUNK,
+    model: Llama, prompt: Prompt, cache: KVCache, chooser: TokenChooser, max_new_tokens: int
 ) -> Iterator[int]:
     """The loop of `generate`, for arguments it has checked: prefill, then a token at a time."""
     # Room for all that is likely to come, so that the cache is not moved while tokens are made.
-    cache.reserve(len(ids) + min(max_new_tokens, ROOM))
-    logits = prefill(model, ids, cache, chunk=chunk)
+    cache.reserve(len(prompt.ids) + min(max_new_tokens, ROOM))
+    logits = prefill(model, prompt.ids, cache, chunk=prompt.chunk)
     for remaining in reversed(range(max_new_tokens)):
         token_id = chooser.choose(logits[-1])
         yield token_id
@@ -123,24 +133,21 @@ def decode(
 
 def decode_guessed(
     model: Llama,
-    ids: Integer[np.ndarray, " seq"],
+    prompt: Prompt,
     cache: KVCache,
     chooser: TokenChooser,
     max_new_tokens: int,
-    chunk: int,
     guesser: Guesser,
-    known: Sequence[int],
 ) -> Iterator[int]:
     """`decode` with guesses: the newest token and guesses after it go through the model together.
 
-    `known` is the whole text that the guesser begins with: `ids`, and what is known of the past.
     Row i of the logits says what follows the first i guesses, and holds as long as those were
     right. At the first that was not, the rows behind it leave the cache.
     """
-    cache.reserve(len(ids) + min(max_new_tokens, ROOM))
-    guessing = guesser.begin(known, chooser.sampling, chooser.rng)
+    cache.reserve(len(prompt.ids) + min(max_new_tokens, ROOM))
+    guessing = guesser.begin(prompt.known, chooser.sampling, chooser.rng)
     pace, tally = Pace(guesser.most), guesser.tally
-    token_id = chooser.choose(prefill(model, ids, cache, chunk=chunk)[-1])
+    token_id = chooser.choose(prefill(model, prompt.ids, cache, chunk=prompt.chunk)[-1])
     guessing.add(token_id)
     remaining = max_new_tokens - 1
     while True:

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from llama_edu.engine.step import Step
 from llama_edu.engine.weights import Weights
 from llama_edu.formats.config import LlamaConfig
-from llama_edu.ops import attention, linear, mlp, norm, rope
+from llama_edu.ops import attention, linear, mlp, norm, residual, rope
 
 __all__ = ["NUMPY", "DecodeStep", "Linear", "Operators"]
 
@@ -68,6 +68,7 @@ class Operators:
     score_v: Callable[[Array, Array], Array] = attention.score_v
     merge_heads: Callable[[Array], Array] = attention.merge_heads
     swiglu: Callable[[Array, Array], Array] = mlp.swiglu
+    residual: Callable[[Array, Array], Array] = residual.residual
 
     fused_attention: Callable[[Array, Array, Array], Array] | None = None
     """`fused_attention(q, k, v)`: `qk_scores` to `score_v` under the causal mask, in one call."""
@@ -76,7 +77,12 @@ class Operators:
     """Every layer and the head in one call, where it `takes` the step."""
 
     def replaced(self, **functions: Any) -> "Operators":
-        """A copy with some functions exchanged, and without shortcuts that would bypass them."""
+        """A copy with some functions exchanged, and without shortcuts that would bypass them.
+
+        For functions known only when it runs, such as a reader's; `dataclasses.replace` does the
+        same for those of the package, and there the types are checked. Raises `TypeError` for a
+        name that is no operator.
+        """
         return replace(self, fused_attention=None, decode_step=None, **functions)
 
 

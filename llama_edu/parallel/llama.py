@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from llama_edu import hub
-from llama_edu.engine.forward import attention_block, axes_of_logits, mlp_block
+from llama_edu.engine.forward import axes_of_logits, embed, head, through_layers
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.step import Step
 from llama_edu.engine.trace import IGNORE, Recorder
@@ -68,24 +68,25 @@ class TensorLlama(Llama):
         self, step: Step, record: Recorder = IGNORE
     ) -> Float32[np.ndarray, "rows vocab_size"]:
         """Two sums over all ranks a layer, one for the embedding, and the logits gathered."""
-        ops, config, weights, world = self.operators, self.config, self.weights, self.world
+        config, weights, world = self.config, self.weights, self.world
+        ops = replace(self.operators, residual=self._residual)
         x = world.summed(self._embedded(step).astype(step.cos.dtype, copy=False))
         record("embed_tokens", x, "seq hidden_size")
-        for layer in weights.layers:
-            here = record.at(f"layers.{layer.index}")
-            # What a rank has is a part of the sum. The residual is added after it, and so once.
-            x = x + world.summed(attention_block(x, layer, config, ops, step, here))
-            here("attn_residual", x, "seq hidden_size")
-            x = x + world.summed(mlp_block(x, layer, config, ops, here))
-            here("mlp_residual", x, "seq hidden_size")
-        step.advance()
-
+        x = through_layers(x, weights.layers, config, ops, step, record)
         x = ops.rms_norm(x, weights.norm, config.rms_norm_eps)
         record("norm", x, "seq hidden_size")
         mine = to_float32(ops.linear(x[step.logit_rows], weights.lm_head))
         logits = np.concatenate(world.gathered(mine), axis=1)[:, : config.vocab_size]
         record("logits", logits, axes_of_logits(step))
         return logits
+
+    def _residual(
+        self,
+        x: Float[np.ndarray, "seq hidden_size"],
+        block: Float[np.ndarray, "seq hidden_size"],
+    ) -> Float[np.ndarray, "seq hidden_size"]:
+        """What a rank's block returns is a part of a sum. What it is added to is whole, so once."""
+        return self.operators.residual(x, self.world.summed(block))
 
     def _embedded(self, step: Step) -> Float32[np.ndarray, "seq hidden_size"]:
         """The rows of the tokens in this rank's part of the table; zeros for the others."""
@@ -134,19 +135,17 @@ class PipelineLlama(Llama):
         It sends them to all. Steps go in one piece that are traced, since a name is recorded once,
         or kept in no cache, where the next piece would look for the keys and values of this one.
         """
-        ops, world = self.operators, self.world
+        ops, world, weights = self.operators, self.world, self.weights
         is_whole = record is not IGNORE or any(span.cache is None for span in step.spans)
         pieces = [step] if is_whole else step.in_pieces(self.piece_rows)
         x = np.concatenate([self._through_my_layers(piece, record) for piece in pieces])
         last = world.size - 1
-        if world.rank < last:
-            rows = len(np.arange(len(x))[step.logit_rows])
-            logits = np.empty((rows, self.config.vocab_size), dtype=np.float32)
-        else:
-            x = ops.rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
-            record("norm", x, "seq hidden_size")
-            logits = to_float32(ops.linear(x[step.logit_rows], self.weights.lm_head))
-        logits = world.sent_on(np.ascontiguousarray(logits), last)
+        if world.rank == last:
+            logits = head(x, weights, self.config, ops, step, record)
+            return world.sent_on(np.ascontiguousarray(logits), last)
+        rows = len(np.arange(len(x))[step.logit_rows])
+        logits = np.empty((rows, self.config.vocab_size), dtype=np.float32)
+        logits = world.sent_on(logits, last)
         record("logits", logits, axes_of_logits(step))
         return logits
 
@@ -154,21 +153,13 @@ class PipelineLlama(Llama):
         self, piece: Step, record: Recorder
     ) -> Float[np.ndarray, "seq hidden_size"]:
         """One piece from the rank before, through this rank's layers, to the rank behind."""
-        ops, config, weights, world = self.operators, self.config, self.weights, self.world
+        config, weights, world = self.config, self.weights, self.world
         if world.rank == 0:
-            x = rows_as_float32(weights.embed_tokens, piece.token_ids)
-            x = x.astype(piece.cos.dtype, copy=False)
-            record("embed_tokens", x, "seq hidden_size")
+            x = embed(weights, piece, record)
         else:
             x = np.empty((len(piece.token_ids), config.hidden_size), dtype=piece.cos.dtype)
             world.exchange(None, 0, x, world.rank - 1)
-        for layer in weights.layers:
-            here = record.at(f"layers.{layer.index}")
-            x = x + attention_block(x, layer, config, ops, piece, here)
-            here("attn_residual", x, "seq hidden_size")
-            x = x + mlp_block(x, layer, config, ops, here)
-            here("mlp_residual", x, "seq hidden_size")
-        piece.advance()
+        x = through_layers(x, weights.layers, config, self.operators, piece, record)
         if world.rank < world.size - 1:
             world.exchange(np.ascontiguousarray(x), world.rank + 1, None, 0)
         return x

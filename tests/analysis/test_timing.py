@@ -20,7 +20,8 @@ DECODED = len(TOKENS) * CONFIG.num_hidden_layers  # times that a part runs which
 SMALL = {"linear", "head", "rms_norm", "apply_rope", "attend", "swiglu", BETWEEN}
 GENERAL = {
     *("linear", "head", "rms_norm", "rope_cos_sin", "split_query_heads", "split_kv_heads"),
-    *("apply_rope", "qk_scores", "softmax", "score_v", "merge_heads", "swiglu", BETWEEN),
+    *("apply_rope", "qk_scores", "softmax", "score_v", "merge_heads", "swiglu"),
+    *("residual", BETWEEN),
 }
 
 

@@ -137,6 +137,7 @@ def test_every_operator_can_be_brought(capsys):
         "score_v": attention.score_v,
         "merge_heads": attention.merge_heads,
         "swiglu": mlp.swiglu,
+        "residual": lambda x, block: x + block,
     }
     assert tuple(mine) == NAMES
     with use_operators(tiny_llama(), prompt=IDS, **mine) as run:

@@ -6,6 +6,8 @@ gains no speed this way, it loses some; what is gained is memory. A compiled ker
 registers instead and gains both.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float, Float32
 
@@ -53,5 +55,5 @@ def score_v(
     return attention.score_v(attn_weights, to_float32(v))
 
 
-MIXED: Operators = NUMPY.replaced(linear=linear, qk_scores=qk_scores, score_v=score_v)
+MIXED: Operators = replace(NUMPY, linear=linear, qk_scores=qk_scores, score_v=score_v)
 """Operators whose weights and cache may be narrower than the float32 they compute in."""

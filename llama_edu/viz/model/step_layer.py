@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llama_edu.engine.forward import attend, attention_block, forward, mlp_block
+from llama_edu.engine.forward import attend, attention_block, mlp_block, through_layers
 from llama_edu.engine.trace import Record, Trace
 from llama_edu.viz.parts.html import Html
 from llama_edu.viz.parts.listing import Listing
@@ -111,8 +111,8 @@ _ATTENTION = (
     ),
     (
         "add to the stream",
-        forward,
-        "x + attention_block(",
+        through_layers,
+        "ops.residual(x, attention_block(",
         ("x", "self_attn.o_proj"),
         ("attn_residual",),
         "Attention's result is added to what came in. For {last} the change is "
@@ -155,8 +155,8 @@ _MLP = (
     ),
     (
         "add to the stream",
-        forward,
-        "x + mlp_block(",
+        through_layers,
+        "ops.residual(x, mlp_block(",
         ("attn_residual", "mlp.down_proj"),
         ("mlp_residual",),
         "The second sum, and the layer is done. For {last} the change is {mlp_step:.0f}% as long "
