@@ -17,6 +17,7 @@ from llama_edu.engine.guess import (
     acceptance,
     residual,
 )
+from llama_edu.engine.sampling import GREEDY
 from llama_edu.errors import InputError
 
 LIST = [3, 1, 4, 1, 5, 9, 2, 6, 3, 1, 4, 1, 5, 9, 2, 6, 3, 1, 4]
@@ -241,6 +242,13 @@ def test_a_draft_model_reads_what_is_new_and_no_more():
         whole = [*LIST, *first, 2, 7, 1]
         list(generate(model, whole, max_new_tokens=9, stop_ids=(), guesser=draft))
         assert fed[0] <= 9 + 3 + 1
+        guessing = draft.begin(LIST, GREEDY, np.random.default_rng(0))
+        right, wrong, _ = guessing.guesses(3)
+        for token_id in (right.token_id, (wrong.token_id + 1) % small.config.vocab_size):
+            guessing.add(token_id)
+        fed.clear()
+        guessing.guesses(3)
+        assert fed == [1, 1, 1]
 
 
 def test_one_draft_model_guesses_along_several_texts_in_turn():
