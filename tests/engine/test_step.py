@@ -26,7 +26,10 @@ class InPieces(Llama):
         assert sum(sizes) == len(step.token_ids)
         assert set(sizes[:-1]) <= {self.rows}
         assert 0 < sizes[-1] <= self.rows
-        parts = [super(InPieces, self).run_step(piece) for piece in pieces]
+        parts = []
+        for piece in pieces:
+            assert all(span.past == span.cache.length for span in piece.spans)
+            parts.append(super().run_step(piece))
         return np.concatenate(parts)[step.logit_rows]
 
 
