@@ -73,7 +73,7 @@ def compiled(name: str, directory: Path) -> Path:
     source = with_listings((AROUND / name).read_text("utf-8"))
     source += (AROUND / "prelude.rs").read_text("utf-8")
     # Overflow is an error, also where the optimizer runs.
-    command = ["rustc", "--edition=2021", "-O", "-Cdebug-assertions", "-Awarnings"]
+    command = ["rustc", "--edition=2021", "-Copt-level=1", "-Cdebug-assertions", "-Awarnings"]
     return built(command, source, directory / name)
 
 
