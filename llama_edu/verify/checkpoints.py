@@ -217,7 +217,7 @@ TINY: tuple[Tiny, ...] = (
 def write_tiny(tiny: Tiny, directory: Path) -> None:
     """Write a checkpoint into an existing, empty directory."""
     written = {k: v for k, v in tiny.config.items() if k not in tiny.absent}
-    (directory / "config.json").write_text(json.dumps(written, indent=2) + "\n")
+    (directory / "config.json").write_text(json.dumps(written, indent=2) + "\n", "utf-8")
     config = LlamaConfig.from_dict(written)
     save_file(
         tiny_tensors(config, tiny, str(tiny.config["torch_dtype"])),
@@ -227,7 +227,7 @@ def write_tiny(tiny: Tiny, directory: Path) -> None:
     tokenizer = json.dumps(_tokenizer(), ensure_ascii=False)
     (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
 
 
 def tiny_tensors(config: LlamaConfig, tiny: Tiny, dtype: str) -> dict[str, np.ndarray]:

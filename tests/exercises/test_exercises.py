@@ -321,7 +321,7 @@ def test_a_right_answer_is_remembered_and_a_wrong_one_is_not(monkeypatch):
     assert progress.solved() == set()
     first(_length_mine)
     assert progress.solved() == {first.exercise.name}
-    progress.path().write_text("not json")
+    progress.path().write_text("not json", "utf-8")
     assert progress.solved() == set()
     monkeypatch.setenv("LLAMA_EDU_PROGRESS", "off")
     first(_length_mine)

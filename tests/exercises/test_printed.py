@@ -53,10 +53,10 @@ def test_a_solution_that_is_printed_is_right_and_not_credited(monkeypatch, tmp_p
         "def merge_pair_copied"
         + Path(__file__).read_text("utf-8").split("def merge_pair_copied", 1)[1].split("\n\n\n")[0]
     )
-    listed.write_text(json.dumps({"merge_pair": source}))
+    listed.write_text(json.dumps({"merge_pair": source}), "utf-8")
     assert check.merge_pair(merge_pair_copied).ok
     assert progress.solved() == set()
-    listed.write_text(json.dumps({"merge_pair": source.replace("1", "2")}))
+    listed.write_text(json.dumps({"merge_pair": source.replace("1", "2")}), "utf-8")
     assert check.merge_pair(merge_pair_copied).ok
     assert progress.solved() == {"merge_pair"}
 
