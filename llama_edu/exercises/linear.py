@@ -1,4 +1,4 @@
-"""Exercises of chapter 2: where a number lies, C = βC + αABᵀ, and tests that can tell."""
+"""Exercises on products: where a number lies, C = βC + αABᵀ, and tests that can tell."""
 
 import math
 from collections.abc import Callable, Iterator

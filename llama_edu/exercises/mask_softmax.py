@@ -1,4 +1,4 @@
-"""Exercises of chapter 7: the causal mask with a past, and the softmax that follows it."""
+"""Exercises on mask and softmax: the causal mask with a past, and the softmax that follows it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Exercises of chapter 4: normalise a row, gate it, add it to the stream."""
+"""Exercises on norm and MLP: normalise a row, gate it, add it to the stream."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Exercises of chapter 12: rounding to bfloat16, where sums are held, norms in 16 bits, int8."""
+"""Exercises on precision: rounding to bfloat16, where sums are held, norms in 16 bits, int8."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Exercises of chapter 5: angles, pairs, layouts."""
+"""Exercises on RoPE: angles, pairs, layouts."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Exercises of chapter 11: temperature, top-k and top-p in their order, and the draw."""
+"""Exercises on sampling: temperature, top-k and top-p in their order, and the draw."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Exercises of chapter 8: weights mix values, and the heads go back to where they came from."""
+"""Exercises on values: weights mix values, and the heads go back to where they came from."""
 
 import numpy as np
 

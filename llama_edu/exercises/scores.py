@@ -1,4 +1,4 @@
-"""Exercises of chapter 6: queries meet the keys of their KV group."""
+"""Exercises on scores: queries meet the keys of their KV group."""
 
 import math
 from collections.abc import Callable, Iterator

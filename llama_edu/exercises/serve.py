@@ -1,4 +1,4 @@
-"""Exercises of chapter 14: a request, frames and their reader, text held back, who goes next."""
+"""Exercises on serving: a request, frames and their reader, text held back, who goes next."""
 
 import json
 import re

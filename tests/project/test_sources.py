@@ -1,4 +1,4 @@
-"""What no source holds: text in an encoding of the machine, another module's names replaced."""
+"""What no source holds: a machine's encoding, a chapter's number, a replaced name of another."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from llama_edu.chapters import chapter_number
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "llama_edu").rglob("*.py"))
@@ -127,3 +129,65 @@ def test_a_replaced_name_would_be_seen(line: str) -> None:
 def test_own_attributes_are_no_replaced_names() -> None:
     source = "import a\nclass B:\n    def __init__(self):\n        self.a = a.c\nB.d = 1"
     assert list(replaced_names(ast.parse(source))) == []
+
+
+# An option of the command line, `--chapters 6`, is its user's to give.
+A_NUMBER = re.compile(r"(?<!-)\bchapters?\s+(?:# )?\d+", re.IGNORECASE)
+
+
+def test_the_package_speaks_of_chapters_by_topic() -> None:
+    """What a reader sees is no exception: such numbers are computed from `chapters.py`."""
+    told = {
+        name_of(path): A_NUMBER.findall(path.read_text("utf-8"))
+        for path in [*SOURCES, *(ROOT / "llama_edu" / "models").glob("*/README.md")]
+    }
+    assert {name: numbers for name, numbers in told.items() if numbers} == {}
+
+
+def test_a_number_would_be_seen() -> None:
+    text = "of chapter 9, Chapters 3 to 8 and chapter\n# 12, but --chapters 6 and chapter nine"
+    assert A_NUMBER.findall(text) == ["chapter 9", "Chapters 3", "chapter\n# 12"]
+
+
+# What the engines in other languages, and their starters, say of the chapters they follow:
+# how a remark begins, and the topic of its chapter, or of the first and the last.
+REMARKS = {
+    "Bytes": "bytes",
+    "Text to ids, and back": "tokenizer",
+    "Products": "linear",
+    "Scores, mask and softmax, values": "scores score_v",
+    "RoPE": "rope",
+    "Norm and gate": "norm_mlp",
+    "The whole model": "model",
+    "The cache": "generate",
+    "Sampling": "sampling",
+    "the tensors of": "bytes",
+    "the shape of a tensor": "bytes",
+    "text to ids": "tokenizer",
+    "ids to text": "tokenizer",
+    "what is shown after each id": "tokenizer",
+    "config.json and the weights": "linear model",
+    "keys and values of every layer": "generate",
+    "keep": "linear generate",
+    "temperature": "sampling",
+    "roles and contents": "chat",
+}
+OTHER_LANGUAGES = sorted(
+    path
+    for folder in ("engines", "llama_edu/verify/starters")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".rs", ".cpp", ".go", ".zig", ".mjs", ".txt"}
+)
+
+
+@pytest.mark.parametrize("path", OTHER_LANGUAGES, ids=name_of)
+def test_an_engine_in_another_language_names_the_chapters_as_they_are(path: Path) -> None:
+    text = path.read_text("utf-8")
+    headings = re.findall(r"---- (.+): chapters? (\d+)(?: to (\d+))?", text)
+    beginnings = re.findall(r"[Cc]hapters? (\d+)(?: to (\d+))?: (.+)", text)
+    remarks = headings + [(words, first, last) for first, last, words in beginnings]
+    assert len(remarks) == len(A_NUMBER.findall(text)) > 0
+    for words, first, last in remarks:
+        (topics,) = [said.split() for start, said in REMARKS.items() if words.startswith(start)]
+        expected = chapter_number(topics[0]), chapter_number(topics[-1])
+        assert (int(first), int(last or first)) == expected, words
