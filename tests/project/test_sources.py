@@ -1,8 +1,9 @@
-"""What no source holds: a machine's encoding, a chapter's number, a replaced name of another."""
+"""What no source holds: a machine's encoding, a chapter's number, names replaced or never used."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -129,6 +130,72 @@ def test_a_replaced_name_would_be_seen(line: str) -> None:
 def test_own_attributes_are_no_replaced_names() -> None:
     source = "import a\nclass B:\n    def __init__(self):\n        self.a = a.c\nB.d = 1"
     assert list(replaced_names(ast.parse(source))) == []
+
+
+def defined(tree: ast.Module) -> Iterator[str]:
+    """Names that a module gives to functions, classes and values, without what decorators keep."""
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield from () if node.decorator_list else (node.name,)
+            case ast.Assign() | ast.AnnAssign():
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                for target in targets:
+                    yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+
+
+def read_names(tree: ast.AST) -> Iterator[str]:
+    """Names that a module reads, also as attributes, in imports and in texts such as `"a.b"`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name):
+                yield name
+            case ast.alias(name=name):
+                yield name.rpartition(".")[2]
+            case ast.Constant(value=str(text)):
+                yield from re.findall(r"\w+", text)
+
+
+def unused(module: ast.Module, everything: set[str]) -> list[str]:
+    """What a module defines and nobody reads; what is its own, the module itself must read.
+
+    A name in `__all__` counts as read: the package is a library, whose readers are elsewhere.
+    """
+    own = set(read_names(module))
+    return [
+        name
+        for name in defined(module)
+        if name not in (own if name.startswith("_") else everything) and not name.startswith("__")
+    ]
+
+
+def test_every_name_is_used_somewhere() -> None:
+    of_pytest = re.compile(r"pytest_\w+")  # called by their names
+    everything = {name for path in EVERYTHING for name in read_names(tree_of(path))}
+    for path in (ROOT / "book").glob("*.ipynb"):
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        everything |= {name for c in cells for name in re.findall(r"\w+", "".join(c["source"]))}
+    found = {
+        name_of(path): [n for n in unused(tree_of(path), everything) if not of_pytest.fullmatch(n)]
+        for path in EVERYTHING
+        if path.parts[len(ROOT.parts)] != "tests"
+    }
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_an_unused_name_would_be_seen() -> None:
+    source = """
+__all__ = ["for_others"]
+A, _b = 1, 2
+_c: int = 3
+def for_others(): return _d
+def _d(): ...
+class _E: ...
+@register
+def _f(): ...
+"""
+    assert unused(ast.parse(source), {"_b", "for_others"}) == ["A", "_b", "_c", "_E"]
+    assert unused(ast.parse(source), {"A", "for_others"}) == ["_b", "_c", "_E"]
 
 
 # An option of the command line, `--chapters 6`, is its user's to give.
