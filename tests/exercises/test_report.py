@@ -15,10 +15,7 @@ from llama_edu.exercises.framework.report import page, report
 EXERCISES = [item.exercise for item in check]
 
 
-@pytest.fixture(autouse=True)
-def _own_progress(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path / "deep" / "home"))
-    monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+pytestmark = pytest.mark.usefixtures("own_progress")
 
 
 def test_nothing_is_solved_at_first():

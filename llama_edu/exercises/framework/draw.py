@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["noise", "pick", "seed_from", "whole", "wholes"]
+__all__ = ["noise", "pick", "seed_from", "seeded_noise", "whole", "wholes"]
 
 Item = TypeVar("Item")
 
@@ -23,6 +23,11 @@ def wholes(rng: np.random.Generator, n: int, low: int, high: int) -> list[int]:
 def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Normally distributed float32 numbers."""
     return rng.standard_normal(shape, dtype=np.float32)
+
+
+def seeded_noise(seed: int, *shape: int) -> np.ndarray:
+    """Such numbers from a seed: a case that is written down has the same ones in every run."""
+    return noise(np.random.default_rng(seed), *shape)
 
 
 def pick(rng: np.random.Generator, items: Sequence[Item], n: int) -> list[Item]:
