@@ -6,16 +6,12 @@ import ml_dtypes
 import numpy as np
 
 from llama_edu.engine.backends import pure16 as pure
-from llama_edu.exercises.framework.draw import noise, seed_from, seeded_noise, whole
+from llama_edu.exercises.framework.draw import f32, noise, seed_from, seeded_noise, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.formats.quantize import quantize
 
 Array = np.ndarray
 BF16 = np.dtype(ml_dtypes.bfloat16)
-
-
-def _f32(*values: float) -> Array:
-    return np.array(values, dtype=np.float32)
 
 
 # ★ to_bf16(x) -> the sixteen bits of each number as uint16
@@ -83,10 +79,10 @@ TO_BF16 = Exercise(
     "A NaN stays one.",
     section="bfloat16 is the upper half of float32",
     cases=lambda: [
-        Case("numbers of all sizes", (seeded_noise(1, 37) * _f32(1e-3, 1.0, 1e6).repeat(13)[:37],)),
+        Case("numbers of all sizes", (seeded_noise(1, 37) * f32(1e-3, 1.0, 1e6).repeat(13)[:37],)),
         # 1 + 1/256 lies half-way: to 1. 1 + 3/256 lies half-way: to 1 + 4/256.
-        Case("numbers half-way between two", (_f32(1 + 1 / 256, 1 + 3 / 256, -1 - 1 / 256),)),
-        Case("zeros and the largest", (_f32(0.0, -0.0, 3.3e38, 70000.0, np.inf),)),
+        Case("numbers half-way between two", (f32(1 + 1 / 256, 1 + 3 / 256, -1 - 1 / 256),)),
+        Case("zeros and the largest", (f32(0.0, -0.0, 3.3e38, 70000.0, np.inf),)),
         # Rounded like numbers, these run over: to -0 and to 0.
         Case(
             "NaN whose digits are all ones",
@@ -514,7 +510,7 @@ INT8_ROW = Exercise(
     section="Eight bits need a scale",
     cases=lambda: [
         Case("29 weights", (seeded_noise(11, 29),)),
-        Case("the largest is negative", (_f32(0.1, -2.0, 0.7, 1.3, -0.05),)),
+        Case("the largest is negative", (f32(0.1, -2.0, 0.7, 1.3, -0.05),)),
         Case("very small weights", (seeded_noise(12, 13) * np.float32(1e-6),)),
         Case("a row of zeros", (np.zeros(7, dtype=np.float32),)),
     ],

@@ -1,4 +1,4 @@
-"""What no source holds: a machine's encoding, a chapter's number, names replaced or never used."""
+"""What no source holds: a machine's encoding, names replaced or unused, copies, chapter numbers."""
 
 from __future__ import annotations
 
@@ -196,6 +196,36 @@ def _f(): ...
 """
     assert unused(ast.parse(source), {"_b", "for_others"}) == ["A", "_b", "_c", "_E"]
     assert unused(ast.parse(source), {"A", "for_others"}) == ["_b", "_c", "_E"]
+
+
+WORTH_SHARING = 12  # nodes of a body: more than a call with its arguments
+
+
+def bodies(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Each function that is worth sharing: its name, and what it does, whatever it is called."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            if sum(1 for part in body for _ in ast.walk(part)) >= WORTH_SHARING:
+                arguments = [argument.arg for argument in node.args.args]
+                yield node.name, " ".join([*arguments, *map(ast.dump, body)])
+
+
+def test_no_function_is_written_twice() -> None:
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for name, body in bodies(tree_of(path)):
+            places.setdefault(body, []).append(f"{name_of(path)}: {name}")
+    assert [copies for copies in places.values() if len(copies) > 1] == []
+
+
+def test_a_copy_would_be_seen() -> None:
+    one = "def one(x):\n    'A docstring.'\n    return [x + 1 for y in range(x)]"
+    two = "def two(x):  # a comment\n    return [x + 1\n        for y in range(x)]"
+    three = "def three(x):\n    return [x + 2 for y in range(x)]"
+    (first,), (second,), (third,) = (list(bodies(ast.parse(text))) for text in (one, two, three))
+    assert first[1] == second[1] != third[1]
+    assert list(bodies(ast.parse("def four(x):\n    return f(x)"))) == []
 
 
 # An option of the command line, `--chapters 6`, is its user's to give.

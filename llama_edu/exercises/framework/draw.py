@@ -1,11 +1,11 @@
-"""What drawn inputs are made of: whole numbers, arrays and choices, from a generator."""
+"""What inputs are made of: whole numbers, arrays and choices, from a generator or written down."""
 
 from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["noise", "pick", "seed_from", "seeded_noise", "whole", "wholes"]
+__all__ = ["f32", "noise", "pick", "seed_from", "seeded_noise", "whole", "wholes"]
 
 Item = TypeVar("Item")
 
@@ -18,6 +18,11 @@ def whole(rng: np.random.Generator, low: int, high: int) -> int:
 def wholes(rng: np.random.Generator, n: int, low: int, high: int) -> list[int]:
     """`n` different ones: axes of different sizes, so that none is taken for another."""
     return [int(i) for i in rng.permutation(np.arange(low, high + 1))[:n]]
+
+
+def f32(*values: float) -> np.ndarray:
+    """A row of float32 numbers that are written down."""
+    return np.array(values, dtype=np.float32)
 
 
 def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
