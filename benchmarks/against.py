@@ -181,7 +181,7 @@ def main() -> None:
         )
     if args.json:
         record = {"unit": "seconds; peak memory in KiB", "rounds": args.rounds, "cases": rows}
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        args.json.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def main() -> None:
         print_record(record)
         if args.json:
             path = beside(args.json, Path(model).name, number == 0)
-            path.write_text(json.dumps(record, indent=1) + "\n")
+            path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def main() -> None:
             f"{last['kept']:4}"
         )
     if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+        args.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

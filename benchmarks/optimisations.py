@@ -229,7 +229,7 @@ def main() -> None:
     if args.json:
         versions = {"numpy": np.__version__}
         record = machine(os.cpu_count() or 1, {"rows": [{"ours": {"versions": versions}}]})
-        args.json.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
+        args.json.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

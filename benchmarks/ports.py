@@ -119,11 +119,11 @@ def with_main(path: Path, main: str, loop: str) -> str:
 def built(folder: Path) -> dict[str, list[str]]:
     """Engine → the command that runs it, for every compiler that is there."""
     rust, cpp, js = folder / "port.rs", folder / "port.cpp", folder / "port.mjs"
-    rust.write_text(with_main(ROOT / "engines/rust/llama.rs", "fn main()", RUST))
+    rust.write_text(with_main(ROOT / "engines/rust/llama.rs", "fn main()", RUST), "utf-8")
     source = with_main(ROOT / "engines/cpp/llama.cpp", "int main(", CPP)
-    cpp.write_text("#include <algorithm>\n#include <sstream>\n" + source)
+    cpp.write_text("#include <algorithm>\n#include <sstream>\n" + source, "utf-8")
     page = ROOT / "llama_edu/page"
-    js.write_text(JS.format(page=page.as_uri()))
+    js.write_text(JS.format(page=page.as_uri()), "utf-8")
     compilers = {
         "Rust -O": ["rustc", "--edition=2021", "-O", "-Awarnings", str(rust)],
         "Rust, this processor": [
@@ -193,7 +193,7 @@ def main() -> None:
                 print(line(engine, some, runs[BASE]))
             found[name] = runs
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+        args.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

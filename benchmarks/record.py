@@ -37,7 +37,7 @@ def measure(script: str, folder: Path, name: str, *arguments: str) -> None:
     command += ["--json", str(folder / f"{name}.json")]
     print(f"{script} …", file=sys.stderr)
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    (folder / f"{name}.txt").write_text(done.stdout)
+    (folder / f"{name}.txt").write_text(done.stdout, "utf-8")
     print(done.stdout)
 
 
@@ -140,7 +140,7 @@ def main() -> None:
         ("budget", draw_errors, "error"),
         ("scaling", draw_context, "context"),
     ):
-        draw(json.loads((folder / f"{name}.json").read_text()), folder / f"{picture}.png")
+        draw(json.loads((folder / f"{name}.json").read_text("utf-8")), folder / f"{picture}.png")
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def main() -> None:
     for name, points in curves.items():
         print_curve(name, points)
     if args.json:
-        args.json.write_text(json.dumps(curves, indent=1) + "\n")
+        args.json.write_text(json.dumps(curves, indent=1) + "\n", "utf-8")
     if args.plots:
         draw(curves, args.plots)
 

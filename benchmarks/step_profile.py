@@ -191,7 +191,7 @@ def main() -> None:
             print_profile(rows[-1], args.threads, model.weights.nbytes)
     if args.json:
         record = {"model": args.model, "threads": args.threads, "rows": rows}
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        args.json.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

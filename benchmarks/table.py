@@ -202,7 +202,7 @@ def machine(threads: int, results: dict[str, list[dict[str, Any]]]) -> dict[str,
             for key in ("ours", "peer"):
                 versions |= one.get(key, {}).get("versions", {})
     cpuinfo = Path("/proc/cpuinfo")
-    names = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.exists() else []
     model = next((line.split(":", 1)[1].strip() for line in names if "model name" in line), "")
     return {
         "processor": model or platform.processor() or platform.machine(),
@@ -240,7 +240,7 @@ def main() -> None:
         print_row(ROWS[name], rounds, most(name, results, args.nbytes))
     if args.json:
         record = {"model": args.model, "nbytes_bf16": args.nbytes, **where, "rows": results}
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        args.json.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

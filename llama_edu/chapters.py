@@ -1,7 +1,8 @@
 """Which notebook of the book tells of which topic, in the order of the walk.
 
 Code, figures, exercises and tests are named by topic; only here, and in the names of the files,
-do chapters have numbers. So the order can change in one place.
+do chapters have numbers. So the order can change in one place. Engines in other languages, and
+their starters, point their readers to chapters by number; a test holds those to this table.
 """
 
 import re

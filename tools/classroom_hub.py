@@ -192,7 +192,7 @@ def running_hub(way: Way, folder: Path, args: argparse.Namespace) -> Iterator[Ap
     )
     (folder / "jupyterhub_config.py").write_text(recipe() + changes, "utf-8")
     path = os.pathsep.join([str(args.bin), os.environ["PATH"]])
-    with (folder / "hub.log").open("w") as log:
+    with (folder / "hub.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [str(args.bin / "jupyterhub"), "-f", "jupyterhub_config.py"],
             cwd=folder,
@@ -205,7 +205,7 @@ def running_hub(way: Way, folder: Path, args: argparse.Namespace) -> Iterator[Ap
             api.wait("/hub/api/")
             yield api
         except OSError:
-            print((folder / "hub.log").read_text()[-3000:], file=sys.stderr)
+            print((folder / "hub.log").read_text("utf-8")[-3000:], file=sys.stderr)
             raise
         finally:
             started = psutil.Process(process.pid).children(recursive=True)
@@ -221,7 +221,7 @@ def running_hub(way: Way, folder: Path, args: argparse.Namespace) -> Iterator[Ap
 
 def memory(pid: int) -> tuple[int, int]:
     """Bytes of a process: its share of all it uses, and what is only its own."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8")
     sizes = {
         key: int(kb) * 1024 for key, kb in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)
     }

@@ -1,4 +1,4 @@
-"""Exercises of chapter 1: a header's length, a tensor's place, 16-bit numbers, damaged files."""
+"""Exercises on bytes: a header's length, a tensor's place, 16-bit numbers, damaged files."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Exercises of chapter 13: a template, replies as ids, and what to forget."""
+"""Exercises on conversations: a template, replies as ids, and what to forget."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Exercises of chapter 15: bytes of a cache, operations of a pass, the roof, one wasted product."""
+"""Exercises on speed: bytes of a cache, operations of a pass, the roof, one wasted product."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Exercises of chapter 16: guesses checked and replaced, four bits, and rows that are shared."""
+"""Exercises on guessing ahead: guesses checked and replaced, four bits, rows that are shared."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Exercises of chapter 10: the decode loop, positions, a prefix, chunks, forking a cache."""
+"""Exercises on generation: the decode loop, positions, a prefix, chunks, forking a cache."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

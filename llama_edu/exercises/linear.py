@@ -1,4 +1,4 @@
-"""Exercises of chapter 2: where a number lies, C = βC + αABᵀ, and tests that can tell."""
+"""Exercises on products: where a number lies, C = βC + αABᵀ, and tests that can tell."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
+from llama_edu.exercises.framework.draw import noise, pick, seeded_noise, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.watched import Watched
 from llama_edu.ops.linear import matmul_transb
@@ -14,10 +14,6 @@ from llama_edu.ops.linear import matmul_transb
 Array = np.ndarray
 Gemm = Callable[[Array, float, Array, Array, float], None]
 Arguments = tuple[Array, float, Array, Array, float]
-
-
-def _random(seed: int, *shape: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 # ★ position(index, shape): the place in memory of array[index], rows first, counted in numbers
@@ -205,32 +201,32 @@ def _written(answer: Gemm, c: Array, beta: float, a: Array, b: Array, alpha: flo
 def _gemm_cases() -> list[Case]:
     dirty = np.full((2, 4), np.nan, dtype=np.float32)
     dirty[1] = np.inf
-    spoilt = _random(15, 3, 5)
+    spoilt = seeded_noise(15, 3, 5)
     spoilt[0, 1], spoilt[2, 3] = np.nan, np.inf
     return [
         Case(
             "a used buffer, α 2 and β 0.5",
-            (_random(1, 3, 5), 0.5, _random(2, 3, 4), _random(3, 5, 4), 2.0),
+            (seeded_noise(1, 3, 5), 0.5, seeded_noise(2, 3, 4), seeded_noise(3, 5, 4), 2.0),
         ),
         Case(
             "a used buffer, α −1.5 and β 0.25",
-            (_random(12, 4, 2), 0.25, _random(13, 4, 5), _random(14, 2, 5), -1.5),
+            (seeded_noise(12, 4, 2), 0.25, seeded_noise(13, 4, 5), seeded_noise(14, 2, 5), -1.5),
         ),
         Case(
             "a used buffer, α 1 and β 0",
-            (_random(4, 2, 4), 0.0, _random(5, 2, 3), _random(6, 4, 3), 1.0),
+            (seeded_noise(4, 2, 4), 0.0, seeded_noise(5, 2, 3), seeded_noise(6, 4, 3), 1.0),
         ),
         Case(
             "a buffer of NaN and ∞, α −3 and β 0",
-            (dirty, 0.0, _random(7, 2, 5), _random(8, 4, 5), -3.0),
+            (dirty, 0.0, seeded_noise(7, 2, 5), seeded_noise(8, 4, 5), -3.0),
         ),
         Case(
             "a NaN and an ∞ that count, α 3 and β −2",
-            (spoilt, -2.0, _random(16, 3, 4), _random(17, 5, 4), 3.0),
+            (spoilt, -2.0, seeded_noise(16, 3, 4), seeded_noise(17, 5, 4), 3.0),
         ),
         Case(
             "square matrices, α 1 and β 1",
-            (_random(9, 3, 3), 1.0, _random(10, 3, 3), _random(11, 3, 3), 1.0),
+            (seeded_noise(9, 3, 3), 1.0, seeded_noise(10, 3, 3), seeded_noise(11, 3, 3), 1.0),
         ),
     ]
 
@@ -358,7 +354,7 @@ def _telling_small() -> Arguments:
 
 
 def _telling_random() -> Arguments:
-    return _random(1, 3, 5), -1.5, _random(2, 3, 4), _random(3, 5, 4), 0.75
+    return seeded_noise(1, 3, 5), -1.5, seeded_noise(2, 3, 4), seeded_noise(3, 5, 4), 0.75
 
 
 def _telling_equal_matrices() -> Arguments:
@@ -515,13 +511,17 @@ IN_BLOCKS = Exercise(
     task="Compute A Bᵀ in tiles of block × block, for sizes that are no multiple of block.",
     section="All of them, three ways",
     cases=lambda: [
-        Case("5 × 7 and 6 × 7 in blocks of 3", (_random(1, 5, 7), _random(2, 6, 7), 3)),
-        Case("4 × 8 and 2 × 8 in blocks of 2", (_random(3, 4, 8), _random(4, 2, 8), 2)),
-        Case("one block for all", (_random(5, 2, 3), _random(6, 4, 3), 8)),
-        Case("blocks of one number", (_random(7, 2, 3), _random(8, 3, 3), 1)),
+        Case("5 × 7 and 6 × 7 in blocks of 3", (seeded_noise(1, 5, 7), seeded_noise(2, 6, 7), 3)),
+        Case("4 × 8 and 2 × 8 in blocks of 2", (seeded_noise(3, 4, 8), seeded_noise(4, 2, 8), 2)),
+        Case("one block for all", (seeded_noise(5, 2, 3), seeded_noise(6, 4, 3), 8)),
+        Case("blocks of one number", (seeded_noise(7, 2, 3), seeded_noise(8, 3, 3), 1)),
         Case(
             "float64, 5 × 4 and 3 × 4 in blocks of 2",
-            (_random(9, 5, 4).astype(np.float64), _random(10, 3, 4).astype(np.float64), 2),
+            (
+                seeded_noise(9, 5, 4).astype(np.float64),
+                seeded_noise(10, 3, 4).astype(np.float64),
+                2,
+            ),
         ),
     ],
     harness=_in_tiles,

@@ -1,18 +1,18 @@
-"""Exercises of chapter 7: the causal mask with a past, and the softmax that follows it."""
+"""Exercises on mask and softmax: the causal mask with a past, and the softmax that follows it."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from llama_edu.exercises.framework.draw import noise, wholes
+from llama_edu.exercises.framework.draw import noise, seeded_noise, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.attention import apply_mask, causal_mask, softmax
 
 Array = np.ndarray
 
 
-def _random(seed: int, *shape: int) -> Array:
-    return 3 * np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+def _scores(seed: int, *shape: int) -> Array:
+    return 3 * seeded_noise(seed, *shape)
 
 
 # ★ staircase(seq, past) -> (seq, total_seq), True where a query may look
@@ -199,9 +199,9 @@ MASK_SCORES = Exercise(
     task="Repair the mask: every key in the future of its query gets −∞, with a past or without.",
     section='What stands for "not allowed"?',
     cases=lambda: [
-        Case("5 tokens, no past", (_random(1, 2, 3, 5, 5),)),
-        Case("4 tokens after a past of 2", (_random(2, 2, 3, 4, 6),)),
-        Case("1 token after a past of 6", (_random(3, 4, 2, 1, 7),)),
+        Case("5 tokens, no past", (_scores(1, 2, 3, 5, 5),)),
+        Case("4 tokens after a past of 2", (_scores(2, 2, 3, 4, 6),)),
+        Case("1 token after a past of 6", (_scores(3, 4, 2, 1, 7),)),
     ],
     drawn=_mask_scores_drawn,
     correct=(_mask_where, _mask_loop),
@@ -326,7 +326,7 @@ def _rows_float64(scores: Array) -> Array:
 
 def _far_rows() -> Array:
     """Each row is harmless by itself; together they span more than float32 exponents do."""
-    rows = _random(6, 1, 2, 3, 5)
+    rows = _scores(6, 1, 2, 3, 5)
     return rows + np.array([400, -350, 0], dtype=np.float32)[:, None]
 
 
@@ -355,8 +355,8 @@ ROW_SOFTMAX = Exercise(
     task="Repair the softmax: every row of (seq, total_seq) sums to 1, whatever its scores are.",
     section="The softmax, row by row",
     cases=lambda: [
-        Case("4 masked rows after a past of 2", (_mask_where(_random(4, 2, 3, 4, 6)),)),
-        Case("1 row, no mask", (_random(5, 4, 2, 1, 7),)),
+        Case("4 masked rows after a past of 2", (_mask_where(_scores(4, 2, 3, 4, 6)),)),
+        Case("1 row, no mask", (_scores(5, 4, 2, 1, 7),)),
         Case("rows around 400, −350 and 0", (_far_rows(),)),
     ],
     drawn=_row_softmax_drawn,

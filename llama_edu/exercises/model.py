@@ -1,4 +1,4 @@
-"""Exercises of chapter 9: read a config, settle both ends, find the first gap, finish a pass."""
+"""Exercises on the model: read a config, settle both ends, find the first gap, finish a pass."""
 
 import copy
 from collections.abc import Callable, Mapping

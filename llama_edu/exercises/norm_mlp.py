@@ -1,4 +1,4 @@
-"""Exercises of chapter 4: normalise a row, gate it, add it to the stream."""
+"""Exercises on norm and MLP: normalise a row, gate it, add it to the stream."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llama_edu.exercises.framework.draw import noise, seed_from, whole, wholes
+from llama_edu.exercises.framework.draw import noise, seed_from, seeded_noise, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.watched import Counted
 from llama_edu.ops.linear import linear
@@ -14,10 +14,6 @@ from llama_edu.ops.mlp import silu, swiglu
 from llama_edu.ops.norm import rms_norm
 
 Array = np.ndarray
-
-
-def _random(seed: int, *shape: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 # ★ norm_rows(x, weight, eps): x (seq, hidden_size), weight (hidden_size,)
@@ -83,11 +79,14 @@ def _norm_in_place(x: Array, weight: Array, eps: float) -> Array:
 
 
 def _norm_cases() -> list[Case]:
-    offset = _random(1, 4, 7) + np.float32(1.5)  # a mean far from 0, so that it shows
+    offset = seeded_noise(1, 4, 7) + np.float32(1.5)  # a mean far from 0, so that it shows
     return [
-        Case("4 tokens, 7 features, mean not 0", (offset, 1 + _random(2, 7) / 2, 1e-5)),
-        Case("1 token, 10 features", (_random(3, 1, 10) * 30, _random(4, 10), 1e-6)),
-        Case("rows of very different size", (_random(5, 3, 5) * _sizes(), _random(6, 5), 1e-3)),
+        Case("4 tokens, 7 features, mean not 0", (offset, 1 + seeded_noise(2, 7) / 2, 1e-5)),
+        Case("1 token, 10 features", (seeded_noise(3, 1, 10) * 30, seeded_noise(4, 10), 1e-6)),
+        Case(
+            "rows of very different size",
+            (seeded_noise(5, 3, 5) * _sizes(), seeded_noise(6, 5), 1e-3),
+        ),
     ]
 
 
@@ -242,12 +241,12 @@ def _size_cast_last(x: Array, eps: float) -> Array:
 
 
 def _size_cases() -> list[Case]:
-    small = _random(7, 3, 6) * np.array([[1e-3], [1], [0]], dtype=np.float32)
-    half = (_random(8, 2, 5) * 300).astype(np.float16)  # 300² does not fit into 16 bits
+    small = seeded_noise(7, 3, 6) * np.array([[1e-3], [1], [0]], dtype=np.float32)
+    half = (seeded_noise(8, 2, 5) * 300).astype(np.float16)  # 300² does not fit into 16 bits
     return [
         Case("a tiny row, an ordinary one, and zeros", (small, 1e-5)),
-        Case("eps 0.01, as large as the row", (_random(9, 1, 8) / 10, 1e-2)),
-        Case("float16 rows of ordinary size", (_random(15, 3, 9).astype(np.float16), 1e-5)),
+        Case("eps 0.01, as large as the row", (seeded_noise(9, 1, 8) / 10, 1e-2)),
+        Case("float16 rows of ordinary size", (seeded_noise(15, 3, 9).astype(np.float16), 1e-5)),
         Case("float16 rows of a few hundred", (half, 1e-5)),
     ]
 
@@ -397,9 +396,9 @@ def _gated_overflow(gate: Array, up: Array) -> Array:
 def _gate_cases() -> list[Case]:
     extreme = np.array([[-200, -20, 0, 20, 200]], dtype=np.float32)
     return [
-        Case("3 tokens, 8 features", (_random(10, 3, 8) * 3, _random(11, 3, 8))),
-        Case("up of another size than gate", (_random(12, 2, 5), _random(13, 2, 5) * 40)),
-        Case("gates from −200 to 200", (extreme, _random(14, 1, 5))),
+        Case("3 tokens, 8 features", (seeded_noise(10, 3, 8) * 3, seeded_noise(11, 3, 8))),
+        Case("up of another size than gate", (seeded_noise(12, 2, 5), seeded_noise(13, 2, 5) * 40)),
+        Case("gates from −200 to 200", (extreme, seeded_noise(14, 1, 5))),
     ]
 
 
@@ -498,7 +497,9 @@ def _into_dirty_buffers(
     stream = x.copy()
     hidden, wide = x.shape, (len(x), len(weights[1]))
     shapes = (hidden, wide, wide, hidden)
-    answer(stream, *weights, eps, [_random(seed + i, *shape) for i, shape in enumerate(shapes)])
+    answer(
+        stream, *weights, eps, [seeded_noise(seed + i, *shape) for i, shape in enumerate(shapes)]
+    )
     return stream
 
 
@@ -541,7 +542,7 @@ def _makes_large_arrays(answer: Callable[..., object]) -> str | None:
     x, *weights, eps = _mlp_case("", 60, 6, 8, 9).args
     made: list[tuple[int, ...]] = []
     shapes = (x.shape, (6, 9), (6, 9), x.shape)
-    work = [Counted.of(_random(70 + i, *shape), made) for i, shape in enumerate(shapes)]
+    work = [Counted.of(seeded_noise(70 + i, *shape), made) for i, shape in enumerate(shapes)]
     answer(Counted.of(x.copy(), made), *weights, eps, work)
     large = [shape for shape in made if math.prod(shape) > len(x)]
     return f"makes a new array of shape {large[0]} for x of shape {x.shape}" if large else None
@@ -592,9 +593,9 @@ def _add_mlp_swapped(
 def _mlp_case(
     label: str, seed: int, seq: int, hidden: int, wide: int, *, eps: float = 1e-5
 ) -> Case:
-    gate, up = _random(seed, wide, hidden), _random(seed + 1, wide, hidden)
-    down, norm = _random(seed + 2, hidden, wide) / 3, 1 + _random(seed + 3, hidden) / 2
-    return Case(label, (_random(seed + 4, seq, hidden) * 3, norm, gate, up, down, eps))
+    gate, up = seeded_noise(seed, wide, hidden), seeded_noise(seed + 1, wide, hidden)
+    down, norm = seeded_noise(seed + 2, hidden, wide) / 3, 1 + seeded_noise(seed + 3, hidden) / 2
+    return Case(label, (seeded_noise(seed + 4, seq, hidden) * 3, norm, gate, up, down, eps))
 
 
 def _add_mlp_drawn(rng: np.random.Generator) -> list[Case]:

@@ -1,4 +1,4 @@
-"""Exercises of chapter 17: whose rows, one sum, one part of an MLP, a head in parts, a ring."""
+"""Exercises on splitting: whose rows, one sum, one part of an MLP, a head in parts, a ring."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Exercises of chapter 12: rounding to bfloat16, where sums are held, norms in 16 bits, int8."""
+"""Exercises on precision: rounding to bfloat16, where sums are held, norms in 16 bits, int8."""
 
 from collections.abc import Callable
 
@@ -6,20 +6,12 @@ import ml_dtypes
 import numpy as np
 
 from llama_edu.engine.backends import pure16 as pure
-from llama_edu.exercises.framework.draw import noise, seed_from, whole
+from llama_edu.exercises.framework.draw import f32, noise, seed_from, seeded_noise, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.formats.quantize import quantize
 
 Array = np.ndarray
 BF16 = np.dtype(ml_dtypes.bfloat16)
-
-
-def _f32(*values: float) -> Array:
-    return np.array(values, dtype=np.float32)
-
-
-def _random(seed: int, *shape: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 # ★ to_bf16(x) -> the sixteen bits of each number as uint16
@@ -87,10 +79,10 @@ TO_BF16 = Exercise(
     "A NaN stays one.",
     section="bfloat16 is the upper half of float32",
     cases=lambda: [
-        Case("numbers of all sizes", (_random(1, 37) * _f32(1e-3, 1.0, 1e6).repeat(13)[:37],)),
+        Case("numbers of all sizes", (seeded_noise(1, 37) * f32(1e-3, 1.0, 1e6).repeat(13)[:37],)),
         # 1 + 1/256 lies half-way: to 1. 1 + 3/256 lies half-way: to 1 + 4/256.
-        Case("numbers half-way between two", (_f32(1 + 1 / 256, 1 + 3 / 256, -1 - 1 / 256),)),
-        Case("zeros and the largest", (_f32(0.0, -0.0, 3.3e38, 70000.0, np.inf),)),
+        Case("numbers half-way between two", (f32(1 + 1 / 256, 1 + 3 / 256, -1 - 1 / 256),)),
+        Case("zeros and the largest", (f32(0.0, -0.0, 3.3e38, 70000.0, np.inf),)),
         # Rounded like numbers, these run over: to -0 and to 0.
         Case(
             "NaN whose digits are all ones",
@@ -201,9 +193,15 @@ BF16_LINEAR = Exercise(
     cases=lambda: [
         Case(
             "seq 3, 300 terms of one sign",
-            (np.abs(_random(2, 3, 300)).astype(BF16), np.abs(_random(3, 5, 300)).astype(BF16)),
+            (
+                np.abs(seeded_noise(2, 3, 300)).astype(BF16),
+                np.abs(seeded_noise(3, 5, 300)).astype(BF16),
+            ),
         ),
-        Case("seq 1, 64 terms", (_random(4, 1, 64).astype(BF16), _random(5, 7, 64).astype(BF16))),
+        Case(
+            "seq 1, 64 terms",
+            (seeded_noise(4, 1, 64).astype(BF16), seeded_noise(5, 7, 64).astype(BF16)),
+        ),
         Case("a sum of 1,000 ones", (np.ones((1, 1000), BF16), np.ones((2, 1000), BF16))),
         # Each product is 1 + 2⁻⁸ − 2⁻¹⁵, which rounds to 1; their sum, 514.99, rounds to 516.
         Case(
@@ -343,10 +341,12 @@ BF16_RMS_NORM = Exercise(
     section="The order of two roundings",
     # Chosen so that no number lies so near a tie that another order of the sum could tip it.
     cases=lambda: [
-        Case("seq 3, hidden 96", (_random(39, 3, 96).astype(BF16), _gain(7, 96), 1e-5)),
-        Case("seq 1, large values", ((_random(32, 1, 64) * 90).astype(BF16), _gain(9, 64), 1e-6)),
+        Case("seq 3, hidden 96", (seeded_noise(39, 3, 96).astype(BF16), _gain(7, 96), 1e-5)),
+        Case(
+            "seq 1, large values", ((seeded_noise(32, 1, 64) * 90).astype(BF16), _gain(9, 64), 1e-6)
+        ),
         Case("a row of zeros", (np.zeros((2, 48), BF16), _gain(10, 48), 1e-5)),
-        Case("a row near 0", ((_random(33, 1, 64) / 1000).astype(BF16), _gain(11, 64), 1e-5)),
+        Case("a row near 0", ((seeded_noise(33, 1, 64) / 1000).astype(BF16), _gain(11, 64), 1e-5)),
     ],
     drawn=_bf16_rms_norm_drawn,
     correct=(_norm, _norm_by_rows),
@@ -421,7 +421,7 @@ BF16_RMS_NORM = Exercise(
 
 
 def _gain(seed: int, n: int) -> Array:
-    return (1 + _random(seed, n) / 4).astype(BF16)
+    return (1 + seeded_noise(seed, n) / 4).astype(BF16)
 
 
 # ★★★ int8_row(row) -> (codes, scale): symmetric, one scale for the row
@@ -509,9 +509,9 @@ INT8_ROW = Exercise(
     task="Quantise one row of weights to int8 codes and one scale, so that scale · code ≈ weight.",
     section="Eight bits need a scale",
     cases=lambda: [
-        Case("29 weights", (_random(11, 29),)),
-        Case("the largest is negative", (_f32(0.1, -2.0, 0.7, 1.3, -0.05),)),
-        Case("very small weights", (_random(12, 13) * np.float32(1e-6),)),
+        Case("29 weights", (seeded_noise(11, 29),)),
+        Case("the largest is negative", (f32(0.1, -2.0, 0.7, 1.3, -0.05),)),
+        Case("very small weights", (seeded_noise(12, 13) * np.float32(1e-6),)),
         Case("a row of zeros", (np.zeros(7, dtype=np.float32),)),
     ],
     drawn=_int8_row_drawn,

@@ -1,4 +1,4 @@
-"""Exercises of chapter 5: angles, pairs, layouts."""
+"""Exercises on RoPE: angles, pairs, layouts."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from llama_edu.engine.llama import Llama
-from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
+from llama_edu.exercises.framework.draw import noise, pick, seeded_noise, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import tiny_checkpoint
 from llama_edu.formats.config import LlamaConfig
@@ -20,10 +20,6 @@ from llama_edu.ops.rope import (
 )
 
 Array = np.ndarray
-
-
-def _random(seed: int, *shape: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 # ★ angles(head_dim, theta, past, seq): radians of every position and pair, (seq, half_dim)
@@ -243,9 +239,13 @@ ROTATE = Exercise(
     task="Repair the rotation: number j of a head turns together with number j + head_dim / 2.",
     section="All pairs, each at its speed",
     cases=lambda: [
-        Case("3 heads, 4 positions, head_dim 6", (_random(1, 3, 4, 6), *_turns(0, 4, 3))),
-        Case("2 heads, 1 position after a past of 9", (_random(2, 2, 1, 10), *_turns(9, 1, 5))),
-        Case("head_dim 2, where both layouts are one", (_random(3, 5, 3, 2), *_turns(2, 3, 1))),
+        Case("3 heads, 4 positions, head_dim 6", (seeded_noise(1, 3, 4, 6), *_turns(0, 4, 3))),
+        Case(
+            "2 heads, 1 position after a past of 9", (seeded_noise(2, 2, 1, 10), *_turns(9, 1, 5))
+        ),
+        Case(
+            "head_dim 2, where both layouts are one", (seeded_noise(3, 5, 3, 2), *_turns(2, 3, 1))
+        ),
     ],
     drawn=_rotate_drawn,
     correct=(_rotate_concatenated, _rotate_complex, apply_rope),
@@ -377,9 +377,9 @@ ROWS_TO_NEIGHBOURS = Exercise(
     task="Repair the reordering that makes a half-split weight fit an interleaved rotation.",
     section="Two ways to pair",
     cases=lambda: [
-        Case("3 heads of 6 rows, 4 columns", (_random(4, 18, 4), 3)),
-        Case("2 heads of 10 rows, 6 columns", (_random(5, 20, 6), 2)),
-        Case("a bias of 2 heads of 6", (_random(6, 12), 2)),
+        Case("3 heads of 6 rows, 4 columns", (seeded_noise(4, 18, 4), 3)),
+        Case("2 heads of 10 rows, 6 columns", (seeded_noise(5, 20, 6), 2)),
+        Case("a bias of 2 heads of 6", (seeded_noise(6, 12), 2)),
     ],
     drawn=_rows_to_neighbours_drawn,
     correct=(_rows_indexed, _rows_strided, half_split_to_interleaved),

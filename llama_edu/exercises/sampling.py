@@ -1,23 +1,19 @@
-"""Exercises of chapter 11: temperature, top-k and top-p in their order, and the draw."""
+"""Exercises on sampling: temperature, top-k and top-p in their order, and the draw."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from llama_edu.engine.sampling import Sampling, probabilities
-from llama_edu.exercises.framework.draw import noise, whole
+from llama_edu.exercises.framework.draw import f32, noise, seeded_noise, whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.attention import softmax
 
 Array = np.ndarray
 
 
-def _f32(*values: float) -> Array:
-    return np.array(values, dtype=np.float32)
-
-
-def _random(seed: int, n: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(n, dtype=np.float32) * np.float32(2)
+def _logits(seed: int, n: int) -> Array:
+    return 2 * seeded_noise(seed, n)
 
 
 # ★ with_temperature(logits, temperature) -> probabilities
@@ -78,10 +74,10 @@ WITH_TEMPERATURE = Exercise(
     task="Turn logits into probabilities at a temperature, in float32, without overflow.",
     section="Temperature",
     cases=lambda: [
-        Case("5 logits at temperature 0.5", (_random(1, 5), 0.5)),
-        Case("7 logits at temperature 1.7", (_random(2, 7), 1.7)),
-        Case("logits of several hundred", (_f32(310.0, 305.0, 300.0), 0.8)),
-        Case("logits of 400 at temperature 0.5", (_f32(400.0, 399.5, 398.0), 0.5)),
+        Case("5 logits at temperature 0.5", (_logits(1, 5), 0.5)),
+        Case("7 logits at temperature 1.7", (_logits(2, 7), 1.7)),
+        Case("logits of several hundred", (f32(310.0, 305.0, 300.0), 0.8)),
+        Case("logits of 400 at temperature 0.5", (f32(400.0, 399.5, 398.0), 0.5)),
     ],
     drawn=_with_temperature_drawn,
     correct=(_warm, _warm_loop, _warm_largest_first),
@@ -259,12 +255,12 @@ NUCLEUS = Exercise(
     task="Repair top-p: keep the fewest likeliest tokens whose probabilities reach top_p.",
     section="Cutting the tail",
     cases=lambda: [
-        Case("four tokens, top_p 0.6", (_f32(0.15, 0.5, 0.05, 0.3), 0.6)),
-        Case("top_p below the likeliest", (_f32(0.2, 0.1, 0.7), 0.4)),
-        Case("nine tokens, top_p 0.9", (softmax(_random(3, 9)), 0.9)),
-        Case("equal probabilities", (_f32(0.25, 0.25, 0.25, 0.25), 0.3)),
-        Case("the likeliest reaches top_p alone", (_f32(0.25, 0.5, 0.25), 0.5)),
-        Case("two of five equal ones reach top_p", (_f32(0.1, 0.2, 0.2, 0.2, 0.3), 0.6)),
+        Case("four tokens, top_p 0.6", (f32(0.15, 0.5, 0.05, 0.3), 0.6)),
+        Case("top_p below the likeliest", (f32(0.2, 0.1, 0.7), 0.4)),
+        Case("nine tokens, top_p 0.9", (softmax(_logits(3, 9)), 0.9)),
+        Case("equal probabilities", (f32(0.25, 0.25, 0.25, 0.25), 0.3)),
+        Case("the likeliest reaches top_p alone", (f32(0.25, 0.5, 0.25), 0.5)),
+        Case("two of five equal ones reach top_p", (f32(0.1, 0.2, 0.2, 0.2, 0.3), 0.6)),
     ],
     harness=_up_to_ties,
     drawn=_nucleus_drawn,
@@ -410,10 +406,10 @@ FILTERED = Exercise(
     task="Repair the order to this engine's: temperature, then top-k, then top-p on what is left.",
     section="The real function",
     cases=lambda: [
-        Case("temperature 2, top_k 4, top_p 0.7", (_random(4, 9), 2.0, 4, 0.7)),
-        Case("temperature 0.5, top_k 0 (off), top_p 0.8", (_random(5, 8), 0.5, 0, 0.8)),
-        Case("top_k on equal logits", (_f32(1.0, 3.0, 1.0, 1.0), 1.0, 2, 1.0)),
-        Case("top_k larger than the vocabulary", (_random(6, 5), 1.3, 50, 0.9)),
+        Case("temperature 2, top_k 4, top_p 0.7", (_logits(4, 9), 2.0, 4, 0.7)),
+        Case("temperature 0.5, top_k 0 (off), top_p 0.8", (_logits(5, 8), 0.5, 0, 0.8)),
+        Case("top_k on equal logits", (f32(1.0, 3.0, 1.0, 1.0), 1.0, 2, 1.0)),
+        Case("top_k larger than the vocabulary", (_logits(6, 5), 1.3, 50, 0.9)),
     ],
     drawn=_filtered_drawn,
     correct=(_filtered, _filtered_by_steps),
@@ -532,10 +528,10 @@ DRAW = Exercise(
     task="Draw a token id, given a random point from 0 to 1; a token of probability 0 never comes.",
     section="The draw",
     cases=lambda: [
-        Case("a point in the middle", (_f32(0.1, 0.0, 0.6, 0.3), 0.5)),
-        Case("the point 0, first token impossible", (_f32(0.0, 0.25, 0.75), 0.0)),
-        Case("a point on a border", (_f32(0.25, 0.25, 0.5), 0.5)),
-        Case("a point near 1, last tokens impossible", (_f32(0.5, 0.49999, 0.0, 0.0), 0.9999999)),
+        Case("a point in the middle", (f32(0.1, 0.0, 0.6, 0.3), 0.5)),
+        Case("the point 0, first token impossible", (f32(0.0, 0.25, 0.75), 0.0)),
+        Case("a point on a border", (f32(0.25, 0.25, 0.5), 0.5)),
+        Case("a point near 1, last tokens impossible", (f32(0.5, 0.49999, 0.0, 0.0), 0.9999999)),
     ],
     drawn=_draw_drawn,
     correct=(_draw_cumulative, _draw_loop),

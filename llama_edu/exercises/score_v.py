@@ -1,8 +1,8 @@
-"""Exercises of chapter 8: weights mix values, and the heads go back to where they came from."""
+"""Exercises on values: weights mix values, and the heads go back to where they came from."""
 
 import numpy as np
 
-from llama_edu.exercises.framework.draw import noise, seed_from, whole, wholes
+from llama_edu.exercises.framework.draw import noise, seed_from, seeded_noise, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.ops.attention import (
     apply_mask,
@@ -17,12 +17,8 @@ from llama_edu.ops.rope import apply_rope, apply_rope_interleaved
 Array = np.ndarray
 
 
-def _random(seed: int, *shape: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-
 def _weights(seed: int, n_kv_heads: int, n_groups: int, seq: int, total_seq: int) -> Array:
-    scores = 2 * _random(seed, n_kv_heads, n_groups, seq, total_seq)
+    scores = 2 * seeded_noise(seed, n_kv_heads, n_groups, seq, total_seq)
     return softmax(apply_mask(scores, causal_mask(seq, total_seq - seq)))
 
 
@@ -90,9 +86,9 @@ MIX_VALUES = Exercise(
     task="Mix the first total_seq value rows of each KV group by its queries' attention weights.",
     section="All of them",
     cases=lambda: [
-        Case("4 tokens after a past of 2", (_weights(1, 2, 3, 4, 6), _random(2, 2, 9, 5))),
-        Case("1 token after a past of 6", (_weights(3, 4, 2, 1, 7), _random(4, 4, 8, 3))),
-        Case("a buffer without room to spare", (_weights(5, 3, 1, 5, 5), _random(6, 3, 5, 2))),
+        Case("4 tokens after a past of 2", (_weights(1, 2, 3, 4, 6), seeded_noise(2, 2, 9, 5))),
+        Case("1 token after a past of 6", (_weights(3, 4, 2, 1, 7), seeded_noise(4, 4, 8, 3))),
+        Case("a buffer without room to spare", (_weights(5, 3, 1, 5, 5), seeded_noise(6, 3, 5, 2))),
     ],
     drawn=_mix_values_drawn,
     correct=(_mix_matmul, _mix_einsum, _mix_loop),
@@ -214,9 +210,9 @@ MERGE = Exercise(
     task="Repair the way back: all heads of a token side by side in one row, head 0 first.",
     section="Back into rows",
     cases=lambda: [
-        Case("4 tokens, 2 groups of 3 heads", (_random(7, 2, 3, 4, 5),)),
-        Case("1 token, 4 groups of 2 heads", (_random(8, 4, 2, 1, 3),)),
-        Case("5 tokens, 3 groups of 1 head", (_random(9, 3, 1, 5, 2),)),
+        Case("4 tokens, 2 groups of 3 heads", (seeded_noise(7, 2, 3, 4, 5),)),
+        Case("1 token, 4 groups of 2 heads", (seeded_noise(8, 4, 2, 1, 3),)),
+        Case("5 tokens, 3 groups of 1 head", (seeded_noise(9, 3, 1, 5, 2),)),
     ],
     drawn=_merge_drawn,
     correct=(_merge_loop, _merge_concatenated, merge_heads),
@@ -346,8 +342,8 @@ def _turns(total_seq: int, head_dim: int) -> tuple[Array, Array]:
 def _heads(
     seed: int, n_kv_heads: int, n_groups: int, seq: int, total_seq: int, head_dim: int
 ) -> tuple[Array, ...]:
-    q = 2 * _random(seed, n_kv_heads, n_groups, seq, head_dim)
-    k, v = (_random(seed + i, n_kv_heads, total_seq, head_dim) for i in (1, 2))
+    q = 2 * seeded_noise(seed, n_kv_heads, n_groups, seq, head_dim)
+    k, v = (seeded_noise(seed + i, n_kv_heads, total_seq, head_dim) for i in (1, 2))
     return (q, k, v, *_turns(total_seq, head_dim))
 
 
@@ -533,9 +529,13 @@ WITHOUT_HEAD = Exercise(
     task="Compute what o_proj gives when one query head says nothing, and the others as before.",
     section="Break it",
     cases=lambda: [
-        Case("head 2 of 6, width 30 to 20", (_random(19, 4, 30), _random(20, 20, 30), 2, 5)),
-        Case("head 0 of 4, width 12 to 17", (_random(21, 1, 12), _random(22, 17, 12), 0, 3)),
-        Case("the last head of 3", (_random(23, 5, 12), _random(24, 15, 12), 2, 4)),
+        Case(
+            "head 2 of 6, width 30 to 20", (seeded_noise(19, 4, 30), seeded_noise(20, 20, 30), 2, 5)
+        ),
+        Case(
+            "head 0 of 4, width 12 to 17", (seeded_noise(21, 1, 12), seeded_noise(22, 17, 12), 0, 3)
+        ),
+        Case("the last head of 3", (seeded_noise(23, 5, 12), seeded_noise(24, 15, 12), 2, 4)),
     ],
     drawn=_without_head_drawn,
     correct=(_silent_input, _silent_by_difference, _silent_by_others),

@@ -1,20 +1,16 @@
-"""Exercises of chapter 6: queries meet the keys of their KV group."""
+"""Exercises on scores: queries meet the keys of their KV group."""
 
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from llama_edu.exercises.framework.draw import noise, whole, wholes
+from llama_edu.exercises.framework.draw import noise, seeded_noise, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.watched import Watched
 from llama_edu.ops.attention import qk_scores, softmax, split_query_heads
 
 Array = np.ndarray
-
-
-def _random(seed: int, *shape: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 # ★ group_scores(q, k): q (n_kv_heads, n_groups, seq, head_dim), k (n_kv_heads, total_seq, head_dim)
@@ -64,9 +60,11 @@ def _scores_scaled_in_place(q: Array, k: Array) -> Array:
 
 def _score_cases() -> list[Case]:
     return [
-        Case("3 tokens after a past of 2", (_random(1, 2, 3, 3, 6), _random(2, 2, 5, 6))),
-        Case("1 token after a past of 6", (_random(3, 4, 2, 1, 10), _random(4, 4, 7, 10))),
-        Case("one query head per KV head", (_random(5, 3, 1, 4, 2), _random(6, 3, 4, 2))),
+        Case("3 tokens after a past of 2", (seeded_noise(1, 2, 3, 3, 6), seeded_noise(2, 2, 5, 6))),
+        Case(
+            "1 token after a past of 6", (seeded_noise(3, 4, 2, 1, 10), seeded_noise(4, 4, 7, 10))
+        ),
+        Case("one query head per KV head", (seeded_noise(5, 3, 1, 4, 2), seeded_noise(6, 3, 4, 2))),
     ]
 
 
@@ -199,9 +197,9 @@ def _split_dim_first(q: Array, n_kv_heads: int, head_dim: int) -> Array:
 
 def _split_cases() -> list[Case]:
     return [
-        Case("5 tokens, 2 groups of 3 heads", (_random(7, 5, 24), 2, 4)),
-        Case("1 token, 4 groups of 2 heads", (_random(8, 1, 48), 4, 6)),
-        Case("3 tokens, 3 groups of 1 head", (_random(9, 3, 6), 3, 2)),
+        Case("5 tokens, 2 groups of 3 heads", (seeded_noise(7, 5, 24), 2, 4)),
+        Case("1 token, 4 groups of 2 heads", (seeded_noise(8, 1, 48), 4, 6)),
+        Case("3 tokens, 3 groups of 1 head", (seeded_noise(9, 3, 6), 3, 2)),
     ]
 
 
@@ -475,16 +473,27 @@ def _last_block_lost(q_row: Array, k: Array, v: Array, block: int) -> Array:
 
 def _attend_cases() -> list[Case]:
     return [
-        Case("7 keys in blocks of 3", (_random(10, 6), _random(11, 7, 6), _random(12, 7, 5), 3)),
-        Case("8 keys in blocks of 4", (_random(13, 2), _random(14, 8, 2), _random(15, 8, 3), 4)),
-        Case("one block", (_random(16, 4), _random(17, 3, 4), _random(18, 3, 2), 9)),
+        Case(
+            "7 keys in blocks of 3",
+            (seeded_noise(10, 6), seeded_noise(11, 7, 6), seeded_noise(12, 7, 5), 3),
+        ),
+        Case(
+            "8 keys in blocks of 4",
+            (seeded_noise(13, 2), seeded_noise(14, 8, 2), seeded_noise(15, 8, 3), 4),
+        ),
+        Case("one block", (seeded_noise(16, 4), seeded_noise(17, 3, 4), seeded_noise(18, 3, 2), 9)),
         Case(
             "scores of several hundred",
-            (_random(19, 4) * 40, _random(20, 9, 4) * 40, _random(21, 9, 3), 2),
+            (seeded_noise(19, 4) * 40, seeded_noise(20, 9, 4) * 40, seeded_noise(21, 9, 3), 2),
         ),
         Case(
             "scores near −400",
-            (_random(22, 4) / 4 + 20, _random(23, 7, 4) / 9 - 10, _random(24, 7, 3), 3),
+            (
+                seeded_noise(22, 4) / 4 + 20,
+                seeded_noise(23, 7, 4) / 9 - 10,
+                seeded_noise(24, 7, 3),
+                3,
+            ),
         ),
     ]
 

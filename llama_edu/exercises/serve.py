@@ -1,4 +1,4 @@
-"""Exercises of chapter 14: a request, frames and their reader, text held back, who goes next."""
+"""Exercises on serving: a request, frames and their reader, text held back, who goes next."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from llama_edu.engine.generate import generate, prefill
 from llama_edu.engine.llama import Llama
 from llama_edu.exercises.framework.draw import pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
-from llama_edu.exercises.framework.tiny import tiny_llama
+from llama_edu.exercises.framework.tiny import BatchCountingModel, tiny_llama
 from llama_edu.serve.output import OutputText
 from llama_edu.text.tokenizer import TextStream
 
@@ -957,18 +957,9 @@ def _watched(
     answer: Callable[..., list[list[int]]], prompts: list[list[int]], counts: list[int]
 ) -> list[object]:
     """The replies, and how many sequences each shared step had."""
-    model = tiny_llama(3)
-    sizes: list[int] = []
-    batch = model.forward_batch
-
-    def watched(token_ids: Sequence[int], caches: Sequence[object]) -> np.ndarray:
-        sizes.append(len(token_ids))
-        result: np.ndarray = batch(token_ids, caches)  # type: ignore[arg-type]
-        return result
-
-    model.forward_batch = watched  # type: ignore[method-assign, assignment]
+    model = BatchCountingModel(tiny_llama(3))
     replies = [list(map(int, reply)) for reply in answer(model, prompts, counts)]
-    return [replies, sizes]
+    return [replies, model.sequences]
 
 
 def _serve_all_drawn(rng: np.random.Generator) -> list[Case]:

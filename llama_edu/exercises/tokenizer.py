@@ -1,4 +1,4 @@
-"""Exercises of chapter 3: merges in their order, and text that streams without breaking."""
+"""Exercises on text and ids: merges in their order, and text that streams without breaking."""
 
 import codecs
 import re

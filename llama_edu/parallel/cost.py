@@ -115,10 +115,6 @@ class Link:
     bytes_per_s: float
     at_once: bool = False
 
-    def message_s(self, nbytes: Number) -> float:
-        """How long a message takes."""
-        return self.latency_s + nbytes / self.bytes_per_s
-
     def sum_way(self, nbytes: Number, size: int) -> str:
         """The algorithm of `sum_ways` that is quickest over this link."""
         ways = sum_ways(nbytes, size)

@@ -23,7 +23,7 @@ from llama_edu import hub
 from llama_edu.errors import TokenizerError
 from llama_edu.text.tokenizer_files import BYTE_LEVEL, read_tokenizer_files
 
-__all__ = ["TextStream", "Tokenizer"]
+__all__ = ["TextStream", "Tokenizer", "byte_letters"]
 
 LONG_TEXT = 4096  # characters
 SPACE = "▁"  # U+2581, how SentencePiece writes a space

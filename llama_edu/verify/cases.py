@@ -8,6 +8,7 @@ nothing of positions counted wrongly, and one that was never cut nothing of rows
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -70,10 +71,12 @@ def _ids(config: LlamaConfig, text: tuple[int, ...]) -> Iterator[int]:
         yield from (int(i) for i in rng.integers(0, config.vocab_size, 64))
 
 
-def _short_calls(source: Iterator[int]) -> Iterator[Call]:
-    def take(count: int) -> tuple[int, ...]:
-        return tuple(next(source) for _ in range(count))
+def _next_ids(source: Iterator[int], count: int) -> tuple[int, ...]:
+    return tuple(next(source) for _ in range(count))
 
+
+def _short_calls(source: Iterator[int]) -> Iterator[Call]:
+    take = partial(_next_ids, source)
     yield Call("one token", take(1), 0, ("ends",))
     yield Call("prompt of 7", prompt := take(7), 0, ("attention",))
     yield Call("chunk of 3 after a past of 7", take(3), 7, ("attention", "past"))
@@ -94,9 +97,7 @@ def _short_calls(source: Iterator[int]) -> Iterator[Call]:
 
 
 def _long_calls(source: Iterator[int], context: int) -> Iterator[Call]:
-    def take(count: int) -> tuple[int, ...]:
-        return tuple(next(source) for _ in range(count))
-
+    take = partial(_next_ids, source)
     end = min(context, 1024) - LATE
     yield Call(f"prompt of {LONG}", take(LONG), 0, ("long", "attention"))
     yield Call(f"decode after {LONG}", take(1), LONG, ("long", "decode"))

@@ -20,6 +20,7 @@ import numpy as np
 from llama_edu.engine.weights import expected_shapes
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.safetensors import save_file
+from llama_edu.text.tokenizer import byte_letters
 
 __all__ = ["TINY", "Tiny", "write_tiny"]
 
@@ -217,7 +218,7 @@ TINY: tuple[Tiny, ...] = (
 def write_tiny(tiny: Tiny, directory: Path) -> None:
     """Write a checkpoint into an existing, empty directory."""
     written = {k: v for k, v in tiny.config.items() if k not in tiny.absent}
-    (directory / "config.json").write_text(json.dumps(written, indent=2) + "\n")
+    (directory / "config.json").write_text(json.dumps(written, indent=2) + "\n", "utf-8")
     config = LlamaConfig.from_dict(written)
     save_file(
         tiny_tensors(config, tiny, str(tiny.config["torch_dtype"])),
@@ -227,7 +228,7 @@ def write_tiny(tiny: Tiny, directory: Path) -> None:
     tokenizer = json.dumps(_tokenizer(), ensure_ascii=False)
     (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
 
 
 def tiny_tensors(config: LlamaConfig, tiny: Tiny, dtype: str) -> dict[str, np.ndarray]:
@@ -256,12 +257,6 @@ def tiny_tensors(config: LlamaConfig, tiny: Tiny, dtype: str) -> dict[str, np.nd
     return tensors
 
 
-def _byte_letters() -> list[str]:
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
-
-
 MERGES = (
     *("Ġ t", "h e", "i n", "e r", "Ġ a", "o n", "Ġt he", "Ġ s", "a n", "r e", "Ġ w", "in g"),
     *("Ġ o", "e d", "o u", "l l", "a t", "Ġ c", "Ġo f", "an d", "o r", "' S", "Ċ a"),
@@ -273,7 +268,7 @@ MERGES = (
 def _tokenizer() -> dict[str, Any]:
     """A byte-level tokenizer of 256 bytes, 31 merges and one special token."""
     merges = [merge.split(" ") for merge in MERGES]
-    tokens = ["<|endoftext|>", *_byte_letters(), *("".join(pair) for pair in merges)]
+    tokens = ["<|endoftext|>", *byte_letters(), *("".join(pair) for pair in merges)]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
     special = {
         "id": 0,

@@ -112,7 +112,7 @@ def _sharded(directory: Path) -> None:
         save_file({name: tensors[name] for name in own}, directory / file, {"format": "pt"})
     weight_map = {name: file for file, own in shards.items() for name in own}
     index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
-    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
     _weights(directory).unlink()
 
 
@@ -139,16 +139,16 @@ def _stored_twice(directory: Path) -> None:
 
 def _config_unknown_fields(directory: Path) -> None:
     path = directory / "config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text("utf-8"))
     config |= {"transformers_version": "4.57.0", "use_cache": True, "initializer_range": 0.02}
     config |= {"note": 'a "quoted" \\ é 😀', "nested": {"hidden_size": 1, "list": [1, [2, {}]]}}
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(config), "utf-8")
 
 
 def _config_exponents(directory: Path) -> None:
     path = directory / "config.json"
-    text = path.read_text().replace('"rope_theta": 500.0', '"rope_theta": 5e2')
-    path.write_text(text.replace('"rms_norm_eps": 0.004', '"rms_norm_eps": 4.0E-03'))
+    text = path.read_text("utf-8").replace('"rope_theta": 500.0', '"rope_theta": 5e2')
+    path.write_text(text.replace('"rms_norm_eps": 0.004', '"rms_norm_eps": 4.0E-03'), "utf-8")
 
 
 def _cut_short(directory: Path) -> None:
@@ -206,7 +206,7 @@ def _shape_of_another(directory: Path) -> None:
 def _config(**fields: Any) -> Callable[[Path], None]:
     def change(directory: Path) -> None:
         path = directory / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | fields), "utf-8")
 
     return change
 

@@ -303,11 +303,6 @@ def _zero_is_one(case: SamplingCase) -> Array:
     return distribution(replace(case, temperature=case.temperature or 1.0))
 
 
-def _greedy_plain(case: SamplingCase) -> Array:
-    """Temperature 0 with the cuts at temperature 1: no greedy choice at all, but top-k 1 is."""
-    return distribution(replace(case, temperature=case.temperature or 1.0, top_k=case.top_k or 0))
-
-
 def _sorted(case: SamplingCase) -> Array:
     return np.sort(distribution(case))[::-1]
 

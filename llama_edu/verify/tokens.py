@@ -17,7 +17,7 @@ from typing import Any
 
 import tokenizers
 
-from llama_edu.text.tokenizer import Tokenizer
+from llama_edu.text.tokenizer import Tokenizer, byte_letters
 from llama_edu.verify.mistakes.base import Topic
 
 __all__ = [
@@ -124,7 +124,7 @@ def byte_pairs(directory: Path) -> BytePairs | None:
     special = {token["content"]: token["id"] for token in rules["added_tokens"]}
     opening = tuple(Tokenizer(directory).encode(""))
     ranks = {pair: rank for rank, pair in enumerate(merges)}
-    return BytePairs(model["vocab"], ranks, special, opening, _letters())
+    return BytePairs(model["vocab"], ranks, special, opening, byte_letters())
 
 
 def _is_byte_level(pre: Any) -> bool:
@@ -134,12 +134,6 @@ def _is_byte_level(pre: Any) -> bool:
         and pre.get("use_regex", True)
         and not pre.get("add_prefix_space")
     )
-
-
-def _letters() -> list[str]:
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
 def split_words(text: str) -> list[str]:

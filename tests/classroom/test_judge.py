@@ -21,7 +21,7 @@ SETUP = Cell(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
-    (folder / "precious").write_text("keep me")
+    (folder / "precious").write_text("keep me", "utf-8")
     return folder
 
 

@@ -64,11 +64,11 @@ def test_every_answer_is_a_region_and_every_test_is_hidden(source):
 
 
 def test_a_course_grows_and_nothing_is_overwritten(course):
-    secret = (course / "classroom.json").read_text()
+    secret = (course / "classroom.json").read_text("utf-8")
     config = (course / "nbgrader_config.py").read_text("utf-8")
     compile(config, "nbgrader_config.py", "exec")
     nbgrader.write_course(course, "week2", [read_chapter(BOOK, 8)])
-    assert (course / "classroom.json").read_text() == secret
+    assert (course / "classroom.json").read_text("utf-8") == secret
     assert (course / "nbgrader_config.py").read_text("utf-8") == config
     with pytest.raises(InputError, match="expected no assignment 'week2' yet"):
         nbgrader.write_course(course, "week2", [read_chapter(BOOK, 8)])

@@ -17,7 +17,7 @@ def test_a_course_for_nbgrader(tmp_path, capsys):
     notebooks = {str(source / f"{n}.ipynb") for n in ("06_score_v", "08_norm_mlp_residual")}
     assert files == {"nbgrader_config.py", "classroom.json"} | notebooks
     assert all((tmp_path / name).is_file() for name in files)
-    assert json.loads((tmp_path / "classroom.json").read_text())["seconds"] is None
+    assert json.loads((tmp_path / "classroom.json").read_text("utf-8"))["seconds"] is None
 
 
 def test_a_notebook_for_otter(tmp_path, capsys):

@@ -176,7 +176,7 @@ class TestInspect:
         self, model: Path, tmp_path: Path
     ) -> None:
         (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
-        (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+        (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', "utf-8")
         lines = list(report(str(tmp_path)))
         assert "config.json: expected model_type" in lines[1]
         assert any(line.startswith("total") for line in lines)

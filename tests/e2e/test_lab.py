@@ -35,7 +35,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
         "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
     }
     with (
-        (tmp_path / "log").open("w") as log,
+        (tmp_path / "log").open("w", encoding="utf-8") as log,
         subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT) as server,
     ):
         try:

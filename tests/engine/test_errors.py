@@ -30,7 +30,7 @@ NORM = "model.norm.weight"
 @pytest.fixture
 def directory(tmp_path):
     """A model in the Hugging Face layout that loads and runs."""
-    (tmp_path / CONFIG).write_text(json.dumps(TINY | {"model_type": "llama"}))
+    (tmp_path / CONFIG).write_text(json.dumps(TINY | {"model_type": "llama"}), "utf-8")
     save_file(tiny_tensors(tiny_config()), tmp_path / WEIGHTS)
     assert Llama.from_pretrained(tmp_path).forward([1, 2]).shape == (2, TINY["vocab_size"])
     return tmp_path
@@ -101,7 +101,7 @@ def config(**fields):
     def damage(directory):
         changed = TINY | {"model_type": "llama"} | fields
         text = json.dumps({name: value for name, value in changed.items() if value is not None})
-        (directory / CONFIG).write_text(text)
+        (directory / CONFIG).write_text(text, "utf-8")
 
     return damage
 
@@ -111,7 +111,7 @@ def shards(weight_map):
 
     def damage(directory):
         (directory / WEIGHTS).rename(directory / "one.safetensors")
-        (directory / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+        (directory / INDEX).write_text(json.dumps({"weight_map": weight_map}), "utf-8")
 
     return damage
 
@@ -235,7 +235,7 @@ UNSUITABLE = {
         "expected a config.json, got none",
     ),
     "a config that is not JSON": (
-        lambda directory: (directory / CONFIG).write_text("{"),
+        lambda directory: (directory / CONFIG).write_text("{", "utf-8"),
         "config.json: expected JSON, got a file that breaks off at line 1, column 2",
     ),
     "a missing field": (

@@ -433,7 +433,7 @@ def test_many_callers_at_once_get_their_own_tokens(monkeypatch):
 
 
 def test_without_numba_the_error_says_what_to_install(tmp_path):
-    (tmp_path / "numba.py").write_text("raise ImportError('no numba here')\n")
+    (tmp_path / "numba.py").write_text("raise ImportError('no numba here')\n", "utf-8")
     code = "from llama_edu.engine.backends import numba; numba.operators()"
     paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
     done = subprocess.run(
@@ -496,9 +496,9 @@ def test_what_is_kept_on_disk_is_forgotten_when_any_kernel_changes(tmp_path):
     assert gated() == (pytest.approx(first, rel=1e-6), 1)
     kernels = tree / "engine" / "backends" / "numba"
     pieces = kernels / "primitives.py"  # not the file of the function that is called
-    source = pieces.read_text()
+    source = pieces.read_text("utf-8")
     assert source.count("div(g, add(one, exp(mul(g, minus))))") == 1
-    pieces.write_text(source.replace("div(g, add(one", "div(g, add(add(one, one)"))
+    pieces.write_text(source.replace("div(g, add(one", "div(g, add(add(one, one)"), "utf-8")
     assert gated() == (pytest.approx(2 / (2 + np.exp(-2.0)) * 3, rel=1e-6), 0)
 
 

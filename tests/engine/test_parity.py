@@ -93,7 +93,7 @@ def test_families_go_the_same_way_in_numba_and_in_batches(directory):
 
 def choices(directory: Path) -> dict[str, str]:
     """What a case stands for, read from the files themselves."""
-    config = json.loads((directory / "config.json").read_text())
+    config = json.loads((directory / "config.json").read_text("utf-8"))
     tensors = open_checkpoint(directory)
     heads = config["num_attention_heads"]
     kv_heads = config.get("num_key_value_heads", heads)
@@ -116,7 +116,7 @@ def choices(directory: Path) -> dict[str, str]:
 
 def is_llama(directory: Path) -> bool:
     """Whether the case is one of those that pair every choice with every other."""
-    config = json.loads((directory / "config.json").read_text())
+    config = json.loads((directory / "config.json").read_text("utf-8"))
     return config["model_type"] == "llama" and "yarn" not in json.dumps(config)
 
 
@@ -163,5 +163,7 @@ def test_no_two_axes_of_a_case_have_the_same_size(directory):
 
 
 def test_every_family_is_there():
-    families = {json.loads((path / "config.json").read_text())["model_type"] for path in CASES}
+    families = {
+        json.loads((path / "config.json").read_text("utf-8"))["model_type"] for path in CASES
+    }
     assert families == {"llama", "mistral", "qwen2", "qwen3", "smollm3"}

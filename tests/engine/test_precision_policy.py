@@ -255,7 +255,7 @@ def test_rms_norm_rounds_before_the_gain_as_transformers_does():
 
 
 def test_the_goldens_say_who_made_them():
-    assert set(json.loads((DATA / "precision" / "made_with.json").read_text())) == {
+    assert set(json.loads((DATA / "precision" / "made_with.json").read_text("utf-8"))) == {
         "torch",
         "transformers",
     }

@@ -28,10 +28,7 @@ each = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exerc
 MUTANTS = [(exercise, mutant) for exercise in EXERCISES for mutant in exercise.mutants]
 
 
-@pytest.fixture(autouse=True)
-def _own_progress(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path))
-    monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+pytestmark = pytest.mark.usefixtures("own_progress")
 
 
 @each
@@ -321,7 +318,7 @@ def test_a_right_answer_is_remembered_and_a_wrong_one_is_not(monkeypatch):
     assert progress.solved() == set()
     first(_length_mine)
     assert progress.solved() == {first.exercise.name}
-    progress.path().write_text("not json")
+    progress.path().write_text("not json", "utf-8")
     assert progress.solved() == set()
     monkeypatch.setenv("LLAMA_EDU_PROGRESS", "off")
     first(_length_mine)

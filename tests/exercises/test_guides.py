@@ -21,10 +21,7 @@ ITEMS = list(check)
 each = pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.exercise.name)
 
 
-@pytest.fixture(autouse=True)
-def _own_progress(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path))
-    monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+pytestmark = pytest.mark.usefixtures("own_progress")
 
 
 def test_every_exercise_has_a_guide_and_no_guide_is_left_over():

@@ -26,10 +26,7 @@ from tools.notebooks.printed_solutions import printed_solutions
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _own_progress(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path))
-    monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+pytestmark = pytest.mark.usefixtures("own_progress")
 
 
 def test_the_list_is_that_of_the_notebooks():
@@ -53,10 +50,10 @@ def test_a_solution_that_is_printed_is_right_and_not_credited(monkeypatch, tmp_p
         "def merge_pair_copied"
         + Path(__file__).read_text("utf-8").split("def merge_pair_copied", 1)[1].split("\n\n\n")[0]
     )
-    listed.write_text(json.dumps({"merge_pair": source}))
+    listed.write_text(json.dumps({"merge_pair": source}), "utf-8")
     assert check.merge_pair(merge_pair_copied).ok
     assert progress.solved() == set()
-    listed.write_text(json.dumps({"merge_pair": source.replace("1", "2")}))
+    listed.write_text(json.dumps({"merge_pair": source.replace("1", "2")}), "utf-8")
     assert check.merge_pair(merge_pair_copied).ok
     assert progress.solved() == {"merge_pair"}
 

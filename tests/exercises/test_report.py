@@ -15,10 +15,7 @@ from llama_edu.exercises.framework.report import page, report
 EXERCISES = [item.exercise for item in check]
 
 
-@pytest.fixture(autouse=True)
-def _own_progress(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path / "deep" / "home"))
-    monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+pytestmark = pytest.mark.usefixtures("own_progress")
 
 
 def test_nothing_is_solved_at_first():
@@ -76,7 +73,7 @@ def test_the_list_is_kept_sorted_and_each_name_once():
 @pytest.mark.parametrize("content", ["", "{", "3", '{"a": 1}', "[1, [], null]"])
 def test_a_damaged_list_is_an_empty_one(content):
     progress.path().parent.mkdir(parents=True)
-    progress.path().write_text(content)
+    progress.path().write_text(content, "utf-8")
     assert progress.solved() == set()
     progress.record("a")
     assert progress.solved() == {"a"}
@@ -84,7 +81,7 @@ def test_a_damaged_list_is_an_empty_one(content):
 
 def test_names_among_other_things_are_kept():
     progress.path().parent.mkdir(parents=True)
-    progress.path().write_text('["a", 1]')
+    progress.path().write_text('["a", 1]', "utf-8")
     assert progress.solved() == {"a"}
 
 
@@ -103,7 +100,7 @@ def test_it_can_be_turned_off_and_moved(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_never_stands_in_the_way(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", "utf-8")
     monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path / "file"))
     progress.record("a")
     assert progress.solved() == set()
@@ -147,7 +144,7 @@ def test_what_is_no_export_is_refused_and_changes_nothing(text, said):
 def test_an_import_that_cannot_be_kept_says_so(tmp_path, monkeypatch):
     progress.record("a")
     carried = progress.exported()
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", "utf-8")
     monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path / "file"))
     with pytest.raises(OSError, match="file"):
         progress.imported(carried, {"a"})

@@ -18,10 +18,7 @@ OWN = "right, but your function leaves the work to the book's own"
 RULED_OUT = "which the task rules out"
 
 
-@pytest.fixture(autouse=True)
-def _own_progress(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLAMA_EDU_HOME", str(tmp_path))
-    monkeypatch.delenv("LLAMA_EDU_PROGRESS", raising=False)
+pytestmark = pytest.mark.usefixtures("own_progress")
 
 
 def said(verdict):

@@ -5,7 +5,12 @@ import copy
 import numpy as np
 import pytest
 
-from llama_edu.exercises.framework.tiny import CountingModel, tiny_checkpoint, tiny_llama
+from llama_edu.exercises.framework.tiny import (
+    BatchCountingModel,
+    CountingModel,
+    tiny_checkpoint,
+    tiny_llama,
+)
 from llama_edu.exercises.framework.watched import Counted, Watched
 
 A = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -100,6 +105,17 @@ def test_a_copy_counts_anew_and_shares_the_weights():
     assert twin.weights is model.weights
     assert len(twin.forward([5, 6], last_only=True)) == 1
     assert (model.positions, twin.positions) == ([3, 1], [2])
+
+
+def test_shared_steps_are_counted_and_computed_as_usual():
+    usual, model = tiny_llama(2), BatchCountingModel(tiny_llama(2))
+    assert model.weights is usual.weights
+    expected = usual.forward_batch([1, 2], [usual.new_cache(), usual.new_cache()])
+    caches = [model.new_cache(), model.new_cache()]
+    assert np.array_equal(model.forward_batch([1, 2], caches), expected)
+    model.forward_batch([3], caches[1:])
+    assert model.sequences == [2, 1]
+    assert [cache.length for cache in caches] == [1, 2]
 
 
 @pytest.mark.parametrize(

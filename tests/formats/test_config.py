@@ -487,9 +487,9 @@ def test_values_that_change_nothing_are_let_through():
 
 
 def test_a_directory_is_read_with_its_generation_config(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(NEWER))
+    (tmp_path / "config.json").write_text(json.dumps(NEWER), "utf-8")
     assert LlamaConfig.from_directory(tmp_path) == WANT
-    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [9, 10]}')
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [9, 10]}', "utf-8")
     assert LlamaConfig.from_directory(str(tmp_path)).eos_token_ids == (9, 10)
 
 
@@ -505,7 +505,7 @@ def test_a_directory_is_read_with_its_generation_config(tmp_path):
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, name, content, message):
-    (tmp_path / "config.json").write_text(json.dumps(NEWER))
+    (tmp_path / "config.json").write_text(json.dumps(NEWER), "utf-8")
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=message) as raised:
         LlamaConfig.from_directory(tmp_path)
@@ -552,7 +552,7 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path):
 )
 def test_what_is_wrong_in_a_config_is_told_with_its_file(tmp_path, content, message):
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(ConfigError, match=message) as raised:
         LlamaConfig.from_directory(tmp_path)
     assert str(raised.value).startswith(f"{path}: expected")

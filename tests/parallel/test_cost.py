@@ -60,7 +60,6 @@ def test_bytes_of_a_rank() -> None:
 
 def test_a_sum_takes_the_quickest_way() -> None:
     link = Link(1.0, 1.0)
-    assert link.message_s(3) == 4.0
     assert link.sum_s(0, 8) == (3.0, 0.0), "three messages by doubling, and not 14 round the ring"
     assert link.sum_s(8000, 8) == (6.0, 14_000.0), "each half there and back: a ring's bytes"
     assert link.sum_s(100, 2) == (1.0, 100.0)
@@ -175,7 +174,8 @@ def test_stages_read_as_one_machine_and_send_little() -> None:
     took = pipeline_seconds(SMOLLM2, 30, SLOW, 30e9)
     assert took.reading == pipeline_seconds(SMOLLM2, 1, SLOW, 30e9).reading
     assert took.latency == pytest.approx(30 * SLOW.latency_s)
-    assert took.talking == pytest.approx(29 * SLOW.message_s(2304) + SLOW.message_s(4))
+    assert took.sending == pytest.approx((29 * 2304 + 4) / SLOW.bytes_per_s)
+    assert took.talking == took.latency + took.sending
 
 
 def test_the_bubble_counted_turn_by_turn() -> None:

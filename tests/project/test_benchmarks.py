@@ -160,7 +160,7 @@ def test_the_budget_decodes_every_precision_in_turn(monkeypatch, tmp_path):
 def test_the_budget_says_what_a_precision_ran_on(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(budget, "one_speed", lambda *args: 7.0)
     text = tmp_path / "text"
-    text.write_text("Once upon a time there was a cat.")
+    text.write_text("Once upon a time there was a cat.", "utf-8")
     args = argparse.Namespace(text=text, rounds=1, threads=2, backend="numba")
     found = budget.measured("story", args)
     assert found["backends"]["bf16"] == "numba"

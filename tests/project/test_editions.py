@@ -53,7 +53,8 @@ def built(folder: Path, pages: dict[str, str]) -> Path:
     """Pages as `make book` leaves them, with their contents beside them."""
     (folder / "_static").mkdir()
     (folder / "_static" / "pygments.css").write_text(
-        'html[data-theme="light"] .highlight .k { color: #6730C5 }\nhtml[data-theme="dark"] x {}'
+        'html[data-theme="light"] .highlight .k { color: #6730C5 }\nhtml[data-theme="dark"] x {}',
+        "utf-8",
     )
     for name, article in pages.items():
         file = folder / f"{name}.html"
@@ -61,7 +62,7 @@ def built(folder: Path, pages: dict[str, str]) -> Path:
         file.write_text(f'<html><article class="bd-article">{article}</article></html>', "utf-8")
     root, *others = pages
     parts = [{"caption": "The walk", "chapters": [{"file": name} for name in others]}]
-    (folder / "_toc.yml").write_text(yaml.safe_dump({"root": root, "parts": parts}))
+    (folder / "_toc.yml").write_text(yaml.safe_dump({"root": root, "parts": parts}), "utf-8")
     return folder
 
 

@@ -31,7 +31,7 @@ def test_a_keyword_argument_is_dropped(example):
 
 def test_what_describes_is_left_alone(tmp_path):
     path = tmp_path / "module.py"
-    path.write_text(SOURCE)
+    path.write_text(SOURCE, "utf-8")
     found = sampled(tmp_path, [Path("module.py")], 100, seed=1)
     assert {mutant.line for mutant in found} == {5, 7}
     assert all("|" in mutant.became for mutant in found if mutant.line == 5)  # the default alone

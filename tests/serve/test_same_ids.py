@@ -1,17 +1,22 @@
 """One chooser: a function, a conversation and the server write the same ids, whatever is asked.
 
 Models of random weights, vocabularies padded at the end or with holes in the middle, ends named by
-any of the files, prompts fed in pieces of any size, several choices, every way to sample.
+any of the files or by nobody, prompts fed in pieces of any size, several choices, every way to
+sample, and a second turn that goes on from the cache of the first.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import httpx
+import pytest
 from helpers import tiny_config, tiny_tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,8 +25,13 @@ from tiny_files import byte_level, write_json
 from tiny_served import CHATML, SIZES
 
 from llama_edu import ChatSession, Llama, Sampling, Tokenizer, generate
-from llama_edu.chat.template import Message
+from llama_edu.chat.session import Turn
+from llama_edu.chat.template import ChatTemplate, Message
 from llama_edu.engine.choose import random_generator
+from llama_edu.engine.prefix_cache import common_length
+from llama_edu.engine.sampling import Order
+from llama_edu.serve.http.served import ServedModel, Serving
+from llama_edu.serve.http.server import running
 from llama_edu.serve.job import Limits, Request
 from llama_edu.serve.scheduler import Scheduler
 
@@ -76,27 +86,55 @@ SAMPLINGS = st.fixed_dictionaries(
         "top_k": st.sampled_from([0, 3, 40]),
         "top_p": st.sampled_from([1.0, 0.9, 0.5]),
         "min_p": st.sampled_from([0.0, 0.1]),
+        "repetition_penalty": st.sampled_from([1.0, 1.5, 0.7]),
         "presence_penalty": st.sampled_from([0.0, 1.5]),
         "frequency_penalty": st.sampled_from([0.0, -0.5]),
         "logit_bias": st.sampled_from([(), ((70, 3.0), (2, -100.0))]),
+        "order": st.sampled_from(get_args(Order)),
     }
 )
+SAID = st.text(st.sampled_from("abc the🐈\n"), min_size=1, max_size=12)
+SEEDS = st.integers(-3, 3) | st.just(2**63 - 1)
 ASKED = st.fixed_dictionaries(
     {
-        "text": st.text(st.sampled_from("abc the🐈\n"), min_size=1, max_size=25),
+        "text": SAID,
+        "then": SAID,
         "max_new_tokens": st.integers(1, 20),
-        "sampled": SAMPLINGS,
-        "seed": st.integers(-3, 3) | st.just(2**63 - 1),
+        "sampling": SAMPLINGS.map(lambda fields: Sampling(**fields)),
+        "seed": SEEDS,
+        "second_seed": SEEDS,
         "n": st.integers(1, 3),
+        "ignore_eos": st.booleans(),
         "chunk": st.integers(1, 30),
     }
 )
 
 
+def options(one: dict[str, Any]) -> dict[str, Any]:
+    """What a function, a conversation and a request know by the same names."""
+    return {"max_new_tokens": one["max_new_tokens"], "sampling": one["sampling"]}
+
+
+def by_function(
+    model: Llama, tokenizer: Tokenizer, prompt: list[int], one: dict[str, Any], **more: Any
+) -> list[list[int]]:
+    """The ids of each choice."""
+    seeds = [one["seed"], *(random_generator(one["seed"], i) for i in range(1, one["n"]))]
+    shared = {"tokenizer": tokenizer, "chunk": one["chunk"]} | options(one) | more
+    return [list(generate(model, prompt, seed=seed, **shared)) for seed in seeds]
+
+
+def is_reply(turn: Turn, ids: list[int], most: int) -> bool:
+    """Whether a turn holds these ids, and knows how their text came to its end."""
+    if turn.end == "done":
+        return turn.ledger.generated == len(ids) and list(turn.token_ids) == ids[:-1]
+    return turn.end == "length" and len(ids) == most and list(turn.token_ids) == ids
+
+
 @settings(max_examples=20)
 @given(
     files=MODELS,
-    asked=st.lists(ASKED, min_size=1, max_size=4),
+    asked=st.lists(ASKED, min_size=1, max_size=3),
     prefill_tokens=st.integers(1, 50),
     most_guesses=st.sampled_from([0, 1, 5]),
 )
@@ -108,41 +146,109 @@ def test_a_function_a_chat_and_the_server_write_the_same_ids(
         model, tokenizer, Limits(prefill_tokens=prefill_tokens, most_guesses=most_guesses)
     )
     jobs, written = [], []
-    for one in asked:
-        settings = {
-            "max_new_tokens": one["max_new_tokens"],
-            "sampling": Sampling(**one["sampled"]),
-        }
-        chat = ChatSession(model, tokenizer, seed=one["seed"], **settings)
-        prompt = chat.template.encode([Message("user", one["text"])])
-        jobs.append(scheduler.submit(Request(prompt, seed=one["seed"], n=one["n"], **settings)))
-        by_function = [
-            list(
-                generate(
-                    model,
-                    prompt,
-                    tokenizer=tokenizer,
-                    seed=one["seed"] if i == 0 else random_generator(one["seed"], i),
-                    chunk=one["chunk"],
-                    **settings,
-                )
-            )
-            for i in range(one["n"])
-        ]
-        written.append(by_function)
-        ids = by_function[0]
-        "".join(chat.send(one["text"]))
-        (turn,) = chat.turns
-        ended = turn.end == "done"
-        assert list(turn.token_ids) == (ids[:-1] if ended else ids)
-        assert turn.ledger.generated == len(ids)
-        assert ended or len(ids) == one["max_new_tokens"]
-        for token_id in {i for new_ids in by_function for i in new_ids}:
+
+    def submit(prompt: list[int], expected: list[list[int]], seed: int, **more: Any) -> None:
+        request = Request(prompt, seed=seed, n=len(expected), **options(one), **more)
+        jobs.append(scheduler.submit(request))
+        written.append(expected)
+        for token_id in {i for new_ids in expected for i in new_ids}:
             tokenizer.token_bytes(token_id)  # raises where there is no token
+
+    for one in asked:
+        chat = ChatSession(model, tokenizer, seed=one["seed"], **options(one))
+        first = chat.template.encode([Message("user", one["text"])])
+        cache = model.new_cache()
+        (ids,) = by_function(model, tokenizer, first, one | {"n": 1}, cache=cache)
+        "".join(chat.send(one["text"]))
+        assert is_reply(chat.turns[0], ids, one["max_new_tokens"])
+
+        endless = {"stop_ids": ()} if one["ignore_eos"] else {}
+        choices = by_function(model, tokenizer, first, one, **endless)
+        assert choices[0][: len(ids)] == ids
+        submit(first, choices, one["seed"], ignore_eos=one["ignore_eos"])
+
+        reply = Message("assistant", chat.turns[0].reply, chat.turns[0].token_ids)
+        second = chat.template.encode(
+            [Message("user", one["text"]), reply, Message("user", one["then"])]
+        )
+        past = common_length([*first, *ids[:-1]], second)
+        assert past >= len(first)
+        cache.truncate(past)
+        more = {"cache": cache, "past_ids": second[:past]}
+        then = one | {"seed": one["second_seed"], "n": 1}
+        (ids,) = by_function(model, tokenizer, second[past:], then, **more)
+        chat.reseed(one["second_seed"])
+        "".join(chat.send(one["then"]))
+        assert is_reply(chat.turns[1], ids, one["max_new_tokens"])
+        submit(second, [ids], one["second_seed"])
     while not scheduler.is_idle:
         scheduler.step()
-    for job, by_function in zip(jobs, written, strict=True):
-        assert [choice.new_ids for choice in job.choices] == by_function
+    for job, expected in zip(jobs, written, strict=True):
+        assert [choice.new_ids for choice in job.choices] == expected
+
+
+@pytest.fixture(scope="module")
+def over_http() -> Iterator[tuple[ServedModel, httpx.Client]]:
+    """A server of a model with a hole in its vocabulary, a padded end and four ids that end."""
+    files = loaded(1, BEYOND + 10, True, (300, 0), (300, 301), "<|im_end|>")
+    served = ServedModel("padded", *files, Limits(prefill_tokens=16))
+    with (
+        running(Serving([served])) as url,
+        httpx.Client(base_url=url, timeout=60.0, trust_env=False) as client,
+    ):
+        yield served, client
+
+
+def without_end(ids: list[int], reason: str, most: int) -> list[int]:
+    """The ids that are shown, of those that ended for a reason."""
+    assert reason == "stop" or (reason == "length" and len(ids) == most)
+    return ids[:-1] if reason == "stop" else ids
+
+
+@settings(max_examples=12)
+@given(one=ASKED)
+def test_so_does_the_server_over_http(
+    over_http: tuple[ServedModel, httpx.Client], one: dict[str, Any]
+) -> None:
+    """A body has no `order`; a prompt that is a conversation so far is sent as its ids."""
+    served, client = over_http
+    model, tokenizer = served.model, served.tokenizer
+    one = one | {"sampling": replace(one["sampling"], order="transformers")}
+    fields = asdict(one["sampling"])
+    del fields["order"]
+    fields["logit_bias"] = {str(token_id): number for token_id, number in fields["logit_bias"]}
+    fields |= {"max_tokens": one["max_new_tokens"], "ignore_eos": one["ignore_eos"]}
+    endless = {"stop_ids": ()} if one["ignore_eos"] else {}
+
+    def posted(kind: str, expected: list[list[int]], **body: Any) -> list[dict[str, Any]]:
+        body |= fields | {"n": len(expected)}
+        answer = client.post(f"/v1/{kind}", json=body).raise_for_status().json()
+        assert answer["usage"]["completion_tokens"] == sum(map(len, expected))
+        return answer["choices"]
+
+    said = [Message("user", one["text"])]
+    first = ChatTemplate(tokenizer).encode(said)
+    expected = by_function(model, tokenizer, first, one, **endless)
+    messages = [{"role": "user", "content": one["text"]}]
+    choices = posted(
+        "chat/completions", expected, messages=messages, logprobs=True, seed=one["seed"]
+    )
+    for choice, ids in zip(choices, expected, strict=True):
+        shown = without_end(ids, choice["finish_reason"], one["max_new_tokens"])
+        assert choice["message"]["content"] == tokenizer.decode(shown)
+        told = (choice["logprobs"] or {"content": []})["content"]
+        tokens = [tokenizer.token_bytes(i) for i in shown[: len(told)]]
+        assert [bytes(one["bytes"]) for one in told] == tokens
+        assert tokenizer.decode(shown[len(told) :]) == "", "told are those of which text is shown"
+
+    reply = Message("assistant", token_ids=tuple(shown))
+    second = ChatTemplate(tokenizer).encode([*said, reply, Message("user", one["then"])])
+    then = one | {"seed": one["second_seed"]}
+    expected = by_function(model, tokenizer, second, then, **endless)
+    choices = posted("completions", expected, prompt=second, seed=one["second_seed"])
+    for choice, ids in zip(choices, expected, strict=True):
+        shown = without_end(ids, choice["finish_reason"], one["max_new_tokens"])
+        assert choice["text"] == tokenizer.decode(shown)
 
 
 def test_such_models_would_choose_ids_without_a_token_and_do_end_their_texts() -> None:

@@ -423,7 +423,7 @@ def test_prompts_and_new_tokens_share_one_pass(monkeypatch):
 
 
 def test_fewer_passes_than_tokens_in_the_example_of_the_book(monkeypatch):
-    """Chapter 14: 26 tokens took 18 passes when prompts and sequences went separately."""
+    """As its chapter says: 26 tokens took 18 passes when prompts and sequences went separately."""
     passes = counted_passes(monkeypatch)
     one = scheduler(prefill_tokens=16)
     jobs = [

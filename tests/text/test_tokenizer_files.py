@@ -142,6 +142,6 @@ def test_a_file_that_is_something_else_is_named(
     name: str, content: str, message: str, tmp_path: Path
 ) -> None:
     write_tokenizer(tmp_path, byte_level())
-    (tmp_path / f"{name}.json").write_text(content)
+    (tmp_path / f"{name}.json").write_text(content, "utf-8")
     with pytest.raises(TokenizerError, match=rf"{name}\.json: expected .*{message}"):
         Tokenizer(tmp_path)

@@ -120,7 +120,7 @@ engine.main()
 
 def test_an_engine_that_shows_its_arrays_is_told_the_first_that_differs(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
-    path.write_text(BROKEN.format(engines=str(ROOT / "engines" / "python")))
+    path.write_text(BROKEN.format(engines=str(ROOT / "engines" / "python")), "utf-8")
     options = Options(("story",), ("forward",), naming_seconds=60.0, tiny=False)
     report = verify_program([sys.executable, str(path)], options)
     (verdict,) = report.verdicts

@@ -32,7 +32,7 @@ for line in sys.stdin:
 
 def program(tmp_path: Path, then: str, ops: tuple[str, ...] = ("forward",)) -> list[str]:
     path = tmp_path / "program.py"
-    path.write_text(PROGRAM.format(then=then, ops=list(ops)))
+    path.write_text(PROGRAM.format(then=then, ops=list(ops)), "utf-8")
     return [sys.executable, "-S", str(path)]
 
 
@@ -55,7 +55,7 @@ def test_a_directory_is_no_program(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="first lines are Unix's")
 def test_a_script_whose_interpreter_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "engine"
-    path.write_text("#!/no/such/interpreter\n")
+    path.write_text("#!/no/such/interpreter\n", "utf-8")
     path.chmod(0o755)
     assert "is not installed" in first([str(path)])[1]
 
@@ -69,7 +69,7 @@ def test_every_position_at_once(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="permissions are Unix's")
 def test_a_program_that_may_not_be_executed(tmp_path: Path) -> None:
     path = tmp_path / "engine"
-    path.write_text("")
+    path.write_text("", "utf-8")
     assert "may not be executed" in first([str(path)])[1]
 
 
@@ -121,7 +121,7 @@ def test_a_program_that(what: str, tmp_path: Path) -> None:
 def test_a_program_that_writes_without_end(tmp_path: Path) -> None:
     """Its output does not block the questions, nor the questions its end."""
     path = tmp_path / "noise.py"
-    path.write_text("import sys\nwhile True: sys.stdout.write('x' * 1000 + '\\n')\n")
+    path.write_text("import sys\nwhile True: sys.stdout.write('x' * 1000 + '\\n')\n", "utf-8")
     told = pytest.raises(ProgramError, match="messages for people belong on standard error")
     with Program([sys.executable, str(path)], tmp_path, 5.0) as noisy, told:
         noisy.ask({"op": "hello", "protocol": 1})
@@ -138,7 +138,7 @@ def test_a_program_that_writes_without_end(tmp_path: Path) -> None:
 )
 def test_another_hello(answer: str, told: str, tmp_path: Path) -> None:
     path = tmp_path / "program.py"
-    path.write_text(f"import json\ninput()\nprint(json.dumps({answer}), flush=True)\n")
+    path.write_text(f"import json\ninput()\nprint(json.dumps({answer}), flush=True)\n", "utf-8")
     assert told in first([sys.executable, "-S", str(path)])[1]
 
 
@@ -165,7 +165,7 @@ for line in sys.stdin:
 
 def test_a_mistake_of_streaming_alone_is_named(tmp_path: Path) -> None:
     path = tmp_path / "program.py"
-    path.write_text(STREAM)
+    path.write_text(STREAM, "utf-8")
     options = Options(models=("story",), tiny=False, stages=("tokens",))
     report = verify_program([sys.executable, str(path)], options)
     names = [named.keys for verdict in report.verdicts for named in verdict.named]
@@ -213,9 +213,9 @@ def test_starters_are_written_and_never_over_something(
     assert main(["verify", "--init", language, str(tmp_path / "mine")]) == 0
     written = Path(capsys.readouterr().out.strip())
     assert written.parent == tmp_path / "mine"
-    written.write_text("mine")
+    written.write_text("mine", "utf-8")
     assert main(["verify", "--init", language, str(tmp_path / "mine")]) == 1
-    assert written.read_text() == "mine"
+    assert written.read_text("utf-8") == "mine"
 
 
 def test_a_starter_speaks_the_protocol(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ RUN = "step,tokens,loss,held_out\n1,1000000,8.0,\n2,2000000,1.5,1.6\n3,4500000,0
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     path = tmp_path / "run.csv"
-    path.write_text(RUN)
+    path.write_text(RUN, "utf-8")
     return path
 
 
@@ -47,6 +47,6 @@ def test_what_cannot_be_drawn_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected 1 to 3 runs, got 4"):
         viz.loss_curves(dict.fromkeys("abcd", run))
     short = tmp_path / "short.csv"
-    short.write_text(RUN[: RUN.index("2,")])
+    short.write_text(RUN[: RUN.index("2,")], "utf-8")
     with pytest.raises(InputError, match=r"at least two rows in short\.csv, got 1"):
         viz.loss_curves({"short": short})

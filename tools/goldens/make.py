@@ -57,14 +57,14 @@ def main() -> None:
 
 def _write_versions(part: str) -> None:
     path = DATA / "made_with.json"
-    made_with = json.loads(path.read_text()) if path.exists() else {}
+    made_with = json.loads(path.read_text("utf-8")) if path.exists() else {}
     made_with[part] = {
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    path.write_text(json.dumps(made_with, indent=2, sort_keys=True) + "\n")
+    path.write_text(json.dumps(made_with, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main() -> None:
         np.savez_compressed(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
         print(f"{name}: {len(arrays)} arrays, {(folder / f'{name}.npz').stat().st_size // 1024} kB")
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    (folder / "made_with.json").write_text(json.dumps(versions, indent=2) + "\n")
+    (folder / "made_with.json").write_text(json.dumps(versions, indent=2) + "\n", "utf-8")
 
 
 def record(directory: Path, dtype: torch.dtype) -> dict[str, np.ndarray]:

@@ -51,8 +51,8 @@ def write_checkpoint(case: Case, directory: Path, seed: int) -> None:
     model.save_pretrained(directory, max_shard_size="14KB" if case.sharded else "1GB")
     if case.old_spelling:
         path = directory / "config.json"
-        config = _old_spelling(json.loads(path.read_text()), case)
-        path.write_text(json.dumps(config, indent=2) + "\n")
+        config = _old_spelling(json.loads(path.read_text("utf-8")), case)
+        path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _config(case: Case) -> Any:

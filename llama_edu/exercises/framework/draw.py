@@ -1,11 +1,11 @@
-"""What drawn inputs are made of: whole numbers, arrays and choices, from a generator."""
+"""What inputs are made of: whole numbers, arrays and choices, from a generator or written down."""
 
 from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["noise", "pick", "seed_from", "whole", "wholes"]
+__all__ = ["f32", "noise", "pick", "seed_from", "seeded_noise", "whole", "wholes"]
 
 Item = TypeVar("Item")
 
@@ -20,9 +20,19 @@ def wholes(rng: np.random.Generator, n: int, low: int, high: int) -> list[int]:
     return [int(i) for i in rng.permutation(np.arange(low, high + 1))[:n]]
 
 
+def f32(*values: float) -> np.ndarray:
+    """A row of float32 numbers that are written down."""
+    return np.array(values, dtype=np.float32)
+
+
 def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Normally distributed float32 numbers."""
     return rng.standard_normal(shape, dtype=np.float32)
+
+
+def seeded_noise(seed: int, *shape: int) -> np.ndarray:
+    """Such numbers from a seed: a case that is written down has the same ones in every run."""
+    return noise(np.random.default_rng(seed), *shape)
 
 
 def pick(rng: np.random.Generator, items: Sequence[Item], n: int) -> list[Item]:

@@ -32,8 +32,8 @@ LETTERS = string.ascii_lowercase
 class Question(ABC):
     """What all questions have: a name, the topic of their chapter, and what they ask.
 
-    Texts may hold `code` in backticks, *emphasis* and **bold**. The topic of chapter 0, which has
-    no exercises, is "start".
+    Texts may hold `code` in backticks, *emphasis* and **bold**. The topic of the opening chapter,
+    which has no exercises, is "start".
     """
 
     kind: ClassVar[str]

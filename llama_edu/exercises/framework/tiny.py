@@ -14,7 +14,7 @@ from llama_edu.engine.trace import Trace
 from llama_edu.engine.weights import expected_shapes
 from llama_edu.formats.config import LlamaConfig
 
-__all__ = ["CountingModel", "tiny_checkpoint", "tiny_llama"]
+__all__ = ["BatchCountingModel", "CountingModel", "tiny_checkpoint", "tiny_llama"]
 
 
 def tiny_llama(seed: int = 0) -> Llama:
@@ -93,4 +93,24 @@ class CountingModel(Llama):
         """As `Llama.forward`, counted."""
         logits = super().forward(token_ids, cache, last_only=last_only, trace=trace)
         self.positions.append(len(token_ids))
+        return logits
+
+
+class BatchCountingModel(Llama):
+    """A model that counts the sequences of each shared step, one number per call."""
+
+    def __init__(self, model: Llama) -> None:
+        self.__dict__.update(model.__dict__)  # the same weights, not a copy
+        self.sequences: list[int] = []
+
+    def forward_batch(
+        self,
+        token_ids: Sequence[int] | np.ndarray,
+        caches: Sequence[KVCache],
+        *,
+        trace: Trace | None = None,
+    ) -> np.ndarray:
+        """As `Llama.forward_batch`, counted."""
+        logits = super().forward_batch(token_ids, caches, trace=trace)
+        self.sequences.append(len(token_ids))
         return logits

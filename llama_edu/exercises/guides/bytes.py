@@ -1,4 +1,4 @@
-"""Hints of chapter 1, in three steps."""
+"""Hints for the exercises on bytes, in three steps."""
 
 from llama_edu.exercises.framework.guide import ESSENTIAL, EXTRA, Guide
 

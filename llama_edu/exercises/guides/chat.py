@@ -1,4 +1,4 @@
-"""Hints of chapter 13, in three steps."""
+"""Hints for the exercises on conversations, in three steps."""
 
 from llama_edu.exercises.framework.guide import ESSENTIAL, USEFUL, Guide
 

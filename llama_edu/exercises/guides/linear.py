@@ -1,4 +1,4 @@
-"""Hints of chapter 3, in three steps."""
+"""Hints for the exercises on products, in three steps."""
 
 from llama_edu.exercises.framework.guide import ESSENTIAL, EXTRA, USEFUL, Guide
 

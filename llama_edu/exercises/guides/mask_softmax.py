@@ -1,4 +1,4 @@
-"""Hints of chapter 5, in three steps."""
+"""Hints for the exercises on mask and softmax, in three steps."""
 
 from llama_edu.exercises.framework.guide import ESSENTIAL, EXTRA, Guide
 

@@ -1,4 +1,4 @@
-"""Hints of chapter 9, in three steps."""
+"""Hints for the exercises on the whole model, in three steps."""
 
 from llama_edu.exercises.framework.guide import ESSENTIAL, USEFUL, Guide
 

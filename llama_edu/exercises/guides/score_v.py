@@ -1,4 +1,4 @@
-"""Hints of chapter 6, in three steps."""
+"""Hints for the exercises on values, in three steps."""
 
 from llama_edu.exercises.framework.guide import ESSENTIAL, EXTRA, Guide
 

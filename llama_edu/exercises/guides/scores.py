@@ -1,4 +1,4 @@
-"""Hints of chapter 4, in three steps."""
+"""Hints for the exercises on scores, in three steps."""
 
 from llama_edu.exercises.framework.guide import ESSENTIAL, EXTRA, USEFUL, Guide
 

@@ -1,4 +1,4 @@
-"""Hints of chapter 2, in three steps."""
+"""Hints for the exercises on text and ids, in three steps."""
 
 from llama_edu.exercises.framework.guide import ESSENTIAL, USEFUL, Guide
 

@@ -1,7 +1,7 @@
 """Questions for understanding, one or two for each chapter: `question("closed_gate")`.
 
-A module a topic; `start` is chapter 0. The same source asks in the page, in a notebook and in a
-terminal, and what the questions take for granted is measured in a test.
+A module a topic; `start` is the opening chapter. The same source asks in the page, in a notebook
+and in a terminal, and what the questions take for granted is measured in a test.
 """
 
 from llama_edu.exercises.framework.question import Question

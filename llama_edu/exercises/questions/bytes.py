@@ -1,4 +1,4 @@
-"""Questions of chapter 1: bytes."""
+"""Questions on bytes."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

@@ -1,4 +1,4 @@
-"""Questions of chapter 13: conversations."""
+"""Questions on conversations."""
 
 from llama_edu.exercises.framework.question import Choice, Order
 

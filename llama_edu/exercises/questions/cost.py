@@ -1,4 +1,4 @@
-"""Questions of chapter 15: speed."""
+"""Questions on speed."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

@@ -1,4 +1,4 @@
-"""Questions of chapter 16: guessing ahead, and four bits."""
+"""Questions on guessing ahead, and four bits."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

@@ -1,4 +1,4 @@
-"""Questions of chapter 10: word after word."""
+"""Questions on generation."""
 
 from llama_edu.exercises.framework.question import Amount, Order
 

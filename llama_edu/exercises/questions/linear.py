@@ -1,4 +1,4 @@
-"""Questions of chapter 3: rows and products."""
+"""Questions on rows and products."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

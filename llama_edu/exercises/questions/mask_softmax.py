@@ -1,4 +1,4 @@
-"""Questions of chapter 5: mask and softmax."""
+"""Questions on mask and softmax."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

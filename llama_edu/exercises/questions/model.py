@@ -1,4 +1,4 @@
-"""Questions of chapter 9: the whole model."""
+"""Questions on the whole model."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

@@ -1,4 +1,4 @@
-"""Questions of chapter 8: norm and MLP."""
+"""Questions on norm and MLP."""
 
 from llama_edu.exercises.framework.question import Choice
 

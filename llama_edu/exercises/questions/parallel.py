@@ -1,4 +1,4 @@
-"""A question of chapter 17: what splitting costs on the wire."""
+"""A question on what splitting costs on the wire."""
 
 from llama_edu.exercises.framework.question import Amount
 

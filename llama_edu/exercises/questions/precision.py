@@ -1,4 +1,4 @@
-"""Questions of chapter 12: bits."""
+"""Questions on precision."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

@@ -1,4 +1,4 @@
-"""Questions of chapter 7: turning."""
+"""Questions on RoPE."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

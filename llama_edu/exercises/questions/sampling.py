@@ -1,4 +1,4 @@
-"""Questions of chapter 11: the draw."""
+"""Questions on sampling."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

@@ -1,4 +1,4 @@
-"""Questions of chapter 6: values."""
+"""Questions on values."""
 
 from llama_edu.exercises.framework.question import Choice, Order
 

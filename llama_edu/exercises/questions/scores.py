@@ -1,4 +1,4 @@
-"""Questions of chapter 4: queries and keys."""
+"""Questions on queries and keys."""
 
 from llama_edu.exercises.framework.question import Choice
 

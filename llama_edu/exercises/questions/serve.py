@@ -1,4 +1,4 @@
-"""Questions of chapter 14: serving."""
+"""Questions on serving."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

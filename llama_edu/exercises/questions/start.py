@@ -1,4 +1,4 @@
-"""Questions of chapter 0: meet the model."""
+"""Questions of the opening chapter: meet the model."""
 
 from llama_edu.exercises.framework.question import Choice
 

@@ -1,4 +1,4 @@
-"""Questions of chapter 2: text and ids."""
+"""Questions on text and ids."""
 
 from llama_edu.exercises.framework.question import Amount, Choice
 

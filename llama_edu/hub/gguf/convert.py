@@ -257,5 +257,7 @@ def _write_weights(
         weight_map.update(dict.fromkeys(group, path.name))
     if len(groups) > 1:
         index = {"metadata": {"total_size": total * dtype.itemsize}, "weight_map": weight_map}
-        (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+        (directory / "model.safetensors.index.json").write_text(
+            json.dumps(index, indent=2) + "\n", "utf-8"
+        )
     report("converting", 1.0)

@@ -547,7 +547,6 @@ def _rope(
     return entry(f"rope.{key}", says, code, topic, **change)
 
 
-BOTH = ("q, k = rope(q), rope(k)", "")
 HALF_SPLIT = "a, b = head[j], head[j + half]"
 
 ROTATION = (
@@ -1202,14 +1201,6 @@ def _known_right(scores: Array, clock: Clock) -> Array:
     return scores if clock.seq == 1 else apply_mask(scores, causal_mask(clock.seq, clock.past))
 
 
-def _zero_for_hidden(scores: Array, clock: Clock) -> Array:
-    return (
-        scores
-        if clock.seq == 1
-        else np.where(causal_mask(clock.seq, clock.past), scores, np.float32(0))
-    )
-
-
 def _first_unseen(scores: Array, clock: Clock) -> Array:
     """The first token is hidden from all others."""
     scores = _known_right(scores, clock).copy()
@@ -1390,11 +1381,6 @@ def _over_heads(x: Array) -> Array:
     return weights.reshape(x.shape).astype(np.float32)
 
 
-def _sum_of_largest_excluded(x: Array) -> Array:
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return powers / np.maximum(powers.sum(axis=-1, keepdims=True) - 1, np.float32(1e-6))
-
-
 def _twice(x: Array) -> Array:
     first = softmax(x)
     return softmax(np.where(np.isneginf(x), np.float32(-np.inf), first))
@@ -1482,7 +1468,7 @@ SOFTMAX = (
 )
 
 
-def _mix_transposed_heads(weights: Array, v: Array) -> Array:
+def _mix_backwards(weights: Array, v: Array) -> Array:
     return score_v(weights[..., ::-1], v)
 
 
@@ -1520,7 +1506,7 @@ VALUES = (
         "weights meet the values in reverse",
         ("weights[j] · v[j]", "weights[j] · v[total_seq - 1 - j]"),
         "values",
-        mix=_mix_transposed_heads,
+        mix=_mix_backwards,
     ),
     entry(
         "values.last_lost",

@@ -73,13 +73,6 @@ class _NotEmptied(Cache):
         self.length = past or self.length
 
 
-class _OnlyEmptied(Cache):
-    """A past of 0 empties the cache; a shorter past than the rows that are there cuts nothing."""
-
-    def begin(self, past: int) -> None:
-        self.length = past if past == 0 else max(past, self.length)
-
-
 class _CutAt(Cache):
     """Cuts to one row too many or too few; the length is as it should be afterwards."""
 
@@ -217,15 +210,6 @@ class _OneBackCut(_OneBack):
         return super().append(layer, k, v)
 
 
-class _NoPast(Cache):
-    """Only the rows of the present call are seen."""
-
-    def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
-        super().append(layer, k, v)
-        past = np.full((k.shape[0], self.length, k.shape[2]), np.nan, np.float32)
-        return np.concatenate([past, k], axis=1), np.concatenate([past, v], axis=1)
-
-
 class _Ring(Cache):
     """Room for so many rows; row `position % size` is written over. What is read is its order."""
 
@@ -287,10 +271,6 @@ def _from_the_end(scores: Array, clock: Clock) -> Array:
     """The staircase ends at the last row there is, however many there are."""
     seq, total = scores.shape[-2:]
     return scores if seq == 1 else apply_mask(scores, causal_mask(seq, total - seq))
-
-
-class _Plain(Cache):
-    """Keys are kept as they are, before RoPE."""
 
 
 def _turned_when_read(positions: Callable[[int, Clock], Array]) -> Callable[[Array, Layer], Array]:

@@ -17,6 +17,7 @@ from llama_edu.viz.parts.figure import (
     picture,
     write,
 )
+from llama_edu.viz.parts.numerals import short, superscript
 
 __all__ = ["dtype_bits"]
 
@@ -77,8 +78,8 @@ def dtype_bits(value: Number) -> Picture:
         bits = form.bits(value)
         fields = f"{bits[0]} {bits[1 : 1 + form.exponent]} {bits[1 + form.exponent :]}"
         parts.append(f"{form.name} {fields}, which is {_worth(form, value)}")
-    alt = f"The number {_short(value)} in bits, as sign, exponent, mantissa. {'; '.join(parts)}."
-    caption = f"The number {_short(value)}, stored three ways."
+    alt = f"The number {short(value)} in bits, as sign, exponent, mantissa. {'; '.join(parts)}."
+    caption = f"The number {short(value)}, stored three ways."
     return Picture(figure, alt=alt, caption=caption)
 
 
@@ -111,7 +112,7 @@ def _worth(form: _Format, value: Number) -> str:
     if exponent == 0 and fraction == 0:
         return f"{sign}0: all bits are zero"
     whole, power = (1, exponent - bias) if exponent else (0, 1 - bias)
-    return f"{sign} 2{_superscript(power)} × {whole + fraction:.9g} = {_short(stored)}"
+    return f"{sign} 2{superscript(power)} × {whole + fraction:.9g} = {short(stored)}"
 
 
 def _error(form: _Format, value: Number) -> str:
@@ -120,15 +121,7 @@ def _error(form: _Format, value: Number) -> str:
     error = abs(form.stored(value) - float(value))
     if not np.isfinite(error):
         return "too large for this format"
-    exponent = f"exponent {field} − {bias} = {_short(field - bias)}"
+    exponent = f"exponent {field} − {bias} = {short(field - bias)}"
     if field == 0:  # a subnormal number, or zero
-        exponent = f"exponent 0: the smallest power, 2{_superscript(1 - bias)}, and no leading 1"
-    return f"{exponent};  {f'off by {_short(error, 2)}' if error else 'exactly the number'}"
-
-
-def _superscript(power: int) -> str:
-    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def _short(value: Number, digits: int = 9) -> str:
-    return f"{value:.{digits}g}".replace("-", "−")
+        exponent = f"exponent 0: the smallest power, 2{superscript(1 - bias)}, and no leading 1"
+    return f"{exponent};  {f'off by {short(error, 2)}' if error else 'exactly the number'}"

@@ -7,6 +7,7 @@ from llama_edu.viz.bytes.bits import FORMATS
 from llama_edu.viz.parts.embed import interactive
 from llama_edu.viz.parts.figure import Number
 from llama_edu.viz.parts.html import Html, table, td, th
+from llama_edu.viz.parts.numerals import short
 
 __all__ = ["flip_bits"]
 
@@ -21,7 +22,7 @@ def flip_bits(value: Number) -> Html:
     value = float(value)
     if not np.isfinite(value):
         raise InputError(f"expected a finite number, got {value}")
-    said = f"{value:.9g}".replace("-", "−")
+    said = short(value)
     formats = [
         {"name": form.name, "bits": form.bits(value), "exponent": form.exponent} for form in FORMATS
     ]
@@ -50,4 +51,4 @@ def _fields(bits: str, exponent: int) -> str:
 
 
 def _stored(number: float) -> str:
-    return f"{number:.9g}".replace("-", "−").replace("inf", "∞")
+    return short(number).replace("inf", "∞")

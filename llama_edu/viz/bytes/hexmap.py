@@ -15,6 +15,7 @@ from llama_edu.formats.precision import DTYPES
 from llama_edu.formats.safetensors import Header, TensorInfo, read_header
 from llama_edu.viz.parts.figure import MUTED, PAPER, Picture, board, box, picture, write
 from llama_edu.viz.parts.labels import shortened
+from llama_edu.viz.parts.numerals import short
 
 __all__ = ["hex_map"]
 
@@ -169,4 +170,4 @@ def _texts(info: TensorInfo, data: bytes) -> list[str]:
     values = np.frombuffer(whole, dtype=dtype)
     if dtype.kind in "iub":
         return [str(value) for value in values]
-    return [f"{float(value):.4g}".replace("-", "−") for value in values]
+    return [short(float(value), 4) for value in values]

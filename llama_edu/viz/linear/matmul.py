@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 
 from llama_edu.errors import InputError
 from llama_edu.viz.parts.figure import INK, MUTED, Number, Picture, board, box, picture, write
+from llama_edu.viz.parts.numerals import short
 
 __all__ = ["matmul_tile"]
 
@@ -94,7 +95,7 @@ def _matrix(
     cell: float,
     tints: dict[tuple[int, int], str],
 ) -> None:
-    texts = [[_text(number) for number in row] for row in values.tolist()]
+    texts = [[short(number, 6) for number in row] for row in values.tolist()]
     widest = max(len(text) for row in texts for text in row)
     is_readable = cell >= READABLE and widest * 0.105 < cell
     for i, row in enumerate(texts):
@@ -106,10 +107,6 @@ def _matrix(
             if is_readable:
                 style = {"weight": "bold"} if face == TILE else {}
                 write(ax, x + cell / 2, y + cell / 2, text, 10, ha="center", **style)
-
-
-def _text(number: Number) -> str:
-    return f"{number:g}".replace("-", "−")
 
 
 def _cut(ax: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
@@ -147,11 +144,11 @@ def _sum_words(row: np.ndarray, other: np.ndarray, name: str, at: tuple[int, int
     ]
     shown = pairs if len(pairs) <= 6 else [*pairs[:3], "…", pairs[-1]]
     total = row @ other
-    return f"{name}[{at[0]},{at[1]}] = {' + '.join(shown)} = {_text(total.item())}"
+    return f"{name}[{at[0]},{at[1]}] = {' + '.join(shown)} = {short(total.item(), 6)}"
 
 
 def _factor(number: Number) -> str:
-    return f"({_text(number)})" if number < 0 else _text(number)
+    return f"({short(number, 6)})" if number < 0 else short(number, 6)
 
 
 def _tile_words(

@@ -20,7 +20,6 @@ __all__ = [
     "AXES",
     "PARTS",
     "SCORES_MAP",
-    "TOGETHER",
     "WEIGHTS_MAP",
     "Axis",
     "axis",
@@ -61,7 +60,6 @@ _AXES = (
 )
 
 AXES: Mapping[str, Axis] = MappingProxyType({axis.name: axis for axis in _AXES})
-_AXIS_NAMES = tuple(AXES)
 
 # The parts of a model: light and dark, the same in every figure. Attention has the red of the KV
 # heads, the MLP the magenta of its width, embedding and head the greens of the vocabulary.
@@ -76,13 +74,6 @@ PARTS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "text": ("#1568e8", "#77a8ff"),
         "around": ("#50535a", "#b9bdc4"),
     }
-)
-
-# The sets whose members meet in one array or one figure, and so must differ at a glance.
-TOGETHER: tuple[frozenset[str], ...] = (
-    frozenset(_AXIS_NAMES) - {"hidden_size", "intermediate_size", "vocab_size"},  # attention
-    frozenset(_AXIS_NAMES) - {"past", "total_seq", "n_groups", "layers"},  # activations, weights
-    frozenset({"layers", "hidden_size", "intermediate_size", "vocab_size"}),  # sizes of a config
 )
 
 

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from llama_edu.errors import InputError
 from llama_edu.viz.bytes.bits import EXPONENT, FORMATS, MANTISSA, SIGN
 from llama_edu.viz.parts.figure import MUTED, PAPER, Number, Picture, board, box, picture, write
+from llama_edu.viz.parts.numerals import short, superscript
 
 __all__ = ["bit_fields"]
 
@@ -40,10 +41,10 @@ def bit_fields(value: Number, formats: tuple[str, ...] = tuple(KNOWN)) -> Pictur
         x += width + 0.06
     said = [_row(ax, 0.5 + ROW * row, name, float(value)) for row, name in enumerate(formats)]
     alt = (
-        f"The number {_short(float(value))} as sign, exponent and mantissa; the 1 before the point "
+        f"The number {short(float(value))} as sign, exponent and mantissa; the 1 before the point "
         f"is not stored. {'; '.join(said)}."
     )
-    caption = f"The number {_short(float(value))}. The dashed 1 is not stored: it is always there."
+    caption = f"The number {short(float(value))}. The dashed 1 is not stored: it is always there."
     return Picture(figure, alt=alt, caption=caption)
 
 
@@ -70,19 +71,11 @@ def _row(ax: Axes, y: float, name: str, value: float) -> str:
         mono = {"ha": "center", "family": "DejaVu Sans Mono"}
         write(ax, x + wide / 2, y + 0.38, bit, 10, **mono)
         x += wide
-    power = _superscript(raised - bias)
+    power = superscript(raised - bias)
     minus = "−" if sign == "1" else ""
-    words = f"2 to the {raised} − {bias}:  {minus}{worth:.9g} · 2{power} = {_short(kept)}"
+    words = f"2 to the {raised} − {bias}:  {minus}{worth:.9g} · 2{power} = {short(kept)}"
     write(ax, LEFT, y + 0.68, words, 10)
     return (
         f"{name} {sign} {field} (1.){digits}: exponent {raised} − {bias} = "
-        f"{_short(raised - bias)}, so {minus}{worth:.9g} · 2{power} = {_short(kept)}"
+        f"{short(raised - bias)}, so {minus}{worth:.9g} · 2{power} = {short(kept)}"
     )
-
-
-def _superscript(power: int) -> str:
-    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def _short(value: Number) -> str:
-    return f"{value:.9g}".replace("-", "−")

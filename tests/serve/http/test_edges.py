@@ -83,10 +83,10 @@ def test_a_stream_ends_with_its_usage_if_that_was_asked_for(
 def test_an_end_that_only_the_tokenizer_knows_and_padding_over_http(tmp_path: Path) -> None:
     """The text is that of `generate` with the tokenizer, and no id without a token is in it."""
     directory = write_tiny(tmp_path / "padded")
-    config = json.loads((directory / "config.json").read_text())
+    config = json.loads((directory / "config.json").read_text("utf-8"))
     del config["eos_token_id"]
     config["vocab_size"] = 410
-    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "config.json").write_text(json.dumps(config), "utf-8")
     tensors = load_file(directory / "model.safetensors")
     rng = np.random.default_rng(0)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):

@@ -109,12 +109,12 @@ def _forget_older(directory, sources):
     """
     stamp = directory / "llama_edu_kernels.txt"
     with contextlib.suppress(OSError):
-        if stamp.exists() and stamp.read_text() == sources:
+        if stamp.exists() and stamp.read_text("utf-8") == sources:
             return
         for index in directory.glob("*.nbi"):
             index.unlink(missing_ok=True)
         directory.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(sources)
+        stamp.write_text(sources, "utf-8")
 
 
 @functools.cache
