@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from llama_edu import Llama, LlamaConfig
-from llama_edu.engine.weights import expected_shapes
+from llama_edu.formats.tensor_shapes import expected_shapes
 
 BASE = {"layers": 8, "hidden": 512, "past": 64}
 POINTS: dict[str, list[int]] = {

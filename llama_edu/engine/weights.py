@@ -1,8 +1,8 @@
 """Turn a checkpoint's tensors into the arrays the forward pass multiplies by.
 
-Decides which tensors a config calls for, checks that exactly those are there in exactly those
-shapes, brings each to the format a precision keeps it in, and settles which array is the embedding
-table and which the output head. Computes nothing else.
+Checks that exactly the tensors are there which the config calls for, in exactly those shapes,
+brings each to the format a precision keeps it in, and settles which array is the embedding table
+and which the output head. Computes nothing else.
 """
 
 import hashlib
@@ -21,11 +21,10 @@ from llama_edu.formats.precision import PRECISIONS, Precision, cast, dtype_name,
 from llama_edu.formats.quantize import Quantized, Stored, stored_as
 from llama_edu.formats.safetensors import is_of_rope
 from llama_edu.formats.strict_json import short
+from llama_edu.formats.tensor_shapes import EMBED_TOKENS, LM_HEAD, expected_shapes
 
-__all__ = ["LayerWeights", "Projection", "Weights", "expected_shapes", "load_weights"]
+__all__ = ["LayerWeights", "Projection", "Weights", "load_weights"]
 
-EMBED_TOKENS = "model.embed_tokens.weight"
-LM_HEAD = "lm_head.weight"
 BARE = ("embed_tokens.", "layers.", "norm.", "rotary_emb.", LM_HEAD)  # names without `model.`
 PIECE = 32 * 1024 * 1024  # bytes asked for at a time; memory not written to is not taken
 LINE = 64
@@ -128,47 +127,6 @@ def _joined(*projections: Projection) -> Projection:
     biases = [p.bias for p in projections if p.bias is not None]  # all have one, or none has
     weight = np.concatenate([p.weight for p in projections])
     return Projection(weight, np.concatenate(biases) if biases else None)
-
-
-def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor a model of this config is made of, by its checkpoint name, with its shape.
-
-    Linear weights are (out_features, in_features). Both ends of the model are listed, the
-    embedding table and the output head, even when they are tied.
-    """
-    hidden, inter = config.hidden_size, config.intermediate_size
-    q_width = config.num_attention_heads * config.head_dim
-    kv_width = config.num_key_value_heads * config.head_dim
-    projections = {
-        "self_attn.q_proj": (q_width, hidden),
-        "self_attn.k_proj": (kv_width, hidden),
-        "self_attn.v_proj": (kv_width, hidden),
-        "self_attn.o_proj": (hidden, q_width),
-        "mlp.gate_proj": (inter, hidden),
-        "mlp.up_proj": (inter, hidden),
-        "mlp.down_proj": (hidden, inter),
-    }
-    qkv = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-    has_bias = {
-        name: (config.attention_bias if name.startswith("self_attn") else config.mlp_bias)
-        or (config.qkv_bias and name in qkv)
-        for name in projections
-    }
-    shapes: dict[str, tuple[int, ...]] = {EMBED_TOKENS: (config.vocab_size, hidden)}
-    for i in range(config.num_hidden_layers):
-        prefix = f"model.layers.{i}."
-        shapes[prefix + "input_layernorm.weight"] = (hidden,)
-        shapes[prefix + "post_attention_layernorm.weight"] = (hidden,)
-        for name, shape in projections.items():
-            shapes[f"{prefix}{name}.weight"] = shape
-            if has_bias[name]:
-                shapes[f"{prefix}{name}.bias"] = shape[:1]
-        if config.qk_norm:
-            shapes[prefix + "self_attn.q_norm.weight"] = (config.head_dim,)
-            shapes[prefix + "self_attn.k_norm.weight"] = (config.head_dim,)
-    shapes["model.norm.weight"] = (hidden,)
-    shapes[LM_HEAD] = (config.vocab_size, hidden)
-    return shapes
 
 
 def load_weights(

@@ -122,7 +122,7 @@ def _projection_shapes_drawn(rng: np.random.Generator) -> list[Case]:
 PROJECTION_SHAPES = Exercise(
     name="projection_shapes",
     topic="model",
-    books=("llama_edu.engine.weights.expected_shapes",),
+    books=("llama_edu.formats.tensor_shapes.expected_shapes",),
     stars=1,
     task="From a config, say the shapes of a layer's seven matrices.",
     section="Where the numbers are",

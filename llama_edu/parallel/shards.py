@@ -16,14 +16,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from llama_edu.engine.weights import expected_shapes
 from llama_edu.errors import CheckpointError, InputError
 from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.tensor_shapes import EMBED_TOKENS, LM_HEAD, expected_shapes
 
 __all__ = ["LayerShards", "TensorShards", "layers_of", "stage_config", "tensor_config"]
 
-EMBED_TOKENS = "embed_tokens.weight"
-LM_HEAD = "lm_head.weight"
+BARE_EMBED_TOKENS = EMBED_TOKENS.removeprefix("model.")  # as a model saved without its head has it
 OF_A_LAYER = re.compile(r"^((?:model\.)?layers\.)(\d+)(\..*)$")
 
 
@@ -163,7 +162,7 @@ class LayerShards(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         whole = self._stored[self._names[name]]
-        if _bare(name) in (EMBED_TOKENS, LM_HEAD) and not self._is_end:
+        if _bare(name) in (BARE_EMBED_TOKENS, LM_HEAD) and not self._is_end:
             return whole[:0]
         return whole
 
@@ -180,7 +179,7 @@ def _names_of(
     """What a tensor is called here, and in the whole model."""
     mine = layers_of(config.num_hidden_layers, rank, size)
     is_last = rank == size - 1
-    tables = [LM_HEAD, EMBED_TOKENS] if is_last else [EMBED_TOKENS, LM_HEAD]
+    tables = [LM_HEAD, BARE_EMBED_TOKENS] if is_last else [BARE_EMBED_TOKENS, LM_HEAD]
     tables = tables if config.tie_word_embeddings else tables[:1]
     given = {_bare(name) for name in stored}
     kept = next((table for table in tables if table in given), None)
@@ -191,7 +190,7 @@ def _names_of(
             # A layer too many stays with the last, so that it is seen to be too many.
             if index in mine or (is_last and index >= config.num_hidden_layers):
                 yield f"{found[1]}{index - mine.start}{found[3]}", name
-        elif size == 1 or _bare(name) == kept or _bare(name) not in (EMBED_TOKENS, LM_HEAD):
+        elif size == 1 or _bare(name) == kept or _bare(name) not in (BARE_EMBED_TOKENS, LM_HEAD):
             yield name, name
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from llama_edu.engine.weights import expected_shapes
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.safetensors import save_file
+from llama_edu.formats.tensor_shapes import expected_shapes
 from llama_edu.text.tokenizer import byte_letters
 
 __all__ = ["TINY", "Tiny", "write_tiny"]

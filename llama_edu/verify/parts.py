@@ -20,6 +20,7 @@ import numpy as np
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import to_float32
 from llama_edu.formats.safetensors import open_checkpoint
+from llama_edu.formats.tensor_shapes import EMBED_TOKENS, LM_HEAD
 from llama_edu.ops import attention
 from llama_edu.ops.linear import linear
 from llama_edu.ops.mlp import swiglu
@@ -39,8 +40,6 @@ __all__ = [
 ]
 
 Array = np.ndarray
-EMBED_TOKENS = "model.embed_tokens.weight"
-LM_HEAD = "lm_head.weight"
 NORM = "model.norm.weight"
 
 

@@ -16,7 +16,6 @@ from llama_edu.analysis.roofline import Cost, seconds_at_least
 from llama_edu.chapters import CHAPTER_FILES
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.sampling import Sampling, probabilities
-from llama_edu.engine.weights import expected_shapes
 from llama_edu.exercises import check, question
 from llama_edu.exercises.faster import VERIFIED
 from llama_edu.exercises.framework.question import Amount, Choice, Order
@@ -25,6 +24,7 @@ from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.four_bits import quantize_four
 from llama_edu.formats.quantize import quantize
 from llama_edu.formats.safetensors import SafetensorsFile
+from llama_edu.formats.tensor_shapes import expected_shapes
 from llama_edu.ops import attention
 from llama_edu.ops.mlp import swiglu
 from llama_edu.ops.norm import rms_norm

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers import tiny_config, tiny_tensors
 
-from llama_edu.engine.weights import expected_shapes
 from llama_edu.errors import CheckpointError, InputError
 from llama_edu.formats.safetensors import SafetensorsFile, save_file
+from llama_edu.formats.tensor_shapes import expected_shapes
 from llama_edu.parallel.llama import PipelineLlama, TensorLlama
 from llama_edu.parallel.shards import (
     LayerShards,

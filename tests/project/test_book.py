@@ -55,7 +55,7 @@ FOILS = ("_loop", "_by_hand", "_mine", "_broken")
 FIRST_RELEASE = {"01_read_raw_bytes", "04_qk_per_kv_group", "10_generate_kv_cache"}
 # What of the package each chapter is about.
 MODULES = {
-    "bytes": ["formats.safetensors", "formats.precision", "engine.weights"],
+    "bytes": ["formats.safetensors", "formats.precision", "formats.tensor_shapes"],
     "tokenizer": ["text.tokenizer"],
     "linear": ["ops.linear"],
     "scores": ["ops.attention"],

@@ -7,10 +7,8 @@ import importlib.util
 import re
 import subprocess
 import sys
-import tomllib
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 import grimp
 import nbformat
@@ -37,10 +35,10 @@ def name_of(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def contracts() -> list[dict[str, Any]]:
-    """What pyproject.toml tells import-linter."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    return settings["tool"]["importlinter"]["contracts"]
+def imports() -> dict[str, set[str]]:
+    """What each module imports of the package: in a function, or for type checkers alone, too."""
+    graph = grimp.build_graph("llama_edu", cache_dir=None)
+    return {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
 
 
 def test_the_layers_hold(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,16 +46,32 @@ def test_the_layers_hold(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0, capsys.readouterr().out
 
 
-def test_no_import_leads_back_to_where_it_began(contracts: list[dict[str, Any]]) -> None:
-    graph = grimp.build_graph("llama_edu", cache_dir=None)  # with those for type checkers alone
-    expected = {tuple(line.split(" -> ")) for c in contracts for line in c["ignore_imports"]}
-    imports = {
-        module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules
-    }
-    for importer, imported in expected:
-        imports[importer].discard(imported)
+def test_no_import_leads_back_to_where_it_began(imports: dict[str, set[str]]) -> None:
     order = list(TopologicalSorter(imports).static_order())  # raises CycleError, naming the circle
     assert order.index("llama_edu.errors") < order.index("llama_edu.engine.generate")
+
+
+def test_no_folder_leads_back_to_where_it_began(imports: dict[str, set[str]]) -> None:
+    order = list(TopologicalSorter(between_neighbours(imports)).static_order())
+    assert order.index("llama_edu.hub") < order.index("llama_edu.engine")
+
+
+def between_neighbours(imports: dict[str, set[str]]) -> dict[str, set[str]]:
+    """What lies side by side in a folder, modules and folders, and which of it imports which."""
+    found: dict[str, set[str]] = {}
+    for importer, imported in ((one, other) for one in imports for other in imports[one]):
+        one, other = importer.split("."), imported.split(".")
+        depth = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+        if depth is not None:  # else one of the two is the folder in which the other lies
+            found.setdefault(".".join(one[: depth + 1]), set()).add(".".join(other[: depth + 1]))
+    return found
+
+
+def test_a_circle_of_folders_is_seen_where_no_modules_make_one() -> None:
+    imports = {"p.hub.a": {"p.engine.b", "p.hub"}, "p.engine.c": {"p.hub.d"}}
+    assert between_neighbours(imports) == {"p.hub": {"p.engine"}, "p.engine": {"p.hub"}}
+    with pytest.raises(CycleError):
+        TopologicalSorter(between_neighbours(imports)).prepare()
 
 
 def underscored_imports(tree: ast.AST) -> list[str]:

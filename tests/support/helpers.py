@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import config as shape_checks
 
 from llama_edu import Llama, LlamaConfig
-from llama_edu.engine.weights import expected_shapes
+from llama_edu.formats.tensor_shapes import expected_shapes
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -12,8 +12,8 @@ from matplotlib.text import Text
 from picture_checks import CHECKS, drawn
 
 from llama_edu import Trace, viz
-from llama_edu.engine.weights import expected_shapes
 from llama_edu.errors import InputError
+from llama_edu.formats.tensor_shapes import expected_shapes
 from llama_edu.viz.model.treemap import Area, squarified
 
 LAYERS = [f"layers.{i}.{part}" for i in range(3) for part in ("self_attn.scores", "mlp.gated")]

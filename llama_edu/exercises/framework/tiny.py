@@ -11,8 +11,8 @@ import numpy as np
 from llama_edu.engine.cache import KVCache
 from llama_edu.engine.llama import Llama
 from llama_edu.engine.trace import Trace
-from llama_edu.engine.weights import expected_shapes
 from llama_edu.formats.config import LlamaConfig
+from llama_edu.formats.tensor_shapes import expected_shapes
 
 __all__ = ["BatchCountingModel", "CountingModel", "tiny_checkpoint", "tiny_llama"]
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from llama_edu.engine.weights import LM_HEAD, expected_shapes
 from llama_edu.errors import CheckpointError, InputError
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.four_bits import BLOCK_NBYTES, FourBits
 from llama_edu.formats.precision import DTYPES
 from llama_edu.formats.quantize import Quantized
 from llama_edu.formats.safetensors import save_file
+from llama_edu.formats.tensor_shapes import LM_HEAD, expected_shapes
 from llama_edu.hub.gguf.config import hf_config, hf_generation_config
 from llama_edu.hub.gguf.reader import GgufFile, open_gguf
 from llama_edu.hub.gguf.tokenizer import hf_tokenizer, hf_tokenizer_config

@@ -11,9 +11,10 @@ import numpy as np
 from llama_edu.formats.config import LlamaConfig, RopeScaling
 from llama_edu.formats.precision import DTYPES, to_float32
 from llama_edu.formats.safetensors import SafetensorsFile, read_header
+from llama_edu.formats.tensor_shapes import EMBED_TOKENS, LM_HEAD
 from llama_edu.ops.linear import linear
 from llama_edu.verify.mistakes.base import Mistake, entry
-from llama_edu.verify.parts import EMBED_TOKENS, LM_HEAD, NORM, Model
+from llama_edu.verify.parts import NORM, Model
 
 __all__ = ["STORED"]
 

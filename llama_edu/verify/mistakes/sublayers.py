@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 import ml_dtypes
 import numpy as np
 
+from llama_edu.formats.tensor_shapes import EMBED_TOKENS
 from llama_edu.ops.mlp import silu
 from llama_edu.ops.norm import rms_norm
 from llama_edu.verify.mistakes.base import Mistake, entry, known
-from llama_edu.verify.parts import EMBED_TOKENS, Layer, Model, PartsEngine
+from llama_edu.verify.parts import Layer, Model, PartsEngine
 
 __all__ = ["SUBLAYERS"]
 
