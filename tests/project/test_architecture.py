@@ -51,6 +51,12 @@ def test_the_tree_names_every_folder_and_no_other() -> None:
     assert [path for path, words in tree.items() if not words] == ["llama_edu"]
 
 
+def test_it_names_the_other_pages_of_its_folder() -> None:
+    pages = {path.stem.replace("_", " ") for path in (ROOT / "docs").glob("*.md")}
+    words = drawn()["docs"]
+    assert {page for page in pages - {"architecture"} if page not in words} == set()
+
+
 def test_the_order_is_the_contract() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     layers, *_ = settings["tool"]["importlinter"]["contracts"]
