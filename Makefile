@@ -47,7 +47,7 @@ unit: env ## Only the unit and property tests
 	@$(PY) -m tools.check model shapes unit ports
 
 coverage: env ## Unit tests again, and which lines and branches they reach
-	@$(PY) -m tools.check model coverage
+	@$(PY) -m tools.check model coverage branches
 
 nbval: env ## Only the notebooks, compared with what they store
 	@$(PY) -m tools.check model notebooks

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from tools import environment
+from tools import branches, environment
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
@@ -168,9 +168,18 @@ CHECKS = {
     ),
     "coverage": Check(
         "Unit and property tests again, and which lines and branches they reach",
-        ("-m", "pytest", "-q", *PARALLEL, "--cov", "--cov-report=term", "tests"),
+        (
+            *("-m", "pytest", "-q", *PARALLEL, "--cov", "--cov-report=term"),
+            *(f"--cov-report=json:{branches.REPORT}", "tests"),
+        ),
         "The table above has the lines and branches that no test reaches.",
         on_request=True,  # tracing nearly doubles the time of the tests
+    ),
+    "branches": Check(
+        "Lines and branches that were reached, each by itself",
+        ("-m", "tools.branches"),
+        "The table of the check before this one has those that no test reaches.",
+        on_request=True,  # needs what `coverage` has written
     ),
 }
 

@@ -1,10 +1,15 @@
 """`tools.check` runs two at a time where it may, and stops at the first failure."""
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 
+from tools import branches
 from tools.check import CHECKS, Check, fits, run_checks
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def python(title, code, **options):
@@ -84,3 +89,24 @@ def test_only_two_of_one_core_run_side_by_side():
 def test_what_looks_at_the_book_waits_until_it_is_built():
     for name in ("browser", "pdf", "epub"):
         assert not fits(CHECKS[name], [CHECKS["book"]])
+
+
+@pytest.mark.parametrize(
+    ("lines", "of_branches", "status"), [(96, 95, 0), (99, 94, 1), (94, 99, 1)]
+)
+def test_lines_and_branches_are_held_apart(capsys, tmp_path, lines, of_branches, status):
+    """Three lines for each branch: in one sum, each of these is above 95 %."""
+    totals = {"covered_lines": 30 * lines, "num_statements": 3000}
+    totals |= {"covered_branches": 10 * of_branches, "num_branches": 1000}
+    (tmp_path / "report.json").write_text(json.dumps({"totals": totals}), "utf-8")
+    with pytest.raises(SystemExit) as left:
+        branches.main(tmp_path / "report.json")
+    assert left.value.code == status
+    shown = capsys.readouterr().out
+    assert f"{lines}.00 % of the lines" in shown
+    assert f"{of_branches}.00 % of the branches" in shown
+
+
+def test_branches_are_counted_where_coverage_has_written_its_report():
+    assert f"--cov-report=json:{branches.REPORT}" in CHECKS["coverage"].arguments
+    assert "check model coverage branches\n" in (ROOT / "Makefile").read_text("utf-8")
