@@ -17,27 +17,12 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 
 from tools.mutation.operators import DropKeywordArgument
+from tools.mutation.results import Mutant
 
-__all__ = ["Mutant", "sampled"]
+__all__ = ["files_of", "sampled"]
 
 # They need to be told what to insert, and replace at random.
 WITHOUT = ("core/VariableReplacer", "core/VariableInserter")
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A file, and the same file with one change.
-
-    `was` and `became` are the lines that differ, stripped: together with the file they name the
-    mutant in a list that outlives other changes.
-    """
-
-    path: Path
-    operator: str
-    line: int
-    was: str
-    became: str
-    source: str
 
 
 @dataclass(frozen=True)

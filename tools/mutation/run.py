@@ -7,7 +7,8 @@ Each mutant is one change of one line, made in a copy of the project. A process 
 imported pytest and the libraries is forked for each, so that a mutant costs little more than its
 tests. The mutant is killed if a test fails, or runs into its time limit; it survives if all pass.
 Survivors that were read and judged are listed in `reviewed.toml`, with the reason; the others are
-holes. The report is printed, and written to `_build/mutation/<group>.md`.
+holes. What is found is printed, and takes the place of the group's section in `results.md`, unless
+`--at` or `--unchecked` has left something out.
 
 Needs `cosmic-ray`, from the dependency group `mutation`, and a system that can fork.
 """
@@ -33,8 +34,9 @@ ROOT = HERE.parent.parent
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 os.environ |= dict.fromkeys(THREADS, "1") | {"LLAMA_EDU_PROGRESS": "off"}
 
-from tools.mutation.mutants import Mutant, files_of, sampled  # noqa: E402
+from tools.mutation.mutants import files_of, sampled  # noqa: E402
 from tools.mutation.quick import KNOWN, RECORD  # noqa: E402
+from tools.mutation.results import Mutant, Outcome, keep, section  # noqa: E402
 
 OPTIONS = (
     *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tools.mutation.quick"),
@@ -75,21 +77,6 @@ class Group:
             if str(test) not in self.leave_out
         ]
         return [*own, *(f for f in self.tests if f not in own)]
-
-
-@dataclass
-class Outcome:
-    """What became of a mutant: "killed", "hangs" (killed by the clock), or "survived"."""
-
-    mutant: Mutant
-    kind: str
-    by: str
-    seconds: float
-    reason: str = ""  # for a survivor that was judged
-
-    @property
-    def is_killed(self) -> bool:
-        return self.kind in ("killed", "hangs")
 
 
 def copied(to: Path) -> None:
@@ -245,32 +232,16 @@ def _told(outcome: Outcome) -> str:
     return f"{mark}: {place}\n      - {mutant.was}\n      + {mutant.became}"
 
 
-def report(group: Group, outcomes: Sequence[Outcome], seed: int, seconds: float) -> str:
-    """What the run found, as a page."""
-    killed = [outcome for outcome in outcomes if outcome.is_killed]
-    survived = [outcome for outcome in outcomes if not outcome.is_killed]
-    holes = [outcome for outcome in survived if not outcome.reason]
-    equivalent = [outcome for outcome in survived if outcome.reason]
-    share = 100 * len(killed) / max(1, len(killed) + len(holes))
-    hung = sum(outcome.kind == "hangs" for outcome in killed)
-    lines = [
-        f"# {group.name}",
-        "",
-        f"{len(outcomes)} mutants, seed {seed}: {len(killed)} killed ({hung} by the clock), "
-        f"{len(equivalent)} equivalent, {len(holes)} survived. "
-        f"{share:.1f} % of those that are not equivalent were killed, in {seconds / 60:.1f} min.",
-    ]
-    for title, some in (("Survived", holes), ("Equivalent", equivalent)):
-        if some:
-            lines += ["", f"## {title}", ""]
-        for outcome in some:
-            mutant = outcome.mutant
-            lines += [
-                f"- `{mutant.path}:{mutant.line}` {mutant.operator.rpartition('/')[2]}: "
-                f"`{mutant.was}` → `{mutant.became}`",
-                *([f"  {outcome.reason}"] if outcome.reason else []),
-            ]
-    return "\n".join(lines) + "\n"
+def drawn_from(seed: int) -> str:
+    """The code that is copied, and the seed: what a run hangs on, beside how many mutants."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changed = ", with changes" if _git("status", "--porcelain", "llama_edu", "tests") else ""
+    return f"Commit {commit}{changed}, seed {seed}"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True)
+    return done.stdout.decode().strip()
 
 
 def main() -> None:
@@ -290,8 +261,7 @@ def main() -> None:
         parser.error(f"expected groups of {', '.join(known)}, got {', '.join(sorted(unknown))}")
     for library in LIBRARIES:
         __import__(library)
-    folder = ROOT / "_build" / "mutation"
-    folder.mkdir(parents=True, exist_ok=True)
+    drawn = drawn_from(options.seed)
     with tempfile.TemporaryDirectory() as copy:
         copied(Path(copy))
         os.chdir(copy)
@@ -304,9 +274,11 @@ def main() -> None:
             files = [path for path in files if (options.at or "") in str(path)]
             mutants = sampled(Path(copy), files, options.count or group.count, options.seed)
             outcomes = list(judged(mutants, group, reviewed))
-            page = report(group, outcomes, options.seed, time.perf_counter() - start)
-            (folder / f"{name}.md").write_text(page, "utf-8")
-            print(f"\n{page}", flush=True)
+            found = section(name, drawn, outcomes)
+            if not options.at and not options.unchecked:
+                keep(HERE / "results.md", name, found, list(known))
+            minutes = (time.perf_counter() - start) / 60
+            print(f"\n{found}\n({minutes:.1f} min)", flush=True)
 
 
 if __name__ == "__main__":
