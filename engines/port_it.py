@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
 from plant import VARIABLE, read_plants, woven
 
 from llama_edu.hub import locate

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
 from plant import VARIABLE, Plant, read_plants
 
 from llama_edu.verify.run import Options, verify_program

@@ -15,6 +15,7 @@ import json
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -78,7 +79,7 @@ def write_gguf(directory: Path, path: Path) -> None:
     writer.close()
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, document: dict[str, dict[str, list[str]]]) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, document: dict[str, Any]) -> None:
     """Byte-level BPE, cut into words as GPT-2 does."""
     vocab = {**document["model"]["vocab"]}
     special = {token["content"]: token["id"] for token in document["added_tokens"]}

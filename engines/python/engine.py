@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,8 @@ class Engine:
         self.tokenizer = Tokenizer(directory)
         self.folder = tempfile.TemporaryDirectory()  # of traces; it goes with the program
 
-    def answer(self, request: dict) -> dict:
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to a request. Raises `LlamaEduError` if model or tokenizer refuse it."""
         match request["op"]:
             case "hello":
                 return {"name": "llama_edu, NumPy", "protocol": 1, "ops": OPS}

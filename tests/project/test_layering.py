@@ -24,7 +24,7 @@ MAX_FUNCTION_LINES = 60  # without its docstring
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 EVERYTHING = sorted(
     path
-    for folder in ("llama_edu", "tests", "tools", "benchmarks", "training")
+    for folder in ("llama_edu", "engines", "tests", "tools", "benchmarks", "training")
     for path in (ROOT / folder).rglob("*.py")
 )
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+import port_it
 import pytest
 from compilers import working
+from plant import VARIABLE, read_plants, woven
+from starters import MADE, STARTERS, assembled
 
 from llama_edu.chapters import chapter_number
 from llama_edu.hub import locate
@@ -18,10 +20,6 @@ from llama_edu.verify.sampling import SAMPLING_MISTAKES
 from llama_edu.verify.tokens import DECODE_MISTAKES, ENCODE_MISTAKES
 
 ENGINES = Path(__file__).resolve().parents[2] / "engines"
-sys.path.insert(0, str(ENGINES))
-import port_it  # type: ignore[import-not-found]  # noqa: E402
-from plant import VARIABLE, read_plants, woven  # type: ignore[import-not-found]  # noqa: E402
-from starters import MADE, STARTERS, assembled  # type: ignore[import-not-found]  # noqa: E402
 
 # What is said beside a chapter's number in an engine or a starter, and the topics that have it.
 TOLD = {
