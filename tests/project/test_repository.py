@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -63,11 +66,52 @@ def test_the_hook_runs_the_checks_of_the_lint_job() -> None:
     (repository,) = config["repos"]
     assert repository["repo"] == "local", "a version written here could differ from the lock's"
     (hook,) = repository["hooks"]
-    names = hook["entry"].removeprefix("python3 -m tools.check ").split()
+    *_, command = shlex.split(hook["entry"])
+    names = command.partition(" -m tools.check ")[2].split()
     assert set(names) <= set(check.CHECKS)
     makefile = (ROOT / "Makefile").read_text("utf-8")
     assert f"\n\t@$(PY) -m tools.check {' '.join(names)}\n" in makefile
     assert jobs("test.yml")["lint"]["steps"][-1] == {"run": "make lint"}
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("scripts", ["bin", "Scripts"])
+def test_the_hook_starts_where_no_python_is_on_the_path(tmp_path: Path, scripts: str) -> None:
+    """On Debian and macOS there may be `python3` alone, on Windows there is `python` alone."""
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    (tmp_path / ".venv" / scripts).mkdir(parents=True)
+    fake = tmp_path / ".venv" / scripts / "python"
+    fake.write_text('#!/bin/sh\necho "$@"\n')
+    fake.chmod(0o755)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "sh").symlink_to("/bin/sh")
+    shown = subprocess.run(
+        shlex.split(config["repos"][0]["hooks"][0]["entry"]),
+        cwd=tmp_path,
+        env=os.environ | {"PATH": str(empty)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "-m tools.check lint format types layers\n"
+
+
+def test_the_devcontainer_has_what_the_continuous_integration_installs() -> None:
+    settings = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    installed = set(settings["onCreateCommand"].partition(" && npm ci")[0].split())
+    lists = re.findall(r"missing\+=\(([^)]+)\)", (ROOT / ".ci" / "run").read_text("utf-8"))
+    assert {name for names in lists for name in names.split()} - installed == {"nodejs", "npm"}
+    (node,) = (made for name, made in settings["features"].items() if "/node:" in name)
+    wanted = json.loads((ROOT / "package.json").read_text("utf-8"))["engines"]["node"]
+    assert wanted == f">={node['version']}"
+
+
+def test_every_lock_is_looked_after() -> None:
+    text = (ROOT / ".github" / "dependabot.yml").read_text("utf-8")
+    kinds = {update["package-ecosystem"] for update in yaml.safe_load(text)["updates"]}
+    assert kinds == {"github-actions", "pip", "npm"}
+    assert (ROOT / "package-lock.json").is_file()
 
 
 def test_the_devcontainer_runs_commands_that_exist() -> None:
