@@ -34,7 +34,7 @@ class Linear(Protocol):
 
 @runtime_checkable
 class DecodeStep(Protocol):
-    """A whole step in one call, for steps that bring one new token of each of some sequences."""
+    """A whole step in one call, for steps that bring few rows: which ones, `takes` says."""
 
     def takes(self, weights: Weights, step: Step) -> bool:
         """Whether it can do this step, and is the quicker way to do it."""

@@ -31,34 +31,34 @@ def inverse_frequencies(config: LlamaConfig) -> Float32[np.ndarray, " half_dim"]
     `half_dim` is head_dim / 2. Computed on Python floats and rounded to float32 once.
     """
     pairs = range(config.head_dim // 2)
-    turns = [config.rope_theta ** (-2 * j / config.head_dim) for j in pairs]
+    inv_freq = [config.rope_theta ** (-2 * j / config.head_dim) for j in pairs]
     scaling = config.rope_scaling
     if scaling is not None and scaling.rope_type == "yarn":
-        turns = _yarn(turns, config.rope_theta, scaling)
+        inv_freq = _yarn(inv_freq, config.rope_theta, scaling)
     elif scaling is not None:
-        turns = [_scaled(turn, scaling) for turn in turns]
-    return np.array(turns, dtype=np.float32)
+        inv_freq = [_scaled(angle, scaling) for angle in inv_freq]
+    return np.array(inv_freq, dtype=np.float32)
 
 
-def _scaled(turn: float, scaling: RopeScaling) -> float:
+def _scaled(angle: float, scaling: RopeScaling) -> float:
     """One scaled frequency (transformers, `modeling_rope_utils.py`, "linear" and "llama3")."""
     if scaling.rope_type == "linear":
-        return turn / scaling.factor
-    wavelength = 2 * math.pi / turn  # positions per full turn
+        return angle / scaling.factor
+    wavelength = 2 * math.pi / angle  # positions per full turn
     turns_in_context = scaling.original_max_position_embeddings / wavelength
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     # 1 for pairs that turn often within the trained context, 0 for those that hardly do.
     keep = min(1.0, max(0.0, (turns_in_context - low) / (high - low)))
-    return keep * turn + (1 - keep) * turn / scaling.factor
+    return keep * angle + (1 - keep) * angle / scaling.factor
 
 
-def _yarn(turns: list[float], theta: float, scaling: RopeScaling) -> list[float]:
+def _yarn(inv_freq: list[float], theta: float, scaling: RopeScaling) -> list[float]:
     """Frequencies by YaRN: fast pairs stay, slow ones are divided, a ramp along the pairs between.
 
     Peng et al. 2023, section 3.2, arXiv:2309.00071, with the bounds as transformers rounds them
     (`modeling_rope_utils.py`, "yarn").
     """
-    head_dim = 2 * len(turns)
+    head_dim = 2 * len(inv_freq)
 
     def pair_that_turns(times: float) -> float:
         wavelength = scaling.original_max_position_embeddings / times
@@ -69,10 +69,10 @@ def _yarn(turns: list[float], theta: float, scaling: RopeScaling) -> list[float]
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, head_dim - 1)
     width = (high - low) or 0.001
-    slow = [min(1.0, max(0.0, (j - low) / width)) for j in range(len(turns))]
+    slow = [min(1.0, max(0.0, (j - low) / width)) for j in range(len(inv_freq))]
     return [
-        (1 - share) * turn + share * turn / scaling.factor
-        for share, turn in zip(slow, turns, strict=True)
+        (1 - share) * angle + share * angle / scaling.factor
+        for share, angle in zip(slow, inv_freq, strict=True)
     ]
 
 

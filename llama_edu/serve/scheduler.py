@@ -49,7 +49,10 @@ class Step:
     """The sequences that got a new token: those, and any whose prompt came to its end. One that
     got several, because they were guessed, is there as often."""
     passes: int = 0
-    """Passes through the weights: one, if there was anything to feed and nothing failed."""
+    """Passes through the weights, those that failed included: one for all that was fed, as a rule.
+
+    A chunk of a prompt whose own log-probabilities are asked for takes one of its own. A pass that
+    failed is made again: with guesses for the newest token alone, with several chunks for each."""
     events: list[tuple[Choice, Event]] = field(default_factory=list)
     ended: list[Job] = field(default_factory=list)
 

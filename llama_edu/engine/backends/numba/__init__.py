@@ -10,8 +10,9 @@ matrix), `primitives` (the small operators), `decode` (a whole step), `prefill` 
 `layout` (addresses), `engine` (the functions a model calls).
 
 A step that brings one new token of each of some sequences is one kernel, for one sequence as for
-many. A step with a piece of a prompt in it goes operator by operator, with the new tokens of other
-sequences among its rows: so it reads every weight once as well.
+many; so is a step of at most 16 rows, whichever sequences they continue, as a short prompt or
+guesses make it. A longer one, with a piece of a prompt in it, goes operator by operator, with the
+new tokens of other sequences among its rows: so it reads every weight once as well.
 """
 
 import importlib

@@ -17,7 +17,7 @@ from llama_edu.engine.backends.mixed import MIXED
 from llama_edu.engine.backends.numba import prefill
 from llama_edu.engine.backends.numba.decode import RUN, decode
 from llama_edu.engine.backends.numba.gemm import product_of_many, scratch_nbytes
-from llama_edu.engine.backends.numba.gemv import few_nbytes
+from llama_edu.engine.backends.numba.gemv import small_batch_nbytes
 from llama_edu.engine.backends.numba.layout import Plan, Workspace, describe, format_of
 from llama_edu.engine.backends.numba.simd import has_long_registers
 from llama_edu.engine.backends.numba.threads import Team
@@ -130,9 +130,9 @@ class Engine:
         matrix = np.array(describe(weight, bias, keep), dtype=np.int64)
         y = np.empty((len(x), len(weight)), dtype=np.float32)
         x = np.ascontiguousarray(x)
-        kernel = prefill.product_of_few if few else product_of_many
+        kernel = prefill.product_small_batch if few else product_of_many
         columns = weight.shape[1]
-        nbytes = few_nbytes.py_func(columns, len(x)) if few else scratch_nbytes(columns)
+        nbytes = small_batch_nbytes.py_func(columns, len(x)) if few else scratch_nbytes(columns)
         scratch = self._scratch(nbytes)
         addresses = x.ctypes.data, y.ctypes.data, len(x), scratch.ctypes.data
         with self._announced(kernel.__name__):
@@ -169,13 +169,13 @@ class Engine:
         keep: list[np.ndarray] = []
         matrix = np.array(describe(weight, bias, keep), dtype=np.int64)
         y = np.empty((len(x), len(weight)), dtype=np.float32)
-        form = format_of(weight)
+        weight_format = format_of(weight)
         step = max(1, WIDENED_NBYTES // (4 * weight.shape[1]))
         wide = np.empty((step, weight.shape[1]), dtype=np.float32)
         with self._announced("widen"):
             for start in range(0, len(weight), step):
                 count = min(step, len(weight) - start)
-                self.team.run(prefill.widen, form, matrix, start, count, wide.ctypes.data)
+                self.team.run(prefill.widen, weight_format, matrix, start, count, wide.ctypes.data)
                 np.matmul(x, wide[:count].T, out=y[:, start : start + count])
         if bias is not None:
             y += bias
@@ -293,9 +293,9 @@ def _rows(span: Span, cos: np.ndarray, sin: np.ndarray, runs: list[list[int]]) -
     for run in span.cache.runs:
         runs.append(_place(start, run.keys, run.values))
         start += len(run)
-    turns, stride = (cos.ctypes.data, sin.ctypes.data), cos.strides[0]
+    cos_sin, stride = (cos.ctypes.data, sin.ctypes.data), cos.strides[0]
     return [
-        [*own, first, len(runs), span.past + i, *(at + row * stride for at in turns)]
+        [*own, first, len(runs), span.past + i, *(at + row * stride for at in cos_sin)]
         for i, row in enumerate(range(span.rows.start, span.rows.stop))
     ]
 

@@ -55,11 +55,11 @@ __all__ = [
     "ROWS",
     "SCALES",
     "dot_pair",
-    "few_nbytes",
     "finished",
     "partition",
     "product",
     "product_of_rows",
+    "small_batch_nbytes",
 ]
 
 DATA, SCALES, BIAS, ROWS, COLUMNS = range(5)
@@ -73,7 +73,7 @@ MOST_VECTORS = 6 if has_long_registers() else 2  # whose sums with four rows fit
 
 
 @compiled
-def few_nbytes(columns, count):
+def small_batch_nbytes(columns, count):
     """Bytes that each thread needs for the products of `count` vectors of so many columns."""
     return SUMS_NBYTES + columns // BLOCK * (FACTORS_NBYTES + count * ROUNDED_NBYTES)
 
@@ -191,7 +191,7 @@ def product_of_rows(weight_format, matrix, x, y, count, plus, sums, rank, ranks)
     """`product` for `count` vectors, from the rows of `x` to the rows of `y`.
 
     Four rows of the weight meet up to six vectors: each weight is widened once for all of them,
-    and their sums fill the registers. `sums` is the address of `few_nbytes` for this thread.
+    and their sums fill the registers. `sums` is where this thread has `small_batch_nbytes`.
     """
     start, end = partition(matrix[ROWS], rank, ranks)
     height, stride = 4 * matrix[ROWS], 4 * matrix[COLUMNS]

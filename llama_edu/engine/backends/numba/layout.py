@@ -7,9 +7,8 @@ lies in memory row after row: weights mapped from a file are read where the syst
 
 import numpy as np
 
-from llama_edu.engine.backends.numba import decode
-from llama_edu.engine.backends.numba import simd as vectors
-from llama_edu.engine.backends.numba.gemv import few_nbytes
+from llama_edu.engine.backends.numba import decode, simd
+from llama_edu.engine.backends.numba.gemv import small_batch_nbytes
 from llama_edu.engine.weights import LayerWeights, Projection, Weights
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.four_bits import FourBits
@@ -19,21 +18,21 @@ __all__ = ["Plan", "Workspace", "describe", "format_of"]
 
 LINE = 64  # bytes the processor moves at a time; no two threads should write into one
 FORMATS = {
-    "float32": vectors.F32,
-    "bfloat16": vectors.BF16,
-    "float16": vectors.F16,
-    "float8_e4m3fn": vectors.F8,
-    "int8": vectors.ROWS,
+    "float32": simd.F32,
+    "bfloat16": simd.BF16,
+    "float16": simd.F16,
+    "float8_e4m3fn": simd.F8,
+    "int8": simd.ROWS,
 }
 
 
-def format_of(weight: np.ndarray | Stored) -> vectors.Format:
+def format_of(weight: np.ndarray | Stored) -> simd.Format:
     """The format a matrix, or a cache, is stored in."""
     if isinstance(weight, FourBits):
-        return vectors.Q4_0 if weight.storage == "Q4_0" else vectors.Q4_1
+        return simd.Q4_0 if weight.storage == "Q4_0" else simd.Q4_1
     if isinstance(weight, Quantized):
         in_blocks = weight.scales.dtype == np.float16
-        return vectors.BLOCKS if in_blocks else FORMATS[weight.codes.dtype.name]
+        return simd.BLOCKS if in_blocks else FORMATS[weight.codes.dtype.name]
     return FORMATS[weight.dtype.name]
 
 
@@ -123,7 +122,7 @@ class Workspace:
             # Of the heads of one KV group.
             "rotated": n_heads // n_kv_heads * head_dim,
             "scores": n_heads // n_kv_heads * total_seq,
-            "sums": few_nbytes.py_func(widest, count) // 4,
+            "sums": small_batch_nbytes.py_func(widest, count) // 4,
             "another": n_heads // n_kv_heads * part // 4,
         }
         private_nbytes = sum(map(_in_lines, private.values()))

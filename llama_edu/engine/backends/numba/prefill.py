@@ -11,10 +11,10 @@ import numpy as np
 from llama_edu.engine.backends.numba.gemm import widen_row
 from llama_edu.engine.backends.numba.gemv import (
     COLUMNS,
-    few_nbytes,
     partition,
     product,
     product_of_rows,
+    small_batch_nbytes,
 )
 from llama_edu.engine.backends.numba.primitives import rms_norm, rope, scaled, silu_times, softmax
 from llama_edu.engine.backends.numba.simd import (
@@ -30,7 +30,7 @@ __all__ = [
     "causal_weights",
     "merge_rows",
     "norm_rows",
-    "product_of_few",
+    "product_small_batch",
     "rope_rows",
     "swiglu",
     "widen",
@@ -38,12 +38,12 @@ __all__ = [
 
 
 @compiled
-def product_of_few(weight_format, matrix, x, y, count, scratch, counter, rank, ranks):
-    """y = W x + b for a few rows of x; `scratch` has `few_nbytes` for each thread."""
+def product_small_batch(weight_format, matrix, x, y, count, scratch, counter, rank, ranks):
+    """y = W x + b for a few rows of x; `scratch` has `small_batch_nbytes` for each thread."""
     if count == 1 and goes_by_pairs(weight_format):
         product(weight_format, matrix, x, y, False, rank, ranks)
     else:
-        sums = scratch + rank * few_nbytes(matrix[COLUMNS], count)
+        sums = scratch + rank * small_batch_nbytes(matrix[COLUMNS], count)
         product_of_rows(weight_format, matrix, x, y, count, False, sums, rank, ranks)
     barrier(counter, ranks)
 

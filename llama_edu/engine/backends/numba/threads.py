@@ -62,7 +62,7 @@ def default_threads() -> int:
 class Team:
     """Runs a kernel on several threads at once: `kernel(*arguments, counter, rank, ranks)`.
 
-    The kernel's last act must be to `meet`. The threads are started at the first run, and again
+    The kernel's last act must be the `barrier`. The threads are started at the first run, and again
     in a forked process. If two callers come at once, the second runs its kernel alone.
     """
 
