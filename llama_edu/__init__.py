@@ -27,7 +27,10 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import `ChatSession` at its first use: template engine and all, it is a third of the rest."""
+    """Import `ChatSession` at its first use: template engine and all, it is a third of the rest.
+
+    Any other name is an `AttributeError`, as in a module without this function.
+    """
     if name != "ChatSession":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from llama_edu.chat.session import ChatSession

@@ -102,6 +102,7 @@ def total_cost(costs: Iterable[Cost]) -> Cost:
 def seconds_at_least(cost: Cost, bytes_per_s: Number, flops_per_s: Number) -> float:
     """The time no program can beat on such a machine: the slower of reading and computing.
 
+    Raises `InputError` for a speed that is not above 0.
     Source: Williams, Waterman and Patterson 2009, Roofline, doi:10.1145/1498765.1498785.
     """
     if bytes_per_s <= 0 or flops_per_s <= 0:

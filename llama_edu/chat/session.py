@@ -184,7 +184,8 @@ class ChatSession:
     def regenerate(self) -> Generator[str, None, None]:
         """Yield another reply to the last message, in place of the one there is.
 
-        With greedy sampling it is the same one.
+        With greedy sampling it is the same one. Raises `InputError` if there is no turn yet, and
+        what `send` raises.
         """
         if not self._turns:
             raise InputError("expected a turn whose reply to make again, got none yet")

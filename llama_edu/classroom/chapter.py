@@ -51,7 +51,10 @@ class Chapter:
 
 
 def book_of(folder: str | None) -> Path:
-    """The folder of the chapters: as given, or beside the package in a checkout."""
+    """The folder of the chapters: as given, or beside the package in a checkout.
+
+    Raises `InputError` if no chapter is there.
+    """
     book = Path(folder) if folder else Path(llama_edu.__file__).resolve().parents[1] / "book"
     if not any(book.glob("[0-9][0-9]_*.ipynb")):
         raise InputError(
@@ -77,7 +80,10 @@ def chapters_of(text: str) -> list[int]:
 
 
 def read_chapter(book: Path, number: int, stars: Collection[int] = ALL_STARS) -> Chapter:
-    """A chapter without its outputs. Exercises of other than `stars` are there and do not count."""
+    """A chapter without its outputs. Exercises of other than `stars` are there and do not count.
+
+    Raises `InputError` if the folder has no such chapter.
+    """
     (name,) = [one for one in CHAPTER_FILES.values() if int(one[:2]) == number]
     path = book / f"{name}.ipynb"
     if not path.exists():

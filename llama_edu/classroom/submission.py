@@ -35,7 +35,8 @@ def hand_in(
 ) -> None:
     """Say how each answer stands, and hand the notebook in where nbgrader is set up for it.
 
-    Elsewhere it says what to send. Nothing is kept back: what is missing is only told.
+    Elsewhere it says what to send. Nothing is kept back: what is missing is only told. Raises
+    `FileNotFoundError` if the notebook is not where the student runs it.
     """
     path = Path(notebook)
     if not path.exists():

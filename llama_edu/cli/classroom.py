@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the assignment, and say which files there are now."""
+    """Write the assignment, and say which files there are now.
+
+    Raises `InputError` for chapters, stars, seconds or a name that cannot be.
+    """
     from llama_edu.classroom import nbgrader, otter
     from llama_edu.classroom.chapter import book_of, chapters_of, read_chapter
 

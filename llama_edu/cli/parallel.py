@@ -53,7 +53,8 @@ def start(args: argparse.Namespace) -> int:
 def joined(args: argparse.Namespace) -> Iterator[World | None]:
     """The ranks that this one belongs to, or None for a model that is not split.
 
-    Inside, what goes wrong on one rank is told there, and ends all.
+    Inside, what goes wrong on one rank is told there, and ends all. Raises `InputError` for a
+    number of ranks without a way to split.
     """
     if args.parallel is None:
         if args.ranks is not None:

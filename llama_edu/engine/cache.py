@@ -201,7 +201,10 @@ class KVCache:
         Float[np.ndarray, "n_layers n_kv_heads seq head_dim"],
         Float[np.ndarray, "n_layers n_kv_heads seq head_dim"],
     ]:
-        """Copies of the keys and values of positions `start` to `stop - 1`, every layer."""
+        """Copies of the keys and values of positions `start` to `stop - 1`, every layer.
+
+        In the cache's dtype. Raises `InputError` for positions that are not cached.
+        """
         if not 0 <= start <= stop <= self.length:
             raise InputError(
                 f"expected positions within the {self.length} cached ones, got {start} to {stop}"
@@ -289,7 +292,10 @@ class KVCache:
         return new
 
     def truncate(self, length: int) -> None:
-        """Forget every position from `length` on. The next tokens continue from there."""
+        """Forget every position from `length` on. The next tokens continue from there.
+
+        Raises `InputError` for a length below 0 or beyond what is cached.
+        """
         if not 0 <= length <= self.length:
             raise InputError(f"expected a length from 0 to {self.length}, got {length}")
         self.length = length

@@ -77,7 +77,10 @@ class Llama:
         )
 
     def new_cache(self, max_seq: int | None = None) -> KVCache:
-        """An empty cache with room for `max_seq` positions, by default the model's context."""
+        """An empty cache with room for `max_seq` positions, by default the model's context.
+
+        Raises `ContextError` for no room at all, or for more than that context.
+        """
         config = self.config
         limit = config.max_position_embeddings
         max_seq = limit if max_seq is None else max_seq

@@ -79,9 +79,9 @@ IGNORE: Recorder = _Ignore()
 class Trace:
     """The records of one or more forward passes, in the order they were made.
 
-    `trace[name]` is the newest record of that name; `trace.steps[i]` maps the names of the i-th
-    forward pass. Arrays are copies, so a trace of a long prompt holds every score matrix: trace
-    what you want to look at, not a whole conversation.
+    `trace[name]` is the newest record of that name, or a `KeyError`; `trace.steps[i]` maps the
+    names of the i-th forward pass. Arrays are copies, so a trace of a long prompt holds every score
+    matrix: trace what you want to look at, not a whole conversation.
     """
 
     def __init__(self) -> None:

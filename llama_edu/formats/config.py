@@ -116,6 +116,8 @@ class LlamaConfig:
     `attention_bias` puts a bias on q, k, v and o, `qkv_bias` on q, k and v alone. `qk_norm` puts an
     RMSNorm on every head's query and key. The layers of `sliding_layers` look at the last
     `sliding_window` positions only, those of `no_rope_layers` do not turn their pairs.
+
+    Raises `ConfigError` for an odd head_dim, and for query heads that KV heads do not divide.
     """
 
     vocab_size: int
@@ -181,7 +183,11 @@ class LlamaConfig:
 
     @classmethod
     def from_directory(cls, directory: str | os.PathLike[str]) -> "LlamaConfig":
-        """Read `config.json`, and `generation_config.json` where there is one."""
+        """Read `config.json`, and `generation_config.json` where there is one.
+
+        Raises `ConfigError`, with the file's name, if there is no `config.json`, if one of the two
+        is no JSON object, or for what `from_dict` refuses.
+        """
         path = Path(directory) / "config.json"
         config = _read_json(path)
         if config is None:

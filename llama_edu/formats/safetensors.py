@@ -181,7 +181,11 @@ class ShardedCheckpoint(Mapping[str, np.ndarray]):
 
 
 def open_checkpoint(directory: str | os.PathLike[str]) -> SafetensorsFile | ShardedCheckpoint:
-    """Open the weights of a model directory: one `model.safetensors`, or an index of shards."""
+    """Open the weights of a model directory: one `model.safetensors`, or an index of shards.
+
+    Raises `CheckpointError` if there is neither, naming what lies there instead, or if what there
+    is cannot be read.
+    """
     single = Path(directory) / "model.safetensors"
     index = Path(directory) / "model.safetensors.index.json"
     if single.is_file():

@@ -58,7 +58,10 @@ def download_wheel(
 
 
 def download_command(requirement: str, into: Path) -> list[str]:
-    """What to run. pip where this Python has it; uv also makes environments without pip."""
+    """What to run. pip where this Python has it; uv also makes environments without pip.
+
+    Raises `HubError` if neither is there.
+    """
     if _has_pip():
         options = ["--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off"]
         quiet = ["--disable-pip-version-check", "--no-color"]

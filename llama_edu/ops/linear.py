@@ -28,7 +28,7 @@ def matmul_transb(
     """C = alpha · A Bᵀ + beta · C, as BLAS `gemm` with its second operand transposed.
 
     Returns a new array of the dtype of `a`; `c` is read, never written. As in BLAS, `beta` 0 means
-    `c` is not read at all, so it may be missing or hold anything, NaN included.
+    `c` is not read at all, so it may hold anything, NaN included. Else `ValueError` if it is None.
     Source: BLAS Technical Forum Standard, GEMM, with transb = T.
     """
     product = np.matmul(a, b.T)

@@ -199,7 +199,10 @@ def _is_chapter(path: Path) -> bool:
 
 
 def add_times(app: Sphinx, doctree: nodes.document) -> None:
-    """Called for each page once it is read: fold sections, and put the box below the drawing."""
+    """Called for each page once it is read: fold sections, and put the box below the drawing.
+
+    Raises `ValueError` if the page has other sections than the notebook.
+    """
     path = Path(app.env.doc2path(app.env.docname))
     if not _is_chapter(path):
         return

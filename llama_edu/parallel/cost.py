@@ -47,7 +47,10 @@ LLAMAS = {
 
 
 def llama_config(parameters: str) -> LlamaConfig:
-    """The sizes of a Llama of "1 B", "8 B" or "70 B" parameters, which all have 8 KV groups."""
+    """The sizes of a Llama of "1 B", "8 B" or "70 B" parameters, which all have 8 KV groups.
+
+    Raises `InputError` for any other number of parameters.
+    """
     if parameters not in LLAMAS:
         raise InputError(f"expected one of {', '.join(LLAMAS)}, got {parameters!r}")
     layers, hidden, inter, heads = LLAMAS[parameters]
@@ -161,7 +164,8 @@ def bubble_share(size: int, pieces: int) -> float:
     """The share of the time that `size` ranks in a line have nothing to do: GPipe's bubble.
 
     With equal pieces and layers, the last rank begins size − 1 turns after the first, and each
-    works in `pieces` of pieces + size − 1 turns (Huang et al. 2018, arXiv:1811.06965).
+    works in `pieces` of pieces + size − 1 turns (Huang et al. 2018, arXiv:1811.06965). Raises
+    `InputError` for less than one rank or one piece.
     """
     if size < 1 or pieces < 1:
         raise InputError(f"expected at least 1 rank and 1 piece, got {size} and {pieces}")
@@ -203,6 +207,7 @@ def tensor_seconds(
     Each machine reads `bytes_per_s` from its memory. KV groups stay whole, and what is left of them
     is rounded up; beyond one group a machine, those without one wait in attention. With `copies`,
     machines share the query heads of a group there, and each reads the group's keys and values.
+    Raises `InputError` for less than one machine.
     """
     if size < 1:
         raise InputError(f"expected at least 1 machine, got {size}")

@@ -48,7 +48,7 @@ class MPIWorld(World):
         super().__init__(self._comm.Get_rank(), self._comm.Get_size())
 
     def carry(self, out: np.ndarray | None, to: int, into: np.ndarray | None, source: int) -> None:
-        """As `World.carry`."""
+        """As `World.carry`. Raises `ParallelError` after `timeout_s` without an answer."""
         waiting = []
         if into is not None:
             waiting.append(self._comm.Irecv(into, source))

@@ -70,7 +70,9 @@ def silence(rank: int, source: int, timeout_s: float) -> ParallelError:
 def run_threads(size: int, work: Callable[[World], T], *, timeout_s: float = 60.0) -> list[T]:
     """What `work` returns on each of `size` ranks.
 
-    If it fails on one, the others end within a moment, and the first failure is raised.
+    If it fails on one, the others end within a moment, and the first failure is raised; a rank
+    that waits `timeout_s` seconds for another fails with `ParallelError`. Raises `InputError` for
+    less than one rank.
     """
     if size < 1:
         raise InputError(f"expected at least 1 rank, got {size}")

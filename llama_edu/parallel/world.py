@@ -24,7 +24,10 @@ LENGTH = np.dtype("<i8")
 
 
 class World(ABC):
-    """The ranks as one of them sees them. `sent_nbytes` and `messages` count what it has sent."""
+    """The ranks as one of them sees them. `sent_nbytes` and `messages` count what it has sent.
+
+    Raises `InputError` for a rank that is none of the `size`.
+    """
 
     def __init__(self, rank: int, size: int) -> None:
         if not 0 <= rank < size:

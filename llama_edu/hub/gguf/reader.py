@@ -42,7 +42,10 @@ STRING, LIST = 8, 9
 
 
 class Metadata(Mapping[str, Any]):
-    """The key-value pairs of a GGUF file, as plain Python values."""
+    """The key-value pairs of a GGUF file, as plain Python values.
+
+    Asked for by type, one that is missing or of another type is a `CheckpointError`.
+    """
 
     def __init__(self, values: Mapping[str, Any], source: str) -> None:
         self._values = dict(values)
@@ -78,7 +81,7 @@ class Metadata(Mapping[str, Any]):
         return value
 
     def array(self, key: str, kind: type[T]) -> list[T]:
-        """A list of one kind of value."""
+        """A list of one kind of value. Raises `CheckpointError` if one of them is another."""
         value: list[T] = self._typed(key, (list,), None)
         if not all(type(entry) is kind for entry in value):
             raise CheckpointError(f"{self._source}: expected {key} to hold {kind.__name__}s")

@@ -12,7 +12,10 @@ __all__ = ["Policy"]
 
 @dataclass(frozen=True)
 class Policy:
-    """Who may ask, and how much they may send."""
+    """Who may ask, and how much they may send.
+
+    Raises `InputError` for a key that no header can hold, and for what is no origin.
+    """
 
     host: str = "127.0.0.1"
     """The address listened at."""

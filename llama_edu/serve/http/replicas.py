@@ -120,7 +120,10 @@ class Entrance:
         self._most = policy.max_body_nbytes
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
-        """Answer one request, or take part in the start and the end of the server."""
+        """Answer one request, or take part in the start and the end of the server.
+
+        Raises what ended an answer that had begun, so that the connection is cut.
+        """
         if scope["type"] == "lifespan":
             for done in ("startup", "shutdown"):
                 await receive()

@@ -193,7 +193,7 @@ NOT_HERE = {
 
 
 async def refuse(http: Request) -> Response:
-    """Say what is not done here, rather than that the address is unknown."""
+    """Say what is not done here (`ApiError`), rather than that the address is unknown."""
     name = http.url.path.removeprefix("/v1").strip("/")
     raise ApiError("not_supported", f"/{name} is not supported here: {NOT_HERE[name]}")
 

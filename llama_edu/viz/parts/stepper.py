@@ -86,7 +86,10 @@ class Matrix:
     missing: str = ""
 
     def data(self, sides: list[dict[str, Any]]) -> dict[str, Any]:
-        """For the page: whole numbers that stand for decimals, −∞ as null, sides by their place."""
+        """For the page: whole numbers that stand for decimals, −∞ as null, sides by their place.
+
+        Raises `InputError` for values of another shape than the sides have labels, NaN and +∞.
+        """
         values = np.asarray(self.values)
         if values.shape != (len(self.rows.labels), len(self.cols.labels)):
             raise InputError(
@@ -126,7 +129,10 @@ class Operand:
 
     @classmethod
     def of(cls, name: str, array: np.ndarray, axes: str) -> "Operand":
-        """Of an array whose axes are named in one string, as the trace names them."""
+        """Of an array whose axes are named in one string, as the trace names them.
+
+        Raises `InputError` if the array has more axes or fewer.
+        """
         names = axes.split()
         if len(names) != array.ndim:
             raise InputError(f"expected {len(names)} axes ({axes}) of {name}, got {array.shape}")
