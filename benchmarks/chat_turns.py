@@ -35,12 +35,12 @@ def one_round(model: Llama, tokenizer: Tokenizer) -> list[tuple[str, float, floa
         for _, _ in zip(range(PIECES), pieces, strict=False):
             pass
         pieces.close()
-        ledger = session.turns[-1].ledger
-        prompt = [1] * ledger.prompt_tokens  # which tokens they are makes no difference to time
+        usage = session.turns[-1].usage
+        prompt = [1] * usage.prompt_tokens  # which tokens they are makes no difference to time
         start = time.perf_counter()
         next(generate(model, prompt, max_new_tokens=1))
         anew = time.perf_counter() - start
-        found.append((ledger.in_words(), 1e3 * kept, 1e3 * anew))
+        found.append((usage.in_words(), 1e3 * kept, 1e3 * anew))
     return found
 
 

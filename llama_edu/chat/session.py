@@ -44,7 +44,7 @@ class Turn:
     reply: str
     token_ids: tuple[int, ...]
     end: End
-    ledger: TurnUsage
+    usage: TurnUsage
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ChatSession:
     `system` is the system prompt. A reply has at most `max_new_tokens`. When the conversation and
     such a reply no longer fit into the context, `overflow` decides: "refuse" raises `ContextError`
     and changes nothing; "drop_oldest" leaves out as many of the oldest turns as it takes, and each
-    turn's ledger says how many. `seed` makes sampled replies repeatable. `template` replaces the
+    turn's usage says how many. `seed` makes sampled replies repeatable. `template` replaces the
     checkpoint's own. A `guesser` guesses ahead in every reply, from the whole conversation; greedy
     replies stay the same.
 
@@ -117,7 +117,7 @@ class ChatSession:
     @property
     def forgotten(self) -> int:
         """How many of the oldest turns the last prompt left out."""
-        return self._turns[-1].ledger.forgotten if self._turns else 0
+        return self._turns[-1].usage.forgotten if self._turns else 0
 
     @property
     def cached_ids(self) -> tuple[int, ...]:
@@ -315,11 +315,11 @@ class ChatSession:
         if plan is not self._plan:
             raise InputError("expected the reply that was asked for last, got an earlier one")
         self._plan, self._replying = None, True
-        ledger: TurnUsage | None = None
+        usage: TurnUsage | None = None
         reply: list[int] = []
         end: End = "stopped"
         try:
-            ledger = self._reuse(plan)
+            usage = self._reuse(plan)
             stream = self.tokenizer.stream()
             for token_id in self._new_ids(plan.prompt):
                 if token_id in self._stop_ids:
@@ -336,13 +336,13 @@ class ChatSession:
                 yield piece
         except Exception:
             if not reply:
-                ledger = None  # nothing was said: the conversation stays as it was
+                usage = None  # nothing was said: the conversation stays as it was
             raise
         finally:
             # Also when the generator is closed, or Ctrl-C comes in the middle of a step.
             self._replying = False
-            if ledger is not None:
-                self._keep(plan, tuple(reply), end, ledger)
+            if usage is not None:
+                self._keep(plan, tuple(reply), end, usage)
 
     def _reuse(self, plan: _Plan) -> TurnUsage:
         """Keep the cached rows that begin the prompt, and drop the others."""
@@ -353,7 +353,7 @@ class ChatSession:
         self._ids = list(prompt)
         shared = self._prefix_cache.restore(prompt, self._cache) if self._prefix_cache else 0
         reused = same + shared
-        before = plan.kept[-1].ledger.forgotten if plan.kept else 0
+        before = plan.kept[-1].usage.forgotten if plan.kept else 0
         reason = None
         if same < cached:
             reason = plan.cause or CacheMissReason.RERENDERED
@@ -384,11 +384,11 @@ class ChatSession:
             guesser=self.guesser,
         )
 
-    def _keep(self, plan: _Plan, reply: tuple[int, ...], end: End, ledger: TurnUsage) -> None:
+    def _keep(self, plan: _Plan, reply: tuple[int, ...], end: End, usage: TurnUsage) -> None:
         """Make the reply part of the conversation, and its rows part of what is shared."""
-        ledger = replace(ledger, generated=len(reply) + (end == "done"))
+        usage = replace(usage, generated=len(reply) + (end == "done"))
         text = self.tokenizer.decode(reply)
-        self._turns = (*plan.kept, Turn(plan.text, text, reply, end, ledger))
+        self._turns = (*plan.kept, Turn(plan.text, text, reply, end, usage))
         self._cause = None
         if self._prefix_cache is not None:
             self._prefix_cache.store(self.cached_ids, self._cache)
@@ -405,12 +405,12 @@ class ChatSession:
 def _turn(saved: dict[str, Any]) -> Turn:
     if saved["end"] not in get_args(End):
         raise ValueError(saved["end"])
-    ledger = saved["ledger"]
-    reason = None if ledger["reason"] is None else CacheMissReason(ledger["reason"])
+    usage = saved["usage"]
+    reason = None if usage["reason"] is None else CacheMissReason(usage["reason"])
     return Turn(
         user=str(saved["user"]),
         reply=str(saved["reply"]),
         token_ids=tuple(map(int, saved["token_ids"])),
         end=saved["end"],
-        ledger=TurnUsage(**ledger | {"reason": reason}),
+        usage=TurnUsage(**usage | {"reason": reason}),
     )

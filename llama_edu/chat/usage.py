@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["CacheMissReason", "TurnUsage", "ledger_table"]
+__all__ = ["CacheMissReason", "TurnUsage", "usage_table"]
 
 
 class CacheMissReason(StrEnum):
@@ -60,12 +60,12 @@ class TurnUsage:
         return words
 
 
-def ledger_table(ledgers: Iterable[TurnUsage]) -> Iterator[str]:
+def usage_table(usages: Iterable[TurnUsage]) -> Iterator[str]:
     """A table of turns, counted from 1, with their sum, as lines of text."""
     row = "{:>5}{:>8}{:>8}{:>10}{:>6}{:>9}  {}".format
     yield row("turn", "prompt", "reused", "computed", "new", "dropped", "why").rstrip()
     total = [0, 0, 0, 0, 0]
-    for number, turn in enumerate(ledgers, 1):
+    for number, turn in enumerate(usages, 1):
         counts = (turn.prompt_tokens, turn.reused, turn.computed, turn.generated, turn.dropped)
         total = [a + b for a, b in zip(total, counts, strict=True)]
         left_out = [_left_out(turn.forgotten)] if turn.forgotten else []

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from llama_edu.chat.session import ChatSession
-from llama_edu.chat.usage import ledger_table
+from llama_edu.chat.usage import usage_table
 from llama_edu.cli.lines import PROMPT, messages
 from llama_edu.cli.terminal import LEAVES, may_colour, one_line, printable, write_now
 from llama_edu.errors import ContextError, InputError, LlamaEduError
@@ -127,7 +127,7 @@ class ChatCommand:
             return
         turn = self.session.turns[-1]
         waited = f"; first text after {first - start:.2f} s" if first else ""
-        _tell(f"[{turn.ledger.in_words()}{waited}{HOW_IT_ENDED[turn.end]}]", QUIET)
+        _tell(f"[{turn.usage.in_words()}{waited}{HOW_IT_ENDED[turn.end]}]", QUIET)
 
     def _edit(self, argument: str) -> None:
         last = len(self.session.turns)
@@ -154,7 +154,7 @@ class ChatCommand:
         _tell("a new conversation")
 
     def _stats(self, _: str) -> None:
-        for line in ledger_table(turn.ledger for turn in self.session.turns):
+        for line in usage_table(turn.usage for turn in self.session.turns):
             _tell(line)
 
     def _system(self, text: str) -> None:

@@ -343,7 +343,7 @@ def _turns() -> _Still:
         if message == EDITED:
             session.rollback(0)
         reply = "".join(session.send(message))
-        cost = session.turns[-1].ledger
+        cost = session.turns[-1].usage
         counts = (cost.prompt_tokens, cost.reused, cost.computed, cost.dropped)
         said = f"{message} (in place of the first)" if message == EDITED else message
         rows.append([said, *map(str, counts), reply])

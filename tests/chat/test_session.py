@@ -66,7 +66,7 @@ def prompt_of(chat, turn):
     system = [] if chat.system is None else [Message("system", chat.system)]
     messages = [
         message
-        for earlier in chat.turns[chat.turns[turn].ledger.forgotten : turn]
+        for earlier in chat.turns[chat.turns[turn].usage.forgotten : turn]
         for message in (
             Message("user", earlier.user),
             Message("assistant", earlier.reply, earlier.token_ids),
@@ -78,10 +78,10 @@ def prompt_of(chat, turn):
 def assert_as_if_fresh(chat, gap):
     """The last reply, and the logits that follow, are those of a run over everything at once."""
     turn, prompt = chat.turns[-1], prompt_of(chat, len(chat.turns) - 1)
-    ledger = turn.ledger
-    assert ledger.prompt_tokens == len(prompt)
-    assert ledger.reused < len(prompt)
-    assert ledger.generated == len(turn.token_ids) + (turn.end == "done")
+    usage = turn.usage
+    assert usage.prompt_tokens == len(prompt)
+    assert usage.reused < len(prompt)
+    assert usage.generated == len(turn.token_ids) + (turn.end == "done")
     everything = [*prompt, *turn.token_ids]
     assert list(chat.cached_ids) == everything[: len(chat.cached_ids)]
 
@@ -309,22 +309,22 @@ class Counted:
         self._patch.stop()
 
 
-class TestLedger:
+class TestUsage:
     def test_the_first_turn_computes_everything(self, new):
         chat = new(system="the cat")
         with Counted() as counted:
             say(chat.send("Once"))
-        ledger = chat.turns[0].ledger
-        assert (ledger.reused, ledger.dropped, ledger.reason) == (0, 0, None)
-        assert ledger.computed == ledger.prompt_tokens == len(prompt_of(chat, 0))
-        assert counted.positions == ledger.computed + ledger.generated - 1
+        usage = chat.turns[0].usage
+        assert (usage.reused, usage.dropped, usage.reason) == (0, 0, None)
+        assert usage.computed == usage.prompt_tokens == len(prompt_of(chat, 0))
+        assert counted.positions == usage.computed + usage.generated - 1
 
     def test_a_turn_computes_what_is_new_and_no_more(self, new):
         chat = new()
         say(chat.send("Once upon a time there was a cat."))
         with Counted() as counted:
             say(chat.send("The"))
-        first, second = (turn.ledger for turn in chat.turns)
+        first, second = (turn.usage for turn in chat.turns)
         # All but the last id of the reply, which was chosen and never fed.
         assert second.reused == first.prompt_tokens + first.generated - 1
         assert (second.dropped, second.reason) == (0, None)
@@ -337,10 +337,10 @@ class TestLedger:
         before = prompt_of(chat, 1)
         cached = len(chat.cached_ids)
         say(chat.edit(1, "found 345"))
-        after, ledger = prompt_of(chat, 1), chat.turns[1].ledger
+        after, usage = prompt_of(chat, 1), chat.turns[1].usage
         same = next(i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
-        assert (ledger.reused, ledger.dropped) == (same, cached - same)
-        assert ledger.reason is CacheMissReason.EDITED
+        assert (usage.reused, usage.dropped) == (same, cached - same)
+        assert usage.reason is CacheMissReason.EDITED
         assert len(chat.turns) == 2
 
     def test_an_edit_of_an_early_turn_takes_back_the_later_ones(self, new):
@@ -354,9 +354,9 @@ class TestLedger:
         chat = new(sampling=HOT, seed=1)
         first = say(chat.send("the cat"))
         again = say(chat.regenerate())
-        ledger = chat.turns[0].ledger
-        assert (ledger.computed, ledger.reason) == (1, CacheMissReason.REGENERATED)
-        assert ledger.dropped == 6  # five fed of the reply, and the last of the prompt
+        usage = chat.turns[0].usage
+        assert (usage.computed, usage.reason) == (1, CacheMissReason.REGENERATED)
+        assert usage.dropped == 6  # five fed of the reply, and the last of the prompt
         assert again != first
         assert len(chat.turns) == 1
 
@@ -369,32 +369,32 @@ class TestLedger:
         assert counted.positions == 0
         assert [turn.user for turn in chat.turns] == ["a"]
         say(chat.send("b"))  # the very same: everything up to the reply is still there
-        assert chat.turns[1].ledger.computed == 1
-        assert chat.turns[1].ledger.reason is CacheMissReason.ROLLED_BACK
+        assert chat.turns[1].usage.computed == 1
+        assert chat.turns[1].usage.reason is CacheMissReason.ROLLED_BACK
         say(chat.send("c"))
-        assert chat.turns[2].ledger.reason is None
+        assert chat.turns[2].usage.reason is None
 
     def test_another_system_prompt_costs_everything_behind_it(self, new):
         chat = new(system="the cat")
         say(chat.send("a"))
         chat.system = "no cat"
         say(chat.send("b"))
-        ledger = chat.turns[1].ledger
-        assert ledger.reason is CacheMissReason.EDITED
-        assert ledger.reused < 10
-        assert chat.turns[1].ledger.prompt_tokens == len(prompt_of(chat, 1))
+        usage = chat.turns[1].usage
+        assert usage.reason is CacheMissReason.EDITED
+        assert usage.reused < 10
+        assert chat.turns[1].usage.prompt_tokens == len(prompt_of(chat, 1))
         chat.system = "no cat"  # the same again
         say(chat.send("c"))
-        assert chat.turns[2].ledger.reason is None
+        assert chat.turns[2].usage.reason is None
 
     def test_a_template_that_writes_earlier_turns_anew_is_noticed(self, new):
         source = "{{ messages | length }}" + CHATML  # a count, a date, the latest tools …
         chat = new(source=source)
         say(chat.send("a"))
         say(chat.send("b"))
-        ledger = chat.turns[1].ledger
-        assert (ledger.reason, ledger.reused) == (CacheMissReason.RERENDERED, 0)
-        assert ledger.dropped == chat.turns[0].ledger.prompt_tokens + 5
+        usage = chat.turns[1].usage
+        assert (usage.reason, usage.reused) == (CacheMissReason.RERENDERED, 0)
+        assert usage.dropped == chat.turns[0].usage.prompt_tokens + 5
 
     def test_a_shared_prefix_is_computed_once(self, new):
         shared = PrefixCache(10**9)
@@ -402,7 +402,7 @@ class TestLedger:
         chats = [new(system=system, prefix_cache=shared) for _ in range(2)]
         say(chats[0].send("the cat"))
         say(chats[1].send("found 12"))
-        first, second = (chat.turns[0].ledger for chat in chats)
+        first, second = (chat.turns[0].usage for chat in chats)
         assert first.reused == 0
         assert second.reused > len(system) / 4
         assert second.reason is CacheMissReason.OTHER
@@ -414,12 +414,12 @@ class TestLedger:
         say(chat.send("a"))
         fork, cached = chat.fork(), chat.cached_ids
         say(fork.send("b"))
-        assert fork.turns[1].ledger.reused == len(cached)
+        assert fork.turns[1].usage.reused == len(cached)
         assert chat.cached_ids == cached
         assert len(chat.turns) == 1
         assert_as_if_fresh(fork, GAP["f32"])
         say(chat.send("c"))
-        assert chat.turns[1].ledger.reused == len(cached)
+        assert chat.turns[1].usage.reused == len(cached)
         assert_as_if_fresh(chat, GAP["f32"])
 
     def test_forks_draw_the_same_from_the_same(self, new):
@@ -442,8 +442,8 @@ class TestReply:
         ids, text = chat.turns[0].token_ids, chat.turns[0].reply
         assert tuple(tiny[1].encode(text)) != ids  # a random model never writes tidy words
         say(chat.send("cat"))
-        assert chat.turns[1].ledger.dropped == 0
-        n_prompt = chat.turns[0].ledger.prompt_tokens
+        assert chat.turns[1].usage.dropped == 0
+        n_prompt = chat.turns[0].usage.prompt_tokens
         assert chat.cached_ids[n_prompt : n_prompt + len(ids)] == ids
 
     def test_a_reply_that_ends_itself_is_done(self):
@@ -451,7 +451,7 @@ class TestReply:
         text = say(chat.send("Hello! My name is Ana."))
         turn = chat.turns[0]
         assert turn.end == "done"
-        assert turn.ledger.generated == len(turn.token_ids) + 1
+        assert turn.usage.generated == len(turn.token_ids) + 1
         assert "<|im_end|>" not in text
         assert not set(turn.token_ids) & set(chat.tokenizer.eos_token_ids)
 
@@ -469,9 +469,9 @@ class TestReply:
         turn = chat.turns[0]
         assert turn.end == "stopped"
         assert turn.reply.startswith(said)
-        assert turn.ledger.generated == len(turn.token_ids) < 6
+        assert turn.usage.generated == len(turn.token_ids) < 6
         say(chat.send("cat"))
-        assert chat.turns[1].ledger.dropped == 0
+        assert chat.turns[1].usage.dropped == 0
         assert_as_if_fresh(chat, GAP["f32"])
 
     def test_a_reply_nobody_reads_any_more_is_closed(self, new):
@@ -606,7 +606,7 @@ class TestGuessing:
         guessing = new(guesser=guesser, **options)
         script = [("send", self.TEXT)] * 4 + [("edit", 0.5, "cat"), ("send", self.TEXT)]
         assert_no_guess_shows([*script, ("regenerate",)], new(**options), guessing)
-        assert max(turn.ledger.forgotten for turn in guessing.turns) > 0
+        assert max(turn.usage.forgotten for turn in guessing.turns) > 0
         assert guesser.tally.passes > 0
 
     @pytest.mark.parametrize("n_pieces", range(1, 9))
@@ -640,7 +640,7 @@ class TestGuessing:
         assert ids == plain.turns[1].token_ids[: len(ids)]
         assert chat._cache.length <= len(chat._ids)
         say(chat.send("cat"))
-        assert chat.turns[2].ledger.dropped == 0
+        assert chat.turns[2].usage.dropped == 0
         assert_as_if_fresh(chat, GAP["f32"])
 
     def test_the_guesser_knows_the_whole_conversation(self, new, tiny):
@@ -685,7 +685,7 @@ def test_a_penalty_counts_the_whole_conversation_however_much_is_cached(new):
     fresh = new(sampling=chat.sampling, max_new_tokens=20)
     fresh._turns = chat.turns[:2]  # as if they had been told, and nothing computed
     say(fresh.send("12"))
-    assert fresh.turns[2].ledger.reused == 0
+    assert fresh.turns[2].usage.reused == 0
     assert fresh.turns[2].token_ids == chat.turns[2].token_ids
 
 
@@ -705,24 +705,24 @@ class TestOverflow:
         for _ in range(6):
             say(chat.send(self.TEXT))
             assert_as_if_fresh(chat, GAP["f32"])
-        forgotten = [turn.ledger.forgotten for turn in chat.turns]
+        forgotten = [turn.usage.forgotten for turn in chat.turns]
         assert forgotten[0] == 0
         assert forgotten == sorted(forgotten)
         assert forgotten[-1] > 0
         assert chat.forgotten == forgotten[-1]
         assert len(chat.turns) == 6  # still there to read
         for before, turn in zip(chat.turns, chat.turns[1:], strict=False):
-            broke = turn.ledger.forgotten > before.ledger.forgotten
-            assert turn.ledger.reason is (CacheMissReason.OVERFLOW if broke else None)
-            assert bool(turn.ledger.dropped) is broke
-            assert not broke or turn.ledger.reused > 0  # the system prompt stays
+            broke = turn.usage.forgotten > before.usage.forgotten
+            assert turn.usage.reason is (CacheMissReason.OVERFLOW if broke else None)
+            assert bool(turn.usage.dropped) is broke
+            assert not broke or turn.usage.reused > 0  # the system prompt stays
 
     def test_it_leaves_out_no_more_than_it_must(self, new):
         chat = new(overflow="drop_oldest", max_new_tokens=30)
         while not chat.forgotten:
             say(chat.send(self.TEXT))
         n_last = chat.forgotten
-        kept = chat.turns[-1].ledger.prompt_tokens
+        kept = chat.turns[-1].usage.prompt_tokens
         turn_tokens = len(prompt_of(chat, len(chat.turns) - 1)) - kept
         assert turn_tokens == 0
         assert n_last == 1 or kept + 60 > 226  # one turn fewer would not have fitted
@@ -733,7 +733,7 @@ class TestOverflow:
             say(chat.send(self.TEXT))
         chat.rollback(1)
         say(chat.send("a"))
-        assert chat.turns[-1].ledger.forgotten == 0
+        assert chat.turns[-1].usage.forgotten == 0
         assert_as_if_fresh(chat, GAP["f32"])
 
     @pytest.mark.parametrize("overflow", ["refuse", "drop_oldest"])
@@ -763,9 +763,9 @@ class TestSaveAndLoad:
         )
         with Counted() as counted:
             text = say(again.send("found"))
-        ledger = again.turns[-1].ledger
-        assert ledger.reused == len(chat.cached_ids)
-        assert counted.positions == ledger.computed + ledger.generated - 1
+        usage = again.turns[-1].usage
+        assert usage.reused == len(chat.cached_ids)
+        assert counted.positions == usage.computed + usage.generated - 1
         assert text == say(chat.send("found"))  # the very next random number, too
         assert asdict(again.turns[-1]) == asdict(chat.turns[-1])
 

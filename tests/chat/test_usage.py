@@ -1,8 +1,8 @@
-"""The ledger: sums that hold, and the words and the table that show them."""
+"""What turns used: sums that hold, and the words and the table that show them."""
 
 import pytest
 
-from llama_edu.chat.usage import CacheMissReason, TurnUsage, ledger_table
+from llama_edu.chat.usage import CacheMissReason, TurnUsage, usage_table
 
 FIRST = TurnUsage(prompt_tokens=26, reused=0, computed=26, generated=8)
 EDITED = TurnUsage(49, 42, 7, 11, dropped=37, reason=CacheMissReason.EDITED)
@@ -15,7 +15,7 @@ def test_a_prompt_is_what_was_reused_and_what_was_computed():
 
 
 @pytest.mark.parametrize(
-    ("ledger", "words"),
+    ("usage", "words"),
     [
         (FIRST, "26 prompt tokens = 0 reused + 26 computed, 8 new"),
         (EDITED, "49 prompt tokens = 42 reused + 7 computed, 11 new; 37 dropped: edited"),
@@ -34,12 +34,12 @@ def test_a_prompt_is_what_was_reused_and_what_was_computed():
         ),
     ],
 )
-def test_in_words(ledger, words):
-    assert ledger.in_words() == words
+def test_in_words(usage, words):
+    assert usage.in_words() == words
 
 
 def test_the_table_adds_up():
-    assert list(ledger_table([FIRST, EDITED, FULL])) == [
+    assert list(usage_table([FIRST, EDITED, FULL])) == [
         " turn  prompt  reused  computed   new  dropped  why",
         "    1      26       0        26     8        0",
         "    2      49      42         7    11       37  edited",
@@ -49,4 +49,4 @@ def test_the_table_adds_up():
 
 
 def test_a_table_of_nothing():
-    assert list(ledger_table([]))[-1] == "  all       0       0         0     0        0"
+    assert list(usage_table([]))[-1] == "  all       0       0         0     0        0"

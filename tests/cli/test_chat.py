@@ -47,14 +47,14 @@ class TestThroughAPipe:
     def say(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
         return lambda *lines, **options: chat(capsys, monkeypatch, *lines, **options)
 
-    def test_replies_go_out_and_the_ledger_beside_them(self, say: Any) -> None:
+    def test_replies_go_out_and_the_usage_beside_them(self, say: Any) -> None:
         code, replies, err = say("Hello! My name is Ana.", "", "   ", "What is my name?")
         assert code == 0
         assert len(replies) == 2  # blank lines are no messages
         assert all("Ana" in reply for reply in replies)
-        ledgers = re.findall(r"\[(\d+) prompt tokens = (\d+) reused \+ (\d+) computed", err)
-        assert int(ledgers[0][1]) == 0
-        assert int(ledgers[1][1]) > int(ledgers[0][0])
+        usages = re.findall(r"\[(\d+) prompt tokens = (\d+) reused \+ (\d+) computed", err)
+        assert int(usages[0][1]) == 0
+        assert int(usages[1][1]) > int(usages[0][0])
 
     def test_the_same_as_a_session(self, say: Any) -> None:
         model, tokenizer = Llama.from_pretrained("chat"), Tokenizer.from_pretrained("chat")

@@ -303,7 +303,7 @@ def turn_order(tmp_path):
     chat.max_new_tokens = 4
     for said in ("Hello!", "How are you?"):
         "".join(chat.send(said))
-    first, second = (turn.ledger for turn in chat.turns)
+    first, second = (turn.usage for turn in chat.turns)
     assert first.reused == 0
     assert second.reused > 0
     assert second.reused + second.computed == second.prompt_tokens

@@ -127,7 +127,7 @@ def by_function(
 def is_reply(turn: Turn, ids: list[int], most: int) -> bool:
     """Whether a turn holds these ids, and knows how their text came to its end."""
     if turn.end == "done":
-        return turn.ledger.generated == len(ids) and list(turn.token_ids) == ids[:-1]
+        return turn.usage.generated == len(ids) and list(turn.token_ids) == ids[:-1]
     return turn.end == "length" and len(ids) == most and list(turn.token_ids) == ids
 
 

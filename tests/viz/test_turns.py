@@ -74,7 +74,7 @@ def test_every_figure(name: str, check: Callable[[viz.Picture], None]) -> None:
     check(picture_of(name))
 
 
-def test_the_timeline_tells_every_ledger() -> None:
+def test_the_timeline_tells_the_usage_of_every_turn() -> None:
     alt = picture_of("turns").alt
     for number, turn in enumerate(TURNS, 1):
         assert f"Turn {number}: {turn.in_words()}." in alt

@@ -45,17 +45,17 @@ def test_a_message_and_its_reply(widget):
     assert "the cat" in shown(widget)
     assert turn.reply in shown(widget)
     assert widget.message.value == ""
-    assert turn.ledger.in_words() in unescape(widget.status.value)
+    assert turn.usage.in_words() in unescape(widget.status.value)
     assert [b.disabled for b in (widget.send, widget.stop, widget.retry, widget.undo)] == [
         *(False, True, False, False)
     ]
 
 
-def test_the_ledger_is_the_figure_of_the_book(widget):
+def test_the_usage_is_the_figure_of_the_book(widget):
     say(widget, "the")
     say(widget, "cat")
-    picture = turn_timeline([turn.ledger for turn in widget.session.turns])
-    assert picture._repr_html_() in widget.ledger.value
+    picture = turn_timeline([turn.usage for turn in widget.session.turns])
+    assert picture._repr_html_() in widget.usage.value
 
 
 def test_what_is_said_is_text_and_no_html(widget):
@@ -70,14 +70,14 @@ def test_retry_and_undo(widget):
     widget.retry.click()
     widget.wait()
     assert len(widget.session.turns) == 2
-    assert widget.session.turns[1].ledger.computed == 1
+    assert widget.session.turns[1].usage.computed == 1
     widget.undo.click()
     assert len(widget.session.turns) == 1
     assert widget.message.value == "cat"  # to be mended
     widget.undo.click()
     assert widget.session.turns == ()
     assert widget.undo.disabled
-    assert widget.ledger.value == ""
+    assert widget.usage.value == ""
 
 
 def test_stop_ends_a_reply_and_keeps_its_beginning(widget):

@@ -1,6 +1,6 @@
 """Conversations: what each turn reused, computed and dropped, and where a prefix breaks.
 
-The counts come from the ledgers of a `ChatSession`, the times from a clock; the last figure
+The counts are the usage of a `ChatSession`'s turns, the times from a clock; the last figure
 compares ids itself.
 """
 
@@ -45,26 +45,26 @@ EDGE, GAP = 0.06, 0.04  # around them, and between them
 
 
 @picture
-def turn_timeline(ledgers: Sequence[TurnUsage], names: Sequence[str] | None = None) -> Picture:
+def turn_timeline(usages: Sequence[TurnUsage], names: Sequence[str] | None = None) -> Picture:
     """One bar per turn: the prompt, reused and computed, then the reply. Below it, what was lost.
 
     `names` stand before the bars in place of "turn 1", "turn 2" and so on. Raises `InputError`
     without a turn, for more than 12, or for more or fewer names.
     """
-    _check_turns(ledgers)
-    names = [f"turn {n}" for n in range(1, len(ledgers) + 1)] if names is None else names
-    if len(names) != len(ledgers):
-        raise InputError(f"expected a name for each of {len(ledgers)} turns, got {len(names)}")
-    longest = max(max(t.prompt_tokens + t.generated, t.reused + t.dropped) for t in ledgers)
+    _check_turns(usages)
+    names = [f"turn {n}" for n in range(1, len(usages) + 1)] if names is None else names
+    if len(names) != len(usages):
+        raise InputError(f"expected a name for each of {len(usages)} turns, got {len(names)}")
+    longest = max(max(t.prompt_tokens + t.generated, t.reused + t.dropped) for t in usages)
     scale = (WIDTH - LEFT - 0.2) / longest
-    figure, ax = board(len(ledgers) * TURN_ROW + 0.95, WIDTH)
+    figure, ax = board(len(usages) * TURN_ROW + 0.95, WIDTH)
     _legend(ax, 0.22)
-    for row, (name, turn) in enumerate(zip(names, ledgers, strict=True)):
+    for row, (name, turn) in enumerate(zip(names, usages, strict=True)):
         _turn_bar(ax, 0.62 + row * TURN_ROW, name, turn, scale)
-    _ruler(ax, 0.62 + len(ledgers) * TURN_ROW, longest, scale)
-    computed = sum(turn.computed for turn in ledgers)
-    prompts = sum(turn.prompt_tokens for turn in ledgers)
-    pairs = zip(names, ledgers, strict=True)
+    _ruler(ax, 0.62 + len(usages) * TURN_ROW, longest, scale)
+    computed = sum(turn.computed for turn in usages)
+    prompts = sum(turn.prompt_tokens for turn in usages)
+    pairs = zip(names, usages, strict=True)
     alt = " ".join(f"{name.capitalize()}: {turn.in_words()}." for name, turn in pairs)
     alt += f" In all, {computed} of {prompts} prompt tokens were computed."
     caption = (
@@ -126,19 +126,19 @@ def _ruler(ax: Axes, y: float, longest: int, scale: float) -> None:
 
 
 @picture
-def first_token_work(ledgers: Sequence[TurnUsage]) -> Picture:
+def first_token_work(usages: Sequence[TurnUsage]) -> Picture:
     """Positions that run before the first token of each reply: with the kept cache, and without.
 
     Without one, a prompt runs whole. Raises `InputError` without a turn, or for more than 12.
     """
-    _check_turns(ledgers)
+    _check_turns(usages)
     kept, whole = (
-        [turn.computed for turn in ledgers],
-        [turn.prompt_tokens for turn in ledgers],
+        [turn.computed for turn in usages],
+        [turn.prompt_tokens for turn in usages],
     )
     figure = _pairs(whole, kept, "positions that run before the reply begins", str)
     alt = (
-        f"Positions that run before each reply begins, over {len(ledgers)} turns. Read again from "
+        f"Positions that run before each reply begins, over {len(usages)} turns. Read again from "
         f"the start: {_listed(whole)}, together {sum(whole)}. With the cache kept: "
         f"{_listed(kept)}, together {sum(kept)}."
     )

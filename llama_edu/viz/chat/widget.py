@@ -1,8 +1,8 @@
 """A conversation in a notebook: `chat_widget(session)`, on ipywidgets (extra `widget`).
 
 The reply is made in a thread, so that the kernel stays free to hear the Stop button. What people
-and models say is put on the page as text, never as HTML. Under the conversation the ledger is
-drawn, turn by turn.
+and models say is put on the page as text, never as HTML. Under the conversation the usage of its
+turns is drawn, one by one.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ MINE = BUBBLE + ";margin-left:auto;background:color-mix(in srgb,currentColor 9%,
 
 
 def chat_widget(session: ChatSession) -> "ChatWidget":
-    """Show a session in a notebook, with a place to write and the ledger of its turns.
+    """Show a session in a notebook, with a place to write and what each of its turns used.
 
     The session can be used from code as well, but not while a reply is under way.
     """
@@ -46,7 +46,7 @@ class ChatWidget:
     def __init__(self, session: ChatSession) -> None:
         self.session = session
         self.transcript = ipywidgets.HTML()
-        self.ledger = ipywidgets.HTML()
+        self.usage = ipywidgets.HTML()
         self.status = ipywidgets.HTML()
         # "auto" fills the row; 100 % and the margins are wider than it, and the edge is cut off.
         wide = ipywidgets.Layout(width="auto", height="4em")
@@ -61,7 +61,7 @@ class ChatWidget:
             layout=ipywidgets.Layout(flex_flow="row wrap"),
         )
         self.box = ipywidgets.VBox(
-            [self.transcript, self.message, buttons, self.status, self.ledger]
+            [self.transcript, self.message, buttons, self.status, self.usage]
         )
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -144,9 +144,9 @@ class ChatWidget:
         self.retry.disabled = self.undo.disabled = not turns
         self._tell(problem or (_account(turns[-1]) if turns else ""))
         # The oldest turns scroll out of the figure, not out of the conversation.
-        shown = [turn.ledger for turn in turns[-MAX_TURNS:]]
+        shown = [turn.usage for turn in turns[-MAX_TURNS:]]
         picture = turn_timeline(shown)._repr_html_() if shown else ""
-        self.ledger.value = LINES.format("", picture) if shown else ""
+        self.usage.value = LINES.format("", picture) if shown else ""
 
     def _tell(self, text: str) -> None:
         self.status.value = LINES.format(' role="status"', escape(text))
@@ -155,7 +155,7 @@ class ChatWidget:
 def _account(turn: Turn) -> str:
     """What a turn cost, and why its reply ended if the model did not end it."""
     ends = {"done": "", "length": "; cut at its limit", "stopped": "; stopped"}
-    return turn.ledger.in_words() + ends[turn.end]
+    return turn.usage.in_words() + ends[turn.end]
 
 
 def _said(turns: Sequence[Turn]) -> list[tuple[str, str]]:
