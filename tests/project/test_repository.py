@@ -81,7 +81,7 @@ def test_the_hook_starts_where_no_python_is_on_the_path(tmp_path: Path, scripts:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
     (tmp_path / ".venv" / scripts).mkdir(parents=True)
     fake = tmp_path / ".venv" / scripts / "python"
-    fake.write_text('#!/bin/sh\necho "$@"\n')
+    fake.write_text('#!/bin/sh\necho "$@"\n', "utf-8")
     fake.chmod(0o755)
     empty = tmp_path / "empty"
     empty.mkdir()
