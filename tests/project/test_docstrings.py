@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sources import SOURCES, name_of, tree_of
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted((ROOT / "llama_edu").rglob("*.py"))
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def silent_about(source: str) -> list[str]:
+def silent_about(tree: ast.Module) -> list[str]:
     """The public functions that raise something and do not say so."""
-    return list(_silent(ast.parse(source), ""))
+    return list(_silent(tree, ""))
 
 
 def _silent(owner: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
@@ -58,9 +57,9 @@ def _raised(node: ast.AST) -> Iterator[str]:
         yield from _raised(child)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_a_public_function_says_what_it_raises(path: Path) -> None:
-    assert silent_about(path.read_text("utf-8")) == []
+    assert silent_about(tree_of(path)) == []
 
 
 def test_who_is_silent_is_seen() -> None:
@@ -95,4 +94,4 @@ class Made:
     def again(self):
         raise problem
 '''
-    assert silent_about(source) == ["quiet", "Made.again"]
+    assert silent_about(ast.parse(source)) == ["quiet", "Made.again"]

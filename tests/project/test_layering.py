@@ -14,24 +14,13 @@ import grimp
 import nbformat
 import pytest
 from importlinter.cli import lint_imports
+from sources import EVERYTHING, PACKAGE, ROOT, SOURCES, name_of, tree_of
 
 import llama_edu
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "llama_edu"
 MAX_FUNCTION_LINES = 60  # without its docstring
 
-SOURCES = sorted(PACKAGE.rglob("*.py"))
-EVERYTHING = sorted(
-    path
-    for folder in ("llama_edu", "engines", "tests", "tools", "benchmarks", "training")
-    for path in (ROOT / folder).rglob("*.py")
-)
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +87,7 @@ def is_private(name: str) -> bool:
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
 def test_takes_nothing_underscored_from_another_module(path: Path) -> None:
-    assert underscored_imports(ast.parse(path.read_text("utf-8"))) == []
+    assert underscored_imports(tree_of(path)) == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
@@ -116,7 +105,7 @@ def test_underscored_imports_are_seen() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_says_what_it_is_and_stays_short(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = tree_of(path)
     assert ast.get_docstring(tree), f"{path.name} has no docstring"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -6,29 +6,12 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+from sources import EVERYTHING, ROOT, SOURCES, name_of, tree_of
 
 from llama_edu.chapters import chapter_number
-
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted((ROOT / "llama_edu").rglob("*.py"))
-EVERYTHING = sorted(
-    path
-    for folder in ("llama_edu", "tests", "tools", "benchmarks", "training", "engines")
-    for path in (ROOT / folder).rglob("*.py")
-)
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text("utf-8"))
 
 
 def without_encoding(tree: ast.AST) -> list[str]:
