@@ -46,6 +46,11 @@ class Turn:
     end: End
     usage: TurnUsage
 
+    @property
+    def ledger(self) -> TurnUsage:
+        """`usage`, under the name it had first."""
+        return self.usage
+
 
 @dataclass(frozen=True)
 class _Plan:
@@ -405,7 +410,7 @@ class ChatSession:
 def _turn(saved: dict[str, Any]) -> Turn:
     if saved["end"] not in get_args(End):
         raise ValueError(saved["end"])
-    usage = saved["usage"]
+    usage = saved["usage"] if "usage" in saved else saved["ledger"]  # its name in early files
     reason = None if usage["reason"] is None else CacheMissReason(usage["reason"])
     return Turn(
         user=str(saved["user"]),

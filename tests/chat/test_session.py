@@ -868,6 +868,19 @@ class TestSaveAndLoad:
         with pytest.raises(SessionError, match="expected the state of a session, got"):
             self.load(chat, path)
 
+    def test_an_early_file_is_read_where_usage_had_another_name(self, new, tmp_path):
+        from llama_edu.chat import storage
+
+        chat, path = new(), tmp_path / "a.chat"
+        say(chat.send("the"))
+        chat.save(path)
+        saved = storage.read_chat(path, chat.model)
+        for turn in saved.state["turns"]:
+            turn["ledger"] = turn.pop("usage")
+        storage.write_chat(path, saved, chat.model)
+        assert self.load(chat, path).turns == chat.turns
+        assert chat.turns[0].ledger == chat.turns[0].usage
+
     def test_nothing_is_unpickled(self, new, tmp_path):
         chat = new()
         say(chat.send("the"))
