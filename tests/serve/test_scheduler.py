@@ -422,8 +422,8 @@ def test_prompts_and_new_tokens_share_one_pass(monkeypatch):
         assert job.choices[0].new_ids == alone(job.request)
 
 
-def test_fewer_passes_than_tokens_in_the_example_of_the_book(monkeypatch):
-    """As its chapter says: 26 tokens took 18 passes when prompts and sequences went separately."""
+def test_fewer_passes_than_tokens(monkeypatch):
+    """The same 26 tokens took 18 passes when prompts and sequences went separately."""
     passes = counted_passes(monkeypatch)
     one = scheduler(prefill_tokens=16)
     jobs = [
