@@ -4,11 +4,11 @@ A stop sequence may come in pieces, token by token. Text that could still turn o
 beginning is held back until that is settled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from llama_edu.text.tokenizer import TextStream
 
-__all__ = ["OutputText"]
+__all__ = ["OutputText", "open_end"]
 
 
 class OutputText:
@@ -47,15 +47,16 @@ class OutputText:
             self.stopped = True
             text, self._held = held[: min(ends)[1]], ""
         else:
-            cut = len(held) - (0 if last else self._open_end(held))
+            cut = len(held) - (0 if last else open_end(held, self._stop))
             text, self._held = held[:cut], held[cut:]
         self.shown += len(text)
         return text
 
-    def _open_end(self, text: str) -> int:
-        """Length of the longest end of `text` that a stop sequence begins with."""
-        longest = min(len(text), max(map(len, self._stop), default=1) - 1)
-        for length in range(longest, 0, -1):
-            if any(stop.startswith(text[-length:]) for stop in self._stop):
-                return length
-        return 0
+
+def open_end(text: str, marks: Collection[str]) -> int:
+    """Length of the longest end of `text` that one of the marks begins with; no mark is in it."""
+    longest = max(map(len, marks), default=0)
+    for length in range(min(len(text), longest), 0, -1):
+        if any(mark.startswith(text[-length:]) for mark in marks):
+            return length
+    return 0

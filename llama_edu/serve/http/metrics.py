@@ -50,7 +50,7 @@ class Metrics:
         if step.n_sequences:
             self._rows.labels(model).observe(step.n_sequences)
         for job in step.ended:
-            computed = len(job.request.token_ids) - job.reused if job.first_token else 0
+            computed = len(job.request.token_ids) - job.reused if job.first_token is not None else 0
             for kind, count in (
                 ("reused", job.reused),
                 ("computed", computed),

@@ -201,5 +201,5 @@ TEXT_OF_TOKENS: Responses = TOKENS | {200: {"model": TokenText}}
 PROMPT: Responses = TOKENS | {200: {"model": Prompt}}
 VERSION: Responses = DOOR | {200: {"model": Version}}
 PROPS: Responses = DOOR | {200: {"model": Props}}
-HEALTH: Responses = errors(421) | {200: {"model": Health}, 503: {"model": Health}}
+HEALTH: Responses = errors(403, 421) | {200: {"model": Health}, 503: {"model": Health}}
 METRICS: Responses = DOOR | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}

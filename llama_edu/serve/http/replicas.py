@@ -24,9 +24,10 @@ import uvicorn
 from llama_edu.errors import ServeError
 from llama_edu.serve.http.api_errors import ApiError
 from llama_edu.serve.http.app import create_app
-from llama_edu.serve.http.connection import ConnectionMiddleware, bounded_protocol
+from llama_edu.serve.http.connection import ConnectionMiddleware
 from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.served import Serving, load
+from llama_edu.serve.http.server import uvicorn_config
 from llama_edu.serve.job import Limits
 from llama_edu.serve.threads import BlasThreads
 
@@ -261,15 +262,4 @@ def started(setup: Setup, replicas: int) -> Iterator[Any]:
 
 def server_of(entrance: Entrance, policy: Policy) -> uvicorn.Server:
     """The entrance behind our own connections, to be run at a socket."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            ConnectionMiddleware(entrance),
-            http=bounded_protocol(policy),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            lifespan="on",
-        )
-    )
+    return uvicorn.Server(uvicorn_config(ConnectionMiddleware(entrance), policy))

@@ -45,7 +45,6 @@ MAX_TOOLS = 128
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's own
 
 StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]

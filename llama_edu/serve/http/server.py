@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from llama_edu.errors import ServeError
 from llama_edu.serve.http.app import create_app
@@ -15,7 +16,7 @@ from llama_edu.serve.http.connection import bounded_protocol
 from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.served import Serving
 
-__all__ = ["address", "listen", "run", "running"]
+__all__ = ["address", "listen", "run", "running", "uvicorn_config"]
 
 START_SECONDS = 60.0
 SPARE_SECONDS = 5.0  # to send the last words after the grace
@@ -27,17 +28,8 @@ class Server(uvicorn.Server):
     """Ends in order: nothing new, `grace` seconds for what runs, then the last words, then all."""
 
     def __init__(self, serving: Serving, policy: Policy, grace: float) -> None:
-        config = uvicorn.Config(
-            create_app(serving, policy),
-            http=bounded_protocol(policy),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # who asks is whoever connected, not whom a header names
-            ws="none",
-            lifespan="on",
-            timeout_graceful_shutdown=round(grace + SPARE_SECONDS),
-        )
+        config = uvicorn_config(create_app(serving, policy), policy)
+        config.timeout_graceful_shutdown = round(grace + SPARE_SECONDS)
         super().__init__(config)
         self._serving, self._grace = serving, grace
 
@@ -50,6 +42,20 @@ class Server(uvicorn.Server):
             if self.server_state.tasks:
                 await asyncio.wait(set(self.server_state.tasks), timeout=LAST_SECONDS)
             await self.lifespan.shutdown()
+
+
+def uvicorn_config(app: ASGIApp, policy: Policy) -> uvicorn.Config:
+    """How an application of ours is run behind connections of ours."""
+    return uvicorn.Config(
+        app,
+        http=bounded_protocol(policy),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # who asks is whoever connected, not whom a header names
+        ws="none",
+        lifespan="on",
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:

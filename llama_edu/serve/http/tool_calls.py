@@ -19,6 +19,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llama_edu.serve.output import open_end
+
 __all__ = ["ToolCall", "ToolCallReader"]
 
 OPENING, CLOSING, PYTHON_TAG = "<tool_call>", "</tool_call>", "<|python_tag|>"
@@ -61,7 +63,7 @@ class ToolCallReader:
             self._began = True
         at = self._held.find(OPENING)
         if at < 0:
-            at = len(self._held) - _open_end(self._held, OPENING)
+            at = len(self._held) - open_end(self._held, (OPENING,))
         shown, self._held = self._held[:at], self._held[at:]
         return shown
 
@@ -122,11 +124,3 @@ class ToolCallReader:
 def _may_begin(text: str, mark: str) -> bool:
     """Whether a text begins with the mark, or may, once it goes on."""
     return text.startswith(mark) or mark.startswith(text)
-
-
-def _open_end(text: str, mark: str) -> int:
-    """Length of the longest end of the text that the mark begins with."""
-    for length in range(min(len(text), len(mark) - 1), 0, -1):
-        if mark.startswith(text[-length:]):
-            return length
-    return 0

@@ -8,7 +8,11 @@ import socket
 import time
 
 import pytest
+from starlette.testclient import TestClient
 
+from llama_edu.errors import InputError
+from llama_edu.serve.http import middleware
+from llama_edu.serve.http.app import create_app
 from llama_edu.serve.http.middleware import (
     HEADERS,
     LARGE_NBYTES,
@@ -340,3 +344,205 @@ def test_a_line_per_request_and_no_text_in_it(site, records):
     assert lines[0].route == "/v1/completions"
     assert secret not in repr([vars(record) for record in lines])
     assert "sentence" not in repr([vars(record) for record in lines])
+
+
+# Who asks what, and whether it is answered
+
+KEYED = Policy(api_key="sesame", max_body_nbytes=100)
+INVITING = Policy(allowed_origins=("https://chat.example",), api_key="sesame")
+FOR_ALL = Policy(allowed_origins=("*",))
+KEY = {"Authorization": "Bearer sesame"}
+IS_JSON = {"Content-Type": "application/json"}
+FRIEND = {"Origin": "https://chat.example"}
+STRANGER = {"Origin": "https://evil.example"}
+SENT_BY_ITS_PAGE = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+ASKS_FIRST = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-Any"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "headers", "body", "status"),
+    [
+        # Without the key: the page, and whether the server is well; nothing else.
+        (KEYED, "GET /", {}, b"", 200),
+        (KEYED, "GET /static/chat.js", {}, b"", 200),
+        (KEYED, "GET /static/none", {}, b"", 404),
+        (KEYED, "GET /openapi.json", {}, b"", 200),
+        (KEYED, "GET /health", {}, b"", 200),
+        (KEYED, "GET /healthz", {}, b"", 200),
+        (KEYED, "GET /ping", {}, b"", 200),
+        (KEYED, "GET /readyz", {}, b"", 200),
+        (KEYED, "GET /v1/health", {}, b"", 200),
+        (KEYED, "HEAD /", {}, b"", 200),
+        (KEYED, "GET /metrics", {}, b"", 401),
+        (KEYED, "GET /v1/models", {}, b"", 401),
+        (KEYED, "HEAD /v1/models", {}, b"", 401),
+        (KEYED, "GET /nowhere", {}, b"", 401),
+        (KEYED, "POST /tokenize", IS_JSON, b"{}", 401),
+        (KEYED, "GET /v1/models", KEY, b"", 200),
+        (KEYED, "HEAD /v1/models", KEY, b"", 200),
+        (KEYED, "GET /metrics", {"Authorization": "Bearer Sesame"}, b"", 401),
+        # What a body must be, where one is read at all.
+        (KEYED, "POST /tokenize", KEY, b"{}", 415),
+        (KEYED, "POST /tokenize", KEY | {"Content-Type": "text/plain"}, b"{}", 415),
+        (KEYED, "POST /tokenize", KEY | IS_JSON, b"{}", 400),
+        (KEYED, "POST /tokenize", KEY | {"Content-Type": "Application/JSON "}, b"{}", 400),
+        (
+            KEYED,
+            "POST /tokenize",
+            KEY | {"Content-Type": "application/json; charset=utf-8"},
+            b"{}",
+            400,
+        ),
+        (KEYED, "POST /tokenize", KEY | IS_JSON, b" " * 100, 400),
+        (KEYED, "POST /tokenize", KEY | IS_JSON, b" " * 101, 413),
+        (KEYED, "POST /tokenize", KEY | IS_JSON | {"Content-Length": "101"}, b"{}", 413),
+        (KEYED, "POST /tokenize", KEY | IS_JSON | {"Content-Length": "100"}, b"{}", 400),
+        (KEYED, "POST /nowhere", KEY, b"x", 404),
+        (KEYED, "POST /nowhere", KEY, b" " * 101, 404),
+        (KEYED, "POST /v1/models", KEY, b"x", 405),
+        (KEYED, "PUT /tokenize", KEY, b"x", 405),
+        # Whose page asks.
+        (KEYED, "GET /healthz", {"Origin": "http://localhost"}, b"", 200),
+        (KEYED, "GET /healthz", {"Origin": "http://localhost:81"}, b"", 403),
+        (KEYED, "GET /healthz", STRANGER, b"", 403),
+        (KEYED, "GET /healthz", SENT_BY_ITS_PAGE, b"", 403),
+        (KEYED, "GET /healthz", {"Sec-Fetch-Site": "none"}, b"", 200),
+        (KEYED, "HEAD /", FOLLOWED, b"", 200),
+        (KEYED, "GET /", FOLLOWED | {"sec-fetch-mode": "cors"}, b"", 403),
+        (INVITING, "GET /v1/models", KEY | FRIEND | SENT_BY_ITS_PAGE, b"", 200),
+        (INVITING, "GET /v1/models", FRIEND | SENT_BY_ITS_PAGE, b"", 401),
+        (INVITING, "GET /v1/models", KEY | STRANGER | SENT_BY_ITS_PAGE, b"", 403),
+        (INVITING, "GET /v1/models", KEY | SENT_BY_ITS_PAGE, b"", 403),
+        (INVITING, "OPTIONS /v1/completions", FRIEND | ASKS_FIRST, b"", 200),
+        (INVITING, "OPTIONS /v1/completions", STRANGER | ASKS_FIRST, b"", 403),
+        (
+            INVITING,
+            "OPTIONS /v1/completions",
+            FRIEND | ASKS_FIRST | {"Access-Control-Request-Method": "DELETE"},
+            b"",
+            400,
+        ),
+        (FOR_ALL, "GET /v1/models", STRANGER | SENT_BY_ITS_PAGE, b"", 200),
+        # Under which name.
+        (KEYED, "GET /healthz", {"Host": "evil.example"}, b"", 421),
+        (FOR_ALL, "GET /healthz", {"Host": "evil.example"} | STRANGER, b"", 421),
+    ],
+)
+def test_who_is_let_in(site, policy, asked, headers, body, status):
+    method, path = asked.split()
+    client = TestClient(create_app(site.serving, policy), base_url="http://localhost")
+    answer = client.request(method, path, headers=headers, content=body)
+    assert answer.status_code == status
+    assert (answer.headers.get("www-authenticate") == "Bearer") == (status == 401)
+    # Pages that are invited may read every answer, whatever it says; no others may read any.
+    origin = headers.get("Origin")
+    invited = origin is not None and policy.allowed_origins in (("*",), (origin,))
+    assert (answer.headers.get("access-control-allow-origin") in ("*", origin)) == (
+        invited or (origin is None and "access-control-allow-origin" not in answer.headers)
+    )
+    if invited and method == "OPTIONS" and status == 200:
+        assert answer.headers["access-control-allow-methods"] == "GET, POST"
+        assert answer.headers["access-control-allow-headers"] == "X-Any"
+    if invited and method == "GET" and status == 200:
+        exposed = answer.headers["access-control-expose-headers"]
+        assert exposed == "Retry-After, X-Request-Id"
+
+
+@pytest.mark.parametrize(
+    ("fields", "fits"),
+    [
+        ({"api_key": "sesame"}, True),
+        ({"api_key": "~!sesame!~"}, True),
+        ({"api_key": "two words"}, False),
+        ({"api_key": "sésame"}, False),
+        ({"api_key": "a\nb"}, False),
+        ({"allowed_origins": ("https://chat.example",)}, True),
+        ({"allowed_origins": ("https://chat.example:8443", "*")}, True),
+        ({"allowed_origins": ("*", "chat.example")}, False),
+        ({"allowed_origins": ("chat.example",)}, False),
+        ({"allowed_origins": ("://chat.example",)}, False),
+        ({"allowed_origins": ("https://",)}, False),
+        ({"allowed_origins": ("https://chat.example/",)}, False),
+        ({"allowed_origins": ("https:/chat.example",)}, False),
+    ],
+)
+def test_what_an_operator_cannot_mean_is_refused(fields, fits):
+    if fits:
+        assert Policy(**fields)
+    else:
+        with pytest.raises(InputError, match="expected"):
+            Policy(**fields)
+
+
+def test_pages_are_known_by_their_origin_and_all_by_a_star():
+    assert INVITING.knows_origin("https://chat.example")
+    assert not INVITING.knows_origin("https://evil.example")
+    assert not INVITING.knows_origin("")
+    assert FOR_ALL.knows_origin("https://evil.example")
+    assert not LOCAL.knows_origin("https://chat.example")
+
+
+def messages_of(*sizes):
+    """The messages of a body that comes in pieces, and what the door hands on of them."""
+    left = [
+        {"type": "http.request", "body": b" " * size, "more_body": number < len(sizes)}
+        for number, size in enumerate(sizes, 1)
+    ]
+    left.append({"type": "http.disconnect"})
+
+    async def receive():
+        return left.pop(0)
+
+    async def read():
+        limited = limit_body(receive, Policy(max_body_nbytes=10))
+        return [await limited() for _ in range(len(sizes) + 1)]
+
+    return asyncio.run(read())
+
+
+def test_a_body_may_come_in_pieces_up_to_its_limit():
+    for sizes in ((10,), (4, 6), (0, 10), (5, 5, 0)):
+        assert [len(one.get("body", b"")) for one in messages_of(*sizes)] == [*sizes, 0]
+    for sizes in ((11,), (4, 7), (5, 5, 1)):
+        with pytest.raises(BodyRefused) as seen:
+            messages_of(*sizes)
+        assert seen.value.status_code == 413
+        assert f"at most 10 bytes, got {sum(sizes)} so far" in seen.value.error.message
+
+
+def test_the_goodbye_of_a_whole_body_has_no_time_limit():
+    async def read():
+        gone = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.05, gone.set)
+        parts = [{"type": "http.request", "body": b"{}"}]
+
+        async def receive():
+            if not parts:
+                await gone.wait()
+                return {"type": "http.disconnect"}
+            return parts.pop()
+
+        limited = limit_body(receive, Policy(body_seconds=0.01))
+        return [(await limited())["type"] for _ in range(2)]
+
+    assert asyncio.run(read()) == ["http.request", "http.disconnect"]
+
+
+def test_a_line_says_what_was_asked_and_how_long_it_took(site, records, monkeypatch):
+    """By a clock that is looked at twice for each request."""
+    now = iter([1.0, 3.123456, 5.0, 5.25])
+    client = TestClient(create_app(site.serving, LOCAL), base_url="http://localhost")
+    with monkeypatch.context() as patched:
+        clock = type("Clock", (), {"perf_counter": staticmethod(lambda: next(now))})
+        patched.setattr(middleware, "time", clock)
+        answers = [client.head("/healthz"), client.get("/v1/models/none")]
+    lines = [vars(one) for one in records if one.getMessage() == "request"]
+    seen = [
+        {name: line[name] for name in ("method", "route", "status", "seconds")} for line in lines
+    ]
+    assert seen == [
+        {"method": "HEAD", "route": "/healthz", "status": 200, "seconds": 2.1235},
+        {"method": "GET", "route": "/v1/models/{model}", "status": 404, "seconds": 0.25},
+    ]
+    assert [line["request_id"] for line in lines] == [a.headers["x-request-id"] for a in answers]
+    assert "model" not in lines[0]
