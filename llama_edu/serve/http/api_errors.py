@@ -6,6 +6,7 @@
 same object comes as the last event.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,7 +103,7 @@ LIMITS = {
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",
     "less_than_equal": "at most {le}",
-    "less_than": "less than {lt}",
+    "string_pattern_mismatch": "a text that matches {pattern}",
 }
 
 
@@ -115,6 +116,7 @@ WORDS = {  # the validator speaks Python
     "list_type": "a list",
     "model_attributes_type": "an object",
     "model_type": "an object",
+    "none_required": "null",
     "string_type": "a text",
 }
 SEVERAL = {  # fields of several types, of which the validator names but the first
@@ -138,13 +140,10 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     if kind == "json_invalid":
         return ApiError("invalid_json", f"expected JSON, got {context['error']}")
     if kind == "unknown_field":
-        place = f"{_place(where)}." if where else ""
         message = context["message"]
-        return ApiError(
-            "unknown_parameter",
-            f"{place.rstrip('.')}: {message}" if place else message,
-            param or context["field"],
-        )
+        if where:
+            message = f"{_place(where)}: {message}"
+        return ApiError("unknown_parameter", message, param or context["field"])
     if kind == "not_supported":
         return ApiError("not_supported", context["message"], param or context["field"])
     if kind in ("missing", "missing_content"):
@@ -159,16 +158,12 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
         part for part in where if part not in TRIED and not part.startswith(("list[", "constr"))
     ]
     if kind == "string_type" and where and where[-1] in SEVERAL:
-        return ApiError(
-            "invalid_value",
-            f"{_place(where)}: expected {SEVERAL[where[-1]]}, got {got}"[:400],
-            param,
-        )
-    if kind in LIMITS:  # a whole number keeps all of its digits, and 2.0 is 2
+        wanted = SEVERAL[where[-1]]
+    elif kind in LIMITS:  # a whole number keeps all of its digits, and 2.0 is 2
         limits = {n: f"{x:g}" if isinstance(x, float) else x for n, x in context.items()}
         wanted = LIMITS[kind].format(**limits)
     else:
-        wanted = WORDS.get(kind) or _lower(first["msg"])
+        wanted = WORDS.get(kind) or _wanted(first["msg"])
     message = f"{_place(where) or 'body'}: expected {wanted}, got {got}"
     return ApiError("invalid_value", message[:400], param)
 
@@ -185,13 +180,6 @@ def _place(where: Sequence[str]) -> str:
 TRIED = frozenset({"str", "int", "float", "bool", "list", "dict"})
 
 
-def _lower(text: str) -> str:
+def _wanted(text: str) -> str:
     """Pydantic's sentences say "Input should be …"; ours begin with what was expected."""
-    for opening in (
-        "Input should be ",
-        "List should have ",
-        "String should have ",
-        "Input should ",
-    ):
-        text = text.removeprefix(opening)
-    return text[:1].lower() + text[1:] if text[:2].istitle() else text
+    return re.sub(r"^\w+ should (be|have) ", "", text).partition(" after validation")[0]

@@ -1,6 +1,7 @@
 """The door: other hosts and sites, no key, no JSON, too much, too slow; what answers carry."""
 
 import asyncio
+import functools
 import json
 import logging
 import re
@@ -359,6 +360,14 @@ SENT_BY_ITS_PAGE = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
 ASKS_FIRST = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-Any"}
 
 
+@pytest.fixture(scope="module")
+def door(site):
+    """The same models behind a door of one's choice."""
+    return functools.cache(
+        lambda policy: TestClient(create_app(site.serving, policy), base_url="http://localhost")
+    )
+
+
 @pytest.mark.parametrize(
     ("policy", "asked", "headers", "body", "status"),
     [
@@ -428,10 +437,9 @@ ASKS_FIRST = {"Access-Control-Request-Method": "POST", "Access-Control-Request-H
         (FOR_ALL, "GET /healthz", {"Host": "evil.example"} | STRANGER, b"", 421),
     ],
 )
-def test_who_is_let_in(site, policy, asked, headers, body, status):
+def test_who_is_let_in(door, policy, asked, headers, body, status):
     method, path = asked.split()
-    client = TestClient(create_app(site.serving, policy), base_url="http://localhost")
-    answer = client.request(method, path, headers=headers, content=body)
+    answer = door(policy).request(method, path, headers=headers, content=body)
     assert answer.status_code == status
     assert (answer.headers.get("www-authenticate") == "Bearer") == (status == 401)
     # Pages that are invited may read every answer, whatever it says; no others may read any.
@@ -528,10 +536,10 @@ def test_the_goodbye_of_a_whole_body_has_no_time_limit():
     assert asyncio.run(read()) == ["http.request", "http.disconnect"]
 
 
-def test_a_line_says_what_was_asked_and_how_long_it_took(site, records, monkeypatch):
+def test_a_line_says_what_was_asked_and_how_long_it_took(records, monkeypatch, door):
     """By a clock that is looked at twice for each request."""
     now = iter([1.0, 3.123456, 5.0, 5.25])
-    client = TestClient(create_app(site.serving, LOCAL), base_url="http://localhost")
+    client = door(LOCAL)
     with monkeypatch.context() as patched:
         clock = type("Clock", (), {"perf_counter": staticmethod(lambda: next(now))})
         patched.setattr(middleware, "time", clock)
