@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -28,6 +29,7 @@ from llama_edu.serve.http.replicas import (
     start,
 )
 from llama_edu.serve.http.server import address, listen
+from llama_edu.serve.job import Limits
 
 # Ray and what it brings warn of what they do themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -89,7 +91,8 @@ class Here:
 
 
 @pytest.fixture
-def replica(monkeypatch: pytest.MonkeyPatch) -> Replica:
+def errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Ray, what it raises."""
     for name, error in (
         ("ray.exceptions", "RayError"),
         ("ray.serve.exceptions", "RayServeException"),
@@ -97,6 +100,10 @@ def replica(monkeypatch: pytest.MonkeyPatch) -> Replica:
         module = types.ModuleType(name)
         setattr(module, error, type(error, (Exception,), {}))
         monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.fixture
+def replica(monkeypatch: pytest.MonkeyPatch, errors: None) -> Replica:
     monkeypatch.setattr(replicas, "PAUSE_S", 0.01)
 
     async def who(self: Replica) -> tuple[str, int]:
@@ -122,6 +129,8 @@ def test_the_entrance_hands_on_and_asks_again_only_before_an_answer_has_begun(re
         async with client(Here(replica, 0, 0, 0, 0)) as web:
             answer = await web.post("/v1/completions", json=ASKED_FOR)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "internal")
+        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["content-type"] == "application/json"
         async with client(Here(replica, 1)) as web:  # of the first answer, the head alone was there
             assert (await web.post("/v1/completions", json=ASKED_FOR)).json()["choices"] == want
         async with client(Here(replica, 2)) as web:
@@ -156,6 +165,225 @@ def test_the_entrance_behind_a_socket_streams_and_ends(replica) -> None:
     thread.join(timeout=30)
     assert not thread.is_alive()
     asyncio.run(replica.stop())
+
+
+@pytest.mark.usefixtures("errors")
+def test_the_entrance_hands_on_what_was_asked_and_no_more() -> None:
+    """The head of a request as ASGI has it, and of a body that is too long what proves it."""
+    asked: list[tuple[dict[str, Any], bytes]] = []
+    sent: list[Any] = []
+
+    class Replies:
+        answer = property(lambda self: self)
+
+        def options(self, **_: Any) -> Replies:
+            return self
+
+        async def remote(self, scope: dict[str, Any], body: bytes) -> AsyncIterator[Any]:
+            asked.append((scope, body))
+            yield {"type": "http.response.start", "status": 200, "headers": []}
+            yield {"type": "http.response.body", "body": b"a", "more_body": True}
+            yield {"type": "http.response.body", "body": b"b"}
+
+    entrance = Entrance(Replies(), Policy(max_body_nbytes=10))
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/completions",
+        "raw_path": b"/v1/completions",
+        "query_string": b"a=b",
+        "headers": [(bytearray(b"host"), bytearray(b"localhost"))],
+        "client": ("127.0.0.1", 5),
+        "server": ("127.0.0.1", 8000),
+        "state": {"connection": object()},
+    }
+
+    def talk(*messages: Any) -> None:
+        left = list(messages)
+
+        async def receive() -> Any:
+            return left.pop(0) if left else await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asyncio.run(entrance(scope, receive, send))
+
+    def part(size: int, more: bool) -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x" * size, "more_body": more}
+
+    talk(part(4, True), part(6, False))
+    head, body = asked.pop()
+    assert body == b"x" * 10
+    assert head == {
+        **{name: value for name, value in scope.items() if name != "state"},
+        "asgi": {"version": "3.0"},
+        "headers": [(b"host", b"localhost")],
+    }
+    assert all(type(value) is bytes for pair in head["headers"] for value in pair)
+    assert [message.get("body") for message in sent] == [None, b"a", b"b"]
+    talk(part(4, True), part(7, True))  # nobody waits for the rest
+    assert asked.pop()[1] == b"x" * 11
+    talk(part(99, False))
+    assert asked.pop()[1] == b"x" * 11
+    talk({"type": "http.request"})
+    assert asked.pop()[1] == b""
+    talk(part(4, True), {"type": "http.disconnect"})
+    assert not asked, "who has gone asks nothing"
+
+
+def test_the_entrance_takes_part_in_the_start_and_the_end_of_the_server() -> None:
+    sent: list[Any] = []
+    left = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+    async def receive() -> Any:
+        return left.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append((message["type"], len(left)))
+
+    asyncio.run(Entrance(None, Policy())({"type": "lifespan"}, receive, send))
+    assert sent == [("lifespan.startup.complete", 1), ("lifespan.shutdown.complete", 0)]
+
+
+@pytest.mark.usefixtures("errors")
+def test_who_leaves_is_not_answered_any_more() -> None:
+    ended: list[str] = []
+
+    class Slow:
+        answer = property(lambda self: self)
+
+        def options(self, **_: Any) -> Slow:
+            return self
+
+        async def remote(self, *_: Any) -> AsyncIterator[Any]:
+            try:
+                await asyncio.sleep(60)
+                yield {}
+            finally:
+                ended.append("the answer")
+
+    left = [{"type": "http.request", "body": b""}, {"type": "http.request"}]
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.01)
+        return left.pop(0) if left else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "headers": []}
+    asyncio.run(asyncio.wait_for(Entrance(Slow(), Policy())(scope, receive, send), 30))
+    assert ended == ["the answer"]
+
+
+class Ray:
+    """What of Ray is called to start replicas, and with what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[tuple[str, Any]] = []
+        self.runs = False
+        ray, serve = types.ModuleType("ray"), types.ModuleType("ray.serve")
+        config = types.ModuleType("ray.serve.config")
+        router = types.ModuleType("llama_edu.serve.http.router")
+        config.RequestRouterConfig = dict  # type: ignore[attr-defined]
+        router.ConversationRouter = "ours"  # type: ignore[attr-defined]
+        ray.serve = serve  # type: ignore[attr-defined]
+        for name, call in {
+            "is_initialized": lambda: self.runs,
+            "init": lambda **given: self.told.append(("init", given)),
+            "shutdown": lambda: self.told.append(("shutdown", "ray")),
+        }.items():
+            setattr(ray, name, call)
+        for name, call in {
+            "deployment": self.deployment,
+            "start": lambda **given: self.told.append(("start", given)),
+            "run": lambda app, **given: self.told.append(("run", (app, given))) or "the handle",
+            "shutdown": lambda: self.told.append(("shutdown", "serve")),
+        }.items():
+            setattr(serve, name, call)
+        for module in (ray, serve, config, router):
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def deployment(self, kind: Any, **given: Any) -> Any:
+        self.told.append(("deployment", (kind, given)))
+        return types.SimpleNamespace(bind=lambda setup: setup)
+
+
+def test_what_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its documentation names the options; a newer Ray that knows them no more says so."""
+    ray = Ray(monkeypatch)
+    setup = Setup(("chat",), Limits(max_num_seqs=3, max_queue=4))
+    started = [
+        (
+            "deployment",
+            (
+                Replica,
+                {
+                    "name": "llama_edu",
+                    "num_replicas": 2,
+                    "max_ongoing_requests": 7,  # all that may grow or wait
+                    "ray_actor_options": {"num_cpus": 0},
+                    "health_check_period_s": 1,
+                    "request_router_config": {"request_router_class": "ours"},
+                },
+            ),
+        ),
+        ("start", {"proxy_location": "Disabled"}),
+        ("run", (setup, {"name": "llama_edu", "route_prefix": None})),
+    ]
+    begun = ("init", {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"})
+    assert start(setup, 2) == "the handle"
+    assert ray.told == [begun, *started]
+    ray.told.clear()
+    ray.runs = True
+    ended = [("shutdown", "serve"), ("shutdown", "ray")]
+    with contextlib.suppress(KeyError), replicas.started(setup, 2) as handle:
+        assert (handle, ray.told) == ("the handle", started), "one that runs is not begun anew"
+        raise KeyError
+    assert ray.told == [*started, *ended]
+
+
+def test_a_machine_that_ray_does_not_start_on_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    Ray(monkeypatch)
+
+    def slow(**_: Any) -> None:
+        raise TimeoutError("too slow")
+
+    monkeypatch.setattr(sys.modules["ray"], "init", slow)
+    with pytest.raises(ServeError, match="expected Ray to start, got too slow") as seen:
+        start(Setup(("chat",)), 1)
+    assert seen.value.code == "internal"
+
+
+def test_a_replica_is_made_of_its_setup(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def loaded(*given: Any, **options: Any) -> list[Any]:
+        seen.append((given, options))
+        return []
+
+    monkeypatch.setattr(replicas, "load", loaded)
+    monkeypatch.setattr(replicas, "BlasThreads", lambda number: seen.append(number))
+    monkeypatch.setattr(replicas, "create_app", lambda _, policy: seen.append(policy))
+    policy = Policy(max_connections=5)
+    limits = Limits(max_queue=5)
+    Replica(Setup(("chat",), limits, policy, "bf16", "numba", None))
+    assert seen == [
+        ((("chat",), limits), {"precision": "bf16", "backend": "numba"}),
+        None,
+        policy,
+    ]
+    seen.clear()
+    Replica(Setup(("chat",)))
+    assert seen == [
+        ((("chat",), Limits()), {"precision": "f32", "backend": "numpy"}),
+        1,
+        Policy(),
+    ]
 
 
 class Full:
