@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_served import tiny
 
-from llama_edu.serve.output import OutputText
+from llama_edu.serve.output import OutputText, open_end
 
 _, TOKENIZER = tiny()
 
@@ -47,6 +47,35 @@ def test_without_stop_sequences_nothing_is_held_back_longer_than_a_character_tak
     stream = TOKENIZER.stream(continues=True)
     pieces, _ = shown(ids)
     assert pieces == [*(stream.push(i) for i in ids), stream.finish()]
+
+
+@given(
+    text=st.text("ab", max_size=12),
+    marks=st.lists(st.text("ab", min_size=1, max_size=5), max_size=3),
+)
+def test_what_is_held_back_is_the_longest_end_that_a_mark_begins_with(text, marks):
+    ends = (
+        len(text) - at for at in range(len(text)) if any(m.startswith(text[at:]) for m in marks)
+    )
+    assert open_end(text, marks) == max(ends, default=0)
+
+
+@given(
+    text=st.text("ab", max_size=20),
+    stop=st.lists(st.text("ab", min_size=1, max_size=4), max_size=3),
+)
+def test_nothing_is_held_back_longer_than_needed(text, stop):
+    """After each letter, all is shown but what a stop sequence may still begin with."""
+    output, sent = OutputText(TOKENIZER.stream(continues=True), stop), ""
+    for number, letter in enumerate(text, 1):
+        sent += output.push(TOKENIZER.encode(letter)[-1])
+        if output.stopped:
+            assert sent == cut(text, stop)
+            assert output.finish() == ""
+            return
+        assert sent == text[: number - open_end(text[:number], stop)]
+        assert (output.shown, output.length) == (len(sent), number)
+    assert sent + output.finish() == text
 
 
 def test_what_could_become_a_stop_sequence_waits_until_it_cannot():

@@ -1,7 +1,10 @@
 """How many threads NumPy's products get: as many as cores are free, one for a small model."""
 
+import os
 import subprocess
 import sys
+import time
+import types
 
 import pytest
 import threadpoolctl  # type: ignore[import-untyped]
@@ -104,6 +107,64 @@ def test_numpy_uses_that_many():
         [sys.executable, "-c", NUMBERS], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["[2]", "[1]", "[2]"]
+
+
+def test_what_others_take_is_measured_from_the_last_look_on():
+    """Half a core for others is not seen as one; less than nothing is nothing."""
+    machine = Machine()
+    machine.now, machine.work = 1000.0, 500.0
+    threads = machine.threads(most=4, n_all=4)
+    for seconds, busy_cores, wanted in ((2.0, 1.5, 2), (4.0, 0.0, 4), (2.0, -3.0, 4), (8.0, 3, 1)):
+        machine.pass_time(seconds, busy_cores)
+        assert threads.wanted(LARGE) == wanted
+    machine.pass_time(LOOK_SECONDS / 2, 0)
+    assert threads.wanted(LARGE) == 1, "it is looked at again when its time has come"
+
+
+def test_cores_are_those_of_this_process_and_of_a_machine_that_does_not_say_its_own(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert n_cores() == 3
+    machine = Machine()
+    threads = machine.threads()
+    machine.pass_time(1.0, 4.0)
+    assert threads.wanted(LARGE) == 3, "of eight, four are free"
+    machine.pass_time(1.0, 6.0)
+    assert threads.wanted(LARGE) == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert n_cores() == 8
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert n_cores() == 1
+    assert machine.threads().wanted(LARGE) == 1
+    assert machine.threads(most=4).wanted(LARGE) == 4, "there are at least those we may use"
+
+
+@pytest.mark.parametrize(("nice", "seconds"), [({}, 107.0), ({"nice": 5.0}, 112.0)])
+def test_what_others_have_taken_is_all_work_but_ours(monkeypatch, nice, seconds):
+    times = types.SimpleNamespace(user=100.0, system=10.0, idle=1000.0, **nice)
+    monkeypatch.setattr("psutil.cpu_times", lambda: times)
+    monkeypatch.setattr(time, "process_time", lambda: 3.0)
+    assert busy_elsewhere() == seconds
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_number_in_the_environment_is_one_if_it_is_a_number(monkeypatch, name):
+    monkeypatch.setenv(name, "many")
+    assert Machine().threads(most=3).wanted(LARGE) == 3
+    monkeypatch.setenv(name, "2")
+    assert Machine().threads(most=3).wanted(LARGE) == 2
+    monkeypatch.setenv(VARIABLES[0], "5")
+    assert Machine().threads(most=3).wanted(LARGE) == 5, "the first of them counts"
+
+
+def test_numpy_is_told_only_what_is_new(monkeypatch):
+    told = []
+    machine = Machine()
+    threads = machine.threads(most=4, n_all=4)
+    monkeypatch.setattr(threads._controller, "limit", lambda **given: told.append(given))
+    for nbytes in (LARGE, LARGE, SMALL_NBYTES, 0, LARGE):
+        threads.set_for(nbytes)
+    assert told == [{"limits": number, "user_api": "blas"} for number in (4, 1, 4)]
 
 
 def test_what_is_measured_is_there():

@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+import types
 
 import pytest
 from tiny_served import tiny
@@ -133,3 +134,42 @@ def test_an_idle_worker_sleeps(office):
     used = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - used < 0.2
+
+
+def test_every_step_is_prepared_and_timed_and_nothing_keeps_a_process_alive(monkeypatch):
+    steps, prepared = [], []
+
+    def prepare():
+        prepared.append((len(steps), threading.current_thread()))
+
+    one = Scheduler(MODEL, TOKENIZER)
+    worker = Worker(one, lambda *told: steps.append(told), [].append, "tiny", prepare)
+    now = iter(range(0, 1000, 7))
+    clock = types.SimpleNamespace(perf_counter=lambda: next(now), monotonic=time.monotonic)
+    monkeypatch.setattr("llama_edu.serve.worker.time", clock)
+    assert not worker.is_running
+    one.submit(request(3))
+    worker.start()
+    worker.stop(grace=PATIENCE_S)
+    worker.join()
+    assert [seconds for _, seconds in steps] == [7, 7, 7]
+    assert [number for number, _ in prepared] == [0, 1, 2]
+    (thread,) = {thread for _, thread in prepared}
+    assert (thread.name, thread.daemon) == ("llama_edu tiny", True)
+    assert not worker.is_running
+
+
+def test_a_preparation_that_fails_is_a_fault_of_ours_too():
+    complaints, ends = [], []
+
+    def broken():
+        raise RuntimeError("no threads")
+
+    one = Scheduler(MODEL, TOKENIZER)
+    worker = Worker(one, lambda step, _: ends.extend(step.events), complaints.append, "x", broken)
+    one.submit(request(3))
+    worker.start()
+    worker.stop(grace=PATIENCE_S)
+    worker.join()
+    assert [event.problem.code for _, event in ends] == ["internal"]
+    assert [str(problem) for problem in complaints] == ["no threads"]

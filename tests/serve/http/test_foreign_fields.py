@@ -85,6 +85,90 @@ def test_a_foreign_field_passes_where_it_changes_nothing(name):
         known_fields_of({"x"}, {name: "something else"})
 
 
+# The defaults that those documents name, and other values that mean no more than they do.
+DOCUMENTED = {
+    "openai": {"reasoning_effort": ["none", "minimal", "medium"], "verbosity": ["medium"]},
+    "vLLM": {
+        "detokenize": [True],
+        "guided_decoding_backend": ["auto"],
+        "include_reasoning": [True, False],  # there is none
+        "include_stop_str_in_output": [False],
+        "length_penalty": [1, 1.0],
+        "min_tokens": [0],
+        "return_token_ids": [False],
+        "return_tokens_as_token_ids": [False],
+        "skip_special_tokens": [True],
+        "spaces_between_special_tokens": [True, False],  # byte-level tokens have no spaces between
+        "truncation_side": ["left"],
+        "use_beam_search": [False],
+    },
+    "llama.cpp": {
+        "adaptive_decay": [0.9],
+        "adaptive_target": [-1],
+        "dry_allowed_length": [2],
+        "dry_base": [1.75],
+        "dry_multiplier": [0, 0.0],
+        "dry_penalty_last_n": [-1, 0],
+        "dynatemp_exponent": [1],
+        "dynatemp_range": [0],
+        "min_keep": [0],
+        "mirostat": [0],
+        "mirostat_eta": [0.1],
+        "mirostat_tau": [5, 5.0],
+        "n_indent": [0],
+        "n_probs": [0],
+        "parse_tool_calls": [True],
+        "penalize_nl": [False],
+        "post_sampling_probs": [False],
+        "reasoning_budget_tokens": [-1],
+        "reasoning_in_content": [False],
+        "repeat_last_n": [64, -1, 0],  # the window of a penalty of 1
+        "return_progress": [False],
+        "return_tokens": [False],
+        "speculative.n_max": [0],
+        "speculative.n_min": [0],
+        "speculative.p_min": [0],
+        "thinking_budget_tokens": [-1],
+        "thinking_forced_open": [False],
+        "timings_per_token": [False],
+        "top_n_sigma": [-1, 0],
+        "typical_p": [1],
+        "xtc_probability": [0],
+        "xtc_threshold": [0.1],
+    },
+    "Ollama": {
+        "f16_kv": [True],
+        "logits_all": [False],
+        "raw": [False],
+        "tfs_z": [1],
+        "think": [False],
+        "vocab_only": [False],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "defaults"), [row for fields in DOCUMENTED.values() for row in fields.items()]
+)
+def test_a_default_passes_and_what_is_beside_it_does_not(name, defaults):
+    for value in defaults:
+        assert known_fields_of(set(), {name: value}) == {}
+        if isinstance(value, bool):
+            others = [not value]
+        else:
+            others = ["other"] if isinstance(value, str) else [value - 1, value + 1]
+        for other in others:
+            if other not in defaults:
+                with pytest.raises(PydanticCustomError, match="not supported here"):
+                    known_fields_of(set(), {name: other})
+
+
+def test_every_number_and_every_choice_of_two_is_among_those_defaults():
+    documented = {name for fields in DOCUMENTED.values() for name in fields}
+    said = {name for name, fine in NEUTRAL.items() if any(not hasattr(v, "__len__") for v in fine)}
+    assert said <= documented
+
+
 @pytest.mark.parametrize("name", sorted(HINTS))
 def test_a_hint_passes_whatever_it_says(name):
     assert known_fields_of({"x"}, {"x": 1, name: {"any": ["thing"]}}) == {"x": 1}
@@ -129,6 +213,10 @@ def test_where_nothing_is_near_nothing_is_proposed(unknown):
         {"cache_control": {"type": "ephemeral"}},
         {"id": "msg_1"},
         {"reasoning": "so"},
+        {"prefix": True},  # DeepSeek: go on with it, as we do anyway
+        {"prefix": False},
+        {"weight": 0},  # OpenAI, fine-tuning
+        {"weight": 1},
         {"thinking": "so", "reasoning_content": "so"},
     ],
     ids=str,
@@ -143,6 +231,8 @@ def test_a_reply_may_come_back_as_another_server_gave_it(extra):
     [
         ({"images": ["a"]}, r"images is not supported here: expected nothing or \[\], got \['a'\]"),
         ({"mirostat": 0}, "expected a known field, got 'mirostat'"),
+        ({"weight": 2}, "weight is not supported here: expected nothing or 0 or 1, got 2"),
+        ({"prefix": "yes"}, "prefix is not supported here"),
         ({"reasoning": "a", "thinking": "b"}, "reasoning: expected the value of thinking, another"),
     ],
 )
