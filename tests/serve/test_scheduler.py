@@ -714,3 +714,175 @@ def test_what_cannot_be_done_is_refused_at_the_door(changes, error, message):
     with pytest.raises(error, match=message):
         one.submit(dataclasses.replace(request(), **changes))
     assert one.is_idle
+
+
+@pytest.mark.parametrize(
+    ("waiting", "at_a_time", "took", "seconds"),
+    [
+        (0, 1, (), 2),  # two seconds each, until it is known better
+        (3, 1, (), 8),
+        (3, 2, (), 4),
+        (29, 1, (), 60),
+        (40, 1, (), 60),  # and no more than a minute is said
+        (0, 32, (), 1),
+        (0, 1, (12.0,), 3),  # a tenth of the way to what the last one took: 2 + 0.1 · 10
+        (1, 1, (12.0,), 6),
+        (0, 1, (0.0, 0.0), 2),  # 1.62, which is rounded up
+        (0, 1, (0.0,) * 30, 1),
+    ],
+)
+def test_when_to_come_back_is_guessed_from_how_long_they_took(waiting, at_a_time, took, seconds):
+    one = scheduler(max_num_seqs=at_a_time, max_queue=64)
+    for duration in took:
+        one.submit(request(new=2))
+        one.clock.now += 5.0  # in the queue, which is another matter
+        one.step()
+        one.clock.now += duration
+        run(one)
+    for _ in range(waiting):
+        one.submit(request())
+    assert one.retry_after() == seconds
+
+
+def test_time_is_up_behind_the_limit_and_not_at_it():
+    one = scheduler(max_seconds=10.0)
+    one.clock.now = 100.0
+    job = one.submit(request(new=50))
+    one.clock.now = 110.0
+    one.step()
+    assert job.ended is None
+    one.clock.now = 110.1
+    ((_, event),) = one.step().events
+    assert str(event.problem) == "expected to be done within 10 s, got no further than this"
+    assert job.ended == 110.1
+
+
+@pytest.mark.parametrize("prefill", [3, 64])
+def test_a_prompt_whose_tokens_are_scored_is_fed_alone_and_all_of_it(prefill):
+    """Whoever shares the step with it gets what they would get alone."""
+    one = scheduler(prefill_tokens=prefill)
+    plain = one.submit(request(n_prompt=7, new=9, start=200))
+    run_some(one, 3)
+    asked = request(n_prompt=8, new=4, prompt_logprobs=2)
+    first = one.submit(asked)
+    others = [one.submit(request(n_prompt=5, new=4, start=start)) for start in (100, 150)]
+    alike = one.submit(asked)  # and none of it is taken from what was computed before
+    steps = []
+    while not one.is_idle:
+        steps.append(one.step())
+    for job in (plain, first, *others, alike):
+        assert job.choices[0].new_ids == alone(job.request)
+    logits = MODEL.forward(asked.token_ids).astype(np.float64)
+    for job in (first, alike):
+        assert job.reused == 0
+        nothing, *entries = job.prompt_logprobs
+        assert nothing is None
+        assert [entry.token_id for entry in entries] == list(asked.token_ids[1:])
+        for entry, row in zip(entries, logits, strict=False):
+            scores = row - np.log(np.sum(np.exp(row - row.max()))) - row.max()
+            assert entry.logprob == pytest.approx(scores[entry.token_id], abs=1e-4)
+            assert [i for i, _ in entry.top] == np.argsort(-scores)[:2].tolist()
+    numbers = {first.number, alike.number}
+    for step in steps:
+        scored = len(numbers & step.prefilled.keys())
+        assert step.passes == scored + (step.n_sequences > scored)
+
+
+def run_some(one, steps):
+    return [one.step() for _ in range(steps)]
+
+
+def test_a_request_for_no_tokens_computes_its_prompt():
+    one = scheduler()
+    job = one.submit(request(n_prompt=20, new=0, n=2))
+    step = one.step()
+    assert [(choice.index, event) for choice, event in step.events] == [
+        (0, Finished("length")),
+        (1, Finished("length")),
+    ]
+    assert (job.n_generated, step.chosen, step.prefilled) == (0, [], {1: 20})
+    again = one.submit(job.request)
+    run(one)
+    assert again.reused == 19
+
+
+def test_the_times_of_a_job_are_those_of_the_clock():
+    one = scheduler(prefill_tokens=4, max_num_seqs=1)
+    one.clock.now = 10.0
+    first, second = one.submit(request(n_prompt=6, new=3)), one.submit(request(new=1, start=90))
+    assert (first.number, second.number, first.submitted) == (1, 2, 10.0)
+    while not one.is_idle:
+        one.clock.now += 1.0
+        one.step()
+    assert (first.started, first.first_token, first.ended) == (11.0, 12.0, 14.0)
+    assert (second.started, second.first_token, second.ended) == (15.0, 16.0, 16.0)
+    assert one.n_running == one.n_waiting == 0
+
+
+def test_scores_come_with_the_text_that_their_tokens_begin_in():
+    """A token whose text is held back is told of when that is shown, and of no other text."""
+    asked = request(new=40, sampling=HOT, seed=11, top_logprobs=0)
+    plain = run_events(asked)
+    text = text_of(plain)
+    stop = text[-1] + "\0"  # held back once and again, and never complete
+    entries, shown = [], 0
+    for event in run_events(dataclasses.replace(asked, stop=(stop,))):
+        if isinstance(event, TextDelta):
+            assert all(one.start < shown + len(event.text) for one in event.logprobs)
+            assert event.text or event.logprobs
+            shown += len(event.text)
+            entries += event.logprobs
+    assert shown == len(text)
+    assert entries == [one for e in plain if isinstance(e, TextDelta) for one in e.logprobs]
+    starts = [one.start for one in entries]
+    assert starts == sorted(starts)
+
+
+def test_what_one_takes_on_is_counted_in_sequences():
+    one = scheduler(max_num_seqs=5, prefill_tokens=4)
+    one.submit(request(n_prompt=6, n=2, new=9))
+    one.submit(request(n_prompt=3, n=3, start=90))
+    assert (one.n_waiting, one.n_running) == (5, 0)
+    one.step()
+    assert (one.n_waiting, one.n_running) == (0, 5)
+    one.submit(request())
+    run_some(one, 2)
+    assert (one.n_waiting, one.n_running) == (1, 5)
+    run(one)
+
+
+@pytest.mark.parametrize(
+    ("bias", "good"), [(0, True), (399, True), (400, False), (-1, False)], ids=str
+)
+def test_a_bias_is_for_an_id_there_is(bias, good):
+    one = scheduler()
+    asked = request(sampling=Sampling(logit_bias=((bias, 1.0),)))
+    if good:
+        one.check(asked)
+    else:
+        with pytest.raises(InputError, match=f"for ids from 0 to 399, got {bias}"):
+            one.check(asked)
+
+
+@pytest.mark.parametrize(
+    ("changes", "good"),
+    [
+        ({"max_new_tokens": 0}, True),
+        ({"max_new_tokens": 100}, True),
+        ({"token_ids": (9,) * 200, "max_new_tokens": 56}, True),
+        ({"token_ids": (9,) * 201}, False),
+        ({"token_ids": (9,)}, True),
+        ({"n": 8}, True),
+        ({"n": 0}, False),
+        ({"n": 9}, False),
+    ],
+)
+def test_the_edges_of_what_can_be_done(changes, good):
+    for limits in ({"max_num_seqs": 8, "max_queue": 20}, {"max_num_seqs": 20, "max_queue": 8}):
+        one = scheduler(max_prompt_tokens=200, max_new_tokens=100, **limits)
+        asked = dataclasses.replace(request(), **changes)
+        if good:
+            one.check(asked)
+        else:
+            with pytest.raises(InputError):
+                one.check(asked)

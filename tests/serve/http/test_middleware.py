@@ -554,3 +554,36 @@ def test_a_line_says_what_was_asked_and_how_long_it_took(records, monkeypatch, d
     ]
     assert [line["request_id"] for line in lines] == [a.headers["x-request-id"] for a in answers]
     assert "model" not in lines[0]
+
+
+def lines_of(records, answers):
+    """The line of each answer, which may be written a moment after it was sent."""
+    wanted = [answer.headers["x-request-id"] for answer in answers]
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        lines = {r.request_id: vars(r) for r in list(records) if hasattr(r, "request_id")}
+        if lines.keys() >= set(wanted):
+            return [lines[one] for one in wanted]
+        time.sleep(0.01)
+    raise AssertionError("a line is missing")
+
+
+def test_a_line_counts_what_was_read_and_written(site, records, monkeypatch):
+    now = iter(range(0, 10_000, 3))
+    monkeypatch.setattr(site.tiny.scheduler, "clock", lambda: next(now) * 1.0001234)
+    body = {"model": "tiny", "prompt": ["A line", "of text"], "n": 2, "max_tokens": 3}
+    answers = [site.http.post("/v1/completions", json=body) for _ in range(2)]
+    counts = [answer.json()["usage"] for answer in answers]
+    for line, usage in zip(lines_of(records, answers), counts, strict=True):
+        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        assert line["model"] == "tiny"
+        assert line["prompt_tokens"] == usage["prompt_tokens"]
+        assert line["cached_tokens"] == cached
+        assert line["completion_tokens"] == usage["completion_tokens"]
+        assert 0 < line["queued_s"] < line["first_token_s"]
+        for seconds in (line["queued_s"], line["first_token_s"]):
+            assert round(seconds, 4) == seconds != round(seconds, 3)
+        choices = [choice["finish_reason"] for choice in answers[0].json()["choices"]]
+        assert len(line["reasons"]) == len(choices) == 4
+        assert set(line["reasons"]) <= {"stop", "length"}
+    assert counts[1]["prompt_tokens_details"]["cached_tokens"] > 0
