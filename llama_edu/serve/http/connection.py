@@ -96,7 +96,7 @@ def address_of(transport: asyncio.BaseTransport) -> str:
     return str(address)
 
 
-class _Alarm:
+class Alarm:
     """Calls once, after a while, unless it is stopped."""
 
     def __init__(self, seconds: float, call: Callable[[], None]) -> None:
@@ -147,8 +147,8 @@ class Connection(asyncio.Protocol, asyncio.Transport):
         self._address = address_of(transport)
         # The first closes as after an answer, and closing waits for whoever does not read; the
         # second does not wait.
-        self._unasked = _Alarm(self._policy.head_seconds, transport.close)
-        self._unread = _Alarm(self._policy.unread_seconds, transport.abort)
+        self._unasked = Alarm(self._policy.head_seconds, transport.close)
+        self._unread = Alarm(self._policy.unread_seconds, transport.abort)
         transport.set_write_buffer_limits(high=0)  # writing pauses at the first byte left over
         self._inner.connection_made(self)
         if self._open.add(self._address):

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from tiny_served import write_tiny
 
-from llama_edu.serve.http.connection import address_of
+from llama_edu.serve.http.connection import Alarm, OpenConnections, address_of
 from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.served import Serving, load
 from llama_edu.serve.http.server import listen, running
@@ -278,6 +278,47 @@ def test_whom_a_connection_counts_for(one, other, same):
             super().__init__({"peername": (address, 1)})
 
     assert (address_of(Peer(one)) == address_of(Peer(other))) is same
+
+
+@pytest.mark.parametrize("peer", [None, (), ("",), ("no address", 1), ""], ids=repr)
+def test_who_has_no_address_counts_for_nobody(peer):
+    assert address_of(asyncio.BaseTransport({"peername": peer})) == ""
+
+
+def test_connections_are_counted_in_all_and_for_each_address():
+    policy = Policy(max_connections=4, max_connections_per_address=2)
+    counted = OpenConnections(policy)
+    assert [counted.add(one) for one in "aaab"] == [True, True, False, True]
+    assert not counted.add("c"), "that would be a fifth"
+    for one in "ca":
+        counted.remove(one)
+    assert counted.add("b")
+    assert not counted.add("b"), "of five in all the fifth, and of its own the third"
+    for one in "aabbb":
+        counted.remove(one)
+    assert [counted.add(one) for one in "ccccc"] == [True, True, False, False, False]
+
+
+def test_an_alarm_rings_once_unless_it_is_stopped():
+    rung = []
+
+    async def wait():
+        alarm = Alarm(0.02, lambda: rung.append(True))
+        alarm.start()
+        alarm.start()
+        await asyncio.sleep(0.05)
+        alarm.stop()
+        seen = [len(rung)]
+        alarm.start()
+        alarm.stop()
+        alarm.stop()
+        await asyncio.sleep(0.05)
+        seen.append(len(rung))
+        alarm.start()
+        await asyncio.sleep(0.05)
+        return [*seen, len(rung)]
+
+    assert asyncio.run(wait()) == [1, 1, 2]
 
 
 def test_more_is_sent_ahead_than_is_read_ahead(patient):

@@ -56,6 +56,16 @@ def test_the_mark_of_a_conversation_stays_while_it_grows() -> None:
         b'{"messages": [3]}',
     ]
     assert len({mark, *map(conversation_of, others)}) == 1 + len(others)
+    assert len(bytes.fromhex(mark)) == 8
+    told = [{"role": "system", "content": "a"}, {"role": "system", "content": "b"}]
+    of_rules = conversation_of(body(messages=told))
+    assert of_rules == conversation_of(body(messages=told[:1])), "nobody has spoken yet"
+    turned = [dict(reversed(one.items())) for one in FIRST]
+    assert conversation_of(body(messages=turned)) == mark
+    assert conversation_of(b"\xff" * 200 + b"a") == conversation_of(b"\xff" * 200 + b"b")
+    assert conversation_of(b"\xff" * 199 + b"a") != conversation_of(b"\xff" * 199 + b"b")
+    begun = "a" * 199
+    assert conversation_of(body(prompt=begun + "b")) != conversation_of(body(prompt=begun + "c"))
     begun = "a" * 200
     assert conversation_of(body(prompt=begun + "b")) == conversation_of(body(prompt=begun + "c"))
 
@@ -126,6 +136,8 @@ def test_the_entrance_hands_on_and_asks_again_only_before_an_answer_has_begun(re
         assert answer.json()["choices"] == want
         assert answer.headers["x-replica"] == "here"
         assert not handle.dies_after, "two died before"
+        async with client(Here(replica, 0, 0, 0)) as web:
+            assert (await web.post("/v1/completions", json=ASKED_FOR)).json()["choices"] == want
         async with client(Here(replica, 0, 0, 0, 0)) as web:
             answer = await web.post("/v1/completions", json=ASKED_FOR)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "internal")

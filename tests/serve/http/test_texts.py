@@ -1,17 +1,24 @@
 """Texts that begin with their prompt, that are many, constrained, cut, or at the context's end."""
 
+import asyncio
+import functools
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_files import byte_level, write_tokenizer
 from tiny_served import CONTEXT, tiny, write_tiny
 
 from llama_edu import Sampling, generate
 from llama_edu.chat.template import Message
+from llama_edu.serve.http.requests import ChatRequest
 from llama_edu.serve.http.served import Serving, load
 from llama_edu.serve.http.server import running
 from llama_edu.serve.logprobs import log_probabilities
@@ -185,6 +192,122 @@ def test_the_oldest_turns_are_left_out_and_no_more_than_needed(site, system):
     assert answer["usage"]["prompt_tokens"] == length([*system, *rest])
     assert length([*system, *rest]) + 20 <= CONTEXT
     assert length([*system, *talk[len(system) + omitted - 2 :]]) + 20 > CONTEXT
+
+
+@settings(max_examples=30)
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=40),
+    system=st.booleans(),
+    most=st.integers(0, 300),
+)
+def test_of_any_conversation_the_longest_end_that_fits_is_kept(site, lengths, system, most):
+    """Turns of so many tokens; a count stands for a message's ids."""
+    talk = [{"role": "system", "content": "5"}] if system else []
+    for number, length in enumerate(lengths):
+        role = "user" if number % 3 != 1 else "assistant"
+        talk.append({"role": role, "content": str(length)})
+    body = ChatRequest.model_validate({"messages": talk})
+    asked = []
+
+    async def counted(rest, tools=()):
+        asked.append(len(rest.messages))
+        return [0] * sum(int(one.text) for one in rest.messages)
+
+    served = site.tiny
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(served, "encode_chat", counted)
+        ids, omitted = asyncio.run(served.encode_latest(body, [], most))
+    first = int(system)
+    turns = [at for at in range(first, len(talk)) if at == first or talk[at]["role"] == "user"]
+    total = {at: 5 * first + sum(int(one["content"]) for one in talk[at:]) for at in turns}
+    fitting = [at for at in turns if total[at] <= most]
+    kept = fitting[0] if fitting else turns[-1]
+    assert (len(ids), omitted) == (total[kept], kept - first)
+    # By doubling, and then by halves.
+    assert len(asked) <= 2 * len(turns).bit_length() + 2
+
+
+@pytest.mark.parametrize(
+    ("tokens", "fields", "prompt", "new"),
+    [
+        (10, {}, 10, 16),
+        (10, {"max_tokens": -1}, 10, 200),  # the server's limit
+        (100, {"max_tokens": -1}, 100, 156),
+        (255, {"max_tokens": 5}, 255, 1),
+        (256, {"max_tokens": 0}, 256, 0),
+        (256, {"max_tokens": 1}, None, None),
+        (257, {"max_tokens": 0}, None, None),
+        # What fits beside the new tokens, but at least half of the context.
+        (300, {"truncate_prompt_tokens": -1, "max_tokens": 0}, 255, 0),
+        (300, {"truncate_prompt_tokens": -1, "max_tokens": 1}, 255, 1),
+        (300, {"truncate_prompt_tokens": -1}, 240, 16),
+        (300, {"truncate_prompt_tokens": -1, "max_tokens": 100}, 156, 100),
+        (300, {"truncate_prompt_tokens": -1, "max_tokens": 128}, 128, 128),
+        (300, {"truncate_prompt_tokens": -1, "max_tokens": 129}, 128, 128),
+        (300, {"truncate_prompt_tokens": -1, "max_tokens": -1}, 128, 128),
+        (10, {"truncate_prompt_tokens": -1}, 10, 16),
+        (10, {"truncate_prompt_tokens": 4}, 4, 16),
+        (10, {"truncate_prompt_tokens": 1}, 1, 16),
+        (10, {"truncate_prompt_tokens": 0}, 1, 16),
+        (10, {"truncate_prompt_tokens": 10}, 10, 16),
+        (10, {"truncate_prompt_tokens": 11}, 10, 16),
+        (300, {"truncate_prompt_tokens": 256}, None, None),
+        (300, {"truncate_prompt_tokens": 255}, 255, 1),
+    ],
+)
+def test_how_much_of_a_prompt_is_read_and_how_much_written(site, tokens, fields, prompt, new):
+    ids = list(range(5, 5 + tokens % 200)) + [7] * (tokens - tokens % 200)
+    got = post(site, prompt=ids, ignore_eos=True, echo=True, **fields)
+    if prompt is None:
+        error = got["error"]
+        assert (error["code"], error["param"]) == ("context_length_exceeded", "prompt")
+        assert f"at most {CONTEXT} positions in all, got" in error["message"]
+        return
+    usage = got["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (prompt, new)
+    assert got["choices"][0]["text"].startswith(TOKENIZER.decode(ids[-prompt:])[:20])
+
+
+@pytest.mark.parametrize(
+    ("fields", "least"),
+    [({}, 192), ({"max_tokens": 0}, 255), ({"max_tokens": 63}, 193), ({"max_tokens": 900}, 192)],
+)
+def test_a_quarter_of_the_context_is_left_free_unless_one_says_how_much(site, fields, least):
+    """200 is what the server writes at most."""
+    seen = []
+    latest = site.tiny.encode_latest
+
+    async def watched(body, tools, most):
+        seen.append(most)
+        return await latest(body, tools, most)
+
+    body = {"model": "tiny", "messages": [LAST], "context_overflow": "drop_oldest"}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(site.tiny, "encode_latest", watched)
+        answer = site.http.post("/v1/chat/completions", json=body | fields)
+    assert answer.status_code == 200
+    assert seen == [least]
+
+
+def test_of_each_size_one_text_is_read_at_a_time(site, monkeypatch):
+    names, inside = [], []
+
+    def slow(*_, **__):
+        inside.append(True)
+        time.sleep(0.01)
+        names.append((threading.current_thread().name, len(inside)))
+        inside.pop()
+        return [5]
+
+    monkeypatch.setattr(site.tiny.tokenizer, "encode", slow)
+
+    async def all_at_once():
+        texts = ["x" * length for length in (1, 2, 3)]
+        encode = functools.partial(site.tiny.encode, add_special=True, parse_special=False)
+        await asyncio.gather(*map(encode, texts))
+
+    asyncio.run(all_at_once())
+    assert {count for _, count in names} == {1}
 
 
 def test_the_work_of_leaving_out_hangs_on_what_fits_and_not_on_the_history(site, monkeypatch):
