@@ -109,10 +109,18 @@ def test_what_another_rule_lets_through(kind: Any, source: Any, texts: dict[str,
         assert takes(GRAMMARS.text(kind, source)(9), text) is good, text
 
 
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
         (lambda: GRAMMARS.json({"type": "fish"}), "expected a schema that can be followed"),
+        (lambda: GRAMMARS.json(nested(5000)), "expected a schema that can be followed"),
         (lambda: GRAMMARS.text("regex", "("), "expected a regex that can be followed"),
         (lambda: GRAMMARS.text("gbnf", 'root ::= "x" ('), "expected a grammar that can be"),
         (lambda: GRAMMARS.text("gbnf", "y" * 1000), "expected a grammar that can be followed"),

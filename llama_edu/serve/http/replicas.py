@@ -206,7 +206,7 @@ def conversation_of(body: bytes) -> str:
         else:
             begins = str(asked.get("prompt"))[:200]
         whole = json.dumps([asked.get("model"), begins], sort_keys=True)
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except (ValueError, AttributeError, RecursionError):
         whole = repr(body[:200])
     return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

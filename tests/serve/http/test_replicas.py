@@ -54,6 +54,9 @@ def test_the_mark_of_a_conversation_stays_while_it_grows() -> None:
         b"[1, 2]",
         b"\xff not JSON",
         b'{"messages": [3]}',
+        b"[" * 100_000,
+        b"null",
+        b"3",
     ]
     assert len({mark, *map(conversation_of, others)}) == 1 + len(others)
     assert len(bytes.fromhex(mark)) == 8

@@ -295,7 +295,7 @@ def test_a_client_that_goes_away_is_not_worked_for(site, monkeypatch, held):
     "more", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=["", "asks more"]
 )
 def test_a_client_that_waits_for_the_whole_text_may_go_away_too(site, monkeypatch, more):
-    before = reasons(site).get("cancelled", 0)
+    before, left = reasons(site).get("cancelled", 0), n_left(site)
     monkeypatch.setattr(site.tiny.scheduler, "_admit", lambda: None)  # it stays in the queue
     body = json.dumps({"model": "tiny", "prompt": "x"}).encode()
     host, port = site.url.removeprefix("http://").split(":")
@@ -307,6 +307,14 @@ def test_a_client_that_waits_for_the_whole_text_may_go_away_too(site, monkeypatc
         connection.sendall(more)
     wait_until(lambda: site.tiny.scheduler.is_idle)
     wait_until(lambda: reasons(site).get("cancelled", 0) - before == 1)
+    wait_until(lambda: n_left(site) == left + 1)
+
+
+def n_left(site):
+    """How many went away before an answer, which is a status of its own, as nginx has it."""
+    name = 'llama_edu_http_requests_total{route="/v1/completions",status="499"}'
+    lines = site.http.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 def reasons(site):

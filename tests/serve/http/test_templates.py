@@ -133,6 +133,13 @@ def test_a_message_as_a_template_sees_it(
     assert given(client, message, HI)["messages"] == [seen, HI]
 
 
+def test_arguments_too_deep_to_read_are_a_text(client: TestClient) -> None:
+    deep = "[" * 100_000
+    call = {"function": {"name": "a", "arguments": deep}}
+    (said, _) = given(client, {"role": "assistant", "tool_calls": [call]}, HI)["messages"]
+    assert said["tool_calls"][0]["function"]["arguments"] == deep
+
+
 def test_what_it_gets_besides(client: TestClient) -> None:
     plain = given(client, HI)
     assert (plain["tools"], plain["mood"], plain["asks"]) == (None, None, True)
