@@ -149,7 +149,8 @@ def test_an_id_that_does_not_fit_is_a_fault_of_ours() -> None:
 def test_ids_beyond_the_tokens_are_never_allowed_and_each_text_begins_anew() -> None:
     make = Grammars(TOKENIZER, 410).json(True)
     allowed = make().allowed()
-    assert (allowed.shape, allowed.dtype) == ((410,), bool)
+    assert allowed.shape == (410,)
+    assert allowed.dtype == bool
     assert not allowed[400:].any()
     assert not allowed[sorted(TOKENIZER.special_ids - {EOS})].any()
     assert takes(make(), '"x"')

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 from tiny_served import write_tiny
 
@@ -275,7 +276,7 @@ def test_at_the_end_nothing_new_then_what_runs_then_all(
             happened.append("the end")
 
     one.lifespan = Lifespan()  # type: ignore[assignment]
-    monkeypatch.setattr(server.uvicorn.Server, "shutdown", shutdown)
+    monkeypatch.setattr(uvicorn.Server, "shutdown", shutdown)
     monkeypatch.setattr(serving, "stop", happened.append)
     asyncio.run(talk())
     assert happened == [3.0, [], 0.0, "the end"] if hurried else [3.0, []]

@@ -86,7 +86,7 @@ def test_a_foreign_field_passes_where_it_changes_nothing(name):
 
 
 # The defaults that those documents name, and other values that mean no more than they do.
-DOCUMENTED = {
+DOCUMENTED: dict[str, dict[str, list[typing.Any]]] = {
     "openai": {"reasoning_effort": ["none", "minimal", "medium"], "verbosity": ["medium"]},
     "vLLM": {
         "detokenize": [True],
