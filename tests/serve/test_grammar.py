@@ -17,6 +17,7 @@ from llama_edu.serve.grammar import LONGEST_END, MARGIN, GrammarConstraint, Gram
 MODEL, TOKENIZER = tiny()
 GRAMMARS = Grammars(TOKENIZER, MODEL.config.vocab_size)
 EOS = 2
+LONG = "(" * 500
 
 
 def takes(constraint: GrammarConstraint, text: str) -> bool:
@@ -130,6 +131,13 @@ def test_what_cannot_be_followed_is_refused_in_a_few_words(made: Any, words: str
     with pytest.raises(InputError, match=words) as seen:
         made()
     assert len(str(seen.value)) <= 300
+
+
+def test_of_what_the_library_says_the_beginning_is_told() -> None:
+    for made in (lambda: GRAMMARS.json({"type": "f" * 500}), lambda: GRAMMARS.text("regex", LONG)):
+        with pytest.raises(InputError) as seen:
+            made()
+        assert len(str(seen.value)) == 300
 
 
 def test_without_the_library_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,9 +79,7 @@ def create_app(serving: Serving, policy: Policy | None = None) -> FastAPI:
 
 def add_page(app: FastAPI) -> None:
     """A route for each file of the page, read now: no request ever names a file to open."""
-    for file in sorted(
-        resources.files("llama_edu.serve.http").joinpath("static").iterdir(), key=str
-    ):
+    for file in resources.files("llama_edu.serve.http").joinpath("static").iterdir():
         suffix = file.name[file.name.rindex(".") :]
         path = "/" if file.name == "index.html" else f"/static/{file.name}"
         app.add_api_route(
@@ -90,7 +88,7 @@ def add_page(app: FastAPI) -> None:
 
 
 def _file(data: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+    tag = f'"{hashlib.sha256(data).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
 
     async def get(http: Request) -> Response:
@@ -138,6 +136,6 @@ def _nearest(http: Request) -> str | None:
         asked = asked.removeprefix("/v1")
     if asked == "/v1":
         return "/v1/models"
-    near = difflib.get_close_matches(asked, described, 1, 0.75)
-    near = near or difflib.get_close_matches(f"/v1{asked}", described, 1, 0.75)
+    near = difflib.get_close_matches(asked, described, cutoff=0.75)
+    near = near or difflib.get_close_matches(f"/v1{asked}", described, cutoff=0.75)
     return near[0] if near else None

@@ -198,8 +198,8 @@ def known_fields_of(
 def _nearest(name: str, own: Set[str], foreign: Set[str]) -> str | None:
     """The field that was meant, most likely one of ours; a foreign one only if it is very near."""
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])|-", "_", name[:80]).lower()
-    near = difflib.get_close_matches(plain, own, 1)
-    near = near or difflib.get_close_matches(plain, foreign, 1, 0.85)
+    near = difflib.get_close_matches(plain, own)
+    near = near or difflib.get_close_matches(plain, foreign, cutoff=0.85)
     near = near or [one for one in sorted(own) if len(one) > 2 and plain.startswith(f"{one}_")]
     return near[0] if near else None
 

@@ -154,7 +154,7 @@ def test_a_default_passes_and_what_is_beside_it_does_not(name, defaults):
     for value in defaults:
         assert known_fields_of(set(), {name: value}) == {}
         if isinstance(value, bool):
-            others = [not value]
+            others: list[typing.Any] = [not value]
         else:
             others = ["other"] if isinstance(value, str) else [value - 1, value + 1]
         for other in others:

@@ -456,6 +456,17 @@ def test_who_is_let_in(door, policy, asked, headers, body, status):
         assert exposed == "Retry-After, X-Request-Id"
 
 
+def test_of_what_was_sent_eighty_characters_are_told(door):
+    long, shown = "x" * 81, "x" * 80
+    for asked in (
+        {"url": "/healthz", "headers": {"Host": long}, "method": "GET"},
+        {"url": "/tokenize", "headers": {"Content-Type": long}, "method": "POST"},
+        {"url": f"/v1/models/{long}", "method": "GET"},
+    ):
+        message = door(LOCAL).request(**asked).json()["error"]["message"]
+        assert f"got '{shown}'" in message
+
+
 @pytest.mark.parametrize(
     ("fields", "fits"),
     [

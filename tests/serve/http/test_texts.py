@@ -166,6 +166,23 @@ def test_a_reply_that_has_begun_goes_on(site):
     assert 2 not in prompt[-3:]  # nothing ends it
 
 
+def test_who_goes_on_is_told_to_the_stream_of_tokens(site, monkeypatch):
+    """A reply of its own begins without the blank that some tokenizers put before a word."""
+    seen, stream = [], TOKENIZER.stream
+
+    def watched(**options):
+        seen.append(options["continues"])
+        return stream(**options)
+
+    monkeypatch.setattr(site.tiny.tokenizer, "stream", watched)
+    begun = {"role": "assistant", "content": "The"}
+    post(site, max_tokens=1)
+    for talk in ([LAST], [LAST, begun]):
+        body = {"model": "tiny", "messages": talk, "max_tokens": 1}
+        site.http.post("/v1/chat/completions", json=body)
+    assert seen == [True, False, True]
+
+
 def turns(n):
     for number in range(n):
         yield {"role": "user", "content": f"question {number} {'word ' * 5}"}
