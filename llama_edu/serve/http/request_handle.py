@@ -83,10 +83,9 @@ class RequestHandle:
         try:
             for request in requests:  # before any work
                 worker.scheduler.check(request)
-            self._submit_next()
         except LlamaEduError as problem:
-            self.close()
             raise self._refusal(problem) from problem
+        self._submit_next()
         self._watch = asyncio.create_task(self._wait_for_goodbye(http))
 
     def close(self) -> None:
@@ -134,9 +133,11 @@ class RequestHandle:
         while self._pending and self._n_under_way + self._pending[0].n <= most:
             try:
                 job = self._worker.submit(self._pending[0])
-            except ServeError as problem:
-                if problem.code == "queue_full" and self.jobs:
+            except LlamaEduError as problem:
+                is_full = isinstance(problem, ServeError) and problem.code == "queue_full"
+                if is_full and self.jobs:
                     return  # by others: we have begun, and wait
+                self.close()
                 raise self._refusal(problem) from problem
             self._pending.popleft()
             self.jobs.append(job)

@@ -190,13 +190,23 @@ def test_what_uvicorn_is_told(model: Path) -> None:
     assert {name: getattr(config, name) for name in told} == told
 
 
-def test_where_one_listens() -> None:
+def test_where_one_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[socket.socket] = []
+    made = socket.socket
+
+    def watched(*given: Any) -> socket.socket:
+        opened.append(made(*given))
+        return opened[-1]
+
     with server.listen("127.0.0.1", 0) as one:
         port = one.getsockname()[1]
         assert server.address(one) == f"http://127.0.0.1:{port}"
         assert one.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
-        with pytest.raises(OSError, match="in use"):
-            server.listen("127.0.0.1", port)
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "socket", watched)
+            with pytest.raises(OSError, match="in use"):
+                server.listen("127.0.0.1", port)
+        assert [other.fileno() for other in opened] == [-1], "and nothing is left open"
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"x")
             server_side, _ = one.accept()

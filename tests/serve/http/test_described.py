@@ -249,6 +249,9 @@ def test_nothing_else_is_described(site: Any) -> None:
     assert described["info"]["title"] == "llama_edu"
     assert "error" in described["info"]["description"]
     assert described["info"]["version"] == site.http.get("/version").json()["version"]
+    shapes = described["components"]["schemas"]
+    for name in ("ChatRequest", "CompletionRequest", "MessageIn", "ToolIn", "TokenizeRequest"):
+        assert shapes[name]["additionalProperties"] is False
     metrics = described["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
     assert metrics["text/plain"] == {"schema": {"type": "string"}}
 

@@ -98,7 +98,9 @@ class Here:
         count = 0
         async for message in self.replica.answer(scope, body):
             if count == messages:
-                raise sys.modules["ray.exceptions"].RayError("died")
+                ray = sys.modules["ray.exceptions"], sys.modules["ray.serve.exceptions"]
+                dead = [ray[0].RayError, ray[1].RayServeException][len(self.dies_after) % 2]
+                raise dead("died")
             yield message
             count += 1
 

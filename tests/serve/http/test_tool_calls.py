@@ -139,6 +139,7 @@ def test_what_stands_around_calls(text, before):
         f"{CALL} {CALL} or so",
         f"<tool_call>{CALL} or so",
         "{" * 5000,
+        '{"a":' * 50_000,
     ],
 )
 def test_what_is_no_call_is_text(text):
