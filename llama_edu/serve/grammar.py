@@ -50,25 +50,30 @@ LONGEST_END = 1024  # tokens: others wait while it is looked for
 class GrammarConstraint:
     """One text on its way through a grammar."""
 
+    # Of a text that is brought to its end:
+    _left: int
+    _look_at: int
+    _is_late: bool
+
     def __init__(
         self,
         matcher: "llguidance.LLMatcher",
         vocab_size: int,
-        closing: Closing | None = None,
+        ending: tuple[Closing, int] | None = None,
         most: int | None = None,
-        shortest: int = 0,
     ) -> None:
-        """With `closing`, a JSON text is brought to its end within `most` tokens, if that can be.
+        """With both, a JSON text is brought to its end within `most` tokens, if that can be.
 
         That is found out by going there: how many tokens the shortest end takes from here. It is
-        looked at only now and then, the more often the less is left; `shortest` is what it takes
-        from the beginning.
+        looked at only now and then, the more often the less is left; `ending` has what brings a
+        text to its end, and how many tokens it takes from the beginning.
         """
         self._matcher, self._vocab_size = matcher, vocab_size
-        self._closing, self._place = closing, Place()
-        self._left = most
-        self._look_at, self._is_late = 0, False
-        if most is not None:
+        self._closing: Closing | None = None
+        self._place = Place()
+        if ending is not None and most is not None:
+            self._closing, shortest = ending
+            self._left = most
             self._look(most, shortest)
 
     def allowed(self) -> Bool[np.ndarray, " vocab_size"]:
@@ -84,7 +89,7 @@ class GrammarConstraint:
         """Go on with this id. Raises `ServeError` if it was not allowed."""
         if not self._matcher.consume_token(token_id):
             raise ServeError("internal", f"llguidance: {self._matcher.get_error()}")
-        if self._closing is not None and self._left is not None:
+        if self._closing is not None:
             self._place.go_on(self._closing.tokens[token_id])
             self._left -= 1
 
@@ -94,7 +99,7 @@ class GrammarConstraint:
 
     def _must_close(self, closing: Closing) -> bool:
         """Whether the tokens that are left are just enough for the shortest end."""
-        if self._left is not None and not self._is_late and self._left <= self._look_at:
+        if not self._is_late and self._left <= self._look_at:
             self._look(self._left, self.tokens_to_the_end(closing))
         return self._is_late
 
@@ -187,12 +192,11 @@ class Grammars:
             raise InputError(f"expected a {what} that can be followed, got one with: {fault}"[:300])
         first = LLMatcher(tokens, compiled)
         trial = GrammarConstraint(first.deep_copy(), self._vocab_size)
-        shortest = 0 if closing is None else trial.tokens_to_the_end(closing)
+        ending = None if closing is None else (closing, trial.tokens_to_the_end(closing))
         trial.allowed()
 
         def constraint(most: int | None = None) -> GrammarConstraint:
-            matcher = first.deep_copy()
-            return GrammarConstraint(matcher, self._vocab_size, closing, most, shortest)
+            return GrammarConstraint(first.deep_copy(), self._vocab_size, ending, most)
 
         return constraint
 
