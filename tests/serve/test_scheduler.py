@@ -886,3 +886,31 @@ def test_the_edges_of_what_can_be_done(changes, good):
         else:
             with pytest.raises(InputError):
                 one.check(asked)
+
+
+def test_a_stop_may_be_complete_with_the_last_token_or_with_the_end_itself():
+    whole = run_text(request(new=8))
+    last = whole[-1]
+    ids = alone(request(new=8))
+    assert TOKENIZER.token_bytes(ids[-1]).decode()[-1:] == last
+    events = run_events(request(new=8, stop=(whole[-2:],)))
+    assert (text_of(events), events[-1]) == (whole[: whole.index(whole[-2:])], Finished("stop"))
+    # Half of a letter is told at the end, as a mark of its own, which may be a stop as well.
+    half = next(i for i in range(400) if TOKENIZER.token_bytes(i) == b"\xc3")
+    sampling = Sampling(temperature=0, logit_bias=((half, 100.0),))
+    for stop, text, reason in (((), "\ufffd", "length"), (("\ufffd",), "", "stop")):
+        events = run_events(request(new=1, sampling=sampling, stop=stop))
+        assert (text_of(events), events[-1]) == (text, Finished(reason))
+
+
+def test_what_a_text_that_failed_had_computed_is_not_kept(monkeypatch):
+    one = scheduler(prefill_tokens=20)
+    growing, reading = one.submit(request(new=50)), one.submit(request(n_prompt=40, start=60))
+    run_some(one, 2)
+    monkeypatch.setattr(Llama, "forward_chunks", full)
+    one.step()
+    assert [job.choices[0].reason for job in (growing, reading)] == ["out_of_memory"] * 2
+    ids = [*growing.request.token_ids, *growing.choices[0].new_ids]
+    assert len(ids) > 6
+    assert one.prefixes.match(ids) == len(growing.request.token_ids), "which was, before"
+    assert one.prefixes.match(reading.request.token_ids) == 0
