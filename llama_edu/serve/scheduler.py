@@ -252,12 +252,11 @@ class Scheduler:
         """The next tokens of each prompt in turn, until this step's share of them is used up."""
         chunks, budget = [], self.limits.prefill_tokens
         for job in self._prefilling:
-            if not budget:
-                break
             assert job.cache is not None
-            ids = job.request.token_ids[job.cache.length :][:budget]
-            budget -= len(ids)
-            chunks.append(_Chunk(job, ids, job.cache))
+            start = job.cache.length
+            if ids := job.request.token_ids[start : start + budget]:
+                budget -= len(ids)
+                chunks.append(_Chunk(job, ids, job.cache))
         return chunks
 
     def _newest_tokens(self) -> list[_Chunk]:

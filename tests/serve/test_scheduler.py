@@ -356,6 +356,20 @@ def test_memory_for_keys_and_values_bounds_who_grows():
         one.submit(request(n_prompt=100, new=7))
 
 
+def test_where_sequences_are_short_all_wait_their_turn():
+    """Only memory lets a smaller request pass: of room for sequences there is soon enough."""
+    one = scheduler(max_num_seqs=4)
+    growing = one.submit(request(n=2, new=5))
+    one.step()
+    wide, narrow = one.submit(request(n=3, start=50)), one.submit(request(start=90))
+    one.step()
+    assert (wide.started, narrow.started) == (None, None)
+    run_some(one, 5)
+    assert growing.ended is not None
+    assert wide.started == narrow.started == 0.0
+    run(one)
+
+
 def test_nobody_is_overtaken_for_ever():
     position = 2 * 2 * 2 * 8 * 4
     one = scheduler(kv_nbytes=100 * position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -207,6 +208,11 @@ def test_where_one_listens(monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(OSError, match="in use"):
                 server.listen("127.0.0.1", port)
         assert [other.fileno() for other in opened] == [-1], "and nothing is left open"
+        if socket.has_ipv6:
+            with contextlib.suppress(OSError), server.listen("::1", 0) as other:
+                assert server.address(other) == f"http://[::1]:{other.getsockname()[1]}"
+                alone = other.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+                assert alone == 1, "it takes no port of IPv4 beside its own"
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"x")
             server_side, _ = one.accept()
