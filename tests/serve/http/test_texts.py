@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny_files import byte_level, write_tokenizer
 from tiny_served import CONTEXT, tiny, write_tiny
@@ -212,8 +212,9 @@ def test_the_oldest_turns_are_left_out_and_no_more_than_needed(site, system):
 
 
 @settings(max_examples=30)
+@example(lengths=[2] * 90, system=False, most=150)
 @given(
-    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=40),
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=90),
     system=st.booleans(),
     most=st.integers(0, 300),
 )
