@@ -101,8 +101,7 @@ class Expected:
             mine, theirs = got.astype(np.float64), want.astype(np.float64)
             if np.isnan(mine).any() and not np.isnan(theirs).any():
                 return f"expected numbers, got NaN at {self._place(np.isnan(mine))}"
-            finite = theirs[np.isfinite(theirs)]
-            scale = float(np.abs(finite).max()) if finite.size else 1.0
+            scale = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0))
             bound = self.tolerance * scale
             wrong = ~np.isclose(mine, theirs, rtol=0.0, atol=bound, equal_nan=True)
         if not wrong.any():

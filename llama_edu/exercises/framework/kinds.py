@@ -7,6 +7,7 @@ be no coincidence: a single small number is half, twice or one less of many othe
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -153,22 +154,23 @@ def _list_kind(pair: Pair) -> str | None:
     if not (isinstance(got, list | tuple) and isinstance(want, list | tuple)):
         return None
     mine, theirs = list(got), list(want)
-    n = len(theirs)
     if any(isinstance(item, np.ndarray) for item in (*mine, *theirs)):
+        return None
+    if mine == theirs:  # and yet not right: 1.0 where 1 is due
         return None
     if not mine:
         return "the result is empty"
-    if len(mine) < n and mine == theirs[: len(mine)]:
+    if mine == theirs[: len(mine)]:
         return "the last items are missing"
-    if len(mine) < n and mine == theirs[-len(mine) :]:
+    if mine == theirs[-len(mine) :]:
         return "the first items are missing"
-    if len(mine) > n and mine[:n] == theirs:
+    if mine[: len(theirs)] == theirs:
         return "there are more items at the end than there should be"
-    if len(mine) > n and n and mine[-n:] == theirs:
+    if mine[-len(theirs) :] == theirs:
         return "there are more items at the beginning than there should be"
     if mine == theirs[::-1]:
         return "the items come in reverse"
-    if len(mine) == n and sorted(map(repr, mine)) == sorted(map(repr, theirs)):
+    if sorted(map(repr, mine)) == sorted(map(repr, theirs)):
         return "the items are right and their order is not"
     texts = all(isinstance(item, str) for item in (*mine, *theirs))
     if texts and "".join(mine) == "".join(theirs):
@@ -197,50 +199,33 @@ def _array_kind(pair: Pair, tolerance: float) -> str | None:
     got, want = _array(pair.got), _array(pair.want)
     if got is None or want is None:
         return None
-    if got.shape == want.shape and _equal(got, want, tolerance):
+    if _equal(got, want, tolerance):
         if not isinstance(pair.got, np.ndarray):
             return "the numbers are right, and not in an array"
         return f"the numbers are right, and in {pair.got.dtype}"
-    if want.ndim >= 2:
-        for one in range(want.ndim):
-            for other in range(one + 1, want.ndim):
-                if got.ndim == want.ndim and _equal(got.swapaxes(one, other), want, tolerance):
-                    return "the numbers are right, with two axes exchanged"
+    for axes in combinations(range(want.ndim), 2):
+        if got.ndim == want.ndim and _equal(got.swapaxes(*axes), want, tolerance):
+            return "the numbers are right, with two axes exchanged"
     if got.shape != want.shape:
-        if got.size == want.size and _equal(got.reshape(want.shape), want, tolerance):
-            return "the numbers are right, in another shape"
-        return None
-    if not got.size:
-        return None
-    if not np.isfinite(got).all() and np.isfinite(want).all():
+        is_right = _equal(got.ravel(), want.ravel(), tolerance)
+        return "the numbers are right, in another shape" if is_right else None
+    is_finite = bool(np.isfinite(want).all())
+    if is_finite and not np.isfinite(got).all():
         return None
     if pair.want.dtype.kind == "b":
-        return "True and False are exchanged" if _equal(got, 1 - want, 0.0) else None
-    if (got == got.flat[0]).all() and not (want == want.flat[0]).all():
-        return f"every number is {got.flat[0]:.4g}"
+        return "True and False are exchanged" if np.array_equal(got, 1 - want) else None
+    if len(np.unique(got)) == 1 < len(np.unique(want)):
+        return f"every number is {got.max():.4g}"
     if (said := _factor(got, want, tolerance)) is not None:
         return said
-    finite = np.isfinite(got) & np.isfinite(want)
-    gap = (got - want)[finite]
-    scale = float(np.abs(want[finite]).max(initial=0.0))
-    bound = max(4 * tolerance, 1e-9) * scale
-    if finite.all() and gap.size > 2 and np.ptp(gap) <= bound < abs(gap[0]):
-        return f"every number is {abs(gap[0]):.4g} too {'large' if gap[0] > 0 else 'small'}"
-    for axis in range(want.ndim):
-        if want.shape[axis] > 1 and _equal(np.flip(got, axis), want, tolerance):
-            return "the numbers are right, in reverse along an axis"
-    for axis in range(want.ndim):
-        if want.shape[axis] > 2:
-            for shift in (1, -1):
-                if _equal(np.roll(got, shift, axis), want, tolerance):
-                    return "the numbers are right, and one place off along an axis"
-    if np.isfinite(want).all():
-        if want.size > 2 and _equal(np.sort(got, None), np.sort(want, None), tolerance):
-            return "the right numbers stand in other places"
-        if want.ndim >= 2 and _by_rows(got, want, tolerance):
-            return "each row is right but for a factor of its own"
-        if tolerance and scale and np.abs(got - want).max() <= ROUNDING * scale:
-            return "the numbers are nearly right: all are within 1 % of the largest"
+    if is_finite and (said := _gap(got, want, tolerance)) is not None:
+        return said
+    if (said := _other_places(got, want, tolerance)) is not None:
+        return said
+    if is_finite and want.ndim >= 2 and _by_rows(got, want, tolerance):
+        return "each row is right but for a factor of its own"
+    if is_finite and tolerance and np.abs(got - want).max() <= ROUNDING * np.abs(want).max():
+        return "the numbers are nearly right: all are within 1 % of the largest"
     return None
 
 
@@ -257,15 +242,14 @@ def _array(value: Any) -> np.ndarray | None:
 def _equal(got: np.ndarray, want: np.ndarray, tolerance: float) -> bool:
     if got.shape != want.shape:
         return False
-    finite = np.abs(want[np.isfinite(want)])
-    bound = tolerance * (float(finite.max()) if finite.size else 1.0)
+    bound = tolerance * float(np.abs(want[np.isfinite(want)]).max(initial=0.0))
     return bool(np.isclose(got, want, rtol=0.0, atol=bound, equal_nan=True).all())
 
 
 def _factor(got: np.ndarray, want: np.ndarray, tolerance: float) -> str | None:
     """All numbers off by one factor, which is a round one or its inverse, or a root of one."""
     square = float(np.vdot(want, want))
-    if not np.isfinite(square) or square == 0:
+    if square == 0:
         return None
     factor = float(np.vdot(got, want)) / square
     if not np.isfinite(factor) or factor == 0 or abs(factor - 1) < 0.01:
@@ -275,6 +259,30 @@ def _factor(got: np.ndarray, want: np.ndarray, tolerance: float) -> str | None:
     if abs(factor + 1) < 1e-4:
         return "every number has the wrong sign"
     return f"every number is {factor:.4g} times the expected one"
+
+
+def _gap(got: np.ndarray, want: np.ndarray, tolerance: float) -> str | None:
+    """All numbers too large by as much, or too small."""
+    gaps = got - want
+    gap = float(gaps.mean())
+    bound = max(4 * tolerance, 1e-9) * float(np.abs(want).max())
+    if gaps.size > 2 and np.ptp(gaps) <= bound < abs(gap):
+        return f"every number is {abs(gap):.4g} too {'large' if gap > 0 else 'small'}"
+    return None
+
+
+def _other_places(got: np.ndarray, want: np.ndarray, tolerance: float) -> str | None:
+    """The right numbers, in an order that is not the right one."""
+    for axis in range(want.ndim):
+        if _equal(np.flip(got, axis), want, tolerance):
+            return "the numbers are right, in reverse along an axis"
+    for axis in range(want.ndim):
+        for shift in (1, -1):
+            if _equal(np.roll(got, shift, axis), want, tolerance):
+                return "the numbers are right, and one place off along an axis"
+    if _equal(np.sort(got, None), np.sort(want, None), tolerance):
+        return "the right numbers stand in other places"
+    return None
 
 
 def _by_rows(got: np.ndarray, want: np.ndarray, tolerance: float) -> bool:
