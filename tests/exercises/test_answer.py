@@ -16,6 +16,7 @@ from llama_edu.exercises.framework.answer import (
     called,
     error_text,
     function_of,
+    is_of_the_package,
     plain_call,
 )
 
@@ -63,6 +64,10 @@ def test_the_text_of_an_error_is_short():
     text = error_text(outcome(long, 3).error, long)
     assert text.startswith("ValueError: aaaa")
     assert len(text.splitlines()[0]) == len("ValueError: ") + LONGEST_ERROR
+    just, more = (error_text(ValueError("a" * n), len) for n in (LONGEST_ERROR, LONGEST_ERROR + 1))
+    assert just == "ValueError: " + "a" * LONGEST_ERROR
+    assert more == "ValueError: " + "a" * (LONGEST_ERROR - 1) + "…"
+    assert LONGEST_ERROR == 200
 
 
 def test_an_error_names_the_learners_line():
@@ -222,3 +227,65 @@ def test_the_function_behind_an_answer_is_found():
     assert function_of(Callable().method) is Callable.method
     assert function_of(Callable()) is Callable.__call__
     assert function_of(len) is len
+    plain.__wrapped__ = plain  # wrapped in a circle
+    assert function_of(plain) is plain
+
+
+@pytest.mark.parametrize(
+    ("module", "is_ours"),
+    [
+        ("llama_edu", True),
+        ("llama_edu.ops.norm", True),
+        ("llama_edu_mine", False),
+        ("mine.llama_edu", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_function_is_the_packages_by_its_module(module, is_ours):
+    def answer(x):
+        return 1 / 0
+
+    answer.__module__ = module
+    assert is_of_the_package(answer) is is_ours
+    assert is_of_the_package(functools.partial(answer, 3)) is is_ours
+    error = outcome(answer, 3, seconds=10.0).error
+    assert ("in your line" in error_text(error, answer)) is not is_ours
+
+
+def test_only_a_learners_function_has_a_limit():
+    """The package's own run where they are called, and nothing notes what they call."""
+    threads = []
+
+    def answer(x):
+        threads.append(threading.current_thread())
+        return codecs.lookup("utf-8").name
+
+    calls = Calls(("codecs", "_codecs"))
+    assert called(answer, (3,), plain_call, 10.0, calls).calls == ["codecs.lookup"]
+    answer.__module__ = "llama_edu.ops"
+    calls = Calls(("codecs", "_codecs"))
+    found = called(answer, (3,), plain_call, 10.0, calls)
+    assert (found.value, found.calls, found.borrowed) == ("utf-8", [], [])
+    assert threads[0] is not threading.current_thread()
+    assert threads[1] is threading.current_thread()
+
+
+def test_what_runs_on_has_changed_nothing_yet():
+    def changes_and_spins(x):
+        x[0] = 9
+        spins(1)
+
+    found = outcome(changes_and_spins, [1], seconds=0.1)
+    assert isinstance(found.error, TooSlowError)
+    assert (found.touched, found.calls, found.borrowed) == ([], [], [])
+
+    def changes_and_fails(x):
+        x[0] = 9
+        raise ValueError
+
+    assert outcome(changes_and_fails, [1]).touched == [0]
+
+
+def test_an_error_of_other_code_names_no_line():
+    assert error_text(ValueError("no"), fails_below) == "ValueError: no"

@@ -178,7 +178,7 @@ def test_what_is_told_of_others(got, want, said):
 def test_single_numbers_in_arrays_are_told_by_their_factor():
     pairs = [Pair(np.array([3.0 * n]), np.array([float(n)]), ()) for n in range(1, 5)]
     assert kind_of(pairs, 1e-6) == "every number is 3 times the expected one"
-    shifted = [Pair(np.array([n + 3.0, n + 3.0]), np.array([n, n]), ()) for n in (2.0, 3.0)]
+    shifted = [Pair(two + 3.0, two, ()) for two in (ROW[:2], ROW[2:])]
     assert kind_of(shifted, 1e-6) is None  # two numbers that are as far off say little
     three = [Pair(part + 0.5, part, ()) for part in (ROW[:3], ROW[1:])]
     assert kind_of(three, 0.0) == "every number is 0.5 too large"
@@ -323,6 +323,7 @@ def test_an_argument_that_comes_back_has_to_be_large_enough_to_tell():
     back = "what comes back is an argument as it was given"
     assert kind(ROW, 3 * ROW, (ROW,)) == back
     assert kind(ROW, 3 * ROW, (7, 2 * ROW, ROW)) == back
+    assert kind(TABLE, 3 * TABLE, (TABLE,)) == back
     assert kind("cats", "dogs", ("cats",)) == back
     assert kind("cat", "dogs", ("cat",)) is None
     assert kind(2 * ROW, ROW, (ROW,)) == "every number is 2 times the expected one"

@@ -104,7 +104,7 @@ def function_of(answer: Callable[..., Any]) -> Any:
         return answer.__func__
     if inspect.isfunction(answer) or inspect.isbuiltin(answer):
         return answer
-    return getattr(type(answer), "__call__", answer)  # noqa: B004  an object that can be called
+    return type(answer).__call__  # an object that can be called
 
 
 def is_of_the_package(answer: Callable[..., Any]) -> bool:
