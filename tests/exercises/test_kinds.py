@@ -245,6 +245,7 @@ def test_numbers_are_the_same_within_the_tolerance(scale, tolerance, other):
         (np.array([np.nan, np.inf]), [np.nan, np.inf], True),
         (np.array([np.nan]), [1.0], False),
         (np.zeros(0), [], True),
+        (ROW, [[1.0], [2.5, -3.0]], False),
         ([1, "a", (2.0, None)], (1.0, "a", [2, None]), True),
         ([1, 2], [1, 2, 3], False),
         ([1], 1, False),
