@@ -1,5 +1,6 @@
 """Two runs of a model: the first array that differs stands right behind the cause."""
 
+import inspect
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from unittest.mock import patch
@@ -11,11 +12,14 @@ from tiny_files import byte_level, write_tokenizer
 
 from llama_edu import Llama, Tokenizer
 from llama_edu.engine.generate import generate
+from llama_edu.engine.trace import Record
 from llama_edu.errors import ContextError, InputError
 from llama_edu.exercises.framework.compare import (
     NEAR_TIE,
+    ArrayGap,
     Feeding,
     Writing,
+    _gap,
     compare,
     relative_gap,
     steadiest,
@@ -229,6 +233,74 @@ def test_the_steadiest_prompt_is_the_one_continued_furthest():
     assert len(set(lengths)) > 1
     assert steadiest(MODEL, prompts, 30) == lengths.index(max(lengths))
     assert steadiest(MODEL, [[3], [3]], 5) == 0
+
+
+def test_rounding_has_an_inside_and_an_outside():
+    """Of a row of logits by its largest, and of an array by its largest that is finite."""
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=1)
+    scales = np.array([1e-6, 1.0, 1e6])
+    for share, position in ((0.99e-4, None), (1.01e-4, 1), (np.nan, 1)):
+        gaps = scales * np.array([0.5e-4, share, share])
+        other = replace(found, gaps=gaps, scales=scales)
+        assert other.position == position
+        assert other.same is (position is None)
+    for scale in (1e-6, 1.0, 1e6):
+        numbers = np.array([[-8.0, 0.5, -np.inf], [1.0, 2.0, 3.0]])
+        want = Record("x", ("seq", "head_dim"), np.float32(scale * numbers), False, 0)
+        for share in (0.98, -0.98, 1.02, -1.02):
+            got = want.array.copy()
+            got[1, 0] += np.float32(share * 1e-4 * 8 * scale)
+            gap = _gap(want, got, 5, 2)
+            assert (gap is None) is (abs(share) < 1)
+        got[1, 2] -= np.float32(2 * scale)
+        gap = _gap(want, got, 5, 2)
+        assert gap is not None
+        assert (gap.name, gap.first_position, gap.last_position) == ("x", 5, 6)
+        assert gap.place == "seq 1, head_dim 0"
+        assert gap.want == pytest.approx(scale)
+        assert gap.got == pytest.approx(scale * (1 - 1.02 * 8e-4))
+        assert gap.largest_gap == pytest.approx(2 * scale)
+        got[0, 2] = 0
+        gap = _gap(want, got, 0, 2)
+        assert gap is not None
+        assert (gap.place, gap.want, gap.got) == ("seq 0, head_dim 2", -np.inf, 0)
+    other_shape = _gap(want, got[:1], 5, 2)
+    assert other_shape == ArrayGap("x", 5, 6, "shape (1, 3) instead of (2, 3)", 0.0, 0.0, np.inf)
+
+
+def test_the_first_half_of_a_prompt_is_the_larger_one():
+    change = operators(rope_cos_sin=lambda inv_freq, past, seq: rope_cos_sin(inv_freq, 0, seq))
+    found = compare(MODEL, PROMPT[:5], change, max_new_tokens=1)
+    assert found.array is not None
+    assert (found.array.first_position, found.array.last_position) == (3, 4)
+    assert found.position == 3
+    assert found.scales.shape == (5,)
+
+
+def test_a_cache_that_was_not_emptied_is_the_changed_models_alone():
+    feeding = Feeding(3, earlier_ids=[7, 8])
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=3, feeding=feeding)
+    assert found.array is not None
+    assert found.array.name == "layers.0.self_attn.q_rope"
+    assert found.array.first_position == 0
+    clean = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=3)
+    assert found.right == clean.right
+    cache = MODEL.new_cache()
+    MODEL.forward([7, 8], cache)
+    logits = MODEL.forward(PROMPT, cache)[-1]
+    assert found.changed.ids[0] == logits.argmax()
+
+
+def test_how_far_a_text_is_written_by_default():
+    for function in (compare, steadiest):
+        assert inspect.signature(function).parameters["max_new_tokens"].default == 40
+
+
+def test_a_text_may_fill_the_model():
+    found = compare(MODEL, PROMPT, nullcontext(), max_new_tokens=58)
+    assert found.same
+    with pytest.raises(ContextError, match="at most 64 positions, got 65"):
+        compare(MODEL, PROMPT, nullcontext(), max_new_tokens=59)
 
 
 def test_a_bad_prompt_is_refused():

@@ -1,10 +1,14 @@
 """How an answer is judged, on exercises made for the purpose: every sentence, and its limits."""
 
 import codecs
+import dataclasses
+import importlib
+import pkgutil
 
 import numpy as np
 import pytest
 
+from llama_edu.exercises import framework
 from llama_edu.exercises.framework.exercise import LONGEST, WIDTH, Case, Exercise, Mutant, Verdict
 from llama_edu.exercises.framework.limited import TooSlowError
 
@@ -295,6 +299,66 @@ def test_what_takes_too_long_is_not_tried_again():
     assert runs == [2]
 
 
+def test_the_first_right_answer_is_the_one_to_compare_with():
+    """The others are there for its own tests."""
+
+    def never(other):
+        raise AssertionError
+
+    def in_place(x):
+        x[0] = 0
+
+    exercise = toy(correct=(double, never))
+    assert exercise(added)
+    assert "what you get when it is squared" in said(exercise(squared))
+    assert "changed its argument x" in said(exercise(in_place))
+    words = toy(
+        cases=lambda: [Case(str(i), (i,)) for i in range(3)],
+        correct=(lambda i: "yes" if i else "no", never),
+        mutants=(),
+    )
+    assert "expected 'no', got 'no.'" in said(words(lambda i: "no."))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("llama_edu.exercises.toys", "toy: that is the book's own function. Now write yours."),
+        (
+            "llama_edu.ops.toys",
+            "toy: right, but your function leaves the work to the book's own "
+            "`llama_edu.ops.toys.f`. Now write yours.",
+        ),
+    ],
+)
+def test_what_the_book_did_is_told(module, message):
+    space = {"__name__": module}
+    exec("def f(x):\n    return x * 2\n", space)
+    verdict = toy(books=(f"{module}.f",))(lambda x: space["f"](x))
+    assert not verdict
+    assert verdict.message == message
+    assert toy()(lambda x: space["f"](x))
+    assert not toy(correct=(space["f"], double))(lambda x: space["f"](x))
+
+
+def modules():
+    for found in pkgutil.iter_modules(framework.__path__, f"{framework.__name__}."):
+        yield importlib.import_module(found.name)
+
+
+def test_nothing_that_answers_are_judged_by_can_be_changed():
+    """Not even by an answer that comes by it."""
+    found = [
+        kind
+        for module in modules()
+        for kind in vars(module).values()
+        if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
+    ]
+    assert len(found) > 10
+    for kind in found:
+        assert kind.__dataclass_params__.frozen, kind
+
+
 def test_what_is_forbidden_is_told_where_it_is_called():
     def looks_up(x):
         codecs.lookup("utf-8")
@@ -331,12 +395,15 @@ def test_no_answer_raises():
             raise RuntimeError("not today")
 
     exercise = toy(cases=lambda: [Case("a list", ([1, 2],))], correct=(list, list), mutants=())
-    message = exercise(lambda x: Sulky()).message
+    verdict = exercise(lambda x: Sulky())
+    assert not verdict
+    message = verdict.message
     assert message.startswith("toy: this could not be judged: RuntimeError: not today")
     assert message.endswith(
         "\n  Did your function change something that it shares with the check? "
         "If so, restart and run it again."
     )
+    assert not toy()(3)
     assert toy()(3).message == (
         "toy: expected a function, got an int. Give the check the function itself, "
         "without calling it."

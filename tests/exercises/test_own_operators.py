@@ -1,5 +1,6 @@
 """A reader's functions inside the whole model: shown, compared, and taken out again."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from llama_edu import Llama, Tokenizer
 from llama_edu.engine.operators import NUMPY
 from llama_edu.errors import InputError
 from llama_edu.exercises import use_operators
-from llama_edu.exercises.framework.compare import Writing
-from llama_edu.exercises.framework.own_operators import NAMES, PROMPTS, as_text
+from llama_edu.exercises.framework.compare import ArrayGap, Writing
+from llama_edu.exercises.framework.own_operators import NAMES, PROMPTS, Run, as_text
 from llama_edu.exercises.framework.tiny import tiny_checkpoint, tiny_llama
 from llama_edu.hub import BOOK_MODEL
 from llama_edu.ops import attention, mlp, norm
@@ -272,6 +273,54 @@ def test_the_first_token_is_told_whoever_stops_first(right, changed, words, caps
 def test_says_what_is_wrong_with_a_function(functions, message):
     with pytest.raises(InputError, match=message), use_operators(tiny_llama(), **functions):
         pass
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [(("softmax",), "softmax"), (("a", "b"), "a and b"), (("a", "b", "c"), "a, b and c")],
+)
+def test_a_comparison_is_told_line_by_line(names, listed, capsys):
+    with use_operators(tiny_llama(), rms_norm=rms_norm_mine, max_new_tokens=2) as run:
+        pass
+    capsys.readouterr()
+    found = run.comparison
+    assert found.prompt_ids == list(range(8))
+    texts = {
+        "right": Writing([5, 6], "limit"),
+        "changed": Writing([7], "tie"),
+    }
+    same = replace(found, right=texts["changed"], changed=texts["changed"])
+    assert str(replace(run, names=names, comparison=same)).splitlines() == [
+        f"✓ the model on your {listed}",
+        "  Every array and every row of logits is the book's, up to rounding.",
+        "  Both write:",
+        "    [0, 1, 2, 3, 4, 5, 6, 7, 7] … (a near tie)",
+    ]
+    array = ArrayGap("norm", 4, 7, "seq 1, hidden_size 2", 1.23456, -7, 8.25)
+    gaps = np.array([0.0, 0.125, 0.5])
+    other = replace(found, **texts, array=array, gaps=gaps, scales=np.ones(3))
+    assert str(replace(run, names=names, comparison=other)).splitlines() == [
+        f"✗ the model on your {listed}",
+        "  The book's functions write:",
+        "    [0, 1, 2, 3, 4, 5, 6, 7, 5, 6]",
+        "  Yours write:",
+        "    [0, 1, 2, 3, 4, 5, 6, 7, 7] … (a near tie)",
+        "  First array that differs: norm, in the pass over positions 4 to 7",
+        "    at seq 1, hidden_size 2: expected 1.235, got -7;",
+        "    largest difference 8.2",
+        "  First logits that differ: at position 1, by up to 0.12",
+        "  First token that differs: new token 0 (2 were written)",
+    ]
+    long = replace(found, prompt_ids=[10] * 40, array=array)
+    lines = str(replace(run, comparison=long)).splitlines()
+    assert lines[2] == "    [" + "10, " * 16 + "10,"
+    assert max(map(len, lines[2:5])) <= 72
+    assert "First logits" not in str(replace(run, comparison=long))
+
+
+def test_how_far_a_text_is_written_by_default():
+    for function in (use_operators, Run.write):
+        assert inspect.signature(function).parameters["max_new_tokens"].default == 40
 
 
 def test_text_needs_a_tokenizer(capsys):

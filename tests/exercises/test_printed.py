@@ -120,9 +120,48 @@ def test_more_than_one_statement_is_the_books_wherever_it_stands():
     assert set(ONE_WAY) == {"clean", "gated", "group_scores", "header_length", "last_logits"}
     assert not is_one_statement('def f(x):\n    """Two."""\n    y = x\n    return y')
     assert is_one_statement('def f(x):\n    """One."""\n    return x')
+    assert not is_one_statement("def f(x):\n    x\n    return x")
+    assert is_one_statement('def f(x):\n    """One."""\n    x = "text"')
+    assert not is_one_statement("f = 3")
     source = json.loads(LIST.read_text("utf-8"))["angles"]
     assert check.angles(typed(source, "<another cell>")).ok
     assert progress.solved() == set()
+
+
+def test_what_a_function_could_call_is_the_books_only_if_it_can():
+    def other(x):
+        return x
+
+    def without_value(x):
+        return later(x)
+
+    assert not is_the_books(without_value, (other,))  # a variable that has no value yet
+    nothing = None
+    assert not is_the_books(lambda x: nothing, (other,))
+
+    def later(x):
+        return x
+
+    assert is_the_books(without_value, (later,))
+    assert not is_the_books(without_value, (other,))
+    assert not is_the_books(without_value)
+    assert is_the_books(lambda x, one=other: one(x), (other,))
+    assert is_the_books(lambda x, *, one=other: one(x), (later, other))
+    assert not is_the_books(lambda x, one=3: one, (other,))
+    assert is_the_books(lambda x: x.exercise.correct)
+    assert not is_the_books(lambda x: x.correct)
+    assert not is_the_books(lambda x: x.exercise)
+
+
+@pytest.mark.parametrize("module", ["llama_edu_mine", "my.llama_edu", None])
+def test_a_module_of_another_name_is_not_the_books(module):
+    def answer(x):
+        return x
+
+    answer.__module__ = module
+    assert not is_the_books(answer)
+    answer.__module__ = "llama_edu.ops"
+    assert is_the_books(answer)
 
 
 def test_what_has_no_source_is_not_printed():

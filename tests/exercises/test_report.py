@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from html import escape
 
 import pytest
 
@@ -160,6 +161,20 @@ def test_the_page_says_what_the_terminal_says():
     for line in lines:
         if line.startswith("Chapter "):
             assert f"<h2>{line}<progress" in html
+    done = {EXERCISES[0], EXERCISES[-1]}
+    for chapter in {exercise.chapter for exercise in EXERCISES}:
+        of_it = [exercise for exercise in EXERCISES if exercise.chapter == chapter]
+        count = sum(exercise in done for exercise in of_it)
+        said = f"{count} of {len(of_it)}"
+        bar = f"<progress value='{count}' max='{len(of_it)}' aria-label='chapter {chapter}'>"
+        assert f"<h2>Chapter {chapter}: {said}{bar}{said}</progress></h2><ul><li>" in html
+    for exercise in EXERCISES:
+        mark, word = ("✓", "solved") if exercise in done else ("·", "open")
+        assert (
+            f"<li><span role='img' aria-label='{word}'>{mark}</span> {STARS[exercise.stars]} "
+            f"<code>{exercise.name}</code>: {escape(exercise.task)}</li>"
+        ) in html
+    assert any("&" in escape(exercise.task) for exercise in EXERCISES)
     assert html.count("aria-label='solved'") == 2
     assert html.count("aria-label='open'") == len(EXERCISES) - 2
     assert "src=" not in html

@@ -3,6 +3,7 @@
 import copy
 import functools
 import importlib
+import textwrap
 
 import ml_dtypes
 import numpy as np
@@ -171,6 +172,27 @@ def by_while(x):
     return x
 
 
+def first_row(x):
+    for row in x:
+        return row
+    return x
+
+
+def calls_itself(x):
+    return uses_helper(x) if x[0] > 3 else calls_itself(x + 1)
+
+
+def steps_down(x):
+    return x if x[0] > 3 else steps_down(x + 1)
+
+
+def holds_a_loop(x):
+    def inner(y):
+        return {one: one for one in y}
+
+    return inner(x)
+
+
 @pytest.mark.parametrize(
     ("answer", "loops"),
     [
@@ -178,6 +200,12 @@ def by_while(x):
         (lambda x: np.sum(x) if x is not None else 0, False),
         (uses_helper, True),
         (by_while, True),
+        (first_row, True),
+        (calls_itself, True),
+        (steps_down, False),
+        (holds_a_loop, True),
+        (lambda x: np.apply_along_axis(np.sum, 0, x), True),
+        (lambda x: textwrap.dedent(x), False),  # what another's function does is its own affair
         (lambda x: sum(one for one in x), True),
         (lambda x: np.vectorize(abs)(x), True),
         (lambda x: list(map(abs, x)), True),
@@ -188,3 +216,33 @@ def by_while(x):
 def test_a_loop_is_one_wherever_it_stands(answer, loops):
     assert (ruled_out(answer, (), loops=False) is not None) == loops
     assert ruled_out(answer, (), loops=True) is None
+
+
+def names_it(x):
+    return np.matmul(x, x)
+
+
+def says_it(x):
+    return getattr(np, "matmul")(x, x)  # noqa: B009  the point of it
+
+
+def says_more(x):
+    return "matmul of x", x
+
+
+@pytest.mark.parametrize(
+    ("answer", "uses"),
+    [
+        (names_it, "matmul"),
+        (says_it, "matmul"),
+        (lambda x: names_it(x), "matmul"),
+        (functools.partial(names_it), "matmul"),
+        (says_more, None),
+        (lambda x: x @ x, None),
+        (lambda x: np.dot(np.matmul(x, x), x), "dot"),
+    ],
+)
+def test_a_name_is_ruled_out_where_it_is_written(answer, uses):
+    said = None if uses is None else f"your function uses {uses}"
+    assert ruled_out(answer, ("dot", "matmul"), loops=False) == said
+    assert ruled_out(answer, (), loops=False) is None

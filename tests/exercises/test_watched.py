@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 
+from llama_edu.engine.trace import Trace
 from llama_edu.exercises.framework.tiny import (
     BatchCountingModel,
     CountingModel,
@@ -78,6 +79,15 @@ def test_every_axis_of_the_tiny_model_has_a_size_of_its_own():
         *(config.num_attention_heads, config.num_key_value_heads, config.max_position_embeddings),
     )
     assert len(set(sizes)) == len(sizes)
+    # The inputs of the exercises were chosen for a model of this size and strength.
+    assert sizes == (31, 20, 27, 8, 6, 2, 64)
+    assert config.num_hidden_layers == 2
+    assert (config.rms_norm_eps, config.rope_theta) == (1e-5, 100.0)
+    for name, array in tensors.items():
+        strength = 0.3 if "norm" in name else 1.0
+        if "norm" not in name and "embed" not in name:
+            strength = 1.5 / array.shape[-1] ** 0.5
+        assert array.std() == pytest.approx(strength, rel=0.4 if array.ndim == 1 else 0.1), name
     one, other = tiny_llama(), tiny_llama()
     assert one is not other  # whoever changes its operators changes no other's
     assert one.weights is other.weights
@@ -91,6 +101,9 @@ def test_every_axis_of_the_tiny_model_has_a_size_of_its_own():
     again, other = tiny_checkpoint(0)[1], tiny_checkpoint(1)[1]
     assert all(np.array_equal(again[name], tensors[name]) for name in tensors)
     assert not any(np.array_equal(other[name], tensors[name]) for name in tensors)
+    assert np.array_equal(tiny_checkpoint()[1]["lm_head.weight"], tensors["lm_head.weight"])
+    assert np.array_equal(tiny_llama().weights.lm_head, tensors["lm_head.weight"])
+    assert tiny_llama(0).weights is tiny_llama().weights
 
 
 def test_a_copy_counts_anew_and_shares_the_weights():
@@ -105,6 +118,9 @@ def test_a_copy_counts_anew_and_shares_the_weights():
     assert twin.weights is model.weights
     assert len(twin.forward([5, 6], last_only=True)) == 1
     assert (model.positions, twin.positions) == ([3, 1], [2])
+    with Trace() as trace:
+        model.forward([1], trace=trace)
+    assert trace.steps
 
 
 def test_shared_steps_are_counted_and_computed_as_usual():

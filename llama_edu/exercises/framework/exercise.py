@@ -304,7 +304,7 @@ class Exercise:
         near = [mutant for mutant in self.mutants if self._is_near(pairs, theirs[mutant.name])]
         if kind is not None or len(near) != 1 or self._is_a_choice(cases):
             return [], None, kind
-        return [], near[0], None
+        return [], near.pop(), None
 
     def _is_a_choice(self, cases: list[Case]) -> bool:
         """Whether one of two words is asked for, as a wrong answer may have it right by chance."""
