@@ -200,6 +200,7 @@ def test_a_tolerance_has_an_inside_and_an_outside(scale, tolerance, other):
 
 
 def test_counts_have_no_tolerance():
+    assert difference(1.0, 1.0 + 1e-12) is not None  # nor has anything, unless one is given
     assert difference(1001, 1000, 1.0) == "expected 1000, got 1001"
     assert difference(np.array([1001]), np.array([1000]), 1.0) is not None
     assert difference(np.array([1001.0]), np.array([1000.0]), 1.0) is None

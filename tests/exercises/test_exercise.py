@@ -75,8 +75,8 @@ def test_a_verdict_is_shown_in_lines_of_a_page(message, shown):
 def test_a_right_answer_is_told_what_it_was_right_on():
     known = "This check rejects 1 of 1 known mistake."
     assert toy()(added).message == f"toy: right on 4 inputs. {known}"
-    drawn = toy(cases=rows(1), drawn=lambda rng: [Case("drawn", (ROW * rng.random(),))] * 2)
-    assert drawn(added).message == f"toy: right on 1 input and 2 drawn. {known}"
+    drawn = toy(cases=rows(1), drawn=lambda rng: [Case("drawn", (ROW * rng.random(),))] * 3)
+    assert drawn(added).message == f"toy: right on 1 input and 3 drawn. {known}"
     assert toy(mutants=())(added).message == (
         "toy: right on 4 inputs. This check rejects 0 of 0 known mistakes."
     )
@@ -219,6 +219,13 @@ def test_errors_are_one_mistake_if_they_say_the_same():
 
     exercise = toy(mutants=(Mutant("fails", fails_without_words, "when it is refused"),))
     assert "what you get" not in said(exercise(fails_without_words))
+
+    def fails_at_first(x):
+        return 1 / 0 if x[0] == 1 else x * x
+
+    assert "this is what you get" not in said(toy()(fails_at_first))
+    fails = toy(mutants=(Mutant("fails", fails_at_first, "when the first is refused"),))
+    assert "this is what you get" not in said(fails(squared))
 
 
 def test_only_errors_that_are_due_are_right():

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import struct
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -436,6 +437,40 @@ def test_what_is_no_answer_is_told_what_is_expected(name, answer, expected):
     verdict = question(name)(answer)
     assert not verdict
     assert expected in verdict.message
+
+
+LONG = "many words " * 12
+TOYS = [
+    Choice("toy", "start", LONG, {LONG + "one": "Yes.", "two": "No."}, LONG + "one"),
+    Order("toy", "start", LONG, (LONG + "one", LONG + "two"), ("First one.",), "Done."),
+]
+
+
+@pytest.mark.parametrize("asked", TOYS, ids=lambda asked: asked.kind)
+def test_long_lines_are_broken_below_their_letters(asked):
+    lines = repr(asked).splitlines()
+    assert lines[0] == " ".join(["many words"] * 6) + " many"
+    options = lines[2:-1]
+    assert max(map(len, options)) <= 72
+    assert sum(line.startswith(("  a) ", "  b) ")) for line in options) == 2
+    more = [line for line in options if not line.startswith(("  a) ", "  b) "))]
+    assert more
+    assert all(re.match(r" {5}\w", line) for line in more)
+
+
+def test_a_number_is_right_within_its_bounds_and_near_within_them():
+    asked = Amount("toy", "start", "How many?", 10.0, "kB", "So.", {20.0: "Twice."}, "No.", 0.5)
+    verdicts = {value: asked(value) for value in (9.5, 10, 10.5, 19.5, 20.5, 9.4, 10.6, 19.4, 20.6)}
+    said = {value: verdict.message.removeprefix("toy: ") for value, verdict in verdicts.items()}
+    assert [said[value] for value in (9.5, 10, 10.5)] == ["So."] * 3
+    assert [said[value] for value in (19.5, 20.5)] == ["Twice."] * 2
+    assert [said[value] for value in (9.4, 10.6, 19.4, 20.6)] == ["No."] * 4
+    assert [value for value, verdict in verdicts.items() if verdict] == [9.5, 10, 10.5]
+
+
+def test_without_the_figures_there_is_the_text(monkeypatch):
+    monkeypatch.setitem(sys.modules, "llama_edu.exercises.framework.question_page", None)
+    assert TOYS[0]._repr_html_() is None
 
 
 def test_a_letter_may_be_large():

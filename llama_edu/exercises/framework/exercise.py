@@ -200,12 +200,11 @@ class Exercise:
             if near is not None:
                 lines.append(f"  It looks like what you get {near.when}.")
         lines += [f"  Somebody else's: {mutant.link}" for mutant in known if mutant.link]
-        lines = ["\n".join(lines)]
-        if len(lines[0]) > LONGEST:
-            lines[0] = lines[0][: LONGEST - 1] + "…"
-        lines.append(f"  Read again: chapter {self.chapter}, {section}")
-        lines.append(section_address(self.topic, section))
-        return Verdict(False, "\n".join(lines))
+        text = "\n".join(lines)
+        if len(text) > LONGEST:
+            text = text[: LONGEST - 1] + "…"
+        read_again = f"  Read again: chapter {self.chapter}, {section}"
+        return Verdict(False, f"{text}\n{read_again}\n{section_address(self.topic, section)}")
 
     def _praise(self, cases: list[Case], fixed: int, wanted: list[Outcome]) -> Verdict:
         """What a right answer is told, if the check still tells right from wrong after it ran."""
