@@ -19,7 +19,7 @@ from llama_edu.exercises.framework.compare import (
     ArrayGap,
     Feeding,
     Writing,
-    _gap,
+    array_gap,
     compare,
     relative_gap,
     steadiest,
@@ -250,10 +250,10 @@ def test_rounding_has_an_inside_and_an_outside():
         for share in (0.98, -0.98, 1.02, -1.02):
             got = want.array.copy()
             got[1, 0] += np.float32(share * 1e-4 * 8 * scale)
-            gap = _gap(want, got, 5, 2)
+            gap = array_gap(want, got, 5, 2)
             assert (gap is None) is (abs(share) < 1)
         got[1, 2] -= np.float32(2 * scale)
-        gap = _gap(want, got, 5, 2)
+        gap = array_gap(want, got, 5, 2)
         assert gap is not None
         assert (gap.name, gap.first_position, gap.last_position) == ("x", 5, 6)
         assert gap.place == "seq 1, head_dim 0"
@@ -261,10 +261,10 @@ def test_rounding_has_an_inside_and_an_outside():
         assert gap.got == pytest.approx(scale * (1 - 1.02 * 8e-4))
         assert gap.largest_gap == pytest.approx(2 * scale)
         got[0, 2] = 0
-        gap = _gap(want, got, 0, 2)
+        gap = array_gap(want, got, 0, 2)
         assert gap is not None
         assert (gap.place, gap.want, gap.got) == ("seq 0, head_dim 2", -np.inf, 0)
-    other_shape = _gap(want, got[:1], 5, 2)
+    other_shape = array_gap(want, got[:1], 5, 2)
     assert other_shape == ArrayGap("x", 5, 6, "shape (1, 3) instead of (2, 3)", 0.0, 0.0, np.inf)
 
 

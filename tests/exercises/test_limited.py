@@ -3,11 +3,12 @@
 import io
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from llama_edu.exercises.framework.limited import Calls, TooSlowError, _Run, direct, limited
+from llama_edu.exercises.framework.limited import Calls, TooSlowError, direct, limited
 
 BANNED, BOOKS = ("banned", "math", "_io"), ("llama_edu.ops.norm.rms_norm",)
 
@@ -157,14 +158,20 @@ def test_a_wait_is_made_of_short_ones_and_ends_on_time(monkeypatch):
             waits.append(seconds)
             now[0] += max(seconds, 0.001)
 
+        def set(self):
+            pass
+
         def is_set(self):
             return False
 
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    run = _Run(lambda: 7, None)
-    run.over = NeverOver()
-    assert not run.wait(0.12)
-    assert waits == pytest.approx([0.05, 0.05, 0.02])
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep)
+    threads = SimpleNamespace(Event=NeverOver, Lock=threading.Lock, Thread=threading.Thread)
+    monkeypatch.setattr("llama_edu.exercises.framework.limited.time", clock)
+    monkeypatch.setattr("llama_edu.exercises.framework.limited.threading", threads)
+    _, error = limited(lambda: 7, 0.12)
+    assert isinstance(error, TooSlowError)
+    assert waits[:3] == pytest.approx([0.05, 0.05, 0.02])
+    assert set(waits[3:]) == {0.02}  # for what was told to end
 
 
 def test_what_ends_in_time_is_not_waited_for():

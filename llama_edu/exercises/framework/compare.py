@@ -25,7 +25,16 @@ from llama_edu.engine.trace import Record, Trace
 from llama_edu.errors import InputError
 from llama_edu.text.tokenizer import Tokenizer
 
-__all__ = ["ArrayGap", "Comparison", "Feeding", "Writing", "compare", "relative_gap", "steadiest"]
+__all__ = [
+    "ArrayGap",
+    "Comparison",
+    "Feeding",
+    "Writing",
+    "array_gap",
+    "compare",
+    "relative_gap",
+    "steadiest",
+]
 
 TOLERANCE = 1e-4  # of an array's largest value: a hundred times what rounding does in float32
 NEAR_TIE = 0.05  # between two logits; rounding moves one by 1e-5 or so
@@ -234,14 +243,18 @@ def _first_array(right: Trace, changed: Trace, calls: list[list[int]]) -> ArrayG
     first_position = 0
     for step, ids in enumerate(calls):
         for name, want in right.steps[step].items():
-            gap = _gap(want, changed.steps[step][name].array, first_position, len(ids))
+            gap = array_gap(want, changed.steps[step][name].array, first_position, len(ids))
             if gap is not None:
                 return gap
         first_position += len(ids)
     return None
 
 
-def _gap(want: Record, got: np.ndarray, first_position: int, seq: int) -> ArrayGap | None:
+def array_gap(want: Record, got: np.ndarray, first_position: int, seq: int) -> ArrayGap | None:
+    """Where `got` differs from a recorded array by more than rounding; None where it does not.
+
+    `first_position` is that of the first of the call's `seq` tokens.
+    """
     last_position = first_position + seq - 1
     if got.shape != want.shape:
         place = f"shape {got.shape} instead of {want.shape}"
