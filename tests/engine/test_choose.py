@@ -48,6 +48,16 @@ def test_holes_are_found_as_well_as_padding(with_a_hole):
     assert with_a_hole.ids_without_token(400).tolist() == []
 
 
+@pytest.mark.parametrize("without", [[], [0], [399], [1, 7, 8]])
+def test_what_has_no_token_is_masked_and_nothing_else(without):
+    logits = np.arange(400, dtype=np.float32)
+    got = Vocabulary(frozenset(), np.array(without, dtype=np.int64)).masked(logits)
+    assert np.flatnonzero(got == -np.inf).tolist() == without
+    kept = np.setdiff1d(np.arange(400), without)
+    np.testing.assert_array_equal(got[kept], kept)
+    np.testing.assert_array_equal(logits, np.arange(400))  # the model's own stay as they are
+
+
 def test_a_text_ends_at_the_eos_of_config_and_tokenizer_and_at_nothing_else_if_told(tokenizer):
     config = tiny_config(vocab_size=400, eos_token_ids=(7, 9))
     assert Vocabulary.of(config).stop_ids == {7, 9}

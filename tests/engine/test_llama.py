@@ -279,7 +279,8 @@ def test_the_cache_of_another_model_is_refused(changes):
 
 def test_a_cache_has_room_for_the_context_unless_told_otherwise():
     assert MODEL.new_cache().max_seq == TINY["max_position_embeddings"]
-    assert MODEL.new_cache(max_seq=7).max_seq == 7
+    for max_seq in (1, 7, TINY["max_position_embeddings"]):
+        assert MODEL.new_cache(max_seq=max_seq).max_seq == max_seq
     assert MODEL.new_cache().allocated_nbytes == 0
 
 
