@@ -52,7 +52,9 @@ class Guess:
 
 def acceptance(p: Float32[np.ndarray, " vocab_size"], guess: Guess) -> float:
     """The probability with which a guess is kept, where p says what comes next: min(1, p / q)."""
-    q = 1.0 if guess.drawn_from is None else float(guess.drawn_from[guess.token_id])
+    q = 1.0
+    if guess.drawn_from is not None:
+        q = float(guess.drawn_from[guess.token_id])
     return min(1.0, float(p[guess.token_id]) / q)
 
 
@@ -69,7 +71,8 @@ def residual(
     else:
         rest = np.maximum(p - guess.drawn_from, np.float32(0))
     total = rest.sum()
-    # Where p and q are equal nothing is left, and only rounding can have refused the guess.
+    # Where p and q are equal nothing is left,
+    # and only rounding can have refused the guess.
     return rest / total if total > 0 else p
 
 

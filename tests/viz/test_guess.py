@@ -34,9 +34,12 @@ def test_no_arrow_says_that_a_layer_runs_in_the_order_of_the_chapters() -> None:
     assert machine.text.index("one is drawn") < machine.text.index("word after word")
 
 
-def test_a_chapter_beyond_the_walk_stands_before_the_one_that_follows_it() -> None:
+def test_a_chapter_beyond_the_walk_stands_between_its_neighbours_in_these_three_only() -> None:
     machine = viz.machine("faster")
     assert machine.text.endswith(
         "how fast · [fewer passes, fewer bytes: you are here] · on several machines"
     )
-    assert "fewer passes" not in viz.machine("parallel").text
+    for topic in ("cost", "parallel"):
+        assert "fewer passes, fewer bytes" in viz.machine(topic).text
+    assert "fewer passes" not in viz.machine("serve").text
+    assert "fewer passes" not in viz.machine().text

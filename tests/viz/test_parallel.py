@@ -85,13 +85,15 @@ def test_what_a_split_says_is_what_it_draws() -> None:
     assert len(set(drawn)) == 2 < len(colors)
 
 
-def test_the_peak_is_marked() -> None:
+def test_a_peak_is_marked_where_a_curve_turns() -> None:
     picture = viz.split_pays([1, 2, 4], RATES)
     assert "1 Gbit/s: 10 on 1, at most 12 on 2, 8 on 4" in picture.alt
     marks = [
         line.get_xdata()[0] for line in picture.figure.axes[1].lines if len(line.get_xdata()) == 1
     ]
-    assert marks == [2, 4, 4]
+    assert marks == [2], "the other two are fastest at their end"
+    assert "Circles" in picture.caption
+    assert "Circles" not in viz.split_pays([1, 2, 4], {"a": [2, 4, 8]}).caption
 
 
 def test_a_line_stands_where_each_machine_has_one_group() -> None:

@@ -21,7 +21,7 @@ from llama_edu.viz.parts.figure import (
 
 __all__ = ["cost_bars", "roofline"]
 
-BYTES, FLOPS = "#0b6b8f", "#c98a2b"
+BYTES, FLOPS = "#0b6b8f", "#a0620c"  # words are written in them, too, on light and dark pages
 MARKS = ("o", "s", "^", "D", "v", "P")
 WIDTH = 4.6  # inches: with words of this size a phone shows all of it, and 11 pixels high
 SIZE = 11.0  # points

@@ -27,6 +27,7 @@ WIDTH = 4.6  # inches: with words of this size a phone shows all of it, and 11 p
 SIZE = 11.0  # points
 CELL = 0.6
 KEPT = "#e3eefb"
+GONE = "#e6e8eb"
 STAYS = "#b5d3f6"  # next to unshaded cells, told apart on a dark page and a phone as well
 COLOR = axis("seq").color
 
@@ -63,7 +64,7 @@ def guessed_pass(said: Sequence[int], guesses: Sequence[int]) -> Picture:
         "in the cache."
     )
     caption = (
-        "Shaded: stays. Crossed out: leaves the cache, or is worth nothing. "
+        "Blue: stays. Grey, a corner struck off: leaves the cache, or is worth nothing. "
         "Framed: the model's own."
     )
     return Picture(figure, alt=alt, caption=caption)
@@ -71,12 +72,13 @@ def guessed_pass(said: Sequence[int], guesses: Sequence[int]) -> Picture:
 
 def _cell(ax: Axes, x: Number, y: Number, text: str, stays: bool, own: bool = False) -> None:
     edge, line = (COLOR, 2.2) if own else (FAINT, 0.8)
-    box(ax, x, y, CELL, 0.36, STAYS if stays else PAPER, edgecolor=edge, linewidth=line)
+    box(ax, x, y, CELL, 0.36, STAYS if stays else GONE, edgecolor=edge, linewidth=line)
     color = INK if stays else MUTED
     write(ax, x + CELL / 2, y + 0.18, text, SIZE, ha="center", color=color)
     if not stays:
         left, low = float(x), float(y)
-        ax.plot([left + 0.1, left + CELL - 0.1], [low + 0.3, low + 0.06], color=MUTED, lw=1.0)
+        # Across a corner and not across the cell, where the line would run through the number.
+        ax.plot([left, left + 0.16], [low + 0.16, low], color=MUTED, lw=1.4)
 
 
 @picture

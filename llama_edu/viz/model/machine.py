@@ -46,7 +46,7 @@ AROUND = (
     _Stop("cost", "how fast", "around"),
     _Stop("parallel", "on several machines", "around"),
 )
-# Shown at the head of its own chapter alone: the walk ends before it.
+# Shown at the head of its own chapter and of its neighbours: the walk ends before it.
 BEYOND = (_Stop("faster", "fewer passes, fewer bytes", "around"),)
 # Attention is taught in an order in which every step can be understood; the machine turns first.
 NOTE = "drawn as the chapters go; in the machine the turning comes before the looking"
@@ -83,7 +83,7 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
     """
     if here is not None and here not in CHAPTER_FILES:
         raise InputError(f"expected a topic among {', '.join(CHAPTER_FILES)}, got {here!r}")
-    beyond = (stop for stop in BEYOND if stop.topic == here)
+    beyond = (stop for stop in BEYOND if here is not None and _are_neighbours(stop.topic, here))
     beside = tuple(sorted([*AROUND, *beyond], key=lambda stop: chapter_number(stop.topic)))
     stops = [*BEFORE, *LAYER, *AFTER, *beside]
     now = next((stop.words for stop in stops if stop.topic == here), None)
@@ -117,6 +117,11 @@ def machine(here: str | None = None, *, layers: int = 30) -> Html:
     said = f"\n({NOTE})" if in_attention else ""
     last = "and then, with the whole machine" if here is None else "around it"
     return Html(html, f"{text}{said}\n{last}: {around}")
+
+
+def _are_neighbours(topic: str, other: str) -> bool:
+    """Whether the chapters of two topics are the same one or follow each other."""
+    return abs(chapter_number(topic) - chapter_number(other)) <= 1
 
 
 def _link(stop: _Stop, here: str | None) -> str:

@@ -28,7 +28,9 @@ SIZE = 11.0  # points
 def split_pays(
     machines: Sequence[int], rates: Mapping[str, Sequence[Number]], groups: int | None = None
 ) -> Picture:
-    """Tokens a second for each number of machines, a curve for each network, its peak marked.
+    """Tokens a second for each number of machines, a curve for each network.
+
+    Where a curve turns, its peak has a circle.
 
     Both axes double from tick to tick, so that speed in proportion to the machines would be a
     straight line. It is drawn, too, from the first point of the first curve. `groups` are the KV
@@ -43,12 +45,14 @@ def split_pays(
         )
     figure, page = board(3.7, WIDTH)
     ax = panel(figure, 0.7, 0.45, WIDTH - 0.95, 2.6)
-    said = []
+    said, turns = [], False
     for (name, given), (color, width, dashes, mark) in zip(rates.items(), LINES, strict=False):
         curve = [float(rate) for rate in given]
         ax.plot(machines, curve, color=color, lw=width, ls=dashes, marker=mark, ms=5, label=name)
         top = curve.index(max(curve))
-        ax.plot([machines[top]], [curve[top]], "o", ms=13, mfc="none", mec=color, mew=1.4)
+        if top < len(curve) - 1:
+            ax.plot([machines[top]], [curve[top]], "o", ms=13, mfc="none", mec=color, mew=1.4)
+            turns = True
         said.append(
             f"{name}: {_rate(curve[0])} on {machines[0]}, at most {_rate(curve[top])} on "
             f"{machines[top]}, {_rate(curve[-1])} on {machines[-1]}"
@@ -80,9 +84,10 @@ def split_pays(
     if groups is not None:
         alt += f" A vertical line marks {groups} machines, with one of the model's KV groups each."
     caption = (
-        "What memory and network allow one text, by machines. Each tick is twice the one before. "
-        "Circles: the most."
+        "What memory and network allow one text, by machines. Each tick is twice the one before."
     )
+    if turns:
+        caption += " Circles: where a curve turns."
     return Picture(figure, alt=alt, caption=caption)
 
 

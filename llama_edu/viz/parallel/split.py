@@ -21,7 +21,7 @@ BORDER = 2.6  # points: a KV group ends here, and a hatched part has lines of it
 def layer_split(config: LlamaConfig, size: int) -> Picture:
     """The matrices of one layer, (out_features, in_features), cut for `size` ranks.
 
-    A thick line inside q, k, v and o is the border of a KV group, and every cut lies on one.
+    A wide gap inside q, k, v and o is the border of a KV group, and every cut lies on one.
     Sizes that do not divide are filled up, as `tensor_config` says. Raises `InputError` as it does,
     and for more ranks than there are colours.
     """
@@ -63,10 +63,10 @@ def layer_split(config: LlamaConfig, size: int) -> Picture:
         f"One layer on {size} ranks. By rows: q_proj, k_proj and v_proj, "
         f"{share.num_key_value_heads} of {groups} KV groups a rank, gate_proj and up_proj, "
         f"{share.intermediate_size} of {wide} rows a rank. By columns: o_proj and down_proj, the "
-        f"same groups and the same numbers{filled}."
+        f"same groups and the same numbers{filled}. Wide gaps are borders of KV groups."
     )
     caption = (
-        f"Rows for what comes out, columns for what goes in: a layer on {size} ranks. Thick lines "
+        f"Rows for what comes out, columns for what goes in: a layer on {size} ranks. Wide gaps "
         f"are borders of KV groups, which the MLP does not have{filled}."
     )
     return Picture(figure, alt=alt, caption=caption)
