@@ -210,11 +210,12 @@ def test_a_shortcut_can_be_left_out():
 
 def test_the_chapter_shows_the_memory_of_shared_rows_as_it_is_recorded():
     root = Path(table.__file__).parents[1]
-    pairs = re.compile(r"\| (\d+\.\d) MB \| (\d+\.\d) MB \|")
-    recorded = pairs.findall((root / "benchmarks" / "README.md").read_text("utf-8"))
+    pairs = re.compile(r"\| (\d+\.\d)(?: MB)? \| (\d+\.\d)(?: MB)? \|")
+    page = (root / "benchmarks" / "README.md").read_text("utf-8")
+    recorded = pairs.findall(page[page.index("rows in every cache") :])
     shown = pairs.findall((root / "book" / "16_guess_ahead.ipynb").read_text("utf-8"))
-    assert len(recorded) == 4
-    assert shown == recorded
+    assert len(shown) == 4
+    assert shown == recorded[:4]
 
 
 def test_places_in_pages_are_rows_that_differ_rows_once_more_and_empty_ones():
