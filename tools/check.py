@@ -31,8 +31,6 @@ MODEL = "smollm2-135m-instruct"
 
 # Two workers, each with one thread of linear algebra: the same sums in the same order everywhere.
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
-# Tests that wait, for a server or a key, leave a core to a third worker.
-SOME_WAIT = ["-n", "3", "--dist", "loadfile"]
 # Pages are opened by whichever worker is free: some take ten times as long as others.
 WHOEVER_IS_FREE = ["-n", "2", "--dist", "worksteal"]
 ONE_THREAD = {
@@ -132,7 +130,7 @@ CHECKS = {
     ),
     "unit": Check(
         "All other unit and property tests",
-        ("-m", "pytest", "-q", *SOME_WAIT, IN_THIS_ORDER, f"--ignore={TEMPLATE}", *UNSHAPED),
+        ("-m", "pytest", "-q", *PARALLEL, IN_THIS_ORDER, f"--ignore={TEMPLATE}", *UNSHAPED),
         "Run one again with: .venv/bin/python -m pytest tests/…/test_….py",
     ),
     "ports": Check(
