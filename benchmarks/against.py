@@ -89,6 +89,7 @@ CASES = {
     "decode f32, Numba": case(DECODE, LARGE, "f32", "numba", steps=7),
     "decode bf16, Numba": case(DECODE, LARGE, "bf16", "numba", steps=11),
     "8 sequences f32, NumPy": case(DECODE, LARGE, "f32", "numpy", steps=3, sequences=8),
+    "8 sequences story, NumPy": case(DECODE, SMALL, "f32", "numpy", steps=100, sequences=8),
     "8 sequences bf16, Numba": case(DECODE, LARGE, "bf16", "numba", steps=5, sequences=8),
     "prefill of 512 f32, NumPy": case(PREFILL, LARGE, "f32", "numpy", past=512),
     "prefill of 512 bf16, Numba": case(PREFILL, LARGE, "bf16", "numba", past=512),
