@@ -45,9 +45,9 @@ KEPT_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 # Modules here are found before those that are installed: see the one that is there.
 SOONER = ROOT / "tools" / "sooner"
 
-# The tests of the arithmetic also check every annotated shape on every call. That takes up to ten
-# times as long as the call; the other rooms call the same functions, so there it would find nothing
-# more.
+# The tests of the arithmetic also check every annotated shape, on every call but for the later
+# examples of a property (tests/conftest.py). That takes up to ten times as long as the call; the
+# other rooms call the same functions, so there it would find nothing more.
 SHAPED = tuple(f"tests/{room}" for room in "formats text ops analysis engine".split())
 TEMPLATE = "tests/chat/test_template.py"  # of a chat, whose functions have shapes of their own
 UNSHAPED = tuple(

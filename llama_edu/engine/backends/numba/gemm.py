@@ -8,8 +8,9 @@ processor multiplies in every cycle. The panel stays in the second-level cache w
 pass by.
 
 Sixteen numbers fill one register of AVX-512, and the sums need twenty-four registers; where
-registers are shorter, BLAS is sooner. Source of the scheme: Goto and van de Geijn 2008, Anatomy of
-High-Performance Matrix Multiplication, section 4.
+registers are shorter, BLAS is sooner. So it may be where they are not: on a Zen 4 whose OpenBLAS
+used them too, a prompt of 512 took 1.3 s this way and 1.0 s by BLAS. Source of the scheme: Goto
+and van de Geijn 2008, Anatomy of High-Performance Matrix Multiplication, section 4.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
