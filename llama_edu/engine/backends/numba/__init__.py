@@ -5,9 +5,9 @@ machine and kept on disk; a line on stderr says so when that takes a while. Whil
 Python does not: other threads do. Results differ from NumPy's in the order of sums, nothing else.
 
 `operators` is all a model needs. The modules, bottom up: `simd` (one instruction at a time),
-`threads` (threads that meet at barriers), `gemv` (matrix times vector), `gemm` (matrix times
-matrix), `primitives` (the small operators), `decode` (a whole step), `prefill` (many rows),
-`layout` (addresses), `engine` (the functions a model calls).
+`threads` (threads that meet at barriers), `gemv` (matrix times vector), `primitives` (the small
+operators), `decode` (a whole step), `prefill` (what surrounds the products of many rows, which are
+BLAS's), `layout` (addresses), `engine` (the functions a model calls).
 
 A step that brings one new token of each of some sequences is one kernel, for one sequence as for
 many; so is a step of at most 16 rows, whichever sequences they continue, as a short prompt or

@@ -16,7 +16,6 @@ from jaxtyping import Float, Float32
 from llama_edu.engine.backends.mixed import MIXED
 from llama_edu.engine.backends.numba import prefill
 from llama_edu.engine.backends.numba.decode import RUN, decode
-from llama_edu.engine.backends.numba.gemm import product_of_many, scratch_nbytes
 from llama_edu.engine.backends.numba.gemv import small_batch_nbytes
 from llama_edu.engine.backends.numba.layout import Plan, Workspace, describe, format_of
 from llama_edu.engine.backends.numba.simd import has_long_registers
@@ -37,7 +36,7 @@ __all__ = ["Engine"]
 WIDENED_NBYTES = 8 * 1024 * 1024  # of rows widened for BLAS at a time
 FEW = 64  # rows that NumPy rotates as soon
 FEW_NEW = 16  # new tokens that go through one kernel, whichever sequences they belong to
-FEW_BY_PANELS = 24  # rows that are multiplied sooner without bringing the weights into panels
+FEW_MULTIPLIED = 24  # rows for which long registers multiply narrow weights sooner than BLAS
 SPARE = 256  # a workspace has room for so many positions, or twice, three times, … as many
 QUERIES = 128  # of a prompt that attend at a time; later ones see more
 SMALL_NBYTES = 8 * 1024 * 1024  # weights that one thread reads sooner than two agree to share
@@ -52,8 +51,7 @@ class Engine:
         self._plan: Plan | None = None
         self._ready: set[str] = set()
         self._kept = threading.local()
-        # A kernel of ours where registers are as long as it supposes; elsewhere BLAS is sooner.
-        self.multiplies_many = has_long_registers()
+        self.few = FEW_MULTIPLIED if has_long_registers() else 1
 
     def operators(self) -> Operators:
         """The numba backend's operators; those that stay with NumPy read narrow storage too."""
@@ -122,21 +120,19 @@ class Engine:
         weight: Float[np.ndarray, "out_features in_features"] | Stored,
         bias: Float32[np.ndarray, " out_features"] | None = None,
     ) -> Float32[np.ndarray, "seq out_features"]:
-        """y = x Wᵀ + b: a kernel for few rows, another for many, or BLAS."""
-        few = len(x) <= (FEW_BY_PANELS if self.multiplies_many else 1)
-        if not (few or self.multiplies_many):
-            return self._by_blas(x, weight, bias)
+        """y = x Wᵀ + b: a kernel for few rows, BLAS for many."""
+        if len(x) > 1 and isinstance(weight, np.ndarray) and weight.dtype == np.float32:
+            return blas.linear(x, weight, bias)
+        if len(x) > self.few:
+            return self._widened(x, weight, bias)
         keep: list[np.ndarray] = []
         matrix = np.array(describe(weight, bias, keep), dtype=np.int64)
         y = np.empty((len(x), len(weight)), dtype=np.float32)
         x = np.ascontiguousarray(x)
-        kernel = prefill.product_small_batch if few else product_of_many
-        columns = weight.shape[1]
-        nbytes = small_batch_nbytes.py_func(columns, len(x)) if few else scratch_nbytes(columns)
-        scratch = self._scratch(nbytes)
+        scratch = self._scratch(small_batch_nbytes.py_func(weight.shape[1], len(x)))
         addresses = x.ctypes.data, y.ctypes.data, len(x), scratch.ctypes.data
-        with self._announced(kernel.__name__):
-            self.team.run(kernel, format_of(weight), matrix, *addresses)
+        with self._announced("product_small_batch"):
+            self.team.run(prefill.product_small_batch, format_of(weight), matrix, *addresses)
         return y
 
     def _workspace(
@@ -157,15 +153,17 @@ class Engine:
             self._kept.scratch = kept
         return kept
 
-    def _by_blas(
+    def _widened(
         self,
         x: Float32[np.ndarray, "seq in_features"],
         weight: Float[np.ndarray, "out_features in_features"] | Stored,
         bias: Float32[np.ndarray, " out_features"] | None,
     ) -> Float32[np.ndarray, "seq out_features"]:
-        """`linear` of many rows by BLAS, for which narrow weights are widened, some at a time."""
-        if isinstance(weight, np.ndarray) and weight.dtype == np.float32:
-            return blas.linear(x, weight, bias)
+        """`linear` by BLAS, for which narrow weights are widened, some rows at a time.
+
+        On one thread: for milliseconds after a product BLAS's own threads still look for the next
+        one, on the processors that ours would need, and a team waits for its slowest.
+        """
         keep: list[np.ndarray] = []
         matrix = np.array(describe(weight, bias, keep), dtype=np.int64)
         y = np.empty((len(x), len(weight)), dtype=np.float32)
@@ -175,7 +173,8 @@ class Engine:
         with self._announced("widen"):
             for start in range(0, len(weight), step):
                 count = min(step, len(weight) - start)
-                self.team.run(prefill.widen, weight_format, matrix, start, count, wide.ctypes.data)
+                arguments = weight_format, matrix, start, count, wide.ctypes.data
+                self.team.run(prefill.widen, *arguments, threads=1)
                 np.matmul(x, wide[:count].T, out=y[:, start : start + count])
         if bias is not None:
             y += bias

@@ -1,16 +1,18 @@
 """Kernels for many rows at once: what surrounds the matrix products of a prompt.
 
-The products themselves are in `gemm`, or with BLAS where registers are short; narrow weights are
-widened for it some rows at a time. What NumPy does in several passes over memory, on one thread, is
+The products themselves are BLAS's, for which narrow weights are widened some rows at a time; those
+of a few rows are made from the narrow weights as they lie. What NumPy does in several passes over memory, on one thread, is
 done here in one pass on all of them: RMSNorm, RoPE, SwiGLU, and the softmax under the causal mask.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
 import numpy as np
 
-from llama_edu.engine.backends.numba.gemm import widen_row
 from llama_edu.engine.backends.numba.gemv import (
+    BLOCK,
     COLUMNS,
+    DATA,
+    SCALES,
     partition,
     product,
     product_of_rows,
@@ -18,11 +20,21 @@ from llama_edu.engine.backends.numba.gemv import (
 )
 from llama_edu.engine.backends.numba.primitives import rms_norm, rope, scaled, silu_times, softmax
 from llama_edu.engine.backends.numba.simd import (
+    F16,
     F32,
     compiled,
     goes_by_pairs,
+    in_blocks,
+    in_fours,
+    itemsize,
+    load,
     load1,
+    mul,
+    row_nbytes,
+    splat,
+    store,
     store1,
+    widen_four,
 )
 from llama_edu.engine.backends.numba.threads import barrier
 
@@ -116,5 +128,40 @@ def widen(weight_format, matrix, first, count, y, counter, rank, ranks):
     start, end = partition(count, rank, ranks)
     columns = matrix[COLUMNS]
     for row in range(start, end):
-        widen_row(weight_format, matrix, first + row, 0, columns, y + 4 * row * columns)
+        _widen_row(weight_format, matrix, first + row, y + 4 * row * columns)
     barrier(counter, ranks)
+
+
+@compiled
+def _widen_row(weight_format, matrix, row, y):
+    """One row as float32, scales applied."""
+    columns, size = matrix[COLUMNS], itemsize(weight_format)
+    if in_fours(weight_format):
+        p = matrix[DATA] + row * row_nbytes(weight_format, columns)
+        for block in range(columns // BLOCK):
+            widen_four(weight_format, p, block, y)
+            y += 4 * BLOCK
+        return
+    p = matrix[DATA] + row * columns * size
+    if in_blocks(weight_format):
+        blocks = (columns + BLOCK - 1) // BLOCK
+        s = matrix[SCALES] + 2 * row * blocks
+        for done in range(0, columns, BLOCK):
+            n = min(BLOCK, columns - done)
+            _widen(weight_format, p + done, n, load1(F16, s), y + 4 * done)
+            s += 2
+    else:
+        scale = np.float32(1)
+        if matrix[SCALES] != 0:
+            scale = load1(F32, matrix[SCALES] + 4 * row)
+        _widen(weight_format, p, columns, scale, y)
+
+
+@compiled
+def _widen(weight_format, p, n, scale, y):
+    size, scales = itemsize(weight_format), splat(scale)
+    for _ in range(n // 16):
+        store(y, mul(load(weight_format, p), scales))
+        p, y = p + 16 * size, y + 64
+    for i in range(n % 16):
+        store1(F32, y + 4 * i, load1(weight_format, p + i * size) * scale)

@@ -67,10 +67,6 @@ __all__ = [
         "store",
         "store1",
         "store_sums",
-        "tile_1",
-        "tile_4",
-        "tile_12",
-        "transpose_16",
         "widen_four",
         "reduce_sum",
         "zero",
@@ -734,70 +730,8 @@ def _goes_in_integers(name):
     return multiplies_integers() and (name == "blocks" or name in FOURS)
 
 
-def _tile(rows):
-    """The instruction `tile_N` for so many rows, every sum of it written out."""
-
-    def emit(builder, x, x_stride, panel, depth, y, y_stride, plus):
-        """Rows of x with a panel of 32 columns: their sums over `depth`, to rows of y.
-
-        `x_stride` and `y_stride` are the bytes from one row to the next. With `plus` the sums are
-        added to what is in y.
-        """
-        kind = _vector(F)
-
-        def place(address, offset=0):
-            return _pointer(builder, builder.add(address, I64(offset)), kind)
-
-        starts = [builder.add(x, builder.mul(x_stride, I64(r))) for r in range(rows)]
-        ends = [builder.add(y, builder.mul(y_stride, I64(r))) for r in range(rows)]
-        places = [place(end, offset) for end in ends for offset in (0, 64)]
-        # Memory as it is written here; LLVM keeps all of it in registers.
-        totals = [cgutils.alloca_once_value(builder, _all(F, 0.0)) for _ in places]
-        with builder.if_then(plus):
-            for at, total in zip(places, totals, strict=True):
-                builder.store(builder.load(at, align=4), total)
-        with cgutils.for_range(builder, depth) as loop:
-            column = builder.add(panel, builder.mul(loop.index, I64(128)))
-            weights = [builder.load(place(column, offset), align=4) for offset in (0, 64)]
-            offset = builder.mul(loop.index, I64(4))
-            for r, start in enumerate(starts):
-                number = builder.load(_pointer(builder, builder.add(start, offset), F), align=4)
-                number = _fill(builder, number, F)
-                for weight, total in zip(weights, totals[2 * r : 2 * r + 2], strict=True):
-                    terms = [number, weight, builder.load(total)]
-                    builder.store(_call(builder, "llvm.fma.v16f32", kind, terms), total)
-        for at, total in zip(places, totals, strict=True):
-            builder.store(builder.load(total), at, align=4)
-
-    emit.__name__ = f"tile_{rows}"
-    return _instruction(types.void, *[ADDRESS] * 6, types.boolean)(emit)
-
-
 dots_4_by_6, dots_4_by_4, dots_4_by_2, dots_4_by_1 = (_dots(n) for n in (6, 4, 2, 1))
 integer_dots_4_by_2, integer_dots_4_by_1 = _integer_dots(2), _integer_dots(1)
-tile_12, tile_4, tile_1 = _tile(12), _tile(4), _tile(1)
-
-
-@_instruction(types.void, ADDRESS, ADDRESS, ADDRESS, ADDRESS)
-def transpose_16(builder, x, x_stride, y, y_stride):
-    """Sixteen rows of sixteen float32, written as columns.
-
-    Four rounds: in each, halves of ever shorter runs of two rows change places.
-    """
-    stride = [builder.add(x, builder.mul(x_stride, I64(r))) for r in range(LANES)]
-    rows = [builder.load(_pointer(builder, at, _vector(F)), align=4) for at in stride]
-    for width in (1, 2, 4, 8):
-        # Lane i of the first: its own where i has no `width` in it, else the second's i - width.
-        first = [i if not i & width else LANES + i - width for i in range(LANES)]
-        second = [i + width if not i & width else LANES + i for i in range(LANES)]
-        picks = [ir.Constant(ir.VectorType(I32, LANES), pick) for pick in (first, second)]
-        for r in range(LANES):
-            if not r & width:
-                pair = rows[r], rows[r + width]
-                rows[r], rows[r + width] = (builder.shuffle_vector(*pair, pick) for pick in picks)
-    for r, row in enumerate(rows):
-        at = builder.add(y, builder.mul(y_stride, I64(r)))
-        builder.store(row, _pointer(builder, at, _vector(F)), align=4)
 
 
 EXP_POLYNOMIAL = (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
