@@ -29,7 +29,7 @@ from table import machine
 
 from llama_edu import Llama
 from llama_edu.engine.weights import Arena
-from llama_edu.ops.linear import linear, row_product
+from llama_edu.ops.linear import linear
 
 LARGE, SMALL = "smollm2-135m-instruct", "story"
 PAST = 100
@@ -68,22 +68,16 @@ def without(model: Llama, **changes: Any) -> Llama:
     return other
 
 
-def the_other_product() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Of the two that `row_product` chooses from, the one it did not."""
-    return np.vecdot if row_product() is np.dot else np.dot
+def by_rows_of(model: Llama, product: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Work:
+    """The same step, with this product of matrix and vector for every matrix."""
 
-
-def by_the_other_product(model: Llama) -> Work:
-    """The same step, with the product of matrix and vector that was not chosen here."""
-    other = the_other_product()
-
-    def product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    def by_it(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
         if len(x) > 1:
             return linear(x, weight, bias)
-        y = other(weight, x[0])[None]
+        y = product(weight, x[0])[None]
         return y if bias is None else y + bias
 
-    return decode(without(model, linear=product, decode_step=None))
+    return decode(without(model, linear=by_it, decode_step=None))
 
 
 def scattered(precision: str) -> Llama:
@@ -122,8 +116,8 @@ def ways() -> list[tuple[str, str, str, int, Work, Work]]:
             *(f"{SMALL} f32, NumPy", there, *both(story)),
         ),
         (
-            *(f"np.{row_product().__name__}", f"np.{the_other_product().__name__}"),
-            *(f"{LARGE} f32, NumPy", here, decode(plain), by_the_other_product(plain)),
+            *("np.dot", "np.vecdot", f"{LARGE} f32, NumPy", here),
+            *(by_rows_of(plain, np.dot), by_rows_of(plain, np.vecdot)),
         ),
         (
             *("one compiled call for a token", "a compiled call for each operator"),

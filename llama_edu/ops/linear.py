@@ -4,17 +4,20 @@ A checkpoint stores a linear layer as one row per output, `(out_features, in_fea
 weight is the transposed right-hand side. Nothing is copied to transpose it: BLAS reads either way.
 """
 
-import functools
 import time
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["linear", "linear_small_batch", "matmul_transb", "row_product"]
+__all__ = ["RowProduct", "linear", "linear_small_batch", "matmul_transb", "row_product"]
 
 SMALL_BATCH = 32  # rows; for more, one large product is sooner
 ONE_BY_ONE = 3  # rows, and for so few each by itself is soonest
+LARGE = 65_536  # numbers of a matrix from which on it matters how it is read
+TIMED = 12  # products of one shape, half of them of each kind
+
+_Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def matmul_transb(
@@ -50,10 +53,10 @@ def linear(
     """y = x Wᵀ + b, one row of `weight` per output feature. Same dtype out as in.
 
     The same numbers in three ways, by the number of rows: for one, a product of matrix and vector,
-    which `row_product` chooses; for a few, see `linear_small_batch`; for many, `gemm`.
+    as `RowProduct` chooses it; for a few, see `linear_small_batch`; for many, `gemm`.
     """
     if len(x) == 1:
-        y = row_product()(weight, x[0])[None]
+        y = row_product(weight, x[0])[None]
     elif len(x) <= SMALL_BATCH:
         y = linear_small_batch(x, weight)
     else:
@@ -61,28 +64,52 @@ def linear(
     return y if bias is None else y + bias
 
 
-RowProduct = Callable[[np.ndarray, np.ndarray], np.ndarray]
+class RowProduct:
+    """W x by `np.dot` or by `np.vecdot`: for each shape of W by the one that was sooner at first.
 
-
-@functools.cache
-def row_product() -> RowProduct:
-    """What multiplies a large matrix by a vector sooner on this machine: `np.dot` or `np.vecdot`.
-
-    Such a product takes as long as memory needs to deliver the matrix. `np.dot` cuts it into
-    blocks, one share for each processor. `np.vecdot` reads row after row, as they lie in memory,
-    on a single one. Where one takes nearly all that memory delivers, its plain order wins, by a
-    quarter and more; elsewhere two of them are up to twice as fast. Both are tried, for 20 ms, on
-    matrices of a small model, which together are larger than most caches of processors.
+    Such a product takes as long as memory needs to deliver the matrix. `np.dot` cuts a large one
+    into blocks, one share for each processor. `np.vecdot` reads row after row, as they lie in
+    memory, on a single one. Where one takes nearly all that memory delivers, its plain order wins,
+    by a quarter and more; elsewhere two of them are up to twice as fast. Which of it holds is seen
+    while working: the first products of a shape are made and timed in turn, and of each kind the
+    shortest time counts, since whatever else the machine does takes longer. A small matrix, which
+    stays in the processor's cache, goes to `np.dot` at once.
     """
-    weights, x = np.ones((24, 768, 576), dtype=np.float32), np.ones(576, dtype=np.float32)
-    seconds: dict[RowProduct, float] = {np.dot: np.inf, np.vecdot: np.inf}
-    for _ in range(3):  # the shortest of a few: whatever else the machine does takes longer
-        for product, shortest in seconds.items():
-            start = time.perf_counter()
-            for weight in weights:
-                product(weight, x)
-            seconds[product] = min(shortest, time.perf_counter() - start)
-    return min(seconds, key=lambda product: seconds[product])
+
+    def __init__(self) -> None:
+        self._kinds: tuple[_Product, _Product] = (np.dot, np.vecdot)
+        self._seconds: dict[tuple[int, ...], list[tuple[float, int]]] = {}
+        self._chosen: dict[tuple[int, ...], _Product] = {}
+
+    def __call__(
+        self,
+        weight: Float[np.ndarray, "out_features in_features"],
+        x: Float[np.ndarray, " in_features"],
+    ) -> Float[np.ndarray, " out_features"]:
+        """One number for each row of `weight`, of the same dtype as both."""
+        if weight.size < LARGE:
+            return np.dot(weight, x)
+        product = self._chosen.get(weight.shape)
+        return self._timed(weight, x) if product is None else product(weight, x)
+
+    def chosen(self, shape: tuple[int, ...]) -> str | None:
+        """`dot` or `vecdot` for matrices of this shape; None as long as it is not known."""
+        product = self._chosen.get(shape)
+        return None if product is None else product.__name__
+
+    def _timed(self, weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+        seconds = self._seconds.setdefault(weight.shape, [])
+        # Not simply in turn: of two weights of a layer with one shape each would keep to one kind.
+        kind = (0, 1, 1, 0)[len(seconds) % 4]
+        start = time.perf_counter()
+        y = self._kinds[kind](weight, x)
+        seconds.append((time.perf_counter() - start, kind))
+        if len(seconds) >= TIMED:
+            self._chosen[weight.shape] = self._kinds[min(seconds)[1]]
+        return y
+
+
+row_product = RowProduct()
 
 
 def linear_small_batch(

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from llama_edu.ops.linear import (
     SMALL_BATCH,
+    RowProduct,
     linear,
     linear_small_batch,
     matmul_transb,
-    row_product,
 )
 
 # Sums of at most 11 products of numbers near 1: a few roundings of 6e-8 each.
@@ -117,23 +117,43 @@ def test_a_small_batch_is_the_same_product(rows):
 @pytest.mark.parametrize("slow", [np.dot, np.vecdot])
 def test_a_row_goes_through_what_was_sooner(slow, monkeypatch):
     """By a clock that only runs while one of the two works."""
-    now, fast = [0.0], np.vecdot if slow is np.dot else np.dot
+    now, calls, fast = [0.0], [], np.vecdot if slow is np.dot else np.dot
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
 
+    def counted(weight, x):
+        calls.append(fast)
+        return fast(weight, x)
+
     def slowed(weight, x):
+        calls.append(slow)
         now[0] += 1.0
         return slow(weight, x)
 
+    slowed.__name__, counted.__name__ = slow.__name__, fast.__name__
+    weight, x = random(np.random.default_rng(0), 300, 250), np.ones(250, dtype=np.float32)
+    want = weight @ x
     monkeypatch.setattr(np, slow.__name__, slowed)
-    row_product.cache_clear()
-    try:
-        assert row_product() is fast
-        weight, x = random(np.random.default_rng(0), 5, 3), np.ones(3, dtype=np.float32)
-        before = now[0]
-        assert_close(linear(x[None], weight), (weight @ x)[None], 1e-6)
-        assert now[0] == before
-    finally:
-        row_product.cache_clear()
+    monkeypatch.setattr(np, fast.__name__, counted)
+    product = RowProduct()
+    assert product.chosen(weight.shape) is None
+    for _ in range(12):
+        assert_close(product(weight, x), want, 1e-5)
+    # Each half of the time; of two neighbours now the one was first and now the other.
+    assert calls.count(slow) == calls.count(fast) == 6
+    assert {tuple(calls[i : i + 2]) for i in range(0, 12, 2)} == {(slow, fast), (fast, slow)}
+    assert product.chosen(weight.shape) == fast.__name__
+    assert product.chosen((300, 251)) is None  # another shape is found out by itself
+    product(weight, x)
+    product(weight, x)
+    assert calls[12:] == [fast, fast]
+
+
+def test_a_small_matrix_is_not_timed(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: pytest.fail("timed"))
+    weight, x = random(np.random.default_rng(0), 5, 3), np.ones(3, dtype=np.float32)
+    product = RowProduct()
+    for _ in range(20):
+        assert_close(product(weight, x), weight @ x, 1e-6)
 
 
 def test_both_ways_to_multiply_a_row_are_the_same():

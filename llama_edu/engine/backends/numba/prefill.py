@@ -1,8 +1,9 @@
 """Kernels for many rows at once: what surrounds the matrix products of a prompt.
 
 The products themselves are BLAS's, for which narrow weights are widened some rows at a time; those
-of a few rows are made from the narrow weights as they lie. What NumPy does in several passes over memory, on one thread, is
-done here in one pass on all of them: RMSNorm, RoPE, SwiGLU, and the softmax under the causal mask.
+of a few rows are made from the narrow weights as they lie. What NumPy does in several passes over
+memory, on one thread, is done here in one pass on all of them: RMSNorm, RoPE, SwiGLU, and the
+softmax under the causal mask.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, operator"
 
