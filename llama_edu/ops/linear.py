@@ -57,7 +57,7 @@ def linear(
     """
     if len(x) == 1:
         y = row_product(weight, x[0])[None]
-    elif len(x) <= SMALL_BATCH:
+    elif 1 < len(x) <= SMALL_BATCH:
         y = linear_small_batch(x, weight)
     else:
         y = matmul_transb(x, weight)

@@ -93,7 +93,7 @@ def test_a_mismatched_width_is_refused():
 
 
 # Around the numbers of rows and of outputs at which `linear` goes another way.
-@pytest.mark.parametrize("rows", [1, 2, 7, SMALL_BATCH, SMALL_BATCH + 1, 40])
+@pytest.mark.parametrize("rows", [0, 1, 2, 7, SMALL_BATCH, SMALL_BATCH + 1, 40])
 @pytest.mark.parametrize("outputs", [1, 63, 64, 197])
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_linear_equals_float64_for_any_number_of_rows(rows, outputs, with_bias):

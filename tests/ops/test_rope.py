@@ -256,3 +256,12 @@ def test_yarn_equals_the_loop(theta, truncate, betas):
     config = tiny_config(head_dim=22, rope_theta=theta, rope_scaling=scaling)
     got = inverse_frequencies(config)
     np.testing.assert_allclose(got, yarn_loop(theta, 22, scaling), rtol=2e-6)
+
+
+def test_yarn_where_no_pair_lies_between_the_two_rotations():
+    """Both bounds are the first pair: it keeps its frequency, and every other one is slow."""
+    numbers = {"original_max_position_embeddings": 300, "beta_fast": 4000.0, "beta_slow": 50.0}
+    scaled = tiny_config(head_dim=22, rope_scaling=RopeScaling("yarn", 6.0, **numbers))
+    plain = inverse_frequencies(tiny_config(head_dim=22))
+    want = plain / np.array([1] + 10 * [6], dtype=np.float32)
+    np.testing.assert_allclose(inverse_frequencies(scaled), want, rtol=2e-6)
