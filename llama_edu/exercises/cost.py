@@ -180,7 +180,7 @@ SCORE_FLOPS = Exercise(
         Mutant(
             "per_kv_head",
             _scores_flops_kv,
-            "when each KV head is counted once: sharing keys saves memory, not arithmetic",
+            "when each KV head is counted once: each query head multiplies with its group's keys",
             section="A cache, byte by byte",
         ),
         Mutant(

@@ -337,14 +337,23 @@ def two_walls(tmp_path):
 
 
 def larger_batch(tmp_path):
-    weights = 134_000_000
+    weights, key_and_value = 8_000_000_000, 2 * 32 * 8 * 128  # 32 layers, 8 KV heads of 128
+    memory, arithmetic = 2e12, 312e12
+
+    def step(texts, positions=100):
+        cached = texts * positions * key_and_value
+        flops = 2 * (weights * texts + 4 * cached)  # 4 query heads share a KV head
+        return Cost("a step", flops, weight_nbytes=2 * weights, cache_nbytes=2 * cached)
 
     def rate(texts):
-        cost = Cost("a step", 2 * weights * texts, weight_nbytes=2 * weights)
-        return texts / seconds_at_least(cost, 30e9, 6e12)
+        return texts / seconds_at_least(step(texts), memory, arithmetic)
 
     assert rate(8) / rate(1) > 7
     assert rate(512) / rate(256) < 1.1
+    ridge = arithmetic / memory
+    assert step(8).intensity < ridge < step(512).intensity
+    assert step(512).cache_nbytes < step(512).weight_nbytes
+    assert step(512, positions=10_000).intensity < step(100_000, 10_000).intensity < ridge
 
 
 def one_pass_four_guesses(tmp_path):

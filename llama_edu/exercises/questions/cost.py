@@ -27,14 +27,18 @@ TWO_WALLS = Amount(
 LARGER_BATCH = Choice(
     name="larger_batch",
     topic="cost",
-    ask="On a graphics card, eight texts in one step gave almost eight times as many words a "
-    "second as one. But 512 gave hardly more than 256. What had run out?",
+    ask="On a graphics card, with short texts and a model whose weights outweigh all their caches, "
+    "eight texts in one step gave almost eight times as many words a second as one. But 512 gave "
+    "hardly more than 256. What had run out?",
     answers={
         "Memory speed: 512 texts need the weights 512 times": "The weights are read once for all "
         "of them. That is why the first eight were nearly free.",
         "Arithmetic": "Yes. Each weight that arrives is now multiplied 512 times before the next "
         "one is wanted. At some number the computing takes as long as the reading, and from "
         "there on more texts take more time.",
+        "Memory speed again: each text brings a cache of its own, and those are not shared": "That "
+        "would be so with long texts, and then no number of them would lead out of it. Here all "
+        "512 caches together are smaller than the weights.",
         "Nothing: it is a matter of patience": "More patience makes no more words a second. "
         "Something is busy all the time by now.",
     },
