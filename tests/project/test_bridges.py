@@ -282,7 +282,9 @@ def test_precision_narrows(run: Run) -> None:
 
 
 @rust
-@pytest.mark.parametrize(("rows", "cols", "threads"), [(7, 37, 3), (5, 32, 8), (3, 5, 1), (0, 5, 2)])
+@pytest.mark.parametrize(
+    ("rows", "cols", "threads"), [(7, 37, 3), (5, 32, 8), (3, 5, 1), (0, 5, 2)]
+)
 def test_cost_multiplies_in_threads(run: Run, rows: int, cols: int, threads: int) -> None:
     rng = np.random.default_rng(15)
     x, w = random(rng, cols), random(rng, rows, cols).astype(ml_dtypes.bfloat16)
@@ -294,7 +296,8 @@ def test_cost_multiplies_in_threads(run: Run, rows: int, cols: int, threads: int
 
 @rust
 @pytest.mark.parametrize(
-    ("threads", "given", "why"), [(2, 4 * 5 - 1, "W is not"), (2, 3 * 5, "W is not"), (0, 20, "no t")]
+    ("threads", "given", "why"),
+    [(2, 4 * 5 - 1, "W is not"), (2, 3 * 5, "W is not"), (0, 20, "no t")],
 )
 def test_cost_refuses_what_would_leave_old_numbers(
     run: Run, threads: int, given: int, why: str
