@@ -7,8 +7,8 @@ sends to one rank while it receives from another; what carries the bytes is a su
 counted here are those that were handed to the carrier, whatever any formula says.
 
 The sum goes round a ring in two laps, a reduce-scatter and an all-gather (Patarasuk and Yuan 2009,
-doi:10.1016/j.jpdc.2008.09.002). Every rank ends with the same bits: each piece is added up in one
-order, by whoever has it last, and only copied from there.
+doi:10.1016/j.jpdc.2008.09.002). Every rank ends with the same bits: each piece is added up once,
+along one path through the ranks, and its finished bits are copied to all.
 """
 
 from abc import ABC, abstractmethod

@@ -70,6 +70,8 @@ def test_the_drawn_steps_are_those_of_the_real_sum(size: int) -> None:
         piece = (rank + 1) % size
         assert states[size - 1][rank, piece] == totals[0][piece]
     assert "rank 1 10, 20, 30" in viz.ring_sum(PARTS).alt
+    frames = [p for p in viz.ring_sum(PARTS).figure.axes[0].patches if p.get_linewidth() > 2]
+    assert len({frame.get_edgecolor() for frame in frames}) == 1, "what came, whoever got it"
     assert texts(viz.ring_sum(PARTS)).count("222") == 1 + 2 + 3, "found once, then handed on twice"
 
 
@@ -83,6 +85,16 @@ def test_what_a_split_says_is_what_it_draws() -> None:
     drawn = [patch.get_facecolor() for patch in picture.figure.axes[0].patches]
     assert len(drawn) == 2 + 7 * 2, "a key, and two parts of each of seven matrices"
     assert len(set(drawn)) == 2 < len(colors)
+
+
+def test_the_numbers_at_the_edges_are_those_of_the_slices() -> None:
+    picture = viz.layer_split(STORY, 2)
+    said = texts(picture)
+    rows = STORY.num_attention_heads * STORY.head_dim
+    for count in (0, rows // 2, rows):
+        assert said.count(str(count)) >= 2, "left of q_proj, and below o_proj"
+    assert {f"group {i}" for i in range(STORY.num_key_value_heads)} <= set(said)
+    assert f"up to each cut: 0, {rows // 2}, {rows}." in picture.alt
 
 
 def test_a_peak_is_marked_where_a_curve_turns() -> None:

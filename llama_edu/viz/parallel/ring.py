@@ -71,7 +71,7 @@ def ring_sum(parts: Sequence[Sequence[int]]) -> Picture:
                     CELL,
                     0.4,
                     DONE if done else PAPER,
-                    edgecolor=RANKS[rank][0] if came else FAINT,
+                    edgecolor=INK if came else FAINT,
                     linewidth=2.2 if came else 0.8,
                     zorder=3 if came else 1,
                 )
