@@ -70,7 +70,9 @@ def test_the_last_layer_says_what_the_model_says(model: Llama, tokenizer: Tokeni
     assert rows[-1][2].split(", ")[0] == tokenizer.decode([answer]).replace(" ", "␣")
 
 
-def test_chances_are_the_model_s_and_what_is_cut_says_so(model: Llama, tokenizer: Tokenizer) -> None:
+def test_chances_are_the_model_s_and_what_is_cut_says_so(
+    model: Llama, tokenizer: Tokenizer
+) -> None:
     logits = model.forward(tokenizer.encode(SENTENCE))[-1].astype(np.float64)
     shares = np.exp(logits - logits.max())
     shares = np.sort(shares / shares.sum())[::-1]

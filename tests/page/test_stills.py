@@ -67,9 +67,9 @@ def drawn(svg: str) -> Drawing:
                 numbers = (float(at[name]) for name in ("x", "y", "width", "height"))
                 box = Box(*numbers, at["fill-opacity"])
                 found.boxes.append(box)
-                assert 0 <= box.x
+                assert box.x >= 0
                 assert box.x + box.width <= WIDTH + 0.1
-                assert 0 <= box.y
+                assert box.y >= 0
                 assert box.y + box.height <= height
             case "circle":
                 found.circles.append((float(at["cx"]), float(at["cy"])))
@@ -160,7 +160,18 @@ def test_bars_of_the_cache_are_as_long_as_their_rows() -> None:
     assert kept1.x == pytest.approx(fed1.x + fed1.width, abs=0.1)
     key, steps = drawing.texts[:2], drawing.texts[2:]
     assert key == ["computed", "read from the cache"]
-    assert steps == ["step 0", "with", "without", "14", "14", "step 1", "with", "without", "1", "15"]
+    assert steps == [
+        "step 0",
+        "with",
+        "without",
+        "14",
+        "14",
+        "step 1",
+        "with",
+        "without",
+        "1",
+        "15",
+    ]
 
 
 def test_bars_of_chances_are_as_long_as_these_and_what_is_cut_has_none() -> None:
@@ -178,7 +189,10 @@ def test_bars_of_chances_are_as_long_as_these_and_what_is_cut_has_none() -> None
 
 
 def test_every_bit_has_a_box_in_the_shade_of_its_field() -> None:
-    rows = [["float16", "0 01011 1001100110", "0.0999755859", "6.1e-05"], ["tiny", "1 0 11", "-3", "1"]]
+    rows = [
+        ["float16", "0 01011 1001100110", "0.0999755859", "6.1e-05"],
+        ["tiny", "1 0 11", "-3", "1"],
+    ]
     drawing = drawn(bits_svg("bits", rows))
     assert drawing.texts[:3] == ["sign", "exponent", "mantissa"]
     assert drawing.texts[3:] == ["float16: 0.0999755859", *"0010111001100110", "tiny: -3", *"1011"]
@@ -189,7 +203,10 @@ def test_every_bit_has_a_box_in_the_shade_of_its_field() -> None:
 
 
 def test_prompts_are_as_long_as_their_tokens_and_what_is_reused_comes_first() -> None:
-    rows = [["My name is “Mia”.", "20", "0", "20", "0", "Hi"], ["And?", "50", "40", "10", "0", "Yes"]]
+    rows = [
+        ["My name is “Mia”.", "20", "0", "20", "0", "Hi"],
+        ["And?", "50", "40", "10", "0", "Yes"],
+    ]
     drawing = drawn(turns_svg("turns", rows))
     assert drawing.texts == ["reused", "computed", "My name is “Mia”.", "20", "And?", "50"]
     first, kept, computed = drawing.boxes[2:]
