@@ -120,7 +120,7 @@ class Program:
             raise self._ended(what)
         try:
             answer = _parsed(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             got = f"{_shown(line)} ({_hint(line)})"
             raise ProgramError(
                 "garbled", f"expected one line of JSON in answer to {what}, got {got}"

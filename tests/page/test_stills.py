@@ -64,8 +64,8 @@ def drawn(svg: str) -> Drawing:
                 found.words.append((part.text or "", float(at["x"]), float(at["y"])))
                 assert 0 < float(at["y"]) <= height
             case "rect":
-                numbers = (float(at[name]) for name in ("x", "y", "width", "height"))
-                box = Box(*numbers, at["fill-opacity"])
+                x, y, wide, high = (float(at[name]) for name in ("x", "y", "width", "height"))
+                box = Box(x, y, wide, high, at["fill-opacity"])
                 found.boxes.append(box)
                 assert box.x >= 0
                 assert box.x + box.width <= WIDTH + 0.1
