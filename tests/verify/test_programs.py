@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +16,7 @@ from llama_edu.cli.main import main
 from llama_edu.verify.protocol import Program, ProgramError, command_of
 from llama_edu.verify.run import Options, verify_program
 
-STORY = Options(models=("story",), tiny=False, limit=20.0, stages=("forward",))
+STORY = Options(("story",), ("forward",), limit=20.0, naming_seconds=0.01, tiny=False)
 
 # A program that answers hello, and then does as the test says with `request`.
 PROGRAM = """
@@ -64,6 +65,27 @@ def test_every_position_at_once(tmp_path: Path) -> None:
     then = "answer = {'logits': [0.0] * 2048 * len(request['ids'])}"
     report = verify_program(program(tmp_path, then), STORY)
     assert report.results[1].detail.endswith("got 14336 (7 · 2048: those after every id?)")
+
+
+def test_a_file_that_is_here_and_no_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_engine").write_text("", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert "got no command 'my_engine' (did you mean ./my_engine?)" in first(["my_engine"])[1]
+
+
+@pytest.mark.posix
+def test_a_file_that_the_system_cannot_run(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+    path.write_bytes(b"\x7fELF, and then nothing")
+    path.chmod(0o755)
+    assert "Exec format error" in first([str(path)])[1]
+
+
+def test_blank_lines_are_no_answers(tmp_path: Path) -> None:
+    then = "print('\\n', flush=True); answer = {'error': 'nothing yet'}"
+    assert first(program(tmp_path, then))[1] == "expected logits, got an error: nothing yet"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions are Unix's")
@@ -116,9 +138,7 @@ MISBEHAVIOURS = {
 def test_a_program_that(what: str, tmp_path: Path) -> None:
     then, told, code = MISBEHAVIOURS[what]
     limit = 0.7 if what == "hangs" else 20.0
-    options = Options(
-        models=("story",), tiny=False, limit=limit, stages=("forward",), naming_seconds=0.01
-    )
+    options = replace(STORY, limit=limit)
     start = time.perf_counter()
     _, detail, exit_code = first(program(tmp_path, then), options)
     assert told in detail

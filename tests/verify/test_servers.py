@@ -15,6 +15,7 @@ import pytest
 from llama_edu import Llama, Tokenizer
 from llama_edu.errors import InputError
 from llama_edu.verify.checkpoints import TINY, write_tiny
+from llama_edu.verify.evidence import Declared
 from llama_edu.verify.http import LENGTHS, NEW, verify_url
 from llama_edu.verify.protocol import ProgramError
 from llama_edu.verify.report import Report
@@ -187,6 +188,17 @@ def test_a_prompt_that_is_off_after_others_were_right_tells_of_what_they_left(
     )
     (verdict,) = verified(server, tiny).verdicts
     assert "All is right until a text begins anew" in " ".join(verdict.advice)
+
+
+def test_what_a_server_rounds_to_is_allowed_where_it_is_declared(
+    server: Server, tiny: Path
+) -> None:
+    rounding = Answers(tiny)
+    rounding.model = Llama.from_pretrained(tiny, "bf16-pure", cache_dtype="bf16")
+    server.reply = rounding.chat
+    assert not verified(server, tiny).ok
+    declared = Declared("bf16", "bf16")
+    assert verify_url(server.address, [str(tiny)], declared=declared).ok
 
 
 def test_prompts_end_where_the_context_does(server: Server, tmp_path: Path) -> None:
