@@ -285,6 +285,13 @@ class TestInspect:
         save_file({}, tmp_path / "x.safetensors")
         assert next(line for line in report(str(tmp_path / "x.safetensors")) if "total" in line)
 
+    @pytest.mark.parametrize("name", ["x.safetensors", "x.gguf"])
+    def test_a_file_that_is_not_there(
+        self, name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        told = f"error: {tmp_path / name}: expected a file there, got none\n"
+        assert run(capsys, "inspect", str(tmp_path / name)) == (1, "", told)
+
     def test_damaged_file(
         self, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
     ) -> None:

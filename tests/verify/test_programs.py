@@ -121,6 +121,11 @@ MISBEHAVIOURS = {
         3,
     ),
     "raises": ("raise ValueError('no head')", "ValueError: no head", 3),
+    "nests without end": (
+        "print('[' * 100000, flush=True); continue",
+        "expected one line of JSON",
+        3,
+    ),
     "takes two lines": ("print('{', flush=True)", "'{' (an answer has to be on one line)", 3),
     "refuses": ("answer = {'error': 'not today'}", "got an error: not today", 3),
     "gives NaN": ("answer = {'logits': [float('nan')] * 2048}", "2048 of 2048 logits are NaN", 1),
