@@ -247,7 +247,7 @@ class TestInspect:
         monkeypatch.setattr(sys, "platform", "win32")
         monkeypatch.setattr(ctypes, "windll", windll, raising=False)
         monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
-        with Path(os.devnull).open() as stream:
+        with Path(os.devnull).open(encoding="utf-8") as stream:
             assert cli_terminal.reads_codes(stream) is reads
         assert modes == ([4] if found else [])
 

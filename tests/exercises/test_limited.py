@@ -1,8 +1,8 @@
 """What is noted of the calls that a learner's code makes, and a call that is stopped."""
 
+import inspect
 import io
 import math
-import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -103,7 +103,7 @@ def test_each_event_is_noted_for_what_it_is(checker):
     calls = Calls(("banned", "math"), ("banned.book",))
 
     def tell(event, arg=None):
-        calls.profile(sys._getframe(1), event, arg)
+        calls.profile(inspect.currentframe().f_back, event, arg)
         return 7
 
     source = (
