@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from llama_edu.exercises.framework.difference import kind_name
 from llama_edu.exercises.framework.draw import whole
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.formats.four_bits import FourBits, dequantize_four, quantize_four
@@ -516,8 +517,7 @@ def _went_on(
     held, fed = list(others), new.copy()
     mine = answer(others, length, fed)
     if not isinstance(mine, list | tuple):
-        kind = "nothing (None)" if mine is None else f"a {type(mine).__name__}"
-        raise TypeError(f"expected a list of runs, got {kind}")
+        raise TypeError(f"expected a list of runs, got {kind_name(mine)}")
     own = [run for run in mine if not any(np.may_share_memory(run, other) for other in held)]
     nothing = new[:0]
     return [

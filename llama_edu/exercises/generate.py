@@ -10,6 +10,7 @@ from llama_edu.engine.cache import KVCache
 from llama_edu.engine.generate import generate, prefill
 from llama_edu.engine.llama import Llama
 from llama_edu.errors import ContextError, InputError
+from llama_edu.exercises.framework.difference import kind_name
 from llama_edu.exercises.framework.draw import noise, pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import CountingModel, tiny_llama
@@ -881,8 +882,7 @@ def _forked(answer: Callable[..., Any], model: CountingModel, ids: Ids, ends: li
     second = answer(model, first)
     if not isinstance(second, KVCache):
         # The model would take None for "no cache", and the verdict would blame the counting.
-        kind = "nothing (None)" if second is None else f"a {type(second).__name__}"
-        raise TypeError(f"expected a KVCache, got {kind}")
+        raise TypeError(f"expected a KVCache, got {kind_name(second)}")
     # The order of the past is no matter to attention, and is to whoever forgets the end of it.
     held = [np.array(second.keys(0)), np.array(second.values(0))]
     rows = [model.forward(end, c)[-1] for end, c in zip(ends, (first, second), strict=True)]

@@ -11,6 +11,7 @@ import numpy as np
 
 from llama_edu.engine.generate import generate, prefill
 from llama_edu.engine.llama import Llama
+from llama_edu.exercises.framework.difference import kind_name
 from llama_edu.exercises.framework.draw import pick, whole, wholes
 from llama_edu.exercises.framework.exercise import Case, Exercise, Mutant
 from llama_edu.exercises.framework.tiny import BatchCountingModel, tiny_llama
@@ -78,7 +79,7 @@ def _read_request(answer: Callable[..., Sent], *args: object) -> list[object]:
     """What a server makes of it: where it went, whether it is said to be JSON, and what it asks."""
     url, headers, body = answer(*args)
     if not isinstance(body, bytes):
-        raise TypeError(f"expected a body of bytes, got {type(body).__name__}")
+        raise TypeError(f"expected a body of bytes, got {kind_name(body)}")
     types = {name.lower(): value for name, value in headers.items()}
     kind = types.get("content-type", "no content type").partition(";")[0].strip()
     try:
@@ -230,7 +231,7 @@ def _read_frames(answer: Callable[[Sequence[str]], bytes], pieces: list[str]) ->
     """What a client makes of it: the events between empty lines, each JSON or the end."""
     sent = answer(pieces)
     if not isinstance(sent, bytes):
-        raise TypeError(f"expected bytes, got {type(sent).__name__}")
+        raise TypeError(f"expected bytes, got {kind_name(sent)}")
     *events, rest = re.sub("\r\n|\r", "\n", sent.decode()).split("\n\n")  # any line end is legal
     return [[_read_event(event.split("\n")) for event in events], rest]
 

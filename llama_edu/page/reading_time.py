@@ -246,11 +246,9 @@ def _fold(section: nodes.section, effort: Effort) -> None:
 
 
 def _link(title: str, places: list[nodes.section]) -> nodes.Node:
-    """A link to the first section of that title; its text alone where there is none."""
-    for place in places:
-        if _heading(place) == title:
-            return nodes.reference("", title, internal=True, refid=place["ids"][0])
-    return nodes.Text(title)
+    """A link to the first section of that title."""
+    place = next(place for place in places if _heading(place) == title)
+    return nodes.reference("", title, internal=True, refid=place["ids"][0])
 
 
 def _heading(section: nodes.section) -> str:
@@ -302,18 +300,14 @@ class ReadingTimes(Directive):
             if not _is_chapter(path):
                 continue
             env.note_dependency(str(path))
-            numbers = _numbers(sections_of(path))
+            sections = sections_of(path)
+            numbers = _numbers(sections)
             sums = [a + b for a, b in zip(sums, numbers, strict=True)]
             address = env.app.builder.get_relative_uri(env.docname, document)
-            link = nodes.reference("", _title(path), internal=True, refuri=address)
+            link = nodes.reference("", sections[0].title, internal=True, refuri=address)
             rows.append(_row(link, _sums(numbers, str)))
         hours = _sums(sums, lambda total: f"{total / 60:.1f}")
         return [_table([*rows, _row(nodes.strong("", "All of them, in hours"), hours)])]
-
-
-def _title(path: Path) -> str:
-    first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
-    return "".join(first).partition("\n")[0].removeprefix("# ")
 
 
 def _numbers(sections: list[Section]) -> list[int]:

@@ -138,9 +138,9 @@ def _flags_of_first(sessions: Sequence[Session]) -> set[str]:
         call = session.observed[index].call
         before = {f for seen in session.observed[:index] for f in seen.call.flags}
         new = set(call.flags) - before
+        if call.past == 0 and "attention" in before:
+            new.add("reset")
         found |= new or set(call.flags)
-        if call.past == 0 and index > 0 and "attention" in before:
-            found.add("reset")
     return found
 
 

@@ -6,6 +6,7 @@ is added to all. Each prompt is followed by a few tokens of the server's own, so
 at work; and prompts that begin alike meet a prefix cache, where there is one.
 """
 
+import http.client
 import json
 import time
 import urllib.error
@@ -40,8 +41,7 @@ __all__ = ["verify_url"]
 
 TOP = 20  # likeliest tokens asked for: what OpenAI's interface allows at most
 NEW = 4  # tokens the server writes after each prompt
-LENGTHS = (1, 8, 11, 20, 33, 47)
-LONG = 270
+LENGTHS = (1, 8, 11, 20, 33, 47, 270)
 DIGITS = 1.2e-4  # servers round log-probabilities to four digits
 
 
@@ -86,13 +86,11 @@ class _Client:
         session = Session(self.name, read_model(self.directory))
         source = ids_of_text(self.directory, self.name) or tuple(range(3, 60))
         rng = np.random.default_rng(7)
-        more = tuple(int(i) for i in rng.integers(3, self.config.vocab_size, LONG))
-        prompts = [source[:n] for n in LENGTHS if n <= len(source)]
-        if self.config.max_position_embeddings > LONG + NEW:
-            prompts.append((*source, *more)[:LONG])
+        source += tuple(int(i) for i in rng.integers(3, self.config.vocab_size, LENGTHS[-1]))
+        longest = self.config.max_position_embeddings - NEW
         calls, answers = [], []
-        for prompt in prompts:
-            some = self._asked(prompt)
+        for length in (length for length in LENGTHS if length <= longest):
+            some = self._asked(source[:length])
             calls += some[0]
             answers += some[1]
         wanted, bound = references(self.directory, calls, declared)
@@ -104,11 +102,14 @@ class _Client:
         return session
 
     def _result(self, seen: Observed, declared: Declared) -> Result:
-        status, gap = ("right", "") if seen.right else ("wrong", f"{seen.gap:.3g}")
-        detail = gap and (
-            f"log-probabilities are off by up to {gap}, where right engines in "
-            f"{declared.words} differ by at most {seen.tolerance:.1g}"
-        )
+        status, detail = "right" if seen.right else "wrong", ""
+        if not np.isfinite(seen.gap):
+            detail = "expected log-probabilities of known tokens, got none, NaN or ∞"
+        elif not seen.right:
+            detail = (
+                f"log-probabilities are off by up to {seen.gap:.3g}, where right engines in "
+                f"{declared.words} differ by at most {seen.tolerance:.1g}"
+            )
         call = seen.call
         return Result(
             call.stage, self.name, call.label, status, detail, seen.gap, seen.tolerance, call.flags
@@ -120,16 +121,17 @@ class _Client:
         reply = self._post("/completions", body | {"model": self.served})
         try:
             logprobs = reply["choices"][0]["logprobs"]
-        except (KeyError, IndexError, TypeError):
+            positions = self._positions(logprobs) if logprobs else []
+        except (AttributeError, LookupError, TypeError, ValueError):
             raise ProgramError(
                 "garbled", f"expected choices with logprobs, got {json.dumps(reply)[:160]}"
             ) from None
-        if not logprobs:
-            raise ProgramError("garbled", "expected logprobs in the reply, got none")
         calls, answers = [], []
         fed, past = prompt, 0
-        for chosen, likeliest in self._positions(logprobs):
-            flags = ("attention",) if past == 0 else ("past", "decode")
+        for chosen, likeliest in positions[:NEW]:
+            flags: tuple[str, ...] = ("past", "decode")
+            if past == 0:
+                flags = ("ends",) if len(fed) == 1 else ("attention",)
             label = f"prompt of {len(fed)}" if past == 0 else f"decode after {past}"
             calls.append(Call(label, fed, past, flags))
             answers.append(likeliest)
@@ -137,7 +139,7 @@ class _Client:
                 break  # a token that cannot be told from another: nobody knows what follows
             past, fed = past + len(fed), (chosen,)
         if not calls:
-            raise ProgramError("garbled", "expected the scores of at least one token, got none")
+            raise ProgramError("garbled", "expected logprobs of at least one token, got none")
         return calls, answers
 
     def _positions(self, logprobs: Mapping[str, Any]) -> list[tuple[int | None, Logprobs]]:
@@ -156,7 +158,7 @@ class _Client:
 
     def _id(self, entry: Mapping[str, Any]) -> int | None:
         if isinstance(entry.get("id"), int):
-            return int(entry["id"])
+            return int(entry["id"]) if entry["id"] in range(self.config.vocab_size) else None
         if isinstance(entry.get("bytes"), list):
             text = bytes(entry["bytes"]).decode("utf-8", errors="replace")
             return self.ids_by_text.get(text)
@@ -174,7 +176,8 @@ class _Client:
 
     def _served(self) -> str:
         """The name under which the server has the model: ours, or the only one it has."""
-        listed = self._get("/models").get("data") or []
+        listed = self._get("/models").get("data")
+        listed = listed if isinstance(listed, list) else []
         names = [str(one.get("id")) for one in listed if isinstance(one, dict)]
         if self.name in names or not names:
             return self.name
@@ -201,18 +204,20 @@ class _Client:
             raise ProgramError(
                 "garbled", f"expected an answer from {request.full_url}, got {problem.code}: {told}"
             ) from problem
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as problem:
+        except (OSError, http.client.HTTPException) as problem:
             raise ProgramError(
                 "start", f"expected a server at {request.full_url}, got none: {problem}"
             ) from problem
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise ProgramError("garbled", f"expected JSON from {request.full_url}") from problem
         if not isinstance(answer, dict):
             raise ProgramError("garbled", f"expected a JSON object from {request.full_url}")
         return answer
 
 
-def _scores(pairs: Sequence[tuple[int | None, float]]) -> Logprobs:
-    known = [(i, p) for i, p in pairs if i is not None and p > -1e4]
+def _scores(pairs: Sequence[tuple[int | None, float | None]]) -> Logprobs:
+    """The tokens that are known and not as good as impossible; null counts as NaN."""
+    numbers = [(i, np.nan if p is None else p) for i, p in pairs]
+    known = [(i, p) for i, p in numbers if i is not None and not p <= -1e4]
     ids = np.array([i for i, _ in known], dtype=np.int64)
     return Logprobs(ids, np.array([p for _, p in known], dtype=np.float64))

@@ -33,6 +33,7 @@ CAUSE = re.compile(rb"panicked at|panic:|\w(?:Error|Exception)\b|terminate calle
 NOT_FINITE = re.compile(
     rb"(?<=[\[,:\s])-?(?:nan(?:\(\w*\))?|inf(?:inity)?)(?=[\s,\]}])", re.IGNORECASE
 )
+MOST_DIGITS = 300  # of an integer, with room below the largest float
 MAX_LINE = 256 * 1024 * 1024  # bytes: a vocabulary of ten million, with room
 
 
@@ -119,7 +120,7 @@ class Program:
             raise self._ended(what)
         try:
             answer = _parsed(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             got = f"{_shown(line)} ({_hint(line)})"
             raise ProgramError(
                 "garbled", f"expected one line of JSON in answer to {what}, got {got}"
@@ -268,9 +269,15 @@ def _parsed(line: bytes) -> Any:
     """The JSON of a line. Raises `ValueError` if it is none, even with null for nan and inf."""
     # Half a character in a text is for the comparison to judge.
     try:
-        return json.loads(line.decode("utf-8", errors="replace"))
+        return json.loads(line.decode("utf-8", errors="replace"), parse_int=_integer)
     except ValueError:
-        return json.loads(NOT_FINITE.sub(b"null", line).decode("utf-8", errors="replace"))
+        text = NOT_FINITE.sub(b"null", line).decode("utf-8", errors="replace")
+        return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> float:
+    """An integer, or infinity where it is beyond every float: no array can hold it."""
+    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
 
 
 def _hint(line: bytes) -> str:

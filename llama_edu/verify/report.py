@@ -18,6 +18,7 @@ __all__ = ["STAGES", "Named", "Report", "Result", "Verdict"]
 
 STAGES = ("bytes", "tokens", "forward", "cache", "sampling", "chat")
 
+MOST_ASIDES = 12  # of one kind, in the text
 NOBODY = "-"  # the model of a stage that was not examined
 RIGHT, WRONG, FAILED, REFUSED, NOTED = "right", "wrong", "failed", "refused", "noted"
 
@@ -167,9 +168,11 @@ class Report:
             if seen:
                 yield ""
                 yield f"{title}:"
-                for (model, detail), count in list(seen.items())[:12]:
+                for (model, detail), count in list(seen.items())[:MOST_ASIDES]:
                     times = f" ({count} cases)" if count > 1 else ""
                     yield from _wrapped(f"{model}{times}: {detail}", "  ")
+            if len(seen) > MOST_ASIDES:
+                yield f"  and {len(seen) - MOST_ASIDES} more (--json has them all)"
 
     def json(self) -> str:
         """The report as JSON; numbers that are not finite are null."""

@@ -1,5 +1,6 @@
 """One examination: a program, the models it is given, the stages it goes through."""
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,6 @@ import numpy as np
 
 from llama_edu import hub
 from llama_edu.chat.template import ChatTemplate
-from llama_edu.errors import CheckpointError, InputError
 from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.precision import to_float32
 from llama_edu.formats.safetensors import SafetensorsFile, open_checkpoint
@@ -65,6 +65,8 @@ KINDS = {
     float: "a number",
     dict: "an object",
 }
+# How an engine says that its logits are no numbers; "info" says something else.
+NOT_FINITE = re.compile(r"\b(?:nans?|infs?|infinit(?:e|y)|(?:non-?)?finite)\b", re.IGNORECASE)
 LARGE = 20_000_000  # numbers in a model; beyond that, long texts take too long for most engines
 MOST_NUMBERS = 30_000  # of a tensor that is asked for
 ODD_FILE = "an odd file"  # the model's name in results
@@ -110,8 +112,9 @@ class _Evidence:
     decoded: list[Asked] = field(default_factory=list)
     streamed: list[Asked] = field(default_factory=list)
     sampled: list[tuple[SamplingCase, np.ndarray | None]] = field(default_factory=list)
+    sampled_wrongly: bool = False  # by some answer that came
     chats: list[tuple[tuple[tuple[str, str], ...], list[int]]] = field(default_factory=list)
-    chat_directory: Path | None = None
+    wrong_chats: Path | None = None  # the model that some were answered wrongly for
 
 
 def verify_program(
@@ -241,15 +244,14 @@ class _Examination:
             except RefusedError as refusal:
                 self._add(target, "bytes", name, "wrong", f"expected a tensor, got: {refusal}")
                 continue
-            got = _numbers(answer.get("values"))
+            values = answer.get("values")
+            got = _numbers(values)
             if answer.get("shape") != list(want.shape):
                 detail = f"expected shape {list(want.shape)}, got {answer.get('shape')!r}"
-            elif got is None or got.shape != (want.size,):
-                detail = (
-                    f"expected {want.size} values in a flat list, got {_kind(answer.get('values'))}"
-                )
-            elif not np.array_equal(got.astype(np.float32), want.reshape(-1)):
-                i = int(np.flatnonzero(got.astype(np.float32) != want.reshape(-1))[0])
+            elif got is None or len(got) != want.size:
+                detail = f"expected {want.size} values in a flat list, got {_kind(values)}"
+            elif len(off := np.flatnonzero(_single(got) != want.reshape(-1))):
+                i = int(off[0])
                 detail = f"expected {want.reshape(-1)[i]:.9g} at number {i}, got {got[i]:.9g}"
             else:
                 self._add(target, "bytes", name, "right", "")
@@ -295,10 +297,11 @@ class _Examination:
         except RefusedError as refusal:
             self._add(target, "tokens", label, "wrong", f"expected {key}, got an error: {refusal}")
             return None
-        if key not in answer:
-            self._add(target, "tokens", label, "wrong", f"expected {key}, got {sorted(answer)}")
-            return None
-        return answer[key]
+        came = answer.get(key)
+        if came is None:
+            got = "null" if key in answer else sorted(answer)
+            self._add(target, "tokens", label, "wrong", f"expected {key}, got {got}")
+        return came
 
     def _compare(self, target: Target, label: str, came: Any, allowed: Sequence[Any]) -> None:
         if came is None:
@@ -364,24 +367,29 @@ class _Examination:
         last = self.order == "llama.cpp"
         for case in SAMPLING_CASES:
             try:
-                got = _numbers(program.ask(case.request).get("probabilities"))
+                came = program.ask(case.request).get("probabilities")
             except RefusedError as refusal:
                 detail = f"expected probabilities, got an error: {refusal}"
                 self._add(target, "sampling", case.label, "wrong", detail)
                 continue
-            if got is not None and not np.isfinite(got).all():
-                self.evidence.sampled.append((case, None))
-                self._add(target, "sampling", case.label, "wrong", "expected numbers, got NaN or ∞")
-                continue
+            got = _numbers(came)
             if got is None:
-                detail = "expected probabilities as a list of numbers, got something else"
+                detail = f"expected probabilities as a list of numbers, got {_kind(came)}"
                 self._add(target, "sampling", case.label, "wrong", detail)
+                continue
+            if not np.isfinite(got).all():
+                self.evidence.sampled.append((case, None))
+                self.evidence.sampled_wrongly = True
+                self._add(target, "sampling", case.label, "wrong", "expected numbers, got NaN or ∞")
                 continue
             self.evidence.sampled.append((case, got))
             gap = sampling_gap(case, got, temperature_last=last)
-            status = "right" if gap <= TOLERANCE else "wrong"
-            detail = "" if status == "right" else _sampling_detail(case, got, gap)
-            self._add(target, "sampling", case.label, status, detail)
+            if gap <= TOLERANCE:
+                self._add(target, "sampling", case.label, "right", "")
+                continue
+            self.evidence.sampled_wrongly = True
+            detail = _sampling_detail(case, got, gap)
+            self._add(target, "sampling", case.label, "wrong", detail)
 
     def _chat(self, program: Program, target: Target, ops: set[str]) -> None:
         known = target.name in self.options.models
@@ -391,7 +399,6 @@ class _Examination:
         if tokenizer.chat_template is None:
             return
         template = ChatTemplate(tokenizer)
-        self.evidence.chat_directory = target.directory
         for label, turns in CHATS.items():
             messages = [{"role": role, "content": text} for role, text in turns]
             want = right_ids(template, turns)
@@ -400,13 +407,15 @@ class _Examination:
             except RefusedError as refusal:
                 self._add(target, "chat", label, "wrong", f"expected ids, got an error: {refusal}")
                 continue
-            if got == want:
-                self._add(target, "chat", label, "right", "")
-            else:
-                detail = f"expected {_short(want)}, got {_short(got)}"
-                self._add(target, "chat", label, "wrong", detail)
             if isinstance(got, list):
                 self.evidence.chats.append((turns, got))
+            if got == want:
+                self._add(target, "chat", label, "right", "")
+                continue
+            detail = f"expected {_short(want)}, got {_short(got)}"
+            self._add(target, "chat", label, "wrong", detail)
+            if isinstance(got, list):
+                self.evidence.wrong_chats = target.directory
 
     def _file(self, label: str) -> None:
         """One odd or damaged directory, with a program of its own."""
@@ -483,19 +492,20 @@ class _Examination:
             if "trace" in self.offered:
                 verdict.first_array = self._first_array(about)
             self.report.verdicts.append(verdict)
-        off = {(r.stage, r.label.split(",")[0]) for r in self.report.wrong}
-        if ("tokens", "encode") in off and evidence.encoded:
+        # Answers that did not come have no mistake's name, and right ones would have any that does
+        # not show in them: at least one has to be off.
+        if _is_off(evidence.encoded):
             self._add_verdict("tokens", name_encode(evidence.encoded))
-        elif ("tokens", "decode") in off and evidence.decoded:
+        elif _is_off(evidence.decoded):
             self._add_verdict("tokens", name_decode(evidence.decoded))
-        elif ("tokens", "stream") in off and evidence.streamed:
+        elif _is_off(evidence.streamed):
             self._add_verdict("tokens", name_decode(evidence.streamed))
-        if any(stage == "sampling" for stage, _ in off):
+        if evidence.sampled_wrongly:
             last = self.order == "llama.cpp"
             found = name_sampling(evidence.sampled, temperature_last=last)
             self._add_verdict("sampling", found)
-        if any(stage == "chat" for stage, _ in off) and evidence.chat_directory is not None:
-            self._add_verdict("chat", name_chat(evidence.chat_directory, evidence.chats))
+        if evidence.wrong_chats is not None:
+            self._add_verdict("chat", name_chat(evidence.wrong_chats, evidence.chats))
 
     def _first_array(self, sessions: Sequence[Session]) -> str:
         """What an engine that shows its arrays has first among those that differ."""
@@ -513,7 +523,11 @@ class _Examination:
                 path = Path(str(program.ask(request).get("path")))
                 stored = {name: to_float32(a) for name, a in SafetensorsFile(path).items()}
             return first_difference(traced(directory, calls, index), stored)
-        except (ProgramError, RefusedError, CheckpointError, InputError) as problem:
+        except (
+            ProgramError,
+            RefusedError,
+            ValueError,
+        ) as problem:  # a file's errors are the latter
             return f"not known ({problem})"
 
     def _add_verdict(self, stage: str, found: Sequence[Any]) -> None:
@@ -549,42 +563,53 @@ def _asked(program: Program, call: Call, vocab_size: int) -> Answer:
     try:
         answer = program.ask(request)
     except RefusedError as refusal:
-        if any(word in str(refusal).lower() for word in ("finite", "nan", "inf")):
+        if NOT_FINITE.search(str(refusal)):
             return Nothing(str(refusal))
         raise
-    logits = answer.get("logits")
-    got = _numbers(logits)
+    came = answer.get("logits")
+    got = _numbers(came)
     if got is None:
-        raise ProgramError("garbled", f"expected logits as a list of numbers, got {_kind(logits)}")
-    if got.shape != (vocab_size,):
+        raise ProgramError("garbled", f"expected logits as a list of numbers, got {_kind(came)}")
+    if len(got) != vocab_size:
         every = f" ({len(call.ids)} · {vocab_size}: those after every id?)"
         told = every if len(got) == len(call.ids) * vocab_size else ""
         raise ProgramError(
             "garbled",
             f"expected {vocab_size} logits, those after the last id, got {len(got)}{told}",
         )
-    if not np.isfinite(got).all():
-        count = int((~np.isfinite(got)).sum())
+    logits = _single(got)
+    if not np.isfinite(logits).all():
+        count = int((~np.isfinite(logits)).sum())
         return Nothing(f"{count} of {len(got)} logits are NaN or ∞")
-    return Logits(got.astype(np.float32))
+    return Logits(logits)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
 
 
 def _numbers(value: Any) -> np.ndarray | None:
     """A flat list of numbers as an array; null counts as NaN. None if it is something else."""
-    if not isinstance(value, list):
+    if not isinstance(value, list) or not all(map(_is_number, value)):
         return None
-    try:
-        array = np.array([np.nan if x is None else x for x in value], dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    return array if array.ndim == 1 else None
+    return np.array([np.nan if x is None else x for x in value], dtype=np.float64)
+
+
+def _single(numbers: np.ndarray) -> np.ndarray:
+    """As float32; what is too large for that is infinite."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, list):
-        inner = " lists" if value and isinstance(value[0], list) else ""
-        return f"a list of {len(value)}{inner}"
+        odd = [one for one in value if not _is_number(one)]
+        return f"a list of {len(value)}" + (f" that holds {_kind(odd[0])}" if odd else "")
     return "nothing" if value is None else f"{KINDS[type(value)]}: {_short(value)}"
+
+
+def _is_off(asked: Sequence[Asked]) -> bool:
+    return any(one.came not in one.allowed for one in asked)
 
 
 def _result(target: Target, seen: Observed, declared: Declared) -> Result:

@@ -262,8 +262,6 @@ def _top_p_first(case: SamplingCase) -> Array:
 
 def _line_over_all(case: SamplingCase) -> Array:
     """Top-p measures against all tokens, also after top-k took most away."""
-    if case.temperature == 0 or case.top_p >= 1:
-        return distribution(case)
     x = np.array(case.logits) / case.temperature
     order = np.argsort(-x, kind="stable")
     p = softmax(x)[order]

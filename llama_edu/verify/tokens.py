@@ -255,9 +255,7 @@ def _no_lookahead(text: str) -> list[str]:
 def _no_contractions(text: str) -> list[str]:
     words: list[str] = []
     for word in split_words(text):
-        if words and word in ("s", "d", "m", "t", "ll", "ve", "re"):
-            words.append(word)
-        elif re.fullmatch(r"'(?:[sdmt]|ll|ve|re)", word):
+        if re.fullmatch(CONTRACTIONS, word):
             words += ["'", word[1:]]
         else:
             words.append(word)

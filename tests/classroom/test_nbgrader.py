@@ -6,6 +6,7 @@ import copy
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -82,9 +83,8 @@ def test_only_tests_run():
         assert kernel.only_tests([other]) == ["pass\n"]
 
 
-def test_a_kernel_grades_and_runs_nothing_that_was_handed_in(course, source, monkeypatch):
-    """As nbgrader does it: a kernel with the extension, in the submission's folder."""
-    folder = course / "autograded" / "ann" / "week1"
+def handed_in(folder, source):
+    """A submission: one right answer, one that would do more, and the instructor's own."""
     folder.mkdir(parents=True)
     notebook = copy.deepcopy(source)
     for cell in notebook["cells"]:
@@ -94,6 +94,32 @@ def test_a_kernel_grades_and_runs_nothing_that_was_handed_in(course, source, mon
         if grade_id == "attention_rows-answer":
             cell["source"] = f"open({str(folder / 'was_here')!r}, 'w')\nimport os\nos.getpid()"
     (folder / f"{NAME}.ipynb").write_text(json.dumps(notebook), "utf-8")
+    return notebook
+
+
+def test_an_exercise_is_graded_in_the_notebook_that_has_it(course, source, monkeypatch, capsys):
+    """The extension, loaded as a kernel would."""
+    folder = course / "autograded" / "ben" / "week1"
+    handed_in(folder, source)
+    (folder / "01_of_mine.ipynb").write_text('{"cells": [{"metadata": {}}]}', "utf-8")
+    monkeypatch.setenv("LLAMA_EDU_CLASSROOM", str(course / "classroom.json"))
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    monkeypatch.chdir(folder)
+    shell = SimpleNamespace(user_ns={}, input_transformers_cleanup=[])
+    kernel.load_ipython_extension(shell)
+    grade = shell.user_ns["grade"]
+    grade("merge")
+    assert capsys.readouterr().out.startswith("✓ merge: right on")
+    with pytest.raises(NotYetError, match="✗ attention_rows: expected a function"):
+        grade("attention_rows")
+    (transform,) = shell.input_transformers_cleanup
+    assert transform(["import os\n", 'grade("merge")\n']) == ['grade("merge")\n']
+
+
+def test_a_kernel_grades_and_runs_nothing_that_was_handed_in(course, source, monkeypatch):
+    """As nbgrader does it: a kernel with the extension, in the submission's folder."""
+    folder = course / "autograded" / "ann" / "week1"
+    notebook = handed_in(folder, source)
     monkeypatch.setenv("LLAMA_EDU_CLASSROOM", str(course / "classroom.json"))
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     monkeypatch.setenv("PYTHONPATH", str(BOOK.parent))

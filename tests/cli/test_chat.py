@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -444,3 +445,71 @@ def test_where_no_editor_can_be_used_the_terminal_itself_reads(monkeypatch: Any)
     monkeypatch.setattr(sys, "stdin", OnATerminal("Hello\n\nBye\n"))
     monkeypatch.setattr(sys, "stdout", OnATerminal())
     assert list(lines.messages(lambda _: None)) == ["Hello", "Bye"]
+
+
+def interrupted(*arguments: Any, **options: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+class StoppedSession(SimpleNamespace):
+    """A conversation in which everything takes so long that Ctrl-C is pressed."""
+
+    turns = ()
+
+    def send(self, message: str) -> Iterator[str]:
+        yield from interrupted()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("Hello!", "stopped before the reply began"), ("/load a.chat", "stopped")],
+)
+def test_ctrl_c_stops_what_is_being_done_and_off_a_terminal_all(
+    line: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("llama_edu.cli.chat.ChatSession.load", interrupted)
+    for kind in (OnATerminal, io.StringIO):
+        text = f"{line}\n/quit\n"
+        stream = kind(text)
+        monkeypatch.setattr(stream, "buffer", io.BytesIO(text.encode()), raising=False)
+        monkeypatch.setattr(sys, "stdin", stream)
+        command = ChatCommand(
+            StoppedSession(model=None, tokenizer=None, template=None, guesser=None)
+        )
+        if stream.isatty():
+            command.run()
+            assert told in capsys.readouterr().err
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                command.run()
+
+
+def test_off_a_terminal_ctrl_c_at_the_prompt_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "buffer", SimpleNamespace(readline=interrupted), raising=False)
+    monkeypatch.setattr(sys, "stdin", stream)
+    with pytest.raises(KeyboardInterrupt):
+        list(lines.messages(lambda _: None))
+
+
+def test_what_was_typed_is_kept_where_the_user_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_EDU_HISTORY", "off")
+    assert lines.history_file() is None
+    monkeypatch.setenv("LLAMA_EDU_HISTORY", str(tmp_path / "mine"))
+    assert lines.history_file() == tmp_path / "mine"
+    monkeypatch.delenv("LLAMA_EDU_HISTORY")
+    assert lines.history_file().parts[-2:] == ("llama_edu", "chat_history")
+
+
+def test_errors_stand_out_where_there_are_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdin", OnATerminal())
+    monkeypatch.setattr(sys.stdin, "buffer", io.BytesIO(b"/dance\n"), raising=False)
+    told = OnATerminal()
+    monkeypatch.setattr(sys, "stderr", told)
+    ChatCommand(StoppedSession()).run()
+    (error,) = [line for line in told.getvalue().splitlines() if "error: " in line]
+    assert re.fullmatch(r"(> )?\x1b\[31merror: expected a command .*\x1b\[0m", error)

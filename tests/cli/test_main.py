@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -120,6 +122,25 @@ class TestUsage:
         assert told == f"{tmp_path / 'a'}: expected a file or a folder there, got none"
         assert "full disk" in cli_terminal.one_line(OSError(errno.ENOSPC, "No space left"))
 
+    @pytest.mark.parametrize(
+        ("number", "told"),
+        [
+            (errno.ENOENT, "a.txt: expected a file or a folder there, got none"),
+            (errno.EACCES, "a.txt: expected leave to use it, got a refusal of the system"),
+            (errno.EISDIR, "a.txt: expected a file, got a folder"),
+            (errno.ENOTDIR, "a.txt: expected a folder, got a file"),
+            (errno.ENOSPC, "a.txt: expected room for what is written, got a full disk"),
+            (errno.EIO, "a.txt: as the system says"),
+        ],
+    )
+    def test_what_is_the_matter_with_a_file_is_put_into_words(self, number: int, told: str) -> None:
+        assert cli_terminal.one_line(OSError(number, "as the system says", "a.txt")) == told
+
+    def test_without_a_file_the_system_s_own_words_are_left(self) -> None:
+        assert (
+            cli_terminal.one_line(OSError(errno.EIO, "Input/output error")) == "Input/output error"
+        )
+
 
 class TestInspect:
     def test_bytes(self, model: Path) -> None:
@@ -210,6 +231,27 @@ class TestInspect:
         assert not cli_terminal.may_colour(Terminal())
 
     @pytest.mark.parametrize(
+        ("found", "told", "reads"), [(1, 1, True), (1, 0, False), (0, 1, False), (None, 1, False)]
+    )
+    def test_a_console_of_windows_is_told_to_read_codes(
+        self, found: int | None, told: int, reads: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where there is one, and it can."""
+        modes: list[int] = []
+        kernel32 = SimpleNamespace(
+            GetConsoleMode=lambda handle, mode: found,
+            SetConsoleMode=lambda handle, mode: modes.append(mode) or told,
+        )
+        windll = SimpleNamespace() if found is None else SimpleNamespace(kernel32=kernel32)
+        msvcrt = SimpleNamespace(get_osfhandle=lambda number: 7)
+        monkeypatch.setattr(sys, "platform", "win32")
+        monkeypatch.setattr(ctypes, "windll", windll, raising=False)
+        monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+        with Path(os.devnull).open(encoding="utf-8") as stream:
+            assert cli_terminal.reads_codes(stream) is reads
+        assert modes == ([4] if found else [])
+
+    @pytest.mark.parametrize(
         ("stored", "fits"), [(np.float32, ""), (ml_dtypes.bfloat16, "BF16"), (np.float16, "F16")]
     )
     def test_narrow_values_in_wide_tensors_are_noticed(
@@ -242,6 +284,13 @@ class TestInspect:
     def test_no_tensors(self, tmp_path: Path) -> None:
         save_file({}, tmp_path / "x.safetensors")
         assert next(line for line in report(str(tmp_path / "x.safetensors")) if "total" in line)
+
+    @pytest.mark.parametrize("name", ["x.safetensors", "x.gguf"])
+    def test_a_file_that_is_not_there(
+        self, name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        told = f"error: {tmp_path / name}: expected a file there, got none\n"
+        assert run(capsys, "inspect", str(tmp_path / name)) == (1, "", told)
 
     def test_damaged_file(
         self, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
@@ -560,6 +609,10 @@ class TestProgress:
         assert (code, out) == (0, "1 exercises added, 1 solved in all\n")
         assert err == "left out, no exercises of this book: an exercise of another time\n"
         assert progress.solved() == {"clean"}
+        progress.record("merge")
+        run(capsys, "progress", "--export", str(carried))
+        code, out, err = run(capsys, "progress", "--import", str(carried))
+        assert (code, out, err) == (0, "0 exercises added, 2 solved in all\n", "")
         carried.write_bytes(b"\xff")
         code, _, err = run(capsys, "progress", "--import", str(carried))
         assert code == 1

@@ -218,3 +218,32 @@ def test_a_port_in_use_names_the_way_out(capsys: pytest.CaptureFixture[str]) -> 
     )
     assert cli.main(["serve", "story", "--host", "192.0.2.1", "--port", "0"]) == 1
     assert "an address of this computer, got 192.0.2.1" in capsys.readouterr().err
+
+
+def test_a_port_that_may_not_be_used_names_the_way_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(host: str, port: int) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("llama_edu.serve.http.server.listen", refused)
+    assert cli.main(["serve", "story", "--port", "80"]) == 1
+    assert capsys.readouterr().err == (
+        "error: expected a port that may be used, got 80; --port 0 takes one that is\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [("no-such-model", "no-such-model"), ("story", "expected a free port, got {port}")],
+)
+def test_what_is_wrong_is_told_before_any_replica_is_started(
+    model: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert cli.main(["serve", model, "--replicas", "2", "--port", str(port)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert told.format(port=port) in error
+    assert error.count("\n") == 1

@@ -199,6 +199,23 @@ def test_says_the_first_thing_that_is_wrong(answer, message):
     assert link == address("bytes", section)
 
 
+@pytest.mark.parametrize(
+    ("name", "answer", "message"),
+    [
+        ("go_on_from", lambda *args: None, "expected a list of runs, got nothing (None)"),
+        ("go_on_from", lambda *args: 7, "expected a list of runs, got an int"),
+        ("fork_cache", lambda *args: None, "expected a KVCache, got nothing (None)"),
+        ("fork_cache", lambda *args: {}, "expected a KVCache, got a dict"),
+        ("stream_request", lambda *args: ("", {}, "{}"), "expected a body of bytes, got a str"),
+        ("frames", lambda pieces: None, "expected bytes, got nothing (None)"),
+    ],
+)
+def test_another_kind_of_answer_is_named(name, answer, message):
+    verdict = getattr(check, name)(answer)
+    assert not verdict
+    assert message in " ".join(repr(verdict).split())
+
+
 def _changes_both(left, right):
     left[0], right[0] = 1, 2
     return left

@@ -1,6 +1,8 @@
 """What is noted of the calls that a learner's code makes, and a call that is stopped."""
 
+import inspect
 import io
+import math
 import threading
 import time
 from types import SimpleNamespace
@@ -93,6 +95,34 @@ def test_compiled_functions_are_known_by_their_module_or_their_owners():
     failing = "def f():\n    try:\n        root(-1)\n    except ValueError:\n        return 7\n"
     by_name = of_module("__main__", f"from math import sqrt as root\n{failing}")
     assert noted(by_name) == (["math.sqrt"], [])
+
+
+@pytest.mark.parametrize("checker", ["__main__", "jaxtyping._decorator"])
+def test_each_event_is_noted_for_what_it_is(checker):
+    """As the interpreter tells of them: no debugger or coverage sees the calls that it makes."""
+    calls = Calls(("banned", "math"), ("banned.book",))
+
+    def tell(event, arg=None):
+        calls.profile(inspect.currentframe().f_back, event, arg)
+        return 7
+
+    source = (
+        "def f():\n    return tell('call')\n"
+        "def book():\n    return tell('call')\n"
+        "def quiet():\n    return tell('return') and tell('c_return', print)\n"
+        "def other():\n    return tell('call')\n"
+    )
+    space = {"__name__": "banned", "tell": tell}
+    exec(source, space)
+    between = of_module(checker, "def f(g):\n    return g()\n")
+    for name in ("f", "book", "quiet"):
+        between(space[name])
+    assert (calls.seen, calls.borrowed) == (["banned.f", "banned.book"], ["banned.book"])
+    learner = of_module("__main__", "def f():\n    return tell('c_call', arg)\n", tell=tell)
+    for arg in (math.sqrt, len, io.BytesIO(b"").read):
+        learner.__globals__["arg"] = arg
+        learner()
+    assert calls.seen[2:] == ["math.sqrt"]
 
 
 def test_nothing_is_noted_after_the_call():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 from llama_edu.page.reading_time import Effort, Section, sections_of, visible
 
@@ -30,7 +31,7 @@ let hidden = 1;
 </details>"""
 LISTING = "```rust\nlet a = 1;\n\n# Not a heading\n```"
 HEAD = "check.a: Do.\n  ★★ · about 20 minutes · useful"
-INDEX = "# Book\n\n```{toctree}\nbook/04_scores\n```\n\n```{reading-times}\n```\n"
+INDEX = "# Book\n\n```{toctree}\n:glob:\nbook/*\n```\n\n```{reading-times}\n```\n"
 
 
 def text(source: str) -> dict[str, Any]:
@@ -68,13 +69,27 @@ CELLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def chapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("source") / "book" / "04_scores.ipynb"
-    path.parent.mkdir()
-    notebook = {"cells": CELLS, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+# A chapter with a drawing and nothing else, and one without even that.
+SHORT = {
+    "05_short": [code("import viz", ["remove-input"]), text("# 5. Short"), CELLS[1]],
+    "06_bare": [text(f"# 6. Bare\n\n{WORDS}")],
+}
+
+
+def write(folder: Path, name: str, cells: list[dict[str, Any]]) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.ipynb"
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
     path.write_text(json.dumps(notebook), "utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def chapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source") / "book"
+    for name, cells in SHORT.items():
+        write(folder, name, cells)
+    return write(folder, "04_scores", CELLS)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +153,29 @@ def test_the_box_stands_below_the_drawing(built: Path) -> None:
     assert all(f'id="{link[1:]}"' in page for link in links)
 
 
+def test_a_short_chapter_has_a_short_box_and_one_without_a_drawing_none(built: Path) -> None:
+    page = (built / "book" / "05_short.html").read_text("utf-8")
+    begin = page.index("reading-time")
+    box = page[page.rindex("<div", 0, begin) : page.index("</div>", begin)]
+    assert plain(box) == "Understand about 5 minutes."
+    assert "reading-time" not in (built / "book" / "06_bare.html").read_text("utf-8")
+
+
+def test_code_above_the_first_heading_is_no_section_s(tmp_path: Path) -> None:
+    path = write(tmp_path, "05_short", SHORT["05_short"])
+    assert sections_of(path) == [Section("5. Short", 1, False, False, Effort(words=2, looks=1))]
+
+
+def test_a_page_with_other_sections_than_its_notebook_is_refused(tmp_path: Path) -> None:
+    """Times would stand at the wrong ones."""
+    write(tmp_path / "book", "04_scores", [text("# 4. Scores\n\n<!--\n# Later\n-->")])
+    (tmp_path / "conf.py").write_text(CONF, "utf-8")
+    (tmp_path / "index.md").write_text(INDEX, "utf-8")
+    where = (str(tmp_path), str(tmp_path), str(tmp_path / "html"), str(tmp_path / "t"))
+    with pytest.raises(ExtensionError, match=r"expected 2 sections in 04_scores\.ipynb, .* got 1"):
+        Sphinx(*where, "html", status=None).build()
+
+
 def test_a_fold_ends_where_the_next_heading_begins(built: Path) -> None:
     page = (built / "book" / "04_scores.html").read_text("utf-8")
     (fold,) = re.findall(r'<details class="fold">(.*?)</details>', page, re.DOTALL)
@@ -158,6 +196,7 @@ def test_the_table_adds_both_ways_up(built: Path) -> None:
     page = (built / "index.html").read_text("utf-8")
     table = page[page.index("<table") : page.index("</table>")]
     assert plain(table) == (
-        "Chapter Understand Build it 4. Scores 5 + 20 5 All of them, in hours 0.1 + 0.3 0.1"
+        "Chapter Understand Build it 4. Scores 5 + 20 5 5. Short 5 6. Bare 5 "
+        "All of them, in hours 0.2 + 0.3 0.1"
     )
     assert 'href="book/04_scores.html"' in table

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sphinx.application import Sphinx
 
+from llama_edu import hub
+from llama_edu.ops import norm
 from llama_edu.page.words import Word, functions_used, words_in
 
 CONF = """
-extensions = ["myst_parser", "llama_edu.page.sphinx_extension"]
-source_suffix = {".md": "markdown"}
+extensions = ["myst_nb", "llama_edu.page.sphinx_extension"]
 myst_enable_extensions = ["deflist"]
+nb_execution_mode = "off"
 """
 GLOSSARY = """# Words
 
@@ -27,7 +30,15 @@ value
 
 weight
   A number that was learned. See [](04_scores.md).
+
+zero
+  The number that changes no sum.
 ```
+"""
+CODE = """
+from llama_edu.hub import BOOK_MODEL, locate
+from llama_edu.ops import norm
+norm.rms_norm(x)
 """
 PAGES = {
     "index": "# Book\n\nA key.\n\n```{toctree}\n:glob:\nbook/*\n```\n",
@@ -36,8 +47,18 @@ PAGES = {
     "book/04_scores": "# Keys\n\n## A key\n\nIn `key` and [a key](06_mix.md) there is none. Keys"
     " have a weight, and the key a **weight**; see [Author](https://a.org/1).\n\nNo value here.\n",
     "book/06_mix": "# Mix\n\nA key/value head, the arrow keys, the **value** of a key.\n",
+    "book/notes": "# Notes\n\nA zero.\n",
     "book/index_of_words": "# Index\n\n```{words-and-functions}\n```\n",
 }
+
+
+def notebook(title: str, code: str) -> dict[str, Any]:
+    cells: list[dict[str, Any]] = [
+        {"cell_type": "markdown", "metadata": {}, "source": f"# {title}"},
+        {"cell_type": "code", "metadata": {}, "source": code, "outputs": []},
+    ]
+    cells[1]["execution_count"] = None
+    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +68,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (source / "conf.py").write_text(CONF, "utf-8")
     for name, text in PAGES.items():
         (source / f"{name}.md").write_text(text, "utf-8")
+    for name, code in (("07_first", CODE), ("08_second", CODE + "norm.rms_norm(y)\nx.norm()\n")):
+        (source / "book" / f"{name}.ipynb").write_text(json.dumps(notebook(name, code)), "utf-8")
     target = source / "html"
     Sphinx(str(source), str(source), str(target), str(source / "t"), "html", status=None).build()
     return target / "book"
@@ -77,11 +100,27 @@ def test_a_paper_brings_what_the_references_say(built: Path) -> None:
     assert links(built / "04_scores.html", "paper") == [("A. Author, On Keys, x.", "Author")]
 
 
-def test_the_index_names_the_chapters_of_a_word(built: Path) -> None:
+def test_a_word_that_no_chapter_introduces_is_explained_everywhere(built: Path) -> None:
+    assert links(built / "notes.html", "word") == [("The number that changes no sum.", "zero")]
+
+
+def test_where_there_are_no_words_none_are_found() -> None:
+    assert list(words_in("A key.", [])) == []
+
+
+def test_the_index_names_the_chapters_of_a_word_and_of_a_function(built: Path) -> None:
     html = (built / "index_of_words.html").read_text("utf-8")
     words = re.sub(r"<[^>]+>", " ", html.partition(" book-index")[2]).split()
-    told = "key chapters 4 , 6 value chapter 6 weight chapter 4"
-    assert " ".join(words[1:]).startswith(told)
+    told = (
+        "key chapters 4 , 6 locate {locate} chapters 7 , 8 rms_norm {norm} chapters 7 , 8 "
+        "value chapter 6 weight chapter 4 zero"
+    )
+    sentences = {
+        name: f"{' '.join(str(thing.__doc__).split(chr(10) * 2)[0].split())} "
+        f"({thing.__module__}.{thing.__name__})".replace("`", "")
+        for name, thing in (("locate", hub.locate), ("norm", norm.rms_norm))
+    }
+    assert " ".join(words[1:]).startswith(told.format(**sentences))
 
 
 def test_longer_words_go_first_and_cases_are_kept() -> None:

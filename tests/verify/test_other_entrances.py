@@ -19,7 +19,7 @@ from llama_edu.engine.llama import Llama
 from llama_edu.engine.trace import Trace
 from llama_edu.errors import InputError
 from llama_edu.formats.config import LlamaConfig
-from llama_edu.formats.safetensors import save_file
+from llama_edu.formats.safetensors import SafetensorsFile, save_file
 from llama_edu.text.tokenizer import Tokenizer
 from llama_edu.verify.cases import calls_for
 from llama_edu.verify.dump import case_name, first_difference, verify_dump
@@ -74,6 +74,24 @@ def test_logits_alone_are_enough_for_a_name(tmp_path: Path) -> None:
     save_file({"logits": logits}, tmp_path / "story" / f"{case_name(call)}.safetensors")
     report = verify_dump(tmp_path, ["story"], naming_seconds=60.0)
     assert [named.keys for named in report.verdicts[0].named] == [("gate.relu",)]
+
+
+def test_other_arrays_than_logits_are_compared_and_named_by_none(tmp_path: Path) -> None:
+    dump(tmp_path / "story", Llama.from_pretrained("story"), 1)
+    (path,) = (tmp_path / "story").iterdir()
+    arrays = {name: array + 1 for name, array in SafetensorsFile(path).items() if name != "logits"}
+    save_file(arrays, path)
+    report = verify_dump(tmp_path, ["story", "chat"])
+    (result,) = report.results
+    assert (result.status, result.detail[:13]) == ("wrong", "embed_tokens ")
+    assert report.missing == [f"expected a folder chat in {tmp_path}, got none"]
+    assert report.verdicts == []
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("", "utf-8")
+    with pytest.raises(InputError, match="expected a folder of dumps, got "):
+        verify_dump(tmp_path / "a", ["story"])
 
 
 def test_an_empty_folder_is_no_comparison(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +16,7 @@ from llama_edu.cli.main import main
 from llama_edu.verify.protocol import Program, ProgramError, command_of
 from llama_edu.verify.run import Options, verify_program
 
-STORY = Options(models=("story",), tiny=False, limit=20.0, stages=("forward",))
+STORY = Options(("story",), ("forward",), limit=20.0, naming_seconds=0.01, tiny=False)
 
 # A program that answers hello, and then does as the test says with `request`.
 PROGRAM = """
@@ -66,6 +67,27 @@ def test_every_position_at_once(tmp_path: Path) -> None:
     assert report.results[1].detail.endswith("got 14336 (7 · 2048: those after every id?)")
 
 
+def test_a_file_that_is_here_and_no_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_engine").write_text("", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert "got no command 'my_engine' (did you mean ./my_engine?)" in first(["my_engine"])[1]
+
+
+@pytest.mark.posix
+def test_a_file_that_the_system_cannot_run(tmp_path: Path) -> None:
+    path = tmp_path / "engine"
+    path.write_bytes(b"\x7fELF, and then nothing")
+    path.chmod(0o755)
+    assert "Exec format error" in first([str(path)])[1]
+
+
+def test_blank_lines_are_no_answers(tmp_path: Path) -> None:
+    then = "print('\\n', flush=True); answer = {'error': 'nothing yet'}"
+    assert first(program(tmp_path, then))[1] == "expected logits, got an error: nothing yet"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="permissions are Unix's")
 def test_a_program_that_may_not_be_executed(tmp_path: Path) -> None:
     path = tmp_path / "engine"
@@ -87,10 +109,23 @@ MISBEHAVIOURS = {
     "says something else": ("print('Loading…', flush=True)", "got 'Loading…'", 3),
     "gives a list": ("answer = [1, 2]", "expected a JSON object", 3),
     "gives no logits": ("answer = {'ids': [1]}", "got nothing", 3),
-    "gives text": ("answer = {'logits': ['a'] * 2048}", "got a list of 2048", 3),
+    "gives text": (
+        "answer = {'logits': ['a'] * 2048}",
+        "got a list of 2048 that holds a text: 'a'",
+        3,
+    ),
     "gives too few": ("answer = {'logits': [0.0] * 2047}", "expected 2048 logits", 3),
-    "gives all positions": ("answer = {'logits': [[0.0] * 2048]}", "a list of 1 lists", 3),
+    "gives all positions": (
+        "answer = {'logits': [[0.0] * 2048]}",
+        "a list of 1 that holds a list of 2048",
+        3,
+    ),
     "raises": ("raise ValueError('no head')", "ValueError: no head", 3),
+    "nests without end": (
+        "print('[' * 100000, flush=True); continue",
+        "expected one line of JSON",
+        3,
+    ),
     "takes two lines": ("print('{', flush=True)", "'{' (an answer has to be on one line)", 3),
     "refuses": ("answer = {'error': 'not today'}", "got an error: not today", 3),
     "gives NaN": ("answer = {'logits': [float('nan')] * 2048}", "2048 of 2048 logits are NaN", 1),
@@ -108,9 +143,7 @@ MISBEHAVIOURS = {
 def test_a_program_that(what: str, tmp_path: Path) -> None:
     then, told, code = MISBEHAVIOURS[what]
     limit = 0.7 if what == "hangs" else 20.0
-    options = Options(
-        models=("story",), tiny=False, limit=limit, stages=("forward",), naming_seconds=0.01
-    )
+    options = replace(STORY, limit=limit)
     start = time.perf_counter()
     _, detail, exit_code = first(program(tmp_path, then), options)
     assert told in detail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,26 @@ def test_a_mistake_of_tokens_is_found_and_named(
     assert any(one.came not in one.allowed for one in answers)
     found = (name_encode if encodes else name_decode)(answers)
     assert [one.key for one in found] == [mistake.key]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {"type": "Unigram"}},
+        {"pre_tokenizer": None},
+        {"pre_tokenizer": {"type": "Split"}},
+        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}},
+        {"normalizer": {"type": "NFC"}},
+        {"model": {"type": "BPE", "ignore_merges": True}},
+    ],
+)
+def test_mistakes_of_other_tokenizers_have_no_names(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    write_tiny(TINY[0], tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
+    assert byte_pairs(tmp_path) is None
 
 
 @pytest.mark.parametrize("mistake", CHAT_MISTAKES, ids=lambda mistake: mistake.key)

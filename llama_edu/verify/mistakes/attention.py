@@ -72,18 +72,9 @@ def _low_high_swapped(config: LlamaConfig) -> Array:
     if scaling is None or scaling.rope_type != "llama3":
         return inverse_frequencies(config)
     turns = [config.rope_theta ** (-2 * j / config.head_dim) for j in range(config.head_dim // 2)]
-    low, high = scaling.high_freq_factor, scaling.low_freq_factor
-    context = scaling.original_max_position_embeddings
-    made = []
-    for turn in turns:
-        length = 2 * math.pi / turn
-        if length < context / high:
-            made.append(turn)
-        elif length > context / low:
-            made.append(turn / scaling.factor)
-        else:
-            keep = (context / length - low) / (high - low)
-            made.append((1 - keep) * turn / scaling.factor + keep * turn)
+    # Exchanged, the factors leave nothing between what is kept and what is divided.
+    longest = scaling.original_max_position_embeddings / scaling.low_freq_factor
+    made = [turn if 2 * math.pi / turn < longest else turn / scaling.factor for turn in turns]
     return np.array(made, dtype=np.float32)
 
 
@@ -477,10 +468,8 @@ def _query_heads_of_keys(q: Array, k: Array, v: Array, layer: Layer) -> tuple[Ar
 
 def _half_of_pairs(x: Array, cos: Array, sin: Array) -> Array:
     """Only the first half of a head's numbers is turned, among itself."""
-    half = x.shape[-1] // 2
-    if half % 2:
-        half -= 1
-    few = half // 2
+    few = x.shape[-1] // 4
+    half = 2 * few
     return np.concatenate(
         [apply_rope(x[..., :half], cos[:, :few], sin[:, :few]), x[..., half:]], -1
     )
