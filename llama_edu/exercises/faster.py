@@ -153,7 +153,11 @@ def _changed(
     return wrong
 
 
-def _verified_not_cut(rows: Array, guesses: list[int], past: int) -> list[object]:
+def _verified_not_cut(
+    rows: Array,
+    guesses: list[int],
+    past: int,
+) -> list[object]:
     new = []
     for row, guess in zip(rows, [*guesses, None], strict=True):
         new.append(int(row.argmax()))
@@ -454,7 +458,11 @@ def _on_from_whole_ones(runs: list[Array], length: int, new: Array) -> list[Arra
     return [*runs[:whole], *([runs[whole][:left]] if left else []), new]
 
 
-def _on_written_over(runs: list[Array], length: int, new: Array) -> list[Array]:
+def _on_written_over(
+    runs: list[Array],
+    length: int,
+    new: Array,
+) -> list[Array]:
     mine, start = [], 0
     for run in runs:
         stays = max(length - start, 0)

@@ -331,6 +331,27 @@ def test_faster_keeps_a_guess_or_replaces_it(run: Run, sure: bool) -> None:
     np.testing.assert_allclose(q @ np.array(got), p, atol=1.5 / grid)
 
 
+@rust
+@pytest.mark.parametrize("sure", [False, True], ids=["drawn", "looked up"])
+def test_faster_draws_up_to_the_first_refusal(run: Run, sure: bool) -> None:
+    p = np.float32([[0.5, 0.3, 0.2, 0], [0.1, 0.2, 0.3, 0.4], [0.2, 0, 0.2, 0.6]])
+    q = np.float32([0, 0, 1, 0] if sure else [0.1, 0.2, 0.3, 0.4])
+    grid, first, second = 60, 2, 3
+    got = run("drawn.rs", *p, [grid], [] if sure else q, [first, second])
+    ends = {tuple(map(float, line[1:])): float(line[0]) for line in got}
+    kept = acceptance(p[0], Guess(first, q))
+    rest = (1 - kept) * residual(p[0], Guess(first, q))
+    want = {(float(i),): float(rest[i]) for i in np.flatnonzero(rest)}
+    for i in range(4):
+        if i != second:
+            want[first, i] = kept * p[1][i]
+    for i in np.flatnonzero(p[2]):
+        want[first, second, i] = kept * p[1][second] * p[2][i]
+    assert ends.keys() == {tuple(map(float, end)) for end in want}
+    for end, share in want.items():
+        assert ends[tuple(map(float, end))] == pytest.approx(share, abs=2 / grid), end
+
+
 FORK, CUT, FEED, STEP = range(4)
 
 
