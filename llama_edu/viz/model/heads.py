@@ -89,6 +89,6 @@ def head_map(
             f"{what}: a cell for each of {given.size} heads, {n_heads} in each of {n_layers} "
             f"layers. The {kind} is {names[0]}, the next {names[1]}."
         ),
-        caption=f"Framed, the {kind}: {names[0]}; thinly, the next: {names[1]}.",
+        caption=f"Framed, the {kind}: {names[0]}; in a thin frame, the next: {names[1]}.",
         zoom=ZOOM,
     )
