@@ -31,8 +31,9 @@ def head_map(
     """A cell per head, white for the smallest share and dark for the largest; two are framed.
 
     `shares` is `(layers, heads)`, from 0 to 1, and `what` names it. Framed and told is the largest
-    share, or the smallest with `lowest`, which is then drawn dark; and by a thinner frame the next. Raises `InputError` for another
-    number of axes, for shares outside 0 to 1, and for more than 80 layers of 64 heads.
+    share, or the smallest with `lowest`, which is then drawn dark; and in a thin frame the next.
+    Raises `InputError` for another number of axes, for shares outside 0 to 1, and for more than 80
+    layers of 64 heads.
     """
     given = np.asarray(shares, dtype=np.float64)
     if given.ndim != 2 or given.size == 0:
