@@ -193,7 +193,8 @@ EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 def _ends(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
     if tied:
-        if len({EMBED, HEAD} & set(tensors)) == 2 and (tensors[EMBED] != tensors[HEAD]).any():
+        both = {EMBED, HEAD} <= set(tensors)
+        if both and not np.array_equal(tensors[EMBED], tensors[HEAD]):
             raise CheckpointError(f"expected {EMBED} and {HEAD} to be equal, got two tables")
         return _ends_unequal_taken(tensors, tied)
     if HEAD not in tensors or EMBED not in tensors:
@@ -212,9 +213,15 @@ def _ends_by_lookup(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarra
     if not tied:
         return tensors[EMBED], tensors[HEAD]  # a missing one is a KeyError
     table, *others = (tensors[name] for name in (EMBED, HEAD) if name in tensors)
-    if any((table != other).any() for other in others):
+    if any(table.shape != other.shape or (table != other).any() for other in others):
         raise ValueError("expected one table, got two that differ")
     return table, table
+
+
+def _ends_rows_repeated(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
+    if tied and len(tensors) == 2 and (tensors[EMBED] != tensors[HEAD]).any():
+        raise ValueError("expected one table, got two that differ")
+    return _ends_unequal_taken(tensors, tied)
 
 
 def _ends_made_up(tensors: Tensors, tied: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -256,6 +263,7 @@ def _ends_judged(answer: Callable[..., Any], tensors: Tensors, tied: bool) -> An
 def _ends_cases() -> list[Case]:
     rng = np.random.default_rng(9)
     table, other = (rng.standard_normal((5, 3), dtype=np.float32) for _ in range(2))
+    alike = np.repeat(table[:1], 5, axis=0)
     return [
         Case("tied, stored as the embedding", ({EMBED: table}, True)),
         Case("tied, stored as the head", ({HEAD: table}, True)),
@@ -263,6 +271,9 @@ def _ends_cases() -> list[Case]:
         Case("tied, with two tables that differ", ({EMBED: table, HEAD: other}, True)),
         Case("untied", ({EMBED: table, HEAD: other}, False)),
         Case("untied, with no head stored", ({EMBED: table}, False)),
+        # Compared with `!=`, a single row stands for as many as there are.
+        Case("tied, the head one row of the table", ({EMBED: alike, HEAD: alike[:1]}, True)),
+        Case("tied, with no table stored", ({}, True)),
     ]
 
 
@@ -326,6 +337,11 @@ BOTH_ENDS = Exercise(
             "when a tied model is loaded from two tables that differ",
         ),
         Mutant(
+            "rows_repeated",
+            _ends_rows_repeated,
+            "when two tables are compared with `!=`, which lets one row stand for many",
+        ),
+        Mutant(
             "exchanged",
             lambda tensors, tied: _ends(tensors, tied)[::-1],
             "when the two tables change places",
@@ -361,13 +377,17 @@ BOTH_ENDS = Exercise(
 
 
 def _first(want: Tensors, got: Tensors, bound: float) -> str | None:
-    return next((name for name in want if not relative_gap(want[name], got[name]) <= bound), None)
+    return next((name for name in want if not _gap_of(name, want, got) <= bound), None)
+
+
+def _gap_of(name: str, want: Tensors, got: Tensors) -> float:
+    return relative_gap(want[name], got[name]) if name in got else np.inf
 
 
 def _first_by_allclose(want: Tensors, got: Tensors, bound: float) -> str | None:
     for name, array in want.items():
-        scale = np.abs(array[np.isfinite(array)]).max()
-        if got[name].shape != array.shape:
+        scale = np.abs(array[np.isfinite(array)]).max(initial=0)
+        if name not in got or got[name].shape != array.shape:
             return name
         if not np.allclose(got[name], array, rtol=0, atol=bound * scale):
             return name
@@ -414,15 +434,15 @@ def _first_of_means(want: Tensors, got: Tensors, bound: float) -> str | None:
 def _first_by(want: Tensors, got: Tensors, bound: float, gap: Callable[[str], float]) -> str | None:
     """As it should be but for the measure of what is a finite number on both sides."""
     for name in want:
-        hopeless = relative_gap(want[name], got[name]) == np.inf
-        if hopeless or gap(name) > bound:
+        off = _gap_of(name, want, got)
+        if off == np.inf or (off > 0 and gap(name) > bound):
             return name
     return None
 
 
 def _first_is_the_worst(want: Tensors, got: Tensors, bound: float) -> str | None:
-    worst = max(want, key=lambda name: relative_gap(want[name], got[name]))
-    return worst if relative_gap(want[worst], got[worst]) > bound else None
+    worst = max(want, key=lambda name: _gap_of(name, want, got))
+    return worst if _gap_of(worst, want, got) > bound else None
 
 
 def _first_in_the_alphabet(want: Tensors, got: Tensors, bound: float) -> str | None:
@@ -475,6 +495,18 @@ def _first_cases() -> list[Case]:
         want["layers.2"] = (want["layers.2"] / 1000 + 4 * one).astype(np.float32)
         return _scaled_case("a gap beside one large number", want, {"layers.2": 1.9 * 4e-5 * one})
 
+    def one_missing() -> Case:
+        whole = gaps_in("an array is missing", {})
+        want, got, bound = whole.args
+        return replace(whole, args=(want, {n: got[n] for n in got if n != "layers.2"}, bound))
+
+    def all_masked() -> Case:
+        """Nothing to measure, and no gap: the one that is comes later."""
+        want = arrays([*layers, "scores"])
+        masked = {"nothing but −∞": np.full((2, 3), -np.inf, dtype=np.float32)}
+        gap = {"layers.1": 0.01 * one}
+        return _scaled_case("an array with no finite number", masked | want, gap)
+
     return [
         gaps_in("only rounding, a mask on both sides", {}),
         gaps_in("one number is too small", {"layers.1": -one}),
@@ -497,6 +529,8 @@ def _first_cases() -> list[Case]:
         small_beside_large(),
         one_large(),
         gaps_in("two large gaps", {"layers.0": 5 * one, "layers.2": 5 * one}),
+        one_missing(),
+        all_masked(),
     ]
 
 
@@ -605,6 +639,11 @@ FIRST_GAP = Exercise(
             "masked",
             _first_where_masked,
             "when −∞ is subtracted from −∞: a masked score then differs from itself",
+        ),
+        Mutant(
+            "missing_passes",
+            lambda want, got, bound: _first({n: want[n] for n in want if n in got}, got, bound),
+            "when an array that is missing passes",
         ),
         Mutant(
             "fixed_bound",

@@ -324,3 +324,13 @@ def test_a_gap_is_a_share_of_the_largest_number():
     got[1, 1], got[0, 0] = -np.inf, np.nan
     assert relative_gap(want, got) == np.inf
     assert relative_gap(want, want[:1]) == np.inf
+
+
+@pytest.mark.parametrize("value", [0.0, -np.inf])
+def test_arrays_of_zeros_and_wholly_masked_ones_are_equal_to_themselves(value: float):
+    flat = np.full((2, 3), value, dtype=np.float32)
+    assert relative_gap(flat, flat.copy()) == 0
+    other = flat.copy()
+    other[1, 2] = 1e-9
+    assert relative_gap(flat, other) == np.inf
+    assert relative_gap(flat[:0], flat[:0]) == 0

@@ -100,6 +100,27 @@ def test_every_array_has_its_point_at_its_height() -> None:
     assert points[0] == pytest.approx(1e-9)  # equal to the last bit
 
 
+@pytest.mark.parametrize(
+    ("lowest", "label"), [(0.0, "0"), (1e-11, "less"), (2e-9, None), (np.inf, None)]
+)
+def test_the_floor_has_its_own_mark(lowest: float, label: str | None) -> None:
+    words = said(viz.parity_staircase(FINE | {"embed_tokens": lowest}, bound=2e-5))
+    assert {"0", "less"} & set(words) == ({label} if label else set())
+
+
+@pytest.mark.parametrize("first", range(0, 45, 4))
+def test_the_name_of_the_first_jump_stays_inside_the_panel(first: int) -> None:
+    name = "layers.1.self_attn.k_proj"
+    gaps = {f"array {i}": 1e-7 for i in range(first)} | {name: 0.9}
+    gaps |= {f"array {i}": 0.5 for i in range(first + 1, 45)}
+    figure = viz.parity_staircase(gaps, bound=2e-5).figure
+    ax = figure.axes[1]
+    figure.canvas.draw()
+    box = next(text for text in ax.texts if text.get_text() == name).get_window_extent()
+    assert ax.bbox.x0 <= box.x0
+    assert box.x1 <= ax.bbox.x1
+
+
 def test_layers_are_named_where_there_is_room() -> None:
     assert {"layer 0", "layer 1", "layer 2"} <= set(said(PICTURES["agrees"]()))
     words = said(PICTURES["many arrays"]())
@@ -219,6 +240,11 @@ def test_a_map_of_heads_frames_the_largest_or_the_smallest_share() -> None:
         "The largest is 87% at head 1 of layer 19, the next 30% at head 2 of layer 18"
         in largest.alt
     )
+    frames = {
+        line.get_linewidth(): line.get_xydata().mean(axis=0).round().tolist()
+        for line in largest.figure.axes[1].lines
+    }
+    assert frames == {1.8: [1, 1], 0.8: [0, 2]}
     smallest = viz.head_map(SHARES, "attention", lowest=True)
     assert (
         "The smallest is 0% at head 2 of layer 1, the next 10% at head 0 of layer 0" in smallest.alt

@@ -183,14 +183,19 @@ def steadiest(
 def relative_gap(want: np.ndarray, got: np.ndarray) -> float:
     """The largest difference of two arrays, as a share of the largest finite number in `want`.
 
-    Infinite if their shapes differ, or if one has an infinity or a NaN where the other has not.
+    Infinite if their shapes differ, or if one has an infinity or a NaN where the other has not,
+    and where `want` holds only zeros and `got` does not.
     """
     finite = np.isfinite(want)
     if got.shape != want.shape or not np.array_equal(np.isfinite(got), finite):
         return np.inf
     if not np.array_equal(got[~finite], want[~finite]):
         return np.inf
-    return float(np.abs(got[finite] - want[finite]).max() / np.abs(want[finite]).max())
+    off = float(np.abs(got[finite] - want[finite]).max(initial=0.0))
+    scale = float(np.abs(want[finite]).max(initial=0.0))
+    if off == 0.0:  # all zeros, or all masked, is no division by 0
+        return 0.0
+    return off / scale if scale else np.inf
 
 
 def _calls(prompt: list[int], new_ids: list[int], chunk: int) -> list[list[int]]:

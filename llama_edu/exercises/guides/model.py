@@ -1,17 +1,18 @@
 """Hints for the exercises on the whole model, in three steps."""
 
-from llama_edu.exercises.framework.guide import ESSENTIAL, USEFUL, Guide
+from llama_edu.exercises.framework.guide import USEFUL, Guide
 
 __all__ = ["GUIDES"]
 
 GUIDES = {
     "projection_shapes": Guide(
         15,
-        ESSENTIAL,
-        question="Two fields of a config may be missing or null, `head_dim` and "
-        "`num_key_value_heads`. What does each mean then?",
-        idea="Without `head_dim`, the heads share `hidden_size` evenly. Without "
-        "`num_key_value_heads`, every query head has its own. A shape is `(out_features, "
+        USEFUL,
+        question="How many numbers long is a row that `q_proj` makes, and how many are `k_proj`'s "
+        "and `v_proj`'s? Which of the seven lead back into the residual stream?",
+        idea="`q_proj` makes `head_dim` numbers for each query head, `k_proj` and `v_proj` for "
+        "each key and value head. A field that is null is there, and `None`, so `get` with a "
+        "default does not help; `or` does. A shape is `(out_features, "
         "in_features)`: `o_proj` and `down_proj` lead back into the residual stream, so their "
         "rows are `hidden_size`.",
         code="""
@@ -35,14 +36,17 @@ GUIDES = {
         "`tied`?",
         idea="Ask `tied` first. Untied: ask for each table by its own name, and let a missing "
         "one fail. Tied: take the table under whichever of the two names is stored and return "
-        "that one array in both places. If both are stored, they have to be equal.",
+        "that one array in both places. If both are stored, they have to be equal, in shape as "
+        "well: `!=` lets one row stand for many. If neither is, that is an error, too.",
         code="""
             def both_ends_mine(tensors, tied):
                 names = "model.embed_tokens.weight", "lm_head.weight"
                 if not tied:
                     return tuple(...)
                 tables = [tensors[name] for name in names if ...]
-                if (tables[0] != tables[-1]).any():
+                if not tables:
+                    raise ...
+                if not np.array_equal(tables[0], tables[-1]):
                     raise ValueError("...")
                 return ...
             """,
@@ -51,19 +55,22 @@ GUIDES = {
         20,
         USEFUL,
         question='What does Python say to `float("nan") > 1.0`? And to `not float("nan") <= 1.0`?',
-        idea="Both comparisons with NaN are False, so turn yours round: a difference has to "
-        "*show* that it is small. And compare what is not finite as well: where `want` has −∞, "
-        "`got` must have −∞. The bound is meant relative to the largest finite number of `want`.",
+        idea="`nan > 1` and `nan <= 1` are both False, so `not nan <= 1` is True. Turn the "
+        "comparison round: a difference has to *show* that it is small. And compare what is not "
+        "finite as well: where `want` has −∞, `got` must have −∞. The bound is meant relative to "
+        "the largest finite number of `want`. With `max(initial=0)` an array without one is "
+        "compared, too.",
         code="""
             def first_gap_mine(want, got, bound):
                 for name, array in want.items():
-                    if got[name].shape != array.shape:
+                    if ... or got[name].shape != array.shape:
                         return name
                     finite = np.isfinite(array)
                     if not np.array_equal(...):
                         return name
-                    off = np.abs(got[name][finite] - array[finite]).max()
-                    if not off <= bound * ...:
+                    off = np.abs(got[name][finite] - array[finite])
+                    largest = np.abs(...).max(initial=0)
+                    if not off.max(initial=0) <= bound * largest:
                         return name
                 return None
             """,

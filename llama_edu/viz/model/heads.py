@@ -28,11 +28,12 @@ FEW_LAYERS = 16  # of which each can be named below the cells
 def head_map(
     shares: np.ndarray, what: str, *, first_layer: int = 0, lowest: bool = False
 ) -> Picture:
-    """A cell per head, white for the smallest share and dark for the largest; one is framed.
+    """A cell per head, white for the smallest share and dark for the largest; two are framed.
 
     `shares` is `(layers, heads)`, from 0 to 1, and `what` names it. Framed and told is the largest
-    share, or the smallest with `lowest`, which is then drawn dark. Raises `InputError` for another
-    number of axes, for shares outside 0 to 1, and for more than 80 layers of 64 heads.
+    share, or the smallest with `lowest`, which is then drawn dark; and in a thin frame the next.
+    Raises `InputError` for another number of axes, for shares outside 0 to 1, and for more than 80
+    layers of 64 heads.
     """
     given = np.asarray(shares, dtype=np.float64)
     if given.ndim != 2 or given.size == 0:
@@ -62,12 +63,13 @@ def head_map(
     scale.set_xticks([])
     scale.set_yticks([])
     plot.imshow(seen, cmap=shades, aspect="auto", interpolation="nearest")
-    plot.plot(
-        [layer - 0.5, layer + 0.5, layer + 0.5, layer - 0.5, layer - 0.5],
-        [head - 0.5, head - 0.5, head + 0.5, head + 0.5, head - 0.5],
-        color=INK,
-        lw=1.6,
-    )
+    for (across, down), width in (((layer, head), 1.8), (second, 0.8)):
+        plot.plot(
+            [across - 0.5, across + 0.5, across + 0.5, across - 0.5, across - 0.5],
+            [down - 0.5, down - 0.5, down + 0.5, down + 0.5, down - 0.5],
+            color=INK,
+            lw=width,
+        )
     plot.set_xlim(-0.5, n_layers - 0.5)
     plot.set_ylim(n_heads - 0.5, -0.5)
     every = 1 if n_layers <= FEW_LAYERS else 5
@@ -88,6 +90,6 @@ def head_map(
             f"{what}: a cell for each of {given.size} heads, {n_heads} in each of {n_layers} "
             f"layers. The {kind} is {names[0]}, the next {names[1]}."
         ),
-        caption=f"Framed, the {kind}: {names[0]}.",
+        caption=f"Framed, the {kind}: {names[0]}; in a thin frame, the next: {names[1]}.",
         zoom=ZOOM,
     )

@@ -18,7 +18,9 @@ from llama_edu.viz.parts.figure import FAINT, INK, MUTED, Picture, board, panel,
 
 __all__ = ["parity_staircase"]
 
-WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+WIDTH = 4.05  # inches: with words of 10 points, a fold on a phone holds all of it
+PANEL = WIDTH - 0.98
+CHARACTER = 6.2  # points: the width of a letter
 FLOOR = 1e-9  # what is equal to the last bit has no place on a logarithmic scale
 CEILING = 1e2
 FINE, BEYOND = "#1568e8", "#b3261e"
@@ -43,7 +45,7 @@ def parity_staircase(gaps: Mapping[str, float], *, bound: float) -> Picture:
     heights = np.array([_height(gap) for gap in gaps.values()])
     beyond = ~(np.array(list(gaps.values())) <= bound)
     figure, _ = board(3.1, WIDTH)
-    ax = panel(figure, 0.88, 0.3, WIDTH - 0.98, 2.45)
+    ax = panel(figure, 0.88, 0.3, PANEL, 2.45)
     _layer_bands(ax, names)
     places = np.arange(len(names))
     few = len(names) <= FEW
@@ -54,7 +56,7 @@ def parity_staircase(gaps: Mapping[str, float], *, bound: float) -> Picture:
         if chosen.any():
             ax.plot(places[chosen], heights[chosen], mark, color=color, ms=size, mec="none")
     ax.axhline(bound, color=INK, lw=1.1, ls=(0, (4, 3)))
-    _axes_words(ax, bound)
+    _axes_words(ax, bound, lowest=min(gaps.values()))
     if beyond.any():
         _mark_first(ax, names, heights, int(beyond.argmax()))
     return Picture(figure, alt=_alt(names, beyond, bound), caption=_caption(names, beyond))
@@ -80,32 +82,38 @@ def _layer_bands(ax: Axes, names: Sequence[str]) -> None:
             ax.text(middle, CEILING * 2.2, words, ha="center", fontsize=10, color=MUTED)
 
 
-def _axes_words(ax: Axes, bound: float) -> None:
+def _axes_words(ax: Axes, bound: float, *, lowest: float) -> None:
     ax.set_yscale("log")
     ax.set_ylim(FLOOR / 2, CEILING * 1.6)
-    ax.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1.0, 1e2])
+    ticks = {1e-8: "1e-8", 1e-6: "1e-6", 1e-4: "1e-4", 1e-2: "0.01", 1.0: "1", 1e2: "100"}
+    if lowest < FLOOR:  # what lies on the floor is drawn higher than it is
+        ticks[FLOOR] = "0" if lowest == 0 else "less"
+    ax.set_yticks(list(ticks))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set_yticklabels(["1e-8", "1e-6", "1e-4", "0.01", "1", "100"])
+    ax.set_yticklabels(list(ticks.values()))
     ax.grid(axis="y", color=FAINT, lw=0.5)
     ax.set_axisbelow(True)
     ax.margins(x=0.012)
     ax.set_xticks([])
     ax.tick_params(labelsize=10)
     ax.set_xlabel("arrays, in the order they are computed")
-    ax.set_ylabel("largest difference")
+    ax.set_ylabel("largest difference, as a share")
     words: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 10, "color": INK}
     ax.annotate(f"bound {bound:g}", (1.0, bound), xycoords=("axes fraction", "data"), **words)
 
 
 def _mark_first(ax: Axes, names: Sequence[str], heights: np.ndarray, first: int) -> None:
-    on_the_left = first < len(names) / 2
+    # The words stand beside the point where they fit, and else as far left as they must begin.
+    wide, room = CHARACTER * len(names[first]), 72 * PANEL
+    at = room * first / max(1, len(names) - 1)
+    start = at + 14 if at + 14 + wide <= room else at - 14 - wide
     high = heights[first] > 1.0  # then the words go below
     ax.annotate(
         names[first],
         (first, heights[first]),
-        (14 if on_the_left else -14, -16 if high else 16),
+        (max(2.0, start) - at, -16 if high else 16),
         textcoords="offset points",
-        ha="left" if on_the_left else "right",
+        ha="left",
         va="top" if high else "bottom",
         fontsize=10,
         color=BEYOND,

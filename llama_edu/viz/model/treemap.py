@@ -22,12 +22,12 @@ __all__ = ["parameter_treemap"]
 # without colour.
 KINDS = {
     "embedding, head": tinted(PARTS["embedding"][0], 0.36),
-    "attention": tinted(PARTS["attention"][0], 0.14),
+    "attention": tinted(PARTS["attention"][0], 0.22),
     "MLP": tinted(PARTS["mlp"][0], 0.5),
     "norms": tinted(PARTS["norm"][0], 0.85),
 }
 _LAYER = re.compile(r"(?:model\.)?layers\.(\d+)\.(?:self_attn\.|mlp\.)?(\w+)\.(?:weight|bias)")
-WIDTH = 4.3  # inches: with words of 10 points, 341 pixels of a phone hold all of it
+WIDTH = 4.05  # inches: with words of 10 points, a fold on a phone holds all of it
 TOP, HEIGHT, MARGIN = 0.92, 3.3, 0.08
 ZOOM = 1.35  # on a wide page
 MANY_GROUPS = 12  # layers and tables; the tensors of more are too small to name

@@ -12,6 +12,8 @@ __all__ = ["shape_ledger"]
 
 _LEGEND = "line-height:1.9;margin:.4em 0;text-align:center;font-size:.92em"
 
+_BREAKS = "white-space:normal"
+
 
 @dataclass
 class _Row:
@@ -88,10 +90,12 @@ def _html(rows: Mapping[str, _Row], notes: Mapping[str, str]) -> str:
         if module != place:
             place = module
             body.append(_group_row(module, len(row.layers), len(titles)))
-        cells = [td(f"<code>{escape(short)}</code>")]
-        cells += [td(_badged(row.axes, row.shapes.get(step, ()))) for step in steps]
+        # A phone breaks the lines, so that the calls stand side by side there as well.
+        broken = escape(short).replace("_", "_<wbr>")
+        cells = [td(f"<code>{broken}</code>", style=_BREAKS)]
+        cells += [td(_badged(row.axes, row.shapes.get(step, ())), style=_BREAKS) for step in steps]
         if notes:
-            cells.append(td(escape(notes.get(name, ""))))
+            cells.append(td(escape(notes.get(name, "")), style=_BREAKS))
         body.append(f"<tr>{''.join(cells)}</tr>")
     used = dict.fromkeys(p for row in rows.values() for axis in row.axes for p in axis.split("*"))
     chips = (f'<span style="margin-right:.9em">{chip(n)}</span>' for n in used if n in AXES)
@@ -108,4 +112,6 @@ def _group_row(module: str, layers: int, columns: int) -> str:
 
 def _badged(axes: tuple[str, ...], shape: tuple[int, ...]) -> str:
     sizes = zip(axes, shape, strict=False)
-    return " × ".join(f"{badge(name)}{size:,}" for name, size in sizes)
+    factors = [f"{badge(name)}{size:,}" for name, size in sizes]
+    factors[1:] = [f"× {factor}" for factor in factors[1:]]
+    return " ".join(f'<span style="white-space:nowrap">{factor}</span>' for factor in factors)

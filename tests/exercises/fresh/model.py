@@ -62,13 +62,20 @@ def ends_unequal(tensors, tied):
 def ends_in_turn(tensors, tied):
     one, other = tensors.get(EMBED), tensors.get(HEAD)
     if tied:
-        if one is not None and other is not None and (one != other).any():
+        both = one is not None and other is not None
+        if both and (one.shape != other.shape or (one != other).any()):
             raise KeyError("two tables that differ")
         one = other if one is None else one
         other = one
     if one is None or other is None:
         raise ValueError("a table is missing")
     return one, other
+
+
+def ends_broadcast(tensors, tied):
+    if tied and EMBED in tensors and HEAD in tensors and (tensors[EMBED] != tensors[HEAD]).any():
+        raise ValueError("two tables that differ")
+    return ends_unequal(tensors, tied)
 
 
 def ends_head_if_there(tensors, tied):
@@ -182,6 +189,10 @@ def gap_mean(want, got, bound):
         if f.any() and not np.abs((a - b)[f]).mean() <= bound * np.abs(a[f]).max():
             return name
     return None
+
+
+def gap_of_common(want, got, bound):
+    return gap({name: a for name, a in want.items() if name in got}, got, bound)
 
 
 def gap_last(want, got, bound):
@@ -308,6 +319,7 @@ ANSWERS = (
     right(BE, "in turn", ends_in_turn),
     wrong(BE, "differing tables", ends_unequal, "unequal_taken"),
     wrong(BE, "head where there is one", ends_head_if_there),
+    wrong(BE, "one row for many", ends_broadcast, "rows_repeated"),
     wrong(BE, "always tied", ends_always_tied),
     wrong(BE, "tied under one name", ends_embed_only, "one_name_only"),
     wrong(BE, "copies", ends_copied, "copied"),
@@ -329,6 +341,7 @@ ANSWERS = (
     wrong(FG, "number by number", gap_relative, "each_number"),
     wrong(FG, "norms", gap_norm, "norms"),
     wrong(FG, "mean difference", gap_mean, "means"),
+    wrong(FG, "missing passes", gap_of_common, "missing_passes"),
     wrong(FG, "the last", gap_last, "last"),
     wrong(FG, "all names", lambda w, g, b: [n for n in w if gap({n: w[n]}, g, b)], "as_a_list"),
     wrong(FG, "a bool", lambda w, g, b: gap(w, g, b) is not None, "as_a_bool"),
