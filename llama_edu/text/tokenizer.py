@@ -208,7 +208,7 @@ class Tokenizer:
         known = self._ids[:vocab_size]
         if len(known) == vocab_size and known[-1] == vocab_size - 1:  # no hole below
             return np.empty(0, dtype=np.int64)
-        return np.setdiff1d(np.arange(vocab_size, dtype=np.int64), known, assume_unique=True)
+        return np.setdiff1d(np.arange(vocab_size, dtype=np.int64), known)
 
     def _visible(self, ids: Iterable[SupportsIndex], skip_special: bool) -> Iterator[bytes]:
         for token_id in ids:

@@ -207,8 +207,7 @@ def _strips_space(decoding: Sequence[Mapping[str, Any]]) -> bool:
         if step.get("type") == "Strip":
             return bool(step.get("start"))
         if step.get("type") == "Metaspace":
-            never = step.get("prepend_scheme") == "never" or step.get("add_prefix_space") is False
-            return not never
+            return step.get("prepend_scheme") != "never"
     return False
 
 

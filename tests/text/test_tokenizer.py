@@ -341,6 +341,8 @@ class TestErrors:
         rules["added_tokens"] = []
         write_json(tmp_path / "tokenizer.json", rules)
         assert Tokenizer(tmp_path).vocab_size == 0
+        write_json(tmp_path / "tokenizer_config.json", {"eos_token": "<end>"})
+        assert Tokenizer(tmp_path).eos_token_ids == (0,)  # the next free id
 
     def test_id_in_a_gap(self, tmp_path: Path) -> None:
         rules = json.loads(byte_level().to_str())
@@ -471,6 +473,28 @@ class TestErrors:
         with pytest.raises(TokenizerError, match="no such step"):
             Tokenizer(write_tokenizer(tmp_path / "d", Backend(models.BPE({"a": 0}, []))))
 
+    @pytest.mark.parametrize(
+        "step",
+        [
+            {},
+            {"type": None, "content": " ", "start": 1, "stop": 0},
+            {"type": "WordPiece", "content": " ", "start": 1, "stop": 0},
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": ""},
+            {"type": "Replace", "pattern": {"String": "_"}, "content": " "},
+            {"type": "Strip", "content": "▁", "start": 1, "stop": 0},
+            {"type": "Strip", "content": " ", "start": 2, "stop": 0},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 1},
+        ],
+    )
+    def test_a_step_of_a_decoder_that_is_none_of_sentencepiece_is_refused(
+        self, tmp_path: Path, step: dict[str, Any]
+    ) -> None:
+        rules = json.loads(sentencepiece().to_str())
+        rules["decoder"]["decoders"].append(step)
+        write_json(tmp_path / "tokenizer.json", rules)
+        with pytest.raises(TokenizerError, match="expected a decoder of ▁"):
+            Tokenizer(tmp_path)
+
 
 def test_metaspace_tokenizers_too(tmp_path: Path) -> None:
     """The newer way Hugging Face stores SentencePiece: the same ids, the same text."""
@@ -489,6 +513,31 @@ def test_metaspace_tokenizers_too(tmp_path: Path) -> None:
         assert newer.decode(ids) == decoder_too.decode(ids) == text
     ids = older.encode(" the")  # a text that starts with a space of its own keeps it
     assert older.decode(ids) == " the"
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False},
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False},
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        {"type": "Strip", "content": " ", "start": 0, "stop": 0},
+        {"type": "Fuse"},
+    ],
+)
+def test_whether_a_first_space_is_dropped_is_the_decoders_choice(
+    decoder: dict[str, Any], tmp_path: Path
+) -> None:
+    rules = json.loads(sentencepiece().to_str())
+    spaces = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    steps = [decoder] if decoder["type"] == "Metaspace" else [spaces, {"type": "Fuse"}, decoder]
+    rules["decoder"] = {"type": "Sequence", "decoders": steps}
+    path = write_json(tmp_path / "tokenizer.json", rules)
+    tokenizer, backend = Tokenizer(tmp_path), Backend.from_file(str(path))
+    for text in ("the cat", " the cat"):
+        ids = tokenizer.encode(text, add_special=False)
+        assert tokenizer.decode(ids) == backend.decode(ids)
 
 
 # What llama.cpp (the wheel xllamacpp 2026.10) made of these texts with SmolLM2's own GGUF.
