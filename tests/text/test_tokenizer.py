@@ -91,12 +91,12 @@ class TestThereAndBack:
     def test_added_tokens_are_text_not_letters_for_bytes(self, tmp_path: Path) -> None:
         """An é is also GPT-2's letter for byte 0xE9; in an added token it is just an é."""
         backend = byte_level()
-        backend.add_tokens(["<é>", "<猫>"])
+        backend.add_tokens(["<é>", "<猫>", "<▁>"])  # nor is ▁ a space in this family
         tokenizer = Tokenizer(write_tokenizer(tmp_path, backend))
-        ids = tokenizer.encode("a<é><猫>")
-        assert ids[1:] == [400, 401]
+        ids = tokenizer.encode("a<é><猫><▁>")
+        assert ids[1:] == [400, 401, 402]
         assert tokenizer.token_bytes(400) == "<é>".encode()
-        assert tokenizer.decode(ids) == "a<é><猫>"
+        assert tokenizer.decode(ids) == "a<é><猫><▁>"
 
     def test_numpy_ids_are_ids(self, bytes_tok: Tokenizer) -> None:
         import numpy as np
@@ -472,6 +472,10 @@ class TestErrors:
             Tokenizer(write_tokenizer(tmp_path / "e", shouting))
         with pytest.raises(TokenizerError, match="no such step"):
             Tokenizer(write_tokenizer(tmp_path / "d", Backend(models.BPE({"a": 0}, []))))
+        rules = json.loads(Backend(models.BPE({"a": 0}, [])).to_str())
+        write_json(tmp_path / "tokenizer.json", rules | {"decoder": {"type": "x" * 1000}})
+        with pytest.raises(TokenizerError, match=r"got x{80}: not supported"):
+            Tokenizer(tmp_path)
 
     @pytest.mark.parametrize(
         "step",
