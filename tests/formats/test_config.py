@@ -103,6 +103,32 @@ def test_what_a_short_file_leaves_out():
     assert read(**dict.fromkeys(optional)) == config  # null means the same as nothing
 
 
+def test_a_head_dim_that_is_given_need_not_divide_the_hidden_size():
+    assert read(hidden_size=50).head_dim == 10
+    assert read(hidden_size=50, head_dim=..., model_type="qwen3").head_dim == 128
+
+
+def test_a_config_made_of_its_sizes_alone_is_a_plain_llama():
+    plain = LlamaConfig(*(getattr(WANT, name) for name in (*SIZES_IN_ORDER, "rms_norm_eps")))
+    assert plain == read(
+        rope_parameters=..., tie_word_embeddings=..., attention_bias=..., dtype=...,
+        bos_token_id=..., eos_token_id=...,
+    )  # fmt: skip
+    assert plain.is_plain_llama is True
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "qwen3"},
+        {"model_type": "mistral", "sliding_window": 9},
+        {"model_type": "smollm3", "no_rope_layers": [1, 0, 1]},
+    ],
+)
+def test_what_a_llama_does_not_do_is_not_plain(changes):
+    assert read(**changes).is_plain_llama is False
+
+
 @pytest.mark.parametrize(
     ("family", "heads"),
     [("llama", 32), ("mistral", 8), ("qwen2", 32), ("qwen3", 32), ("smollm3", 4)],
@@ -127,6 +153,8 @@ def test_where_a_config_is_silent_the_familys_defaults_hold(family, heads):
         },
         {"rope_scaling": {}},
         {"bos_token_id": [1, -1], "eos_token_id": [-1, 2]},
+        {"bos_token_id": [1, 5]},  # the first of them opens a text
+        {"max_window_layers": "all", "use_sliding_window": "no", "no_rope_layers": 7},  # of others
     ],
 )
 def test_what_changes_nothing_is_no_reason_to_refuse(changes):
@@ -189,7 +217,7 @@ KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
         ({"model_type": "qwen2", "sliding_window": 9}, [None] * 3),
         ({"model_type": "qwen2", "max_window_layers": 2, **UPPER}, [None, None, 9]),
         ({"model_type": "qwen2", "max_window_layers": 0, **UPPER}, [9] * 3),
-        ({"model_type": "qwen3", **UPPER}, [None] * 3),  # 28 layers without, by default
+        ({"model_type": "qwen3", "num_hidden_layers": 30, **UPPER}, [None] * 28 + [9, 9]),
         ({"model_type": "qwen3", "layer_types": KINDS, **UPPER}, [9, None, 9]),
         ({"model_type": "qwen3", "layer_types": KINDS, "sliding_window": 9}, [None] * 3),
         ({"model_type": "smollm3", "no_rope_layers": [1, 0, 1], **UPPER}, [None, 9, None]),
@@ -264,6 +292,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
         ({"mscale": 2.0, "mscale_all_dim": 1.0}, {"attention_factor": 1.1217517}),
         ({"mscale": 2.0}, {"attention_factor": 1.1386294361119891}),
         ({"factor": 0.5}, {"attention_factor": 1.0, "factor": 0.5}),
+        ({"factor": 1.5}, {"attention_factor": 1.0405465108108164}),
         ({"factor": None}, {"factor": 777 / 64}),
         ({"original_max_position_embeddings": None}, {"original_max_position_embeddings": 777}),
         ({"beta_fast": 16, "beta_slow": 2}, {"beta_fast": 16.0, "beta_slow": 2.0}),
@@ -279,9 +308,10 @@ def test_yarn(changes, want):
     assert changes.keys() & {"beta_fast", "truncate"} or defaults == (32.0, 1.0, True)
 
 
-def test_yarn_with_its_bounds_swapped_is_refused():
-    with pytest.raises(ConfigError, match=r"beta_slow below beta_fast, got 32\.0 and 32\.0"):
-        read(rope_parameters=YARN | {"beta_slow": 32})
+@pytest.mark.parametrize("slow", [32.0, 33.0])
+def test_yarn_with_its_bounds_swapped_is_refused(slow):
+    with pytest.raises(ConfigError, match=f"beta_slow below beta_fast, got {slow} and 32.0"):
+        read(rope_parameters=YARN | {"beta_slow": slow})
 
 
 @pytest.mark.parametrize(
@@ -333,6 +363,7 @@ SIZES = [
     "num_attention_heads",
     "max_position_embeddings",
 ]
+SIZES_IN_ORDER = (*SIZES[:5], "num_key_value_heads", "head_dim", SIZES[5])
 
 
 @pytest.mark.parametrize("name", [*SIZES, "model_type"])
@@ -404,6 +435,10 @@ def test_a_switch_that_is_neither_on_nor_off_is_named(name, value):
         (
             {"rope_parameters": LLAMA3 | {"low_freq_factor": 4.0}},
             "low_freq_factor below high_freq_factor, got 4.0 and 4.0",
+        ),
+        (
+            {"rope_parameters": LLAMA3 | {"low_freq_factor": 5.0}},
+            "low_freq_factor below high_freq_factor, got 5.0 and 4.0",
         ),
     ],
 )
@@ -517,9 +552,17 @@ def test_a_directory_without_a_config_says_so(tmp_path):
         LlamaConfig.from_directory(tmp_path)
 
 
-def test_defaults_of_a_scaling_are_those_of_llama_3():
-    scaling = RopeScaling("llama3", 8.0)
-    assert (scaling.low_freq_factor, scaling.high_freq_factor) == (1.0, 4.0)
+def test_defaults_of_a_scaling_are_those_of_llama_3_and_of_yarns_paper():
+    assert RopeScaling("llama3", 8.0) == RopeScaling(
+        *("llama3", 8.0),
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
+        original_max_position_embeddings=8192,
+        beta_fast=32.0,
+        beta_slow=1.0,
+        truncate=True,
+        attention_factor=1.0,
+    )
 
 
 @pytest.mark.parametrize(

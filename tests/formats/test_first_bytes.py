@@ -23,7 +23,7 @@ KINDS = {
     "a Git LFS pointer": LFS,
     "an HTML page": b"\n <!DOCTYPE html>\n<html><body>403 Forbidden</body></html>",
     "an HTML page: an": b"<html lang=en><head><title>x</title>",
-    "an HTML page: an address": b"\xef\xbb\xbf<!-- saved --><HTML>",
+    "an HTML page: an address": b"\xef\xbb\xbf<!-- saved\nfrom --><HTML>",
     "an XML document": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
     "a Python pickle": pickle.dumps({"model.norm.weight": [1.0]}),
     "a Python pickle, which": pickle.dumps([1, 2], protocol=2),
@@ -34,8 +34,15 @@ KINDS = {
     "a server's refusal: Entry not found": b"Entry not found",
     "a server's refusal: Access to model x/y is": b"Access to model x/y is restricted",
     "nothing but zeros": bytes(100),
-    "a text that begins with 'no weights": b"no weights here\n" * 40,
+    "a text that begins with 'no weights here no weights here no weigh'": b"no weights here\n" * 40,
+    "a text that begins with 'caf\ufffd, no weights'": b"caf\xe9, no weights",
+    f"a server's refusal: Forbidden {'x' * 70}": b"Forbidden " + b"x" * 700,
 }
+
+
+def test_fewer_than_eight_letters_are_no_text():
+    assert really(b"weights") is None
+    assert really(b"weights!") == "a text that begins with 'weights!'"
 
 
 @pytest.mark.parametrize("kind", KINDS)

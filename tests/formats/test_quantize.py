@@ -39,6 +39,14 @@ def test_each_block_has_a_scale_of_its_own():
     assert np.abs(back - WEIGHT).max() <= made.scales.max() * 0.51
 
 
+def test_rows_and_sizes_are_those_of_the_codes_with_their_scales():
+    made = quantize(WEIGHT, "I8", BLOCK)
+    assert (made.shape, len(made)) == ((ROWS, COLUMNS), ROWS)
+    assert made.nbytes == ROWS * COLUMNS + ROWS * len(blocks(BLOCK)) * 2
+    np.testing.assert_array_equal(dequantize(made[1:]), dequantize(made)[1:])
+    assert np.shares_memory(made[1:].codes, made.codes)
+
+
 def test_a_row_of_zeros_stays_zero():
     made = quantize(np.zeros((2, 5), np.float32), "I8", 2)
     assert not made.codes.any()

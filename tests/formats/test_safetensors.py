@@ -625,6 +625,14 @@ def test_an_index_cannot_point_outside_its_directory(shards, name, monkeypatch):
     assert len(str(caught.value)) < 400
 
 
+def test_a_name_of_a_shard_is_at_most_as_long_as_file_systems_have_them(shards, tmp_path):
+    longest = "n" * 255
+    (tmp_path / "two.safetensors").rename(tmp_path / longest)
+    assert ShardedCheckpoint(shards(c=longest))["c"][0] == 3
+    with pytest.raises(CheckpointError, match="the name of a file beside the index"):
+        ShardedCheckpoint(shards(c=longest + "n"))
+
+
 def test_a_shard_may_be_a_link(shards, tmp_path):
     """The Hugging Face cache is laid out so: names that link to blobs elsewhere."""
     index = shards()
@@ -806,6 +814,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     assert kept == "x"
     assert path.read_bytes() == b"as it was"
     assert names_in(tmp_path) == ["x"]
+
+
+def test_what_failed_is_told_where_somebody_swept_the_folder_meanwhile(tmp_path, monkeypatch):
+    def sweep_and_fail(handle):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", sweep_and_fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_file({"a": big_endian}, tmp_path / "x")
+
+
+def test_an_array_is_written_from_where_it_lies(tmp_path):
+    array = np.zeros((1000, 1000), dtype=np.float32)
+    tracemalloc.start()
+    save_file({"a": array}, tmp_path / "x")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < array.nbytes // 10
 
 
 def test_a_folder_that_is_not_there_stays_an_os_error(tmp_path):
