@@ -552,6 +552,12 @@ def test_a_directory_without_a_config_says_so(tmp_path):
         LlamaConfig.from_directory(tmp_path)
 
 
+def test_a_config_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ConfigError, match=r"config\.json: expected a readable file, got Is a dir"):
+        LlamaConfig.from_directory(tmp_path)
+
+
 def test_defaults_of_a_scaling_are_those_of_llama_3_and_of_yarns_paper():
     assert RopeScaling("llama3", 8.0) == RopeScaling(
         *("llama3", 8.0),
