@@ -153,6 +153,7 @@ def test_where_a_config_is_silent_the_familys_defaults_hold(family, heads):
         },
         {"rope_scaling": {}},
         {"bos_token_id": [1, -1], "eos_token_id": [-1, 2]},
+        {"num_local_experts": None},
         {"bos_token_id": [1, 5]},  # the first of them opens a text
         {"max_window_layers": "all", "use_sliding_window": "no", "no_rope_layers": 7},  # of others
     ],
@@ -205,6 +206,7 @@ def windows(**changes):
 
 
 UPPER = {"use_sliding_window": True, "sliding_window": 9}
+SILENT = {"use_sliding_window": True, "max_window_layers": 0, "max_position_embeddings": 9999}
 KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
 
 
@@ -219,6 +221,8 @@ KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
         ({"model_type": "qwen2", "max_window_layers": 0, **UPPER}, [9] * 3),
         ({"model_type": "qwen3", "num_hidden_layers": 30, **UPPER}, [None] * 28 + [9, 9]),
         ({"model_type": "qwen3", "layer_types": KINDS, **UPPER}, [9, None, 9]),
+        ({"model_type": "qwen2", **SILENT}, [4096] * 3),
+        ({"model_type": "qwen3", **SILENT}, [4096] * 3),
         ({"model_type": "qwen3", "layer_types": KINDS, "sliding_window": 9}, [None] * 3),
         ({"model_type": "smollm3", "no_rope_layers": [1, 0, 1], **UPPER}, [None, 9, None]),
         ({"model_type": "smollm3", "no_rope_layers": [1, 0, 1]}, [None] * 3),
@@ -229,6 +233,13 @@ def test_which_layers_look_through_a_window(changes, want):
     assert windows(**changes) == want
 
 
+def test_a_window_is_told_of_layers_that_there_are_and_not_at_all_without_one():
+    listed = read(model_type="qwen3", layer_types=[*KINDS, "sliding_attention"], **UPPER)
+    assert (listed.sliding_window, listed.sliding_layers) == (9, (0, 2))
+    above = read(model_type="qwen3", **UPPER)  # the first layer with a window would be the 29th
+    assert (above.sliding_window, above.sliding_layers) == (None, ())
+
+
 @pytest.mark.parametrize(
     ("changes", "want"),
     [
@@ -237,6 +248,7 @@ def test_which_layers_look_through_a_window(changes, want):
         ({"model_type": "smollm3", "num_hidden_layers": 9}, [3, 7]),
         ({"model_type": "smollm3", "no_rope_layer_interval": 2}, [1]),
         ({"model_type": "smollm3", "no_rope_layers": [0, 1, 0]}, [0, 2]),
+        ({"model_type": "smollm3", "no_rope_layers": [0, 1, 0, 0]}, [0, 2]),  # of three layers
         ({"no_rope_layers": [0, 1, 0]}, []),  # a Llama turns all
     ],
 )
@@ -334,7 +346,8 @@ def test_rope_scaling_in_both_spellings(newer, older, want):
 
 
 def test_both_spellings_at_once_may_agree():
-    config = read(rope_theta=50000.0, torch_dtype="bfloat16", rope_scaling={"type": "default"})
+    scaling = {"type": "default", "factor": None, "rope_theta": None}  # null says nothing
+    config = read(rope_theta=50000.0, torch_dtype="bfloat16", rope_scaling=scaling)
     assert config == WANT
 
 
@@ -457,6 +470,10 @@ def test_a_contradiction_names_both_sides(changes, message):
         ({"model_type": "qwen3", "num_experts": 128}, "no mixture of experts, got num_experts 128"),
         ({"n_routed_experts": 64}, "no mixture of experts, got n_routed_experts 64"),
         ({"num_experts": "8"}, "no mixture of experts, got num_experts '8'"),
+        ({"num_experts": 2}, "no mixture of experts, got num_experts 2"),
+        ({"num_local_experts": 2}, "no mixture of experts, got num_local_experts 2"),
+        ({"n_routed_experts": 1}, "no mixture of experts, got n_routed_experts 1"),
+        ({"moe_intermediate_size": 1}, "no mixture of experts, got moe_intermediate_size 1"),
         ({"hidden_act": "gelu"}, "hidden_act 'silu', got 'gelu'"),
         ({"sliding_window": 776}, "a sliding_window of the whole .*, got 776: .* a llama"),
         ({"quantization_config": {"bits": 4}}, "quantization_config None, got {'bits': 4}"),
@@ -509,8 +526,10 @@ def test_what_is_not_supported_is_refused_by_name(changes, message):
 def test_values_that_change_nothing_are_let_through():
     harmless = {
         "pretraining_tp": 8,  # slices of the same products
-        "num_local_experts": None,
+        "num_local_experts": 1,
         "num_experts": 1,
+        "n_routed_experts": 0,
+        "moe_intermediate_size": 0,
         "sliding_window": 777,
         "partial_rotary_factor": 1.0,
         "layer_types": ["full_attention"] * 3,
@@ -582,6 +601,13 @@ def test_defaults_of_a_scaling_are_those_of_llama_3_and_of_yarns_paper():
 def test_a_model_in_another_layout_is_named(tmp_path, name, message):
     (tmp_path / name).touch()
     with pytest.raises(ConfigError, match=rf"expected a config\.json, got {message}"):
+        LlamaConfig.from_directory(tmp_path)
+
+
+def test_of_several_models_in_another_layout_the_first_is_named(tmp_path):
+    for name in ("b.gguf", "a.gguf", "c.gguf"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"got a\.gguf: a GGUF file"):
         LlamaConfig.from_directory(tmp_path)
 
 

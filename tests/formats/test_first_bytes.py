@@ -87,6 +87,13 @@ def test_weights_under_another_name_are_named(name, words, tmp_path):
         open_checkpoint(tmp_path)
 
 
+def test_of_several_weights_under_other_names_the_first_is_named(tmp_path):
+    for name in ("b.onnx", "a.h5", "c.bin"):
+        (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match=r"got a\.h5: TensorFlow's weights"):
+        open_checkpoint(tmp_path)
+
+
 def test_files_that_are_what_they_say_are_recognised_as_nothing_else(tmp_path):
     files = [path for path in DATA.rglob("*") if path.suffix in (".json", ".safetensors")]
     assert len(files) > 20

@@ -341,6 +341,7 @@ TWO = {"a": ENTRY | {"shape": [1], "data_offsets": [0, 4]}, "b": ENTRY | {"shape
 REFUSED = {
     "nothing": (b"", "expected a safetensors file, got an empty file"),
     "7 bytes": (b"\x02" + bytes(6), "expected at least 8 bytes (the header's length), got 7"),
+    "a length and no more": (pack("", b"", 5), "of 2 to 0 bytes (the file has 8), got a length of"),
     "no header": (
         bytes(8),
         "expected a safetensors file, got nothing but zeros",
@@ -386,6 +387,11 @@ REFUSED = {
     "a dtype as a number": (one(dtype=4), "'a': expected a dtype of F64, F32,"),
     "a dtype as a list": (one(dtype=["F32"]), ", C64, got ['F32']"),
     "a shape as a number": (one(shape=2), "'a': expected a shape of at most 64 sizes"),
+    "the largest size": (
+        one(dtype="U8", shape=[2**63 - 1], data_offsets=[0, 2**63 - 1]),
+        f"expected {2**63 - 1} bytes of tensors as the header says, got 8",
+    ),
+    "a size beyond the largest": (one(shape=[2**63]), f"2**63 - 1, got [{2**63}]"),
     "a size below 0": (one(shape=[-1]), "2**63 - 1, got [-1]"),
     "a size of 2.0": (one(shape=[2.0]), "2**63 - 1, got [2.0]"),
     "a size of true": (one(shape=[2, True]), "2**63 - 1, got [2, True]"),
