@@ -154,7 +154,8 @@ class ShardedCheckpoint(Mapping[str, np.ndarray]):
             for name in tensors
             if not is_of_rope(name) and not self._is_copy(name, shard)
         }
-        for name, shard in sorted(stored ^ listed)[:1]:
+        if stored != listed:
+            name, shard = min(stored ^ listed)
             side = "index only" if (name, shard) in listed else "file only"
             raise CheckpointError(
                 f"{index}: expected index and files to agree, "

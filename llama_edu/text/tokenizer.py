@@ -69,8 +69,9 @@ class Tokenizer:
             for byte, text in enumerate(self._spelling)
             if not writes_bytes or self._plain.token_to_id(text) is None
         )
-        self._ids = sorted(set(self._plain.get_vocab(with_added_tokens=True).values()))
-        self.vocab_size = 1 + max(self._ids, default=-1)
+        ids = self._plain.get_vocab().values()
+        self.vocab_size = 1 + max(ids, default=-1)
+        self._ids = np.fromiter(ids, dtype=np.int64)
         self.bos_token_id = files.bos_token_id
         self.eos_token_ids = files.eos_token_ids
         self.chat_template = files.chat_template
@@ -205,10 +206,7 @@ class Tokenizer:
 
     def ids_without_token(self, vocab_size: int) -> Int[np.ndarray, " n_without_token"]:
         """The ids below `vocab_size`, a model's number of ids, that have no token; ascending."""
-        known = self._ids[:vocab_size]
-        if len(known) == vocab_size and known[-1] == vocab_size - 1:  # no hole below
-            return np.empty(0, dtype=np.int64)
-        return np.setdiff1d(np.arange(vocab_size, dtype=np.int64), known, assume_unique=True)
+        return np.flatnonzero(~np.isin(np.arange(vocab_size, dtype=np.int64), self._ids))
 
     def _visible(self, ids: Iterable[SupportsIndex], skip_special: bool) -> Iterator[bytes]:
         for token_id in ids:

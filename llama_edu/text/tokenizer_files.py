@@ -189,27 +189,23 @@ def _strips_one(step: Mapping[str, Any]) -> bool:
 
 
 def _steps(part: Any) -> Iterator[dict[str, Any]]:
-    """A pre-tokenizer or decoder as a flat row of steps, sequences opened up."""
-    pending = [part]
+    """The steps of a pre-tokenizer or decoder in any order, sequences opened up."""
+    pending = list(_objects([part]))
     while pending:
-        step = pending.pop(0)
-        if not isinstance(step, dict):
-            continue
-        inner = step.get("pretokenizers") or step.get("decoders")
-        if step.get("type") == "Sequence" and isinstance(inner, list):
-            pending = [*inner, *pending]
+        step = pending.pop()
+        if step.get("type") == "Sequence":
+            pending += _objects(step.get("pretokenizers") or step.get("decoders"))
         else:
             yield step
 
 
 def _strips_space(decoding: Sequence[Mapping[str, Any]]) -> bool:
-    for step in decoding:
-        if step.get("type") == "Strip":
-            return bool(step.get("start"))
-        if step.get("type") == "Metaspace":
-            never = step.get("prepend_scheme") == "never" or step.get("add_prefix_space") is False
-            return not never
-    return False
+    """Whether a step drops a leading space: Strip if it says so, Metaspace but for `never`."""
+    return any(
+        step.get("start")
+        or (step.get("type") == "Metaspace" and step.get("prepend_scheme") != "never")
+        for step in decoding
+    )
 
 
 def _named(

@@ -103,6 +103,32 @@ def test_what_a_short_file_leaves_out():
     assert read(**dict.fromkeys(optional)) == config  # null means the same as nothing
 
 
+def test_a_head_dim_that_is_given_need_not_divide_the_hidden_size():
+    assert read(hidden_size=50).head_dim == 10
+    assert read(hidden_size=50, head_dim=..., model_type="qwen3").head_dim == 128
+
+
+def test_a_config_made_of_its_sizes_alone_is_a_plain_llama():
+    plain = LlamaConfig(*(getattr(WANT, name) for name in (*SIZES_IN_ORDER, "rms_norm_eps")))
+    assert plain == read(
+        rope_parameters=..., tie_word_embeddings=..., attention_bias=..., dtype=...,
+        bos_token_id=..., eos_token_id=...,
+    )  # fmt: skip
+    assert plain.is_plain_llama is True
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "qwen3"},
+        {"model_type": "mistral", "sliding_window": 9},
+        {"model_type": "smollm3", "no_rope_layers": [1, 0, 1]},
+    ],
+)
+def test_what_a_llama_does_not_do_is_not_plain(changes):
+    assert read(**changes).is_plain_llama is False
+
+
 @pytest.mark.parametrize(
     ("family", "heads"),
     [("llama", 32), ("mistral", 8), ("qwen2", 32), ("qwen3", 32), ("smollm3", 4)],
@@ -127,6 +153,9 @@ def test_where_a_config_is_silent_the_familys_defaults_hold(family, heads):
         },
         {"rope_scaling": {}},
         {"bos_token_id": [1, -1], "eos_token_id": [-1, 2]},
+        {"num_local_experts": None},
+        {"bos_token_id": [1, 5]},  # the first of them opens a text
+        {"max_window_layers": "all", "use_sliding_window": "no", "no_rope_layers": 7},  # of others
     ],
 )
 def test_what_changes_nothing_is_no_reason_to_refuse(changes):
@@ -177,6 +206,7 @@ def windows(**changes):
 
 
 UPPER = {"use_sliding_window": True, "sliding_window": 9}
+SILENT = {"use_sliding_window": True, "max_window_layers": 0, "max_position_embeddings": 9999}
 KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
 
 
@@ -189,8 +219,10 @@ KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
         ({"model_type": "qwen2", "sliding_window": 9}, [None] * 3),
         ({"model_type": "qwen2", "max_window_layers": 2, **UPPER}, [None, None, 9]),
         ({"model_type": "qwen2", "max_window_layers": 0, **UPPER}, [9] * 3),
-        ({"model_type": "qwen3", **UPPER}, [None] * 3),  # 28 layers without, by default
+        ({"model_type": "qwen3", "num_hidden_layers": 30, **UPPER}, [None] * 28 + [9, 9]),
         ({"model_type": "qwen3", "layer_types": KINDS, **UPPER}, [9, None, 9]),
+        ({"model_type": "qwen2", **SILENT}, [4096] * 3),
+        ({"model_type": "qwen3", **SILENT}, [4096] * 3),
         ({"model_type": "qwen3", "layer_types": KINDS, "sliding_window": 9}, [None] * 3),
         ({"model_type": "smollm3", "no_rope_layers": [1, 0, 1], **UPPER}, [None, 9, None]),
         ({"model_type": "smollm3", "no_rope_layers": [1, 0, 1]}, [None] * 3),
@@ -201,6 +233,13 @@ def test_which_layers_look_through_a_window(changes, want):
     assert windows(**changes) == want
 
 
+def test_a_window_is_told_of_layers_that_there_are_and_not_at_all_without_one():
+    listed = read(model_type="qwen3", layer_types=[*KINDS, "sliding_attention"], **UPPER)
+    assert (listed.sliding_window, listed.sliding_layers) == (9, (0, 2))
+    above = read(model_type="qwen3", **UPPER)  # the first layer with a window would be the 29th
+    assert (above.sliding_window, above.sliding_layers) == (None, ())
+
+
 @pytest.mark.parametrize(
     ("changes", "want"),
     [
@@ -209,6 +248,7 @@ def test_which_layers_look_through_a_window(changes, want):
         ({"model_type": "smollm3", "num_hidden_layers": 9}, [3, 7]),
         ({"model_type": "smollm3", "no_rope_layer_interval": 2}, [1]),
         ({"model_type": "smollm3", "no_rope_layers": [0, 1, 0]}, [0, 2]),
+        ({"model_type": "smollm3", "no_rope_layers": [0, 1, 0, 0]}, [0, 2]),  # of three layers
         ({"no_rope_layers": [0, 1, 0]}, []),  # a Llama turns all
     ],
 )
@@ -264,6 +304,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
         ({"mscale": 2.0, "mscale_all_dim": 1.0}, {"attention_factor": 1.1217517}),
         ({"mscale": 2.0}, {"attention_factor": 1.1386294361119891}),
         ({"factor": 0.5}, {"attention_factor": 1.0, "factor": 0.5}),
+        ({"factor": 1.5}, {"attention_factor": 1.0405465108108164}),
         ({"factor": None}, {"factor": 777 / 64}),
         ({"original_max_position_embeddings": None}, {"original_max_position_embeddings": 777}),
         ({"beta_fast": 16, "beta_slow": 2}, {"beta_fast": 16.0, "beta_slow": 2.0}),
@@ -279,9 +320,10 @@ def test_yarn(changes, want):
     assert changes.keys() & {"beta_fast", "truncate"} or defaults == (32.0, 1.0, True)
 
 
-def test_yarn_with_its_bounds_swapped_is_refused():
-    with pytest.raises(ConfigError, match=r"beta_slow below beta_fast, got 32\.0 and 32\.0"):
-        read(rope_parameters=YARN | {"beta_slow": 32})
+@pytest.mark.parametrize("slow", [32.0, 33.0])
+def test_yarn_with_its_bounds_swapped_is_refused(slow):
+    with pytest.raises(ConfigError, match=f"beta_slow below beta_fast, got {slow} and 32.0"):
+        read(rope_parameters=YARN | {"beta_slow": slow})
 
 
 @pytest.mark.parametrize(
@@ -304,7 +346,8 @@ def test_rope_scaling_in_both_spellings(newer, older, want):
 
 
 def test_both_spellings_at_once_may_agree():
-    config = read(rope_theta=50000.0, torch_dtype="bfloat16", rope_scaling={"type": "default"})
+    scaling = {"type": "default", "factor": None, "rope_theta": None}  # null says nothing
+    config = read(rope_theta=50000.0, torch_dtype="bfloat16", rope_scaling=scaling)
     assert config == WANT
 
 
@@ -333,6 +376,7 @@ SIZES = [
     "num_attention_heads",
     "max_position_embeddings",
 ]
+SIZES_IN_ORDER = (*SIZES[:5], "num_key_value_heads", "head_dim", SIZES[5])
 
 
 @pytest.mark.parametrize("name", [*SIZES, "model_type"])
@@ -405,6 +449,10 @@ def test_a_switch_that_is_neither_on_nor_off_is_named(name, value):
             {"rope_parameters": LLAMA3 | {"low_freq_factor": 4.0}},
             "low_freq_factor below high_freq_factor, got 4.0 and 4.0",
         ),
+        (
+            {"rope_parameters": LLAMA3 | {"low_freq_factor": 5.0}},
+            "low_freq_factor below high_freq_factor, got 5.0 and 4.0",
+        ),
     ],
 )
 def test_a_contradiction_names_both_sides(changes, message):
@@ -422,6 +470,10 @@ def test_a_contradiction_names_both_sides(changes, message):
         ({"model_type": "qwen3", "num_experts": 128}, "no mixture of experts, got num_experts 128"),
         ({"n_routed_experts": 64}, "no mixture of experts, got n_routed_experts 64"),
         ({"num_experts": "8"}, "no mixture of experts, got num_experts '8'"),
+        ({"num_experts": 2}, "no mixture of experts, got num_experts 2"),
+        ({"num_local_experts": 2}, "no mixture of experts, got num_local_experts 2"),
+        ({"n_routed_experts": 1}, "no mixture of experts, got n_routed_experts 1"),
+        ({"moe_intermediate_size": 1}, "no mixture of experts, got moe_intermediate_size 1"),
         ({"hidden_act": "gelu"}, "hidden_act 'silu', got 'gelu'"),
         ({"sliding_window": 776}, "a sliding_window of the whole .*, got 776: .* a llama"),
         ({"quantization_config": {"bits": 4}}, "quantization_config None, got {'bits': 4}"),
@@ -474,8 +526,10 @@ def test_what_is_not_supported_is_refused_by_name(changes, message):
 def test_values_that_change_nothing_are_let_through():
     harmless = {
         "pretraining_tp": 8,  # slices of the same products
-        "num_local_experts": None,
+        "num_local_experts": 1,
         "num_experts": 1,
+        "n_routed_experts": 0,
+        "moe_intermediate_size": 0,
         "sliding_window": 777,
         "partial_rotary_factor": 1.0,
         "layer_types": ["full_attention"] * 3,
@@ -517,9 +571,23 @@ def test_a_directory_without_a_config_says_so(tmp_path):
         LlamaConfig.from_directory(tmp_path)
 
 
-def test_defaults_of_a_scaling_are_those_of_llama_3():
-    scaling = RopeScaling("llama3", 8.0)
-    assert (scaling.low_freq_factor, scaling.high_freq_factor) == (1.0, 4.0)
+def test_a_config_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ConfigError, match=r"config\.json: expected a readable file, got Is a dir"):
+        LlamaConfig.from_directory(tmp_path)
+
+
+def test_defaults_of_a_scaling_are_those_of_llama_3_and_of_yarns_paper():
+    assert RopeScaling("llama3", 8.0) == RopeScaling(
+        *("llama3", 8.0),
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
+        original_max_position_embeddings=8192,
+        beta_fast=32.0,
+        beta_slow=1.0,
+        truncate=True,
+        attention_factor=1.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -533,6 +601,13 @@ def test_defaults_of_a_scaling_are_those_of_llama_3():
 def test_a_model_in_another_layout_is_named(tmp_path, name, message):
     (tmp_path / name).touch()
     with pytest.raises(ConfigError, match=rf"expected a config\.json, got {message}"):
+        LlamaConfig.from_directory(tmp_path)
+
+
+def test_of_several_models_in_another_layout_the_first_is_named(tmp_path):
+    for name in ("b.gguf", "a.gguf", "c.gguf"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"got a\.gguf: a GGUF file"):
         LlamaConfig.from_directory(tmp_path)
 
 

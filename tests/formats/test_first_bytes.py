@@ -23,7 +23,7 @@ KINDS = {
     "a Git LFS pointer": LFS,
     "an HTML page": b"\n <!DOCTYPE html>\n<html><body>403 Forbidden</body></html>",
     "an HTML page: an": b"<html lang=en><head><title>x</title>",
-    "an HTML page: an address": b"\xef\xbb\xbf<!-- saved --><HTML>",
+    "an HTML page: an address": b"\xef\xbb\xbf<!-- saved\nfrom --><HTML>",
     "an XML document": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
     "a Python pickle": pickle.dumps({"model.norm.weight": [1.0]}),
     "a Python pickle, which": pickle.dumps([1, 2], protocol=2),
@@ -34,8 +34,15 @@ KINDS = {
     "a server's refusal: Entry not found": b"Entry not found",
     "a server's refusal: Access to model x/y is": b"Access to model x/y is restricted",
     "nothing but zeros": bytes(100),
-    "a text that begins with 'no weights": b"no weights here\n" * 40,
+    "a text that begins with 'no weights here no weights here no weigh'": b"no weights here\n" * 40,
+    "a text that begins with 'caf\ufffd, no weights'": b"caf\xe9, no weights",
+    f"a server's refusal: Forbidden {'x' * 70}": b"Forbidden " + b"x" * 700,
 }
+
+
+def test_fewer_than_eight_letters_are_no_text():
+    assert really(b"weights") is None
+    assert really(b"weights!") == "a text that begins with 'weights!'"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,6 +84,13 @@ def test_a_config_too(kind, tmp_path):
 def test_weights_under_another_name_are_named(name, words, tmp_path):
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(CheckpointError, match=f"got .*{words}"):
+        open_checkpoint(tmp_path)
+
+
+def test_of_several_weights_under_other_names_the_first_is_named(tmp_path):
+    for name in ("b.onnx", "a.h5", "c.bin"):
+        (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match=r"got a\.h5: TensorFlow's weights"):
         open_checkpoint(tmp_path)
 
 

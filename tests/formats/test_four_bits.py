@@ -14,6 +14,8 @@ STORAGES = ("Q4_0", "Q4_1")
 def weights(scale=1.0):
     weight = np.random.default_rng(4).standard_normal((7, 96), dtype=np.float32) * np.float32(scale)
     weight[1, :32], weight[2, 32:64] = 0.25, 0  # blocks of one value
+    weight[3, :32:2], weight[3, 1:32:2] = scale, -scale  # as far to either side
+    weight[4, :32:2], weight[4, 1:32:2] = -scale, scale
     return weight
 
 
@@ -54,7 +56,8 @@ def test_rows_are_looked_up_by_themselves():
 
 
 def test_what_has_no_whole_blocks_is_kept_in_eight_bits():
-    assert isinstance(stored_as(weights(), "Q4_1", 32), FourBits)
+    for whole in (weights(), weights()[:4]):
+        assert isinstance(stored_as(whole, "Q4_1", 32), FourBits)
     for odd in (weights()[:, :95], weights()[:3]):
         assert isinstance(stored_as(odd, "Q4_1", 32), Quantized)
 

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_edu.errors import InputError, NumericsError
-from llama_edu.formats.precision import DTYPES, PRECISIONS, cast, dtype_name, is_float, to_float32
+from llama_edu.formats.precision import (
+    DTYPES,
+    PRECISIONS,
+    cast,
+    dtype_name,
+    is_float,
+    precision_named,
+    to_float32,
+)
 
 # Sign bit, exponent bits, mantissa bits, exponent bias; and the patterns that stand for no number.
 # IEEE 754 for F16; for BF16 the upper half of a float32; for the 8-bit ones, Micikevicius et al.
@@ -228,5 +236,43 @@ def test_only_pure_precisions_round_every_result():
     assert pure == {"bf16-pure", "f16-pure"}
 
 
-def test_int8_has_a_scale_for_thirty_two_weights_or_for_a_row():
-    assert (PRECISIONS["int8"].block, PRECISIONS["int8-row"].block) == (32, 0)
+# What weights, embedding table, steps and cache are kept in, and how many weights share a scale.
+KEPT_IN = {
+    "f32": ("F32", "F32", "F32", "F32", 0),
+    "bf16": ("BF16", "BF16", "F32", "BF16", 0),
+    "f16": ("F16", "F16", "F32", "F16", 0),
+    "bf16-pure": ("BF16", "BF16", "BF16", "BF16", 0),
+    "f16-pure": ("F16", "F16", "F16", "F16", 0),
+    "int8": ("I8", "I8", "F32", "F16", 32),
+    "int8-row": ("I8", "I8", "F32", "F16", 0),
+    "f8": ("F8_E4M3", "F8_E4M3", "F32", "F16", 0),
+    "q4": ("Q4_1", "I8", "F32", "F16", 32),
+    "q4_0": ("Q4_0", "I8", "F32", "F16", 32),
+}
+
+
+def test_what_each_precision_keeps():
+    assert {
+        name: (p.storage, p.head_storage, p.compute, p.cache, p.block)
+        for name, p in PRECISIONS.items()
+    } == KEPT_IN
+    assert {p.accumulate for p in PRECISIONS.values()} == {"F32"}
+    assert [name for name, p in PRECISIONS.items() if p.is_quantized] == list(KEPT_IN)[5:]
+
+
+@pytest.mark.parametrize("name", ["f32", "int8"])
+@pytest.mark.parametrize(("dtype", "kept"), [("f32", "F32"), ("bf16", "BF16"), ("f16", "F16")])
+def test_a_cache_may_be_kept_in_another_format(name, dtype, kept):
+    asked = precision_named(name, dtype)
+    assert asked.cache == kept
+    assert dataclasses.replace(asked, cache=PRECISIONS[name].cache) == PRECISIONS[name]
+
+
+def test_a_cache_of_a_pure_precision_is_in_its_own_format():
+    assert precision_named("bf16-pure", "bf16") == PRECISIONS["bf16-pure"]
+    with pytest.raises(InputError, match=r"a BF16 cache for precision 'bf16-pure', got 'f16'"):
+        precision_named("bf16-pure", "f16")
+    with pytest.raises(InputError, match=r"a precision of f32, bf16, .*, got 'f64'"):
+        precision_named("f64")
+    with pytest.raises(InputError, match=r"a cache of f32, bf16, f16, got 'int8'"):
+        precision_named("f32", "int8")

@@ -6,7 +6,7 @@ import pytest
 from helpers import random
 
 from llama_edu.errors import NumericsError
-from llama_edu.formats.quantize import dequantize, quantize
+from llama_edu.formats.quantize import dequantize, quantize, stored_as
 
 ROWS, COLUMNS, BLOCK = 3, 10, 4
 WEIGHT = random(np.random.default_rng(0), ROWS, COLUMNS)
@@ -37,6 +37,19 @@ def test_each_block_has_a_scale_of_its_own():
             assert made.codes[row, begin:end].tolist() == want.tolist()
     back = dequantize(made)
     assert np.abs(back - WEIGHT).max() <= made.scales.max() * 0.51
+
+
+def test_rows_and_sizes_are_those_of_the_codes_with_their_scales():
+    made = quantize(WEIGHT, "I8", BLOCK)
+    assert (made.shape, len(made)) == ((ROWS, COLUMNS), ROWS)
+    assert made.nbytes == ROWS * COLUMNS + ROWS * len(blocks(BLOCK)) * 2
+    np.testing.assert_array_equal(dequantize(made[1:]), dequantize(made)[1:])
+    assert np.shares_memory(made[1:].codes, made.codes)
+
+
+def test_without_blocks_a_row_has_one_scale():
+    for made in (quantize(WEIGHT, "I8"), stored_as(WEIGHT, "I8")):
+        assert (made.block, made.scales.shape, made.scales.dtype) == (COLUMNS, (ROWS, 1), "f4")
 
 
 def test_a_row_of_zeros_stays_zero():

@@ -341,6 +341,7 @@ TWO = {"a": ENTRY | {"shape": [1], "data_offsets": [0, 4]}, "b": ENTRY | {"shape
 REFUSED = {
     "nothing": (b"", "expected a safetensors file, got an empty file"),
     "7 bytes": (b"\x02" + bytes(6), "expected at least 8 bytes (the header's length), got 7"),
+    "a length and no more": (pack("", b"", 5), "of 2 to 0 bytes (the file has 8), got a length of"),
     "no header": (
         bytes(8),
         "expected a safetensors file, got nothing but zeros",
@@ -386,7 +387,12 @@ REFUSED = {
     "a dtype as a number": (one(dtype=4), "'a': expected a dtype of F64, F32,"),
     "a dtype as a list": (one(dtype=["F32"]), ", C64, got ['F32']"),
     "a shape as a number": (one(shape=2), "'a': expected a shape of at most 64 sizes"),
-    "a size below 0": (one(shape=[-2]), "2**63 - 1, got [-2]"),
+    "the largest size": (
+        one(dtype="U8", shape=[2**63 - 1], data_offsets=[0, 2**63 - 1]),
+        f"expected {2**63 - 1} bytes of tensors as the header says, got 8",
+    ),
+    "a size beyond the largest": (one(shape=[2**63]), f"2**63 - 1, got [{2**63}]"),
+    "a size below 0": (one(shape=[-1]), "2**63 - 1, got [-1]"),
     "a size of 2.0": (one(shape=[2.0]), "2**63 - 1, got [2.0]"),
     "a size of true": (one(shape=[2, True]), "2**63 - 1, got [2, True]"),
     "a size of null": (one(shape=[None]), "2**63 - 1, got [None]"),
@@ -625,6 +631,14 @@ def test_an_index_cannot_point_outside_its_directory(shards, name, monkeypatch):
     assert len(str(caught.value)) < 400
 
 
+def test_a_name_of_a_shard_is_at_most_as_long_as_file_systems_have_them(shards, tmp_path):
+    longest = "n" * 255
+    (tmp_path / "two.safetensors").rename(tmp_path / longest)
+    assert ShardedCheckpoint(shards(c=longest))["c"][0] == 3
+    with pytest.raises(CheckpointError, match="the name of a file beside the index"):
+        ShardedCheckpoint(shards(c=longest + "n"))
+
+
 def test_a_shard_may_be_a_link(shards, tmp_path):
     """The Hugging Face cache is laid out so: names that link to blobs elsewhere."""
     index = shards()
@@ -806,6 +820,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     assert kept == "x"
     assert path.read_bytes() == b"as it was"
     assert names_in(tmp_path) == ["x"]
+
+
+def test_what_failed_is_told_where_somebody_swept_the_folder_meanwhile(tmp_path, monkeypatch):
+    def sweep_and_fail(handle):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", sweep_and_fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_file({"a": big_endian}, tmp_path / "x")
+
+
+def test_an_array_is_written_from_where_it_lies(tmp_path):
+    array = np.zeros((1000, 1000), dtype=np.float32)
+    tracemalloc.start()
+    save_file({"a": array}, tmp_path / "x")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < array.nbytes // 10
 
 
 def test_a_folder_that_is_not_there_stays_an_os_error(tmp_path):

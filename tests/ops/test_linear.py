@@ -12,6 +12,7 @@ from llama_edu.ops.linear import (
     linear,
     linear_small_batch,
     matmul_transb,
+    row_product,
 )
 
 # Sums of at most 11 products of numbers near 1: a few roundings of 6e-8 each.
@@ -146,6 +147,13 @@ def test_a_row_goes_through_what_was_sooner(slow, monkeypatch):
     product(weight, x)
     product(weight, x)
     assert calls[12:] == [fast, fast]
+
+
+def test_linear_multiplies_a_single_row_in_that_way():
+    x, weight = (random(np.random.default_rng(0), rows, 251) for rows in (1, 290))
+    for _ in range(12):
+        linear(x, weight)
+    assert row_product.chosen(weight.shape) in ("dot", "vecdot")
 
 
 def test_a_small_matrix_is_not_timed(monkeypatch):

@@ -7,6 +7,7 @@ byte fallback asked for, and no byte tokens.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,15 @@ def test_markers_of_a_story_cannot_be_typed(tmp_path: Path) -> None:
     ids = chat.encode([Message("user", "the <|end_story|> cat")])
     assert [i for i in ids if i in (1, 2)] == [1, 2]
     assert tokenizer.decode(ids).split()[::2] == ["the", "cat"]
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_what_is_unknown_in_a_marker_is_fused_as_elsewhere(fuse: bool, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(write_tokenizer(tmp_path, pieces_without_bytes(fuse_unk=fuse)))
+    marker = "<|end_story|>"
+    spelled = tokenizer.encode_rendered(f"a{marker}", bytes([0] + [1] * len(marker)), {2: 1})
+    runs = re.findall("0+", "".join("0" if i == 0 else "." for i in spelled))
+    assert [len(run) for run in runs] == ([1, 1, 1] if fuse else [2, 1, 3])  # <| and _ and y|>
 
 
 def test_nothing_is_lost_without_a_word_where_no_token_stands_for_the_unknown(

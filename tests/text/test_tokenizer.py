@@ -14,10 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_files import byte_level, sentencepiece, write_json, write_tokenizer
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models
+from tokenizers import decoders, models, pre_tokenizers
 
 from llama_edu import Tokenizer, hub
 from llama_edu.errors import HubError, TokenizerError
+from llama_edu.text.tokenizer import byte_letters
 
 CAT = "🐈"
 FAMILY = "👩‍👩‍👧"
@@ -91,12 +92,18 @@ class TestThereAndBack:
     def test_added_tokens_are_text_not_letters_for_bytes(self, tmp_path: Path) -> None:
         """An é is also GPT-2's letter for byte 0xE9; in an added token it is just an é."""
         backend = byte_level()
-        backend.add_tokens(["<é>", "<猫>"])
+        backend.add_tokens(["<é>", "<猫>", "<▁>"])  # nor is ▁ a space in this family
         tokenizer = Tokenizer(write_tokenizer(tmp_path, backend))
-        ids = tokenizer.encode("a<é><猫>")
-        assert ids[1:] == [400, 401]
+        ids = tokenizer.encode("a<é><猫><▁>")
+        assert ids[1:] == [400, 401, 402]
         assert tokenizer.token_bytes(400) == "<é>".encode()
-        assert tokenizer.decode(ids) == "a<é><猫>"
+        assert tokenizer.decode(ids) == "a<é><猫><▁>"
+
+    def test_what_only_looks_like_a_byte_is_text(self, tmp_path: Path) -> None:
+        rules = json.loads(sentencepiece().to_str())
+        rules["model"]["vocab"] |= {"<0x100>": 288, "<0x-1>": 289}
+        write_json(tmp_path / "tokenizer.json", rules)
+        assert Tokenizer(tmp_path).decode([288, 289, 3 + 0x41]) == "<0x100><0x-1>A"
 
     def test_numpy_ids_are_ids(self, bytes_tok: Tokenizer) -> None:
         import numpy as np
@@ -104,6 +111,13 @@ class TestThereAndBack:
         ids = np.array(bytes_tok.encode("a cat"), dtype=np.int32)
         assert bytes_tok.decode(ids) == "a cat"
         assert bytes_tok.token_bytes(ids[0]) == b"a"
+
+
+def test_there_is_a_letter_for_each_byte_as_in_the_library() -> None:
+    letters = byte_letters()
+    assert len(letters) == 256
+    assert set(letters) == set(pre_tokenizers.ByteLevel.alphabet())
+    assert [letters[ord(char)] for char in "a~ \n\x7f"] == ["a", "~", "Ġ", "Ċ", "ġ"]
 
 
 class TestStream:
@@ -175,6 +189,27 @@ class TestStream:
         went_on = pieces_tok.encode_rendered(text, nobody, {}, continues=True)
         assert b"".join(map(pieces_tok.token_bytes, begun)) == b" the cat"
         assert b"".join(map(pieces_tok.token_bytes, went_on)) == b"the cat"
+
+    @pytest.mark.parametrize("text", ["the cat", "cat the"])
+    def test_a_continued_chat_whose_break_becomes_part_of_a_word_begins_anew(
+        self, tmp_path: Path, text: str
+    ) -> None:
+        rules = json.loads(sentencepiece().to_str())
+        rules["model"]["vocab"] |= {"\nc": 288, "\n": 289, "\nt": 290}
+        rules["model"]["merges"] = [["\n", "c"], ["\n", "t"], *rules["model"]["merges"]]
+        write_json(tmp_path / "tokenizer.json", rules)
+        tokenizer, nobody = Tokenizer(tmp_path), bytes(len(text))
+        went_on = tokenizer.encode_rendered(text, nobody, {}, continues=True)
+        assert went_on == tokenizer.encode_rendered(text, nobody, {})
+
+    @pytest.mark.parametrize("continues", [False, True])
+    def test_a_token_is_spelled_out_where_its_author_is_barred(
+        self, pieces_tok: Tokenizer, continues: bool
+    ) -> None:
+        text, authors = "</s>cat</s></s>", bytes([*[0] * 7, *[1] * 4, *[2] * 4])
+        ids = pieces_tok.encode_rendered(text, authors, {2: 1}, continues=continues)
+        assert (ids[0], ids[-1], ids.count(2)) == (2, 2, 2)
+        assert b"".join(map(pieces_tok.token_bytes, ids)).decode().replace(" ", "") == text
 
     def test_the_first_space_is_dropped_once(self, pieces_tok: Tokenizer) -> None:
         bos, *ids = pieces_tok.encode("the cat")
@@ -300,6 +335,20 @@ class TestRoles:
         tokenizer = Tokenizer(tmp_path)
         assert (tokenizer.bos_token_id, tokenizer.eos_token_ids) == (1, (2, 0))
 
+    def test_the_first_of_several_opens_a_text(self, tmp_path: Path) -> None:
+        write_tokenizer(tmp_path, byte_level())
+        write_json(tmp_path / "config.json", {"bos_token_id": [1, 0]})
+        tokenizer = Tokenizer(tmp_path)
+        assert (tokenizer.bos_token_id, tokenizer.names["bos_token"]) == (1, "<|im_start|>")
+
+    def test_what_is_no_text_names_no_token(self, tmp_path: Path) -> None:
+        nothing = ["", None, 3, {}, {"content": ""}, ["<a>"]]
+        roles = {f"{number}_token": token for number, token in enumerate(nothing)}
+        extra = {"additional_special_tokens": nothing, "extra_special_tokens": roles}
+        write_tokenizer(tmp_path, byte_level(), **roles, **extra)
+        tokenizer = Tokenizer(tmp_path)
+        assert (tokenizer.names, tokenizer.vocab_size) == ({}, 400)
+
     def test_none_named(self, bytes_tok: Tokenizer) -> None:
         assert bytes_tok.bos_token_id is None
         assert bytes_tok.eos_token_ids == ()
@@ -341,6 +390,8 @@ class TestErrors:
         rules["added_tokens"] = []
         write_json(tmp_path / "tokenizer.json", rules)
         assert Tokenizer(tmp_path).vocab_size == 0
+        write_json(tmp_path / "tokenizer_config.json", {"eos_token": "<end>"})
+        assert Tokenizer(tmp_path).eos_token_ids == (0,)  # the next free id
 
     def test_id_in_a_gap(self, tmp_path: Path) -> None:
         rules = json.loads(byte_level().to_str())
@@ -365,6 +416,17 @@ class TestErrors:
     def test_a_template_file_that_is_no_text(self, tmp_path: Path) -> None:
         (write_tokenizer(tmp_path, byte_level()) / "chat_template.jinja").write_bytes(b"caf\xe9")
         with pytest.raises(TokenizerError, match=r"chat_template\.jinja: expected UTF-8 text"):
+            Tokenizer(tmp_path)
+
+    def test_a_template_file_that_cannot_be_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(path: Path, **options: Any) -> str:
+            raise PermissionError(13, "Permission denied")
+
+        (write_tokenizer(tmp_path, byte_level()) / "chat_template.jinja").touch()
+        monkeypatch.setattr(Path, "read_text", refuse)
+        with pytest.raises(TokenizerError, match=r"chat_template\.jinja: .*Permission denied"):
             Tokenizer(tmp_path)
 
     def test_half_a_surrogate_pair(self, bytes_tok: Tokenizer) -> None:
@@ -470,6 +532,32 @@ class TestErrors:
             Tokenizer(write_tokenizer(tmp_path / "e", shouting))
         with pytest.raises(TokenizerError, match="no such step"):
             Tokenizer(write_tokenizer(tmp_path / "d", Backend(models.BPE({"a": 0}, []))))
+        rules = json.loads(Backend(models.BPE({"a": 0}, [])).to_str())
+        write_json(tmp_path / "tokenizer.json", rules | {"decoder": {"type": "x" * 1000}})
+        with pytest.raises(TokenizerError, match=r"got x{80}: not supported"):
+            Tokenizer(tmp_path)
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            {},
+            {"type": None, "content": " ", "start": 1, "stop": 0},
+            {"type": "WordPiece", "content": " ", "start": 1, "stop": 0},
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": ""},
+            {"type": "Replace", "pattern": {"String": "_"}, "content": " "},
+            {"type": "Strip", "content": "▁", "start": 1, "stop": 0},
+            {"type": "Strip", "content": " ", "start": 2, "stop": 0},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 1},
+        ],
+    )
+    def test_a_step_of_a_decoder_that_is_none_of_sentencepiece_is_refused(
+        self, tmp_path: Path, step: dict[str, Any]
+    ) -> None:
+        rules = json.loads(sentencepiece().to_str())
+        rules["decoder"]["decoders"].append(step)
+        write_json(tmp_path / "tokenizer.json", rules)
+        with pytest.raises(TokenizerError, match="expected a decoder of ▁"):
+            Tokenizer(tmp_path)
 
 
 def test_metaspace_tokenizers_too(tmp_path: Path) -> None:
@@ -489,6 +577,39 @@ def test_metaspace_tokenizers_too(tmp_path: Path) -> None:
         assert newer.decode(ids) == decoder_too.decode(ids) == text
     ids = older.encode(" the")  # a text that starts with a space of its own keeps it
     assert older.decode(ids) == " the"
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False},
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False},
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        {"type": "Strip", "content": " ", "start": 0, "stop": 0},
+        {"type": "Fuse"},
+        {
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never"},
+                {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+            ],
+        },
+    ],
+)
+def test_whether_a_first_space_is_dropped_is_the_decoders_choice(
+    decoder: dict[str, Any], tmp_path: Path
+) -> None:
+    rules = json.loads(sentencepiece().to_str())
+    spaces = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    steps = [decoder] if decoder["type"] == "Metaspace" else [spaces, {"type": "Fuse"}, decoder]
+    rules["decoder"] = {"type": "Sequence", "decoders": steps}
+    path = write_json(tmp_path / "tokenizer.json", rules)
+    tokenizer, backend = Tokenizer(tmp_path), Backend.from_file(str(path))
+    for text in ("the cat", " the cat"):
+        ids = tokenizer.encode(text, add_special=False)
+        assert tokenizer.decode(ids) == backend.decode(ids)
 
 
 # What llama.cpp (the wheel xllamacpp 2026.10) made of these texts with SmolLM2's own GGUF.
