@@ -523,11 +523,7 @@ class _Examination:
                 path = Path(str(program.ask(request).get("path")))
                 stored = {name: to_float32(a) for name, a in SafetensorsFile(path).items()}
             return first_difference(traced(directory, calls, index), stored)
-        except (
-            ProgramError,
-            RefusedError,
-            ValueError,
-        ) as problem:  # a file's errors are the latter
+        except (ProgramError, RefusedError, ValueError) as problem:  # the last: of what a file is
             return f"not known ({problem})"
 
     def _add_verdict(self, stage: str, found: Sequence[Any]) -> None:
