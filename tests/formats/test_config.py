@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -411,6 +412,11 @@ def test_a_number_that_is_not_positive_is_named(value):
     ):
         with pytest.raises(ConfigError, match="expected rope_theta to be a positive number"):
             read(**changes)
+
+
+def test_the_largest_number_is_that_of_a_float():
+    assert read(rms_norm_eps=sys.float_info.max).rms_norm_eps == sys.float_info.max
+    assert read(rms_norm_eps=5e-324).rms_norm_eps == 5e-324
 
 
 @pytest.mark.parametrize("name", ["tie_word_embeddings", "attention_bias", "mlp_bias"])
