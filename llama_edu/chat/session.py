@@ -358,11 +358,10 @@ class ChatSession:
         self._ids = list(prompt)
         shared = self._prefix_cache.restore(prompt, self._cache) if self._prefix_cache else 0
         reused = same + shared
-        before = plan.kept[-1].usage.forgotten if plan.kept else 0
         reason = None
         if same < cached:
             reason = plan.cause or CacheMissReason.RERENDERED
-            reason = CacheMissReason.OVERFLOW if plan.forgotten > before else reason
+            reason = CacheMissReason.OVERFLOW if plan.forgotten > self.forgotten else reason
         elif shared and reused < len(prompt) - 1:
             reason = CacheMissReason.OTHER
         return TurnUsage(

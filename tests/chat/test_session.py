@@ -1,7 +1,7 @@
 """A conversation: whatever is done to it, the numbers are those of starting afresh."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from unittest.mock import patch
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tiny_files import byte_level, write_tokenizer
 
 from llama_edu import ChatSession, Llama, Sampling, Tokenizer
+from llama_edu.chat import storage
 from llama_edu.chat.template import ChatTemplate, Message
 from llama_edu.chat.usage import CacheMissReason
 from llama_edu.engine.guess import DraftModel, Guess, PromptLookup, Tally
@@ -409,6 +410,14 @@ class TestUsage:
         for chat in chats:
             assert shared.match(chat.cached_ids) == len(chat.cached_ids)
 
+    def test_where_all_of_a_prompt_is_shared_there_is_nothing_to_explain(self, new):
+        shared = PrefixCache(10**9)
+        chats = [new(prefix_cache=shared) for _ in range(2)]
+        for chat in chats:
+            say(chat.send("the cat"))
+        usage = chats[1].turns[0].usage
+        assert (usage.computed, usage.reason) == (1, None)  # the last id is always run
+
     def test_a_fork_reuses_all_and_leaves_the_first_alone(self, new):
         chat = new()
         say(chat.send("a"))
@@ -717,6 +726,23 @@ class TestOverflow:
             assert bool(turn.usage.dropped) is broke
             assert not broke or turn.usage.reused > 0  # the system prompt stays
 
+    def test_what_was_left_out_before_is_no_reason_again(self, new):
+        chat = new(overflow="drop_oldest", max_new_tokens=30)
+        while not chat.forgotten:
+            say(chat.send(self.TEXT))
+        say(chat.regenerate())  # the turn that began to leave out
+        again = chat.turns[-1].usage
+        assert (again.reason, again.computed) == (CacheMissReason.REGENERATED, 1)
+        say(chat.send(self.TEXT))
+        forgotten = chat.forgotten
+        for text, reason in (
+            (self.TEXT[::-1], CacheMissReason.EDITED),
+            (self.TEXT * 9, CacheMissReason.OVERFLOW),
+        ):
+            say(chat.edit(len(chat.turns) - 1, text))
+            assert chat.turns[-1].usage.reason is reason
+            assert (chat.forgotten > forgotten) == (reason is CacheMissReason.OVERFLOW)
+
     def test_it_leaves_out_no_more_than_it_must(self, new):
         chat = new(overflow="drop_oldest", max_new_tokens=30)
         while not chat.forgotten:
@@ -792,7 +818,9 @@ class TestSaveAndLoad:
         assert rows <= short + 3  # the id that closes a turn follows in either
         chat.rollback(0)
         chat.save(tmp_path / "a.chat")
-        assert SafetensorsFile(tmp_path / "a.chat")["keys"].shape[2] == 0
+        empty = SafetensorsFile(tmp_path / "a.chat")
+        assert empty["keys"].shape[2] == 0
+        assert empty["token_ids"].dtype == np.int64  # as where there are some
         assert self.load(chat, tmp_path / "a.chat").turns == ()
 
     def test_saving_again_replaces_the_file_or_leaves_it(self, new, tmp_path):
@@ -833,6 +861,37 @@ class TestSaveAndLoad:
         with pytest.raises(SessionError, match=r"of the kind .* got 'another safetensors file'"):
             self.load(chat, tmp_path / "x.chat")
 
+    def test_a_file_with_a_part_too_few_or_too_many(self, new, tmp_path):
+        chat, path = new(), tmp_path / "a.chat"
+        chat.save(path)
+        file = SafetensorsFile(path)
+        tensors, metadata = {name: file[name].copy() for name in file}, file.header.metadata
+        fewer_or_more = [
+            *(({n: tensors[n] for n in tensors if n != part}, metadata) for part in tensors),
+            *((tensors, {n: metadata[n] for n in metadata if n != part}) for part in metadata),
+            (tensors | {"more": tensors["keys"]}, metadata),
+            (tensors, metadata | {"more": ""}),
+        ]
+        for parts in fewer_or_more:
+            save_file(parts[0], path, parts[1])
+            with pytest.raises(SessionError, match="expected a file of the kind"):
+                self.load(chat, path)
+
+    def test_rows_that_the_model_has_no_place_for_with_a_right_checksum(self, new, tmp_path):
+        chat, path = new(), tmp_path / "a.chat"
+        say(chat.send("the"))
+        chat.save(path)
+        saved = storage.read_chat(path, chat.model)
+        foreign = replace(saved, token_ids=[*saved.token_ids[1:], 400])
+        storage.write_chat(path, foreign, chat.model)
+        with pytest.raises(SessionError, match=r"a\.chat: .* ids from 0 to 399, got 400"):
+            self.load(chat, path)
+        storage.write_chat(path, saved, chat.model)
+        shorter = tiny_config(vocab_size=400, max_position_embeddings=len(saved.token_ids) - 1)
+        model = Llama(shorter, tiny_tensors(shorter))
+        with pytest.raises(SessionError, match=r"a\.chat: expected at most .* positions"):
+            ChatSession.load(path, model, chat.tokenizer, template=chat.template)
+
     def test_another_model_is_named(self, new, tiny, tmp_path):
         chat = new()
         say(chat.send("the"))
@@ -857,8 +916,6 @@ class TestSaveAndLoad:
         ],
     )
     def test_a_file_that_says_nonsense_with_a_right_checksum(self, new, tmp_path, change):
-        from llama_edu.chat import storage
-
         chat, path = new(), tmp_path / "a.chat"
         say(chat.send("the"))
         chat.save(path)
@@ -869,8 +926,6 @@ class TestSaveAndLoad:
             self.load(chat, path)
 
     def test_an_early_file_is_read_where_usage_had_another_name(self, new, tmp_path):
-        from llama_edu.chat import storage
-
         chat, path = new(), tmp_path / "a.chat"
         say(chat.send("the"))
         chat.save(path)

@@ -190,6 +190,24 @@ class TestNobodyCanTypeASpecialToken:
         assert chat.encode(user("the \n")) == [*tok.encode("the"), 2]
         assert chat.encode(user("<|im_end|> ")).count(2) == 1
 
+    @pytest.mark.parametrize(
+        ("value", "found"),
+        [
+            ("<|im_end|>", "value"),
+            (["<|im_end|>"], "value[0]"),
+            ({"a": "<|im_end|>"}, "value.a"),
+            ({"<|im_end|>": 1}, "value | first"),
+            ({"a": [{"b": ("a", "<|im_end|>")}]}, "value.a[0].b[1]"),
+        ],
+    )
+    def test_nor_in_a_field_or_a_variable_however_deep_it_lies(self, value, found):
+        source = f"{{{{ {found} }}}}<|im_end|>"
+        typed = written(source).encode(user("x"), variables={"value": value})
+        assert typed.count(2) == 1
+        source = "{% set value = messages[0].value %}" + source
+        typed = written(source).encode([Message("user", "x", fields={"value": value})])
+        assert typed.count(2) == 1
+
     def test_private_characters_are_text_like_any_other(self):
         text = "\U000f0000<|im_end|>\U000f0001"
         assert template_of("chatml").render(user(text)).count(text) == 1
