@@ -29,7 +29,9 @@ FOLLOWED = [
     "{{ c }}", "{{ c ~ 'x' ~ d }}", "{{ 'x' + c + r }}", "{{ c + d }}", "{{ c * 2 }}{{ 2 * c }}",
     "{{ c[1:] }}{{ c[::-1] }}{{ c[0] }}{{ c[-1] }}", "{{ c[2:5] }}", "{{ '<%s|%s>' % (c, r) }}",
     "{{ 'x%%%5s' % c }}", "{{ '%(a)s-%(b)d' % {'a': c, 'b': 7} }}", "{{ c % () }}",
-    "{{ '%s%%%5s' % (7, c) }}",
+    "{{ '%s%%%5s' % (7, c) }}", "{{ c | replace('ω', 'y', 1) }}",
+    "{{ c | replace('ω', 1) | replace(1, 2) }}",
+    "{{ c.partition('Ω')[2] }}{{ c.rpartition('Ω')[0] }}",
     "{{ '{a}{0}{b[0]}'.format(r, a=c, b=[d]) }}", "{{ 'x{a}'.format_map({'a': c}) }}",
     "{{ c.split() | join('-') }}", "{{ c.split('ж') | join(r) }}", "{{ c.rsplit(none, 1)[1] }}",
     "{{ c.split(' ', 1)[1] }}", "{{ c.rsplit('ω', 2) | last }}", "{{ c.splitlines()[1] }}",
@@ -60,10 +62,13 @@ FOLLOWED = [
 # Of what these make, it is only known whether anything in it was said.
 REWORKING = [
     "{{ '%.2s' % c }}{{ '%r' % c }}", "{{ '%s' % [c] }}", "{{ '%40s' % c }}",
-    "{{ '%*s' % (9, c) }}",
+    "{{ '%*s' % (9, c) }}", "{{ r.replace('', c, 2) }}", "{{ r.translate({119: c}) }}",
+    "{{ r.center(9, c[0]) }}", "{{ r.ljust(9, c[0]) }}", "{{ r.rjust(9, c[0]) }}",
+    "{{ 'a\\nb' | indent(width=c) }}",
     "{{ '{}:{!r}:{:>30}'.format(c, c, c) }}", "{{ '{:{}}'.format(c, 30) }}", "{{ c.format(1) }}",
     "{{ c.replace('', '.') }}", "{{ c.center(40, '*') }}{{ c.ljust(40) }}{{ c.rjust(40) }}",
-    "{{ c.zfill(40) }}", "{{ c.expandtabs() }}", "{{ c.replace('ω', '\\t').expandtabs() }}",
+    "{{ c.zfill(40) }}", "{{ ('a\\tb' ~ c).expandtabs(4) }}",
+    "{{ c.replace('ω', '\\t').expandtabs() }}",
     "{{ c.translate({937: 'Q'}) }}", "{{ c.encode('utf-8').decode('utf-8') }}", "{{ c | indent }}",
     "{{ c | center(40) }}", "{{ c | truncate(8, true, r, 0) }}", "{{ c | wordwrap(3) }}",
     "{{ c | e | string }}", "{{ c | tojson }}", "{{ [c] }}", "{{ {'a': c, d: 1} }}",
@@ -173,10 +178,31 @@ class TestText:
         with pytest.raises(TypeError, match="item 1: expected str instance, int found"):
             said.join(["a", 1])  # type: ignore[list-item]
 
+    def test_a_format_is_reworked_if_anything_in_it_was_said(self) -> None:
+        said = Text.said("ab", 1)
+        for made in (
+            Text("{}").format(said),
+            Text("{a}").format(a=said),
+            Text("{a}").format_map({"a": said}),
+            Text.said("{}", 1).format("x"),
+        ):
+            assert set(sources_of(made)) == {REWORKED}
+        assert set(sources_of(Text("{}{a}").format("x", a="y"))) == {TEMPLATE}
+
+    @pytest.mark.parametrize("method", ["split", "rsplit", "partition", "rpartition"])
+    def test_nothing_cannot_be_looked_for(self, method: str) -> None:
+        with pytest.raises(ValueError, match="empty separator"):
+            getattr(Text.said("ab", 1), method)("")
+
     def test_letters_that_grow_count_as_reworked(self) -> None:
         assert list(sources_of(Text.said("aß", 1).upper())) == [REWORKED] * 3
         assert list(sources_of(Text.said("ab", 1).upper())) == [1, 2]
         assert list(sources_of(Text("aß").upper())) == [TEMPLATE] * 3
+
+
+def test_a_field_of_a_format_may_begin_with_what_it_looks_up() -> None:
+    """As `str.format` has it; Jinja's sandbox has it where Python's `string.Formatter` does."""
+    assert compiled("{{ '{[0]}{.a}{}'.format([1], {'a': 2}, 3) }}", Text).render() == "123"
 
 
 def test_a_template_cannot_ask_for_the_sources() -> None:

@@ -281,6 +281,12 @@ class TestRepliesAsIds:
         prompt = chat.encode([Message("assistant", "", tuple(ids))])
         assert prompt == [1, *(ids if "cat" in reply or not change else ()), 2]
 
+    @pytest.mark.parametrize("reply", ["cat\n", "\ncat", "cat "])
+    def test_a_reply_whose_blanks_are_gone_goes_in_as_text(self, reply):
+        tok, chat = tokenizer_of("words"), written("<s>{{ messages[0].content | trim }}<s>")
+        as_ids = chat.encode([Message("assistant", "", tuple(tok.encode(reply)))])
+        assert as_ids == chat.encode([Message("assistant", "cat")])
+
     @pytest.mark.parametrize("continues", [False, True])
     @pytest.mark.parametrize("order", ["messages", "messages | reverse"])
     def test_replies_stand_wherever_they_are_written(self, order, continues):
@@ -331,6 +337,8 @@ class TestTheSandbox:
             "{{ messages[0].content.__class__.__name__ }}",
             "{% set x = messages.pop() %}",
             "{{ raise_exception.__globals__.keys() }}",
+            "{{ '{0.__class__.__mro__}'.format(messages) }}",
+            "{{ '{m.__class__.__mro__}'.format_map({'m': messages}) }}",
             "{% include 'secret' %}",
             "{% for i in range(10**9) %}{% endfor %}",
             "{{ 1 // 0 }}",
