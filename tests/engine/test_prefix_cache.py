@@ -1,6 +1,7 @@
 """The prefix cache against a plain list of what was stored: nothing shared, nothing too much."""
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -111,6 +112,17 @@ def test_the_least_recently_used_goes_first():
     prefixes.store([4, 4], filled([4, 4]))
     assert [prefixes.match([i, i]) for i in (1, 2, 3, 4)] == [2, 0, 2, 2]
     assert prefixes.stats().evicted == 2
+
+
+def test_rows_that_were_cut_in_two_are_not_held_whole_as_well():
+    prefixes, cache = PrefixCache(PLENTY), filled([1, 2, 3, 4])
+    prefixes.store([1, 2, 3, 4], cache)
+    whole = [weakref.ref(array) for array in (cache.runs[0].keys, cache.runs[0].values)]
+    del cache
+    prefixes.store([1, 2, 3, 4, 5], filled([1, 2, 3, 4, 5]))
+    assert all(array() is not None for array in whole)
+    prefixes.store([1, 2, 6], filled([1, 2, 6]))
+    assert all(array() is None for array in whole)
 
 
 def test_looking_without_taking_keeps_nothing_alive():
