@@ -15,9 +15,10 @@ from tiny_files import byte_level, write_tokenizer
 from llama_edu import ChatSession, Llama, Sampling, Tokenizer
 from llama_edu.chat import storage
 from llama_edu.chat.template import ChatTemplate, Message
-from llama_edu.chat.usage import CacheMissReason
+from llama_edu.chat.usage import CacheMissReason, TurnUsage
 from llama_edu.engine.guess import DraftModel, Guess, PromptLookup, Tally
 from llama_edu.engine.prefix_cache import PrefixCache
+from llama_edu.engine.sampling import GREEDY
 from llama_edu.errors import ContextError, InputError, NumericsError, SessionError, TokenizerError
 from llama_edu.formats.precision import PRECISIONS
 from llama_edu.formats.safetensors import SafetensorsFile, save_file
@@ -384,8 +385,9 @@ class TestUsage:
         assert usage.reason is CacheMissReason.EDITED
         assert usage.reused < 10
         assert chat.turns[1].usage.prompt_tokens == len(prompt_of(chat, 1))
-        chat.system = "no cat"  # the same again
-        say(chat.send("c"))
+        reply = chat.send("c")
+        chat.system = "no cats"[:-1]  # the same again, in a string of its own
+        say(reply)
         assert chat.turns[2].usage.reason is None
 
     def test_a_template_that_writes_earlier_turns_anew_is_noticed(self, new):
@@ -396,6 +398,10 @@ class TestUsage:
         usage = chat.turns[1].usage
         assert (usage.reason, usage.reused) == (CacheMissReason.RERENDERED, 0)
         assert usage.dropped == chat.turns[0].usage.prompt_tokens + 5
+        chat.rollback(1)
+        for text, reason in (("c", CacheMissReason.ROLLED_BACK), ("d", CacheMissReason.RERENDERED)):
+            say(chat.send(text))
+            assert chat.turns[-1].usage.reason is reason  # what was done before is over
 
     def test_a_shared_prefix_is_computed_once(self, new):
         shared = PrefixCache(10**9)
@@ -439,8 +445,9 @@ class TestUsage:
 
 
 class TestReply:
-    def test_pieces_come_one_by_one_and_join_to_the_reply(self, new):
-        chat = new()
+    @pytest.mark.parametrize("seed", range(16))
+    def test_pieces_come_one_by_one_and_join_to_the_reply(self, new, seed):
+        chat = new(sampling=HOT, seed=seed)  # which often ends within a character
         pieces = list(chat.send("the"))
         assert "".join(pieces) == chat.turns[0].reply
         assert len(pieces) > 1
@@ -596,10 +603,11 @@ class TestReply:
             next(early)
         say(late)
         assert [turn.user for turn in chat.turns] == ["b"]
-        stale = chat.send("c")
-        chat.rollback(0)
-        with pytest.raises(InputError, match="asked for last"):
-            next(stale)
+        for change in (lambda: setattr(chat, "system", "the cat"), lambda: chat.rollback(0)):
+            stale = chat.send("c")
+            change()
+            with pytest.raises(InputError, match="asked for last"):
+                next(stale)
 
 
 class TestGuessing:
@@ -770,6 +778,15 @@ class TestOverflow:
         assert chat.turns == ()
 
 
+TURN = {
+    "user": "a",
+    "reply": "b",
+    "token_ids": [5],
+    "end": "done",
+    "usage": asdict(TurnUsage(prompt_tokens=3, reused=0, computed=3, generated=2)),
+}
+
+
 class TestSaveAndLoad:
     def load(self, chat, path, **options):
         return ChatSession.load(
@@ -794,6 +811,21 @@ class TestSaveAndLoad:
         assert counted.positions == usage.computed + usage.generated - 1
         assert text == say(chat.send("found"))  # the very next random number, too
         assert asdict(again.turns[-1]) == asdict(chat.turns[-1])
+
+    def test_where_turns_were_left_out_all_that_is_cached_is_in_the_file(self, new, tmp_path):
+        chat = new(overflow="drop_oldest", max_new_tokens=30)
+        while not chat.forgotten:
+            say(chat.send("Once upon a time there was a cat."))
+        chat.save(tmp_path / "a.chat")
+        again = self.load(chat, tmp_path / "a.chat")
+        assert (again.forgotten, again.cached_ids) == (chat.forgotten, chat.cached_ids)
+
+    def test_what_is_said_later_goes_into_the_prefix_cache(self, new, tmp_path):
+        new().save(tmp_path / "a.chat")
+        shared = PrefixCache(10**9)
+        again = self.load(new(), tmp_path / "a.chat", prefix_cache=shared)
+        say(again.send("the"))
+        assert shared.match(again.cached_ids) == len(again.cached_ids) > 0
 
     @pytest.mark.parametrize("precision", ["bf16", "f16", "int8"])
     def test_the_cache_keeps_its_format(self, precision, tmp_path):
@@ -877,6 +909,21 @@ class TestSaveAndLoad:
             with pytest.raises(SessionError, match="expected a file of the kind"):
                 self.load(chat, path)
 
+    def test_metadata_in_another_order_says_the_same_and_numbers_of_another_kind_do_not(
+        self, new, tmp_path
+    ):
+        chat, path = new(), tmp_path / "a.chat"
+        say(chat.send("the"))
+        chat.save(path)
+        file = SafetensorsFile(path)
+        tensors, metadata = {name: file[name].copy() for name in file}, file.header.metadata
+        save_file(tensors, path, dict(reversed(metadata.items())))
+        assert self.load(chat, path).turns == chat.turns
+        for name, array in tensors.items():
+            save_file(tensors | {name: array.view(np.uint32)}, path, metadata)
+            with pytest.raises(SessionError, match="it is damaged"):
+                self.load(chat, path)
+
     def test_rows_that_the_model_has_no_place_for_with_a_right_checksum(self, new, tmp_path):
         chat, path = new(), tmp_path / "a.chat"
         say(chat.send("the"))
@@ -912,6 +959,8 @@ class TestSaveAndLoad:
             {"random": {}},
             {"turns": [{}]},
             {"turns": 3},
+            {"turns": [TURN | {"end": "never"}]},
+            {"turns": [TURN | {"usage": TURN["usage"] | {"reason": "never"}}]},
             {"sampling": {"heat": 1}},
         ],
     )
@@ -942,6 +991,13 @@ class TestSaveAndLoad:
         chat.save(tmp_path / "a.chat")
         metadata = SafetensorsFile(tmp_path / "a.chat").header.metadata
         assert json.loads(metadata["state"])["turns"][0]["user"] == "the"
+        assert metadata["model"].endswith(f", SHA-256 {chat.model.weights.sha256()[:16]}")
+
+
+def test_what_is_done_unless_something_else_is_said():
+    chat = ChatSession(model_of("chat"), tokenizer_of("chat"))
+    assert (chat.system, chat.turns, chat.forgotten, chat.guesser) == (None, (), 0, None)
+    assert (chat.sampling, chat.max_new_tokens, chat.overflow) == (GREEDY, 256, "refuse")
 
 
 class TestRefused:
