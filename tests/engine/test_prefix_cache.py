@@ -125,6 +125,18 @@ def test_rows_that_were_cut_in_two_are_not_held_whole_as_well():
     assert all(array() is None for array in whole)
 
 
+def test_a_run_that_is_cut_in_two_is_no_younger_for_it():
+    prefixes = stored([1, 1, 1, 1], [2, 2], [1, 1, 3, 3], max_nbytes=8 * POSITION)
+    prefixes.store([4, 4], filled([4, 4]))
+    assert [prefixes.match(ids) for ids in ([1, 1, 1, 1], [2, 2], [1, 1, 3, 3])] == [2, 2, 4]
+
+
+def test_what_does_not_fit_is_never_taken_in():
+    prefixes = stored([1], [2, 2], max_nbytes=POSITION - 1)
+    assert (prefixes.n_positions, prefixes.stats().evicted) == (0, 0)
+    assert PrefixCache(1).max_nbytes == 1
+
+
 def test_looking_without_taking_keeps_nothing_alive():
     prefixes = stored([1, 1], [2, 2], max_nbytes=4 * POSITION)
     prefixes.match([1, 1])
