@@ -265,7 +265,7 @@ def _percent(form: str, values: Any) -> Text:
             pieces.append(Text.reworked(text) if _is_said(value) else text)
     result = joined((*pieces, form[start:]))
     # A width given as `*` takes a value of its own, which is not followed here.
-    return result if result == plain else Text.reworked(plain)
+    return result if result == plain else form._whole(plain, values)
 
 
 class _Formatter(SandboxedFormatter):
@@ -275,8 +275,7 @@ class _Formatter(SandboxedFormatter):
         fields = list(self.parse(str(form)))
         if _is_said(form) or any("{" in (spec or "") for _, _, spec, _ in fields):
             plain = super().vformat(form, args, kwargs)
-            said = any(map(_is_said, (form, args, kwargs)))
-            return Text.reworked(plain) if said else Text(plain)
+            return joined((form,))._whole(plain, args, kwargs)
         pieces: list[str] = []
         counter = 0
         for literal, field, spec, conversion in fields:

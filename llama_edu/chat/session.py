@@ -210,7 +210,6 @@ class ChatSession:
         other = copy.copy(self)  # what they share is replaced by either, and never changed
         other._cache = self._cache.fork()
         other._rng = copy.deepcopy(self._rng)
-        other._plan = None
         return other
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -316,7 +315,6 @@ class ChatSession:
         )
 
     def _reply(self, plan: _Plan) -> Generator[str, None, None]:
-        self._check_idle()
         if plan is not self._plan:
             raise InputError("expected the reply that was asked for last, got an earlier one")
         self._plan, self._replying = None, True
@@ -358,11 +356,10 @@ class ChatSession:
         self._ids = list(prompt)
         shared = self._prefix_cache.restore(prompt, self._cache) if self._prefix_cache else 0
         reused = same + shared
-        before = plan.kept[-1].usage.forgotten if plan.kept else 0
         reason = None
         if same < cached:
             reason = plan.cause or CacheMissReason.RERENDERED
-            reason = CacheMissReason.OVERFLOW if plan.forgotten > before else reason
+            reason = CacheMissReason.OVERFLOW if plan.forgotten > self.forgotten else reason
         elif shared and reused < len(prompt) - 1:
             reason = CacheMissReason.OTHER
         return TurnUsage(

@@ -40,7 +40,7 @@ def write_chat(path: str | os.PathLike[str], chat: SavedChat, model: Llama) -> N
     keys, values = chat.cache.rows(0, len(chat.token_ids))
     ids = np.array(chat.token_ids, dtype=np.int64)
     tensors = dict(zip(TENSORS, (ids, keys, values), strict=True))
-    state = json.dumps(chat.state, ensure_ascii=True)
+    state = json.dumps(chat.state)
     metadata = {"format": FORMAT, "model": model_identity(model), "state": state}
     save_file(tensors, path, metadata | {"sha256": _checksum(metadata, tensors)})
 
@@ -87,7 +87,7 @@ def _filled_cache(
     try:
         if ids.size:
             model.checked_ids(ids)
-        if keys.ndim != 4 or keys.shape[2:3] != ids.shape:
+        if keys.shape[2:3] != ids.shape:
             raise SessionError(f"expected rows for {ids.shape} ids, got {keys.shape}")
         cache.extend(keys, values)
     except LlamaEduError as problem:

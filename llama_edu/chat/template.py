@@ -244,7 +244,7 @@ class ChatTemplate:
                 for text in texts:
                     start = at - text.index(core)
                     stop = start + len(text)
-                    if start >= 0 and rendered.text[start:stop] == text:
+                    if rendered.text[start:stop] == text:
                         lead = written.removesuffix(text)
                         if lead and rendered.text[:start].endswith(lead):
                             asked = self._rendered(messages[:number], True, variables).text

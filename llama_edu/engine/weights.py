@@ -108,11 +108,12 @@ class Weights:
         for layer in self.layers:
             parts = (getattr(layer, part.name) for part in fields(layer) if part.name != "index")
             for part in parts:
-                if part is None:
-                    continue
-                yield from (part.weight,) if isinstance(part, Projection) else (part,)
-                if isinstance(part, Projection) and part.bias is not None:
-                    yield part.bias
+                if isinstance(part, Projection):
+                    yield part.weight
+                    if part.bias is not None:
+                        yield part.bias
+                elif part is not None:
+                    yield part
 
 
 def _plain(array: np.ndarray | Stored) -> tuple[np.ndarray, ...]:

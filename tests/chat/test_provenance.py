@@ -24,36 +24,33 @@ from llama_edu.chat.provenance import (
 
 SAID = "Ωλ ж\nЖß <ώ> ωωω ж"  # by a person, and by nobody else
 # Templates over `c`, what was said, `d`, some more of it, and `r`, a word of the template's own.
-TEMPLATES = [
+# These move characters about, and each is followed.
+FOLLOWED = [
     "{{ c }}", "{{ c ~ 'x' ~ d }}", "{{ 'x' + c + r }}", "{{ c + d }}", "{{ c * 2 }}{{ 2 * c }}",
     "{{ c[1:] }}{{ c[::-1] }}{{ c[0] }}{{ c[-1] }}", "{{ c[2:5] }}", "{{ '<%s|%s>' % (c, r) }}",
     "{{ 'x%%%5s' % c }}", "{{ '%(a)s-%(b)d' % {'a': c, 'b': 7} }}", "{{ c % () }}",
-    "{{ '{}:{!r}:{:>30}'.format(c, c, c) }}", "{{ '{a}{0}{b[0]}'.format(r, a=c, b=[d]) }}",
-    "{{ '{:{}}'.format(c, 30) }}", "{{ 'x{a}'.format_map({'a': c}) }}", "{{ c.format(1) }}",
+    "{{ '%s%%%5s' % (7, c) }}", "{{ c | replace('ω', 'y', 1) }}",
+    "{{ c | replace('ω', 1) | replace(1, 2) }}",
+    "{{ c.partition('Ω')[2] }}{{ c.rpartition('Ω')[0] }}",
+    "{{ '{a}{0}{b[0]}'.format(r, a=c, b=[d]) }}", "{{ 'x{a}'.format_map({'a': c}) }}",
     "{{ c.split() | join('-') }}", "{{ c.split('ж') | join(r) }}", "{{ c.rsplit(none, 1)[1] }}",
     "{{ c.split(' ', 1)[1] }}", "{{ c.rsplit('ω', 2) | last }}", "{{ c.splitlines()[1] }}",
     "{{ c.splitlines(true) | join }}", "{{ c.partition('<')[2] }}{{ c.rpartition('ж')[0] }}",
     "{{ c.partition('absent')[0] }}{{ c.rpartition('absent')[2] }}", "{{ c.strip('Ωж') }}",
     "{{ (' ' + c + ' ').strip() }}", "{{ c.lstrip('Ω') }}{{ c.rstrip('ж ω') }}",
     "{{ c.removeprefix('Ω') }}{{ c.removesuffix('ж') }}", "{{ c.replace('ω', r) }}",
-    "{{ c.replace('ω', d, 1) }}", "{{ c.replace('', '.') }}", "{{ r.replace('w', c) }}",
+    "{{ c.replace('ω', d, 1) }}", "{{ r.replace('w', c) }}",
     "{{ c.upper() }}{{ c.lower() }}{{ c.title() }}{{ c.capitalize() }}{{ c.swapcase() }}",
-    "{{ c.casefold() }}", "{{ c.center(40, '*') }}{{ c.ljust(40) }}{{ c.rjust(40) }}",
-    "{{ c.zfill(40) }}", "{{ c.expandtabs() }}", "{{ c.replace('ω', '\\t').expandtabs() }}",
-    "{{ c.translate({937: 'Q'}) }}",
-    "{{ c.encode('utf-8').decode('utf-8') }}", "{{ ', '.join([c, r, d]) }}", "{{ c.join([r, r]) }}",
-    "{{ c | trim }}{{ c | upper }}{{ c | title }}{{ c | capitalize }}{{ c | lower }}",
+    "{{ c.casefold() }}", "{{ ', '.join([c, r, d]) }}", "{{ c.join([r, r]) }}",
+    "{{ c | trim }}{{ c | upper }}{{ c | capitalize }}{{ c | lower }}",
     "{{ c | first }}{{ c | last }}{{ c | reverse }}{{ c | list | join('/') }}",
     "{{ [c, d] | join }}{{ [c, r] | join(d) }}{{ [{'a': c}] | join(attribute='a') }}",
-    "{{ c | replace('ω', 'y') }}{{ r | replace('w', c) }}", "{{ c | indent }}", "{{ c | string }}",
-    "{{ c | center(40) }}", "{{ c | truncate(8, true, r, 0) }}", "{{ c | wordwrap(3) }}",
+    "{{ c | replace('ω', 'y') }}{{ r | replace('w', c) }}", "{{ c | string }}",
     "{{ c | default(r) }}{{ none | default(c, true) }}", "{{ '%s' | format(c) }}", "{{ c | safe }}",
-    "{{ '%(a)s' | format(a=c) }}", "{{ c | e | string }}", "{{ c | tojson }}", "{{ [c] }}",
-    "{{ {'a': c, d: 1} }}", "{{ {c: 1} | string }}", "{{ (c, 1) | pprint }}", "{{ c | urlencode }}",
-    "{{ [c, d] | map('upper') | join }}", "{{ [c, d] | map('replace', 'ω', r) | list | join }}",
+    "{{ '%(a)s' | format(a=c) }}", "{{ [c, d] | map('upper') | join }}",
+    "{{ [c, d] | map('replace', 'ω', r) | list | join }}",
     "{{ [c, d] | sort | join }}{{ [c, c] | unique | join }}{{ [c] | batch(1) | first | first }}",
-    "{{ {'a': c} | dictsort | string }}{{ {'a': c} | items | list }}", "{{ c | striptags }}",
-    "{{ {'a': c} | xmlattr }}", "{{ [c, d] | max }}{{ [{'k': c}] | map(attribute='k') | first }}",
+    "{{ [c, d] | max }}{{ [{'k': c}] | map(attribute='k') | first }}",
     "{% for x in c %}{{ loop.index }}{{ x }}{% endfor %}", "{% set x = c %}{{ x }}",
     "{% set x %}<{{ c }}>{% endset %}{{ x ~ x }}", "{% filter upper %}a{{ c }}{% endfilter %}",
     "{% macro f(x, y='') %}({{ x }}{{ y }}{{ caller() if caller }}){% endmacro %}{{ f(c, d) }}"
@@ -62,6 +59,24 @@ TEMPLATES = [
     "{{ dict(a=c).a }}{{ cycler(c, d).next() }}{{ joiner(c)() }}", "{{ c if 'ж' in c else r }}",
     "{{ ('x' ~ c) | attr('upper')() }}{{ c['upper']() }}", "{{ 'a'.__add__ is defined }}",
 ]  # fmt: skip
+# Of what these make, it is only known whether anything in it was said.
+REWORKING = [
+    "{{ '%.2s' % c }}{{ '%r' % c }}", "{{ '%s' % [c] }}", "{{ '%40s' % c }}",
+    "{{ '%*s' % (9, c) }}", "{{ r.replace('', c, 2) }}", "{{ r.translate({119: c}) }}",
+    "{{ r.center(9, c[0]) }}", "{{ r.ljust(9, c[0]) }}", "{{ r.rjust(9, c[0]) }}",
+    "{{ 'a\\nb' | indent(width=c) }}",
+    "{{ '{}:{!r}:{:>30}'.format(c, c, c) }}", "{{ '{:{}}'.format(c, 30) }}", "{{ c.format(1) }}",
+    "{{ c.replace('', '.') }}", "{{ c.center(40, '*') }}{{ c.ljust(40) }}{{ c.rjust(40) }}",
+    "{{ c.zfill(40) }}", "{{ ('a\\tb' ~ c).expandtabs(4) }}",
+    "{{ c.replace('ω', '\\t').expandtabs() }}",
+    "{{ c.translate({937: 'Q'}) }}", "{{ c.encode('utf-8').decode('utf-8') }}", "{{ c | indent }}",
+    "{{ c | center(40) }}", "{{ c | truncate(8, true, r, 0) }}", "{{ c | wordwrap(3) }}",
+    "{{ c | e | string }}", "{{ c | tojson }}", "{{ [c] }}", "{{ {'a': c, d: 1} }}",
+    "{{ {c: 1} | string }}", "{{ (c, 1) | pprint }}", "{{ c | urlencode }}",
+    "{{ {'a': c} | dictsort | string }}{{ {'a': c} | items | list }}", "{{ c | striptags }}",
+    "{{ {'a': c} | xmlattr }}", "{{ c | title }}",
+]  # fmt: skip
+TEMPLATES = FOLLOWED + REWORKING
 
 
 @cache
@@ -98,6 +113,23 @@ def test_whatever_a_template_does(source: str, more: str) -> None:
             assert char.isascii(), f"{char!r} was said"
         else:
             assert source_of == REWORKED
+
+
+@pytest.mark.parametrize("source", FOLLOWED)
+def test_what_is_moved_about_is_followed_letter_by_letter(source: str) -> None:
+    said, more = "αλ\u2003βж\u2028γωδ", "θ\u2002ι"  # no letter twice
+    everything = said + "\0" + more
+    marked = render(source, Text, said, more)
+    for char, source_of in zip(marked, sources_of(marked), strict=True):
+        assert source_of == everything.find(char.lower()) + 1, char
+
+
+@pytest.mark.parametrize("source", TEMPLATES)
+def test_where_nobody_said_anything_all_of_it_is_the_templates(source: str) -> None:
+    """A control token that the template made in a roundabout way would be spelled out."""
+    marked = compiled(source, Text).render(c=SAID, d=" αβ", r="word")
+    through_bytes = ".decode" in source  # of which nobody knows
+    assert any(sources_of(marked)) == through_bytes
 
 
 def test_every_method_of_a_string_that_gives_text_is_followed() -> None:
@@ -143,11 +175,34 @@ class TestText:
         for wrong in (lambda: said + 1, lambda: 1 + said, lambda: said.join(["a", 1])):  # type: ignore[list-item]
             with pytest.raises(TypeError):
                 wrong()
+        with pytest.raises(TypeError, match="item 1: expected str instance, int found"):
+            said.join(["a", 1])  # type: ignore[list-item]
+
+    def test_a_format_is_reworked_if_anything_in_it_was_said(self) -> None:
+        said = Text.said("ab", 1)
+        for made in (
+            Text("{}").format(said),
+            Text("{a}").format(a=said),
+            Text("{a}").format_map({"a": said}),
+            Text.said("{}", 1).format("x"),
+        ):
+            assert set(sources_of(made)) == {REWORKED}
+        assert set(sources_of(Text("{}{a}").format("x", a="y"))) == {TEMPLATE}
+
+    @pytest.mark.parametrize("method", ["split", "rsplit", "partition", "rpartition"])
+    def test_nothing_cannot_be_looked_for(self, method: str) -> None:
+        with pytest.raises(ValueError, match="empty separator"):
+            getattr(Text.said("ab", 1), method)("")
 
     def test_letters_that_grow_count_as_reworked(self) -> None:
         assert list(sources_of(Text.said("aß", 1).upper())) == [REWORKED] * 3
         assert list(sources_of(Text.said("ab", 1).upper())) == [1, 2]
         assert list(sources_of(Text("aß").upper())) == [TEMPLATE] * 3
+
+
+def test_a_field_of_a_format_may_begin_with_what_it_looks_up() -> None:
+    """As `str.format` has it; Jinja's sandbox has it where Python's `string.Formatter` does."""
+    assert compiled("{{ '{[0]}{.a}{}'.format([1], {'a': 2}, 3) }}", Text).render() == "123"
 
 
 def test_a_template_cannot_ask_for_the_sources() -> None:

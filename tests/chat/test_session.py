@@ -1,7 +1,7 @@
 """A conversation: whatever is done to it, the numbers are those of starting afresh."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from unittest.mock import patch
 
@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from tiny_files import byte_level, write_tokenizer
 
 from llama_edu import ChatSession, Llama, Sampling, Tokenizer
+from llama_edu.chat import storage
 from llama_edu.chat.template import ChatTemplate, Message
-from llama_edu.chat.usage import CacheMissReason
+from llama_edu.chat.usage import CacheMissReason, TurnUsage
 from llama_edu.engine.guess import DraftModel, Guess, PromptLookup, Tally
 from llama_edu.engine.prefix_cache import PrefixCache
+from llama_edu.engine.sampling import GREEDY
 from llama_edu.errors import ContextError, InputError, NumericsError, SessionError, TokenizerError
 from llama_edu.formats.precision import PRECISIONS
 from llama_edu.formats.safetensors import SafetensorsFile, save_file
@@ -383,8 +385,9 @@ class TestUsage:
         assert usage.reason is CacheMissReason.EDITED
         assert usage.reused < 10
         assert chat.turns[1].usage.prompt_tokens == len(prompt_of(chat, 1))
-        chat.system = "no cat"  # the same again
-        say(chat.send("c"))
+        reply = chat.send("c")
+        chat.system = "no cats"[:-1]  # the same again, in a string of its own
+        say(reply)
         assert chat.turns[2].usage.reason is None
 
     def test_a_template_that_writes_earlier_turns_anew_is_noticed(self, new):
@@ -395,6 +398,10 @@ class TestUsage:
         usage = chat.turns[1].usage
         assert (usage.reason, usage.reused) == (CacheMissReason.RERENDERED, 0)
         assert usage.dropped == chat.turns[0].usage.prompt_tokens + 5
+        chat.rollback(1)
+        for text, reason in (("c", CacheMissReason.ROLLED_BACK), ("d", CacheMissReason.RERENDERED)):
+            say(chat.send(text))
+            assert chat.turns[-1].usage.reason is reason  # what was done before is over
 
     def test_a_shared_prefix_is_computed_once(self, new):
         shared = PrefixCache(10**9)
@@ -408,6 +415,14 @@ class TestUsage:
         assert second.reason is CacheMissReason.OTHER
         for chat in chats:
             assert shared.match(chat.cached_ids) == len(chat.cached_ids)
+
+    def test_where_all_of_a_prompt_is_shared_there_is_nothing_to_explain(self, new):
+        shared = PrefixCache(10**9)
+        chats = [new(prefix_cache=shared) for _ in range(2)]
+        for chat in chats:
+            say(chat.send("the cat"))
+        usage = chats[1].turns[0].usage
+        assert (usage.computed, usage.reason) == (1, None)  # the last id is always run
 
     def test_a_fork_reuses_all_and_leaves_the_first_alone(self, new):
         chat = new()
@@ -430,8 +445,9 @@ class TestUsage:
 
 
 class TestReply:
-    def test_pieces_come_one_by_one_and_join_to_the_reply(self, new):
-        chat = new()
+    @pytest.mark.parametrize("seed", range(16))
+    def test_pieces_come_one_by_one_and_join_to_the_reply(self, new, seed):
+        chat = new(sampling=HOT, seed=seed)  # which often ends within a character
         pieces = list(chat.send("the"))
         assert "".join(pieces) == chat.turns[0].reply
         assert len(pieces) > 1
@@ -587,10 +603,11 @@ class TestReply:
             next(early)
         say(late)
         assert [turn.user for turn in chat.turns] == ["b"]
-        stale = chat.send("c")
-        chat.rollback(0)
-        with pytest.raises(InputError, match="asked for last"):
-            next(stale)
+        for change in (lambda: setattr(chat, "system", "the cat"), lambda: chat.rollback(0)):
+            stale = chat.send("c")
+            change()
+            with pytest.raises(InputError, match="asked for last"):
+                next(stale)
 
 
 class TestGuessing:
@@ -717,6 +734,23 @@ class TestOverflow:
             assert bool(turn.usage.dropped) is broke
             assert not broke or turn.usage.reused > 0  # the system prompt stays
 
+    def test_what_was_left_out_before_is_no_reason_again(self, new):
+        chat = new(overflow="drop_oldest", max_new_tokens=30)
+        while not chat.forgotten:
+            say(chat.send(self.TEXT))
+        say(chat.regenerate())  # the turn that began to leave out
+        again = chat.turns[-1].usage
+        assert (again.reason, again.computed) == (CacheMissReason.REGENERATED, 1)
+        say(chat.send(self.TEXT))
+        forgotten = chat.forgotten
+        for text, reason in (
+            (self.TEXT[::-1], CacheMissReason.EDITED),
+            (self.TEXT * 9, CacheMissReason.OVERFLOW),
+        ):
+            say(chat.edit(len(chat.turns) - 1, text))
+            assert chat.turns[-1].usage.reason is reason
+            assert (chat.forgotten > forgotten) == (reason is CacheMissReason.OVERFLOW)
+
     def test_it_leaves_out_no_more_than_it_must(self, new):
         chat = new(overflow="drop_oldest", max_new_tokens=30)
         while not chat.forgotten:
@@ -744,6 +778,15 @@ class TestOverflow:
         assert chat.turns == ()
 
 
+TURN = {
+    "user": "a",
+    "reply": "b",
+    "token_ids": [5],
+    "end": "done",
+    "usage": asdict(TurnUsage(prompt_tokens=3, reused=0, computed=3, generated=2)),
+}
+
+
 class TestSaveAndLoad:
     def load(self, chat, path, **options):
         return ChatSession.load(
@@ -769,6 +812,21 @@ class TestSaveAndLoad:
         assert text == say(chat.send("found"))  # the very next random number, too
         assert asdict(again.turns[-1]) == asdict(chat.turns[-1])
 
+    def test_where_turns_were_left_out_all_that_is_cached_is_in_the_file(self, new, tmp_path):
+        chat = new(overflow="drop_oldest", max_new_tokens=30)
+        while not chat.forgotten:
+            say(chat.send("Once upon a time there was a cat."))
+        chat.save(tmp_path / "a.chat")
+        again = self.load(chat, tmp_path / "a.chat")
+        assert (again.forgotten, again.cached_ids) == (chat.forgotten, chat.cached_ids)
+
+    def test_what_is_said_later_goes_into_the_prefix_cache(self, new, tmp_path):
+        new().save(tmp_path / "a.chat")
+        shared = PrefixCache(10**9)
+        again = self.load(new(), tmp_path / "a.chat", prefix_cache=shared)
+        say(again.send("the"))
+        assert shared.match(again.cached_ids) == len(again.cached_ids) > 0
+
     @pytest.mark.parametrize("precision", ["bf16", "f16", "int8"])
     def test_the_cache_keeps_its_format(self, precision, tmp_path):
         chat = session(precision=precision)
@@ -792,7 +850,9 @@ class TestSaveAndLoad:
         assert rows <= short + 3  # the id that closes a turn follows in either
         chat.rollback(0)
         chat.save(tmp_path / "a.chat")
-        assert SafetensorsFile(tmp_path / "a.chat")["keys"].shape[2] == 0
+        empty = SafetensorsFile(tmp_path / "a.chat")
+        assert empty["keys"].shape[2] == 0
+        assert empty["token_ids"].dtype == np.int64  # as where there are some
         assert self.load(chat, tmp_path / "a.chat").turns == ()
 
     def test_saving_again_replaces_the_file_or_leaves_it(self, new, tmp_path):
@@ -833,6 +893,52 @@ class TestSaveAndLoad:
         with pytest.raises(SessionError, match=r"of the kind .* got 'another safetensors file'"):
             self.load(chat, tmp_path / "x.chat")
 
+    def test_a_file_with_a_part_too_few_or_too_many(self, new, tmp_path):
+        chat, path = new(), tmp_path / "a.chat"
+        chat.save(path)
+        file = SafetensorsFile(path)
+        tensors, metadata = {name: file[name].copy() for name in file}, file.header.metadata
+        fewer_or_more = [
+            *(({n: tensors[n] for n in tensors if n != part}, metadata) for part in tensors),
+            *((tensors, {n: metadata[n] for n in metadata if n != part}) for part in metadata),
+            (tensors | {"more": tensors["keys"]}, metadata),
+            (tensors, metadata | {"more": ""}),
+        ]
+        for parts in fewer_or_more:
+            save_file(parts[0], path, parts[1])
+            with pytest.raises(SessionError, match="expected a file of the kind"):
+                self.load(chat, path)
+
+    def test_metadata_in_another_order_says_the_same_and_numbers_of_another_kind_do_not(
+        self, new, tmp_path
+    ):
+        chat, path = new(), tmp_path / "a.chat"
+        say(chat.send("the"))
+        chat.save(path)
+        file = SafetensorsFile(path)
+        tensors, metadata = {name: file[name].copy() for name in file}, file.header.metadata
+        save_file(tensors, path, dict(reversed(metadata.items())))
+        assert self.load(chat, path).turns == chat.turns
+        for name, array in tensors.items():
+            save_file(tensors | {name: array.view(np.uint32)}, path, metadata)
+            with pytest.raises(SessionError, match="it is damaged"):
+                self.load(chat, path)
+
+    def test_rows_that_the_model_has_no_place_for_with_a_right_checksum(self, new, tmp_path):
+        chat, path = new(), tmp_path / "a.chat"
+        say(chat.send("the"))
+        chat.save(path)
+        saved = storage.read_chat(path, chat.model)
+        foreign = replace(saved, token_ids=[*saved.token_ids[1:], 400])
+        storage.write_chat(path, foreign, chat.model)
+        with pytest.raises(SessionError, match=r"a\.chat: .* ids from 0 to 399, got 400"):
+            self.load(chat, path)
+        storage.write_chat(path, saved, chat.model)
+        shorter = tiny_config(vocab_size=400, max_position_embeddings=len(saved.token_ids) - 1)
+        model = Llama(shorter, tiny_tensors(shorter))
+        with pytest.raises(SessionError, match=r"a\.chat: expected at most .* positions"):
+            ChatSession.load(path, model, chat.tokenizer, template=chat.template)
+
     def test_another_model_is_named(self, new, tiny, tmp_path):
         chat = new()
         say(chat.send("the"))
@@ -853,12 +959,12 @@ class TestSaveAndLoad:
             {"random": {}},
             {"turns": [{}]},
             {"turns": 3},
+            {"turns": [TURN | {"end": "never"}]},
+            {"turns": [TURN | {"usage": TURN["usage"] | {"reason": "never"}}]},
             {"sampling": {"heat": 1}},
         ],
     )
     def test_a_file_that_says_nonsense_with_a_right_checksum(self, new, tmp_path, change):
-        from llama_edu.chat import storage
-
         chat, path = new(), tmp_path / "a.chat"
         say(chat.send("the"))
         chat.save(path)
@@ -869,8 +975,6 @@ class TestSaveAndLoad:
             self.load(chat, path)
 
     def test_an_early_file_is_read_where_usage_had_another_name(self, new, tmp_path):
-        from llama_edu.chat import storage
-
         chat, path = new(), tmp_path / "a.chat"
         say(chat.send("the"))
         chat.save(path)
@@ -887,6 +991,13 @@ class TestSaveAndLoad:
         chat.save(tmp_path / "a.chat")
         metadata = SafetensorsFile(tmp_path / "a.chat").header.metadata
         assert json.loads(metadata["state"])["turns"][0]["user"] == "the"
+        assert metadata["model"].endswith(f", SHA-256 {chat.model.weights.sha256()[:16]}")
+
+
+def test_what_is_done_unless_something_else_is_said():
+    chat = ChatSession(model_of("chat"), tokenizer_of("chat"))
+    assert (chat.system, chat.turns, chat.forgotten, chat.guesser) == (None, (), 0, None)
+    assert (chat.sampling, chat.max_new_tokens, chat.overflow) == (GREEDY, 256, "refuse")
 
 
 class TestRefused:

@@ -116,13 +116,16 @@ class TestNobodyCanTypeASpecialToken:
 
     def test_nor_is_one_that_ends_a_turn_the_models_to_write(self, tmp_path):
         backend = byte_level()
-        backend.add_tokens(["<|sep|>", "<think>"])
+        backend.add_tokens(["<|sep|>", "<think>", "<|SEP|>"])
         tok = Tokenizer(write_tokenizer(tmp_path, backend))
         source = "{% for m in messages %}{{ m.role + '<think>' + m.content }}<|sep|>{% endfor %}"
         sep, think = (tok.encode(text)[0] for text in ("<|sep|>", "<think>"))
         for once, inner in ((sep, "<|sep|>"), (think, "<think>")):  # both stand around a person
             ids = ChatTemplate(tok, source).encode([*user("x"), Message("assistant", inner)])
             assert ids.count(once) == 2
+        louder = "<|SEP|>{% for m in messages %}{{ m.content | upper }}{% endfor %}"
+        ids = ChatTemplate(tok, louder).encode([*user("x"), Message("assistant", "<|sep|>")])
+        assert ids.count(tok.encode("<|SEP|>")[0]) == 1
         only_before_replies = source.replace("'<think>'", "('<think>' if m.role[0] == 'a' else '')")
         ids = ChatTemplate(tok, only_before_replies).encode(
             [*user("<think>"), Message("assistant", "<think><|sep|>")]
@@ -190,6 +193,24 @@ class TestNobodyCanTypeASpecialToken:
         assert chat.encode(user("the \n")) == [*tok.encode("the"), 2]
         assert chat.encode(user("<|im_end|> ")).count(2) == 1
 
+    @pytest.mark.parametrize(
+        ("value", "found"),
+        [
+            ("<|im_end|>", "value"),
+            (["<|im_end|>"], "value[0]"),
+            ({"a": "<|im_end|>"}, "value.a"),
+            ({"<|im_end|>": 1}, "value | first"),
+            ({"a": [{"b": ("a", "<|im_end|>")}]}, "value.a[0].b[1]"),
+        ],
+    )
+    def test_nor_in_a_field_or_a_variable_however_deep_it_lies(self, value, found):
+        source = f"{{{{ {found} }}}}<|im_end|>"
+        typed = written(source).encode(user("x"), variables={"value": value})
+        assert typed.count(2) == 1
+        source = "{% set value = messages[0].value %}" + source
+        typed = written(source).encode([Message("user", "x", fields={"value": value})])
+        assert typed.count(2) == 1
+
     def test_private_characters_are_text_like_any_other(self):
         text = "\U000f0000<|im_end|>\U000f0001"
         assert template_of("chatml").render(user(text)).count(text) == 1
@@ -247,6 +268,42 @@ class TestRepliesAsIds:
         # SentencePiece may put a space behind a token, as `transformers` does.
         assert "".join(shown.split()) == "".join(chat.render(talk).split())
 
+    @pytest.mark.parametrize("reply", ["cat\n", "\ncat", " \n cat \n", " ", "\n\n", "  "])
+    @pytest.mark.parametrize("change", ["", " | trim"])
+    def test_blanks_at_its_ends_are_part_of_it_where_they_are_written(self, reply, change):
+        tok = tokenizer_of("joined")
+        by_byte = {tok.token_bytes(i): i for i in range(tok.vocab_size)}
+        ids = [by_byte[letter.encode()] for letter in reply]  # as no text is encoded
+        # A template that trims writes them itself, or there are none.
+        lead, tail = reply.split("cat") if change and "cat" in reply else ("", "")
+        around = f"<|im_start|>{lead}{{{{ m.content{change} }}}}{tail}<|im_end|>"
+        chat = written(f"{{% for m in messages %}}{around}{{% endfor %}}", "joined")
+        prompt = chat.encode([Message("assistant", "", tuple(ids))])
+        assert prompt == [1, *(ids if "cat" in reply or not change else ()), 2]
+
+    @pytest.mark.parametrize("reply", ["cat\n", "\ncat", "cat "])
+    def test_a_reply_whose_blanks_are_gone_goes_in_as_text(self, reply):
+        tok, chat = tokenizer_of("words"), written("<s>{{ messages[0].content | trim }}<s>")
+        as_ids = chat.encode([Message("assistant", "", tuple(tok.encode(reply)))])
+        assert as_ids == chat.encode([Message("assistant", "cat")])
+
+    @pytest.mark.parametrize("continues", [False, True])
+    @pytest.mark.parametrize("order", ["messages", "messages | reverse"])
+    def test_replies_stand_wherever_they_are_written(self, order, continues):
+        chat = written(f"{{% for m in {order} %}}{{{{ m.content * 2 }}}}{{% endfor %}}")
+        ids = [tokenizer_of("words").encode(letter)[0] for letter in "cat"]
+        talk = [Message("assistant", "", tuple(some)) for some in (ids, ids[1:])]
+        first, second = talk[::-1] if "reverse" in order else talk
+        said = [*(first.token_ids * 2), *(second.token_ids * 2)]
+        # Of turned round messages the last one is written first.
+        n_ids = 4 if continues and "reverse" in order else len(said)
+        assert chat.encode(talk, continue_final_message=continues) == said[:n_ids]
+
+    def test_ids_of_another_text_are_left_out(self):
+        chat, tok = template_of("chatml"), tokenizer_of("words")
+        said = Message("assistant", "the cat", tuple(tok.encode("a dog")))
+        assert chat.encode([said]) == chat.encode([Message("assistant", "the cat")])
+
     def test_an_empty_reply_is_a_reply(self):
         talk = [*user("a"), Message("assistant", "", ()), *user("b")]
         assert template_of("chatml").encode(talk).count(2) == 3
@@ -280,6 +337,8 @@ class TestTheSandbox:
             "{{ messages[0].content.__class__.__name__ }}",
             "{% set x = messages.pop() %}",
             "{{ raise_exception.__globals__.keys() }}",
+            "{{ '{0.__class__.__mro__}'.format(messages) }}",
+            "{{ '{m.__class__.__mro__}'.format_map({'m': messages}) }}",
             "{% include 'secret' %}",
             "{% for i in range(10**9) %}{% endfor %}",
             "{{ 1 // 0 }}",
@@ -346,6 +405,15 @@ def test_what_the_model_thought_is_found_by_either_name(given, looked_for):
     assert written(f"{{{{ messages[0].{looked_for} }}}}").render([said]) == "hm"
 
 
+def test_what_templates_ask_for_is_there_if_it_is_nothing():
+    assert written("{{ [tools, documents] }}").render(user("x")) == "[None, None]"
+
+
+def test_messages_that_say_the_same_are_one():
+    messages = [Message("user", "x", fields={"tool_calls": []}) for _ in range(2)]
+    assert len({*messages, Message("user", "y")}) == 2
+
+
 def test_a_prompt_is_not_cut_into_letters(monkeypatch):
     """Each would be a string of its own: a long conversation took five times as long to render."""
 
@@ -380,6 +448,9 @@ def test_a_last_message_is_continued_at_its_own_end():
     chat = written("{% for m in messages %}({{ m.content }}){% endfor %}", "words")
     begun = [*user("the cat"), Message("assistant", "a dog")]
     assert chat.render(begun, continue_final_message=True) == "(the cat)(a dog"
+    asks = written("{{ 'asked: ' if add_generation_prompt }}{{ messages[-1].content }}", "words")
+    assert asks.render(begun, continue_final_message=True) == "a dog"
+    assert asks.encode(begun, continue_final_message=True) == tokenizer_of("words").encode("a dog")
     # What is written of the messages before it is no end of the last one.
     forgets = written("{% for m in messages[:-1] %}({{ m.content }}){% endfor %}", "words")
     with pytest.raises(InputError, match="expected a template that writes the last message"):

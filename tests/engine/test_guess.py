@@ -10,6 +10,7 @@ from helpers import shapes_unchecked, tiny_config, tiny_model, tiny_tensors
 
 from llama_edu import Llama, Sampling, generate
 from llama_edu.engine.guess import (
+    CHUNK,
     DraftModel,
     Guess,
     Pace,
@@ -291,3 +292,26 @@ def test_the_pace_quickens_where_guesses_are_right_and_pauses_where_they_are_not
     assert [pace.next() for _ in range(3)] == [0, 0, 2]
     pace.heard(2, 0)
     assert [pace.next() for _ in range(5)] == [0, 0, 0, 0, 2]
+
+
+def test_a_draft_model_guesses_as_far_as_its_context_goes():
+    draft = DraftModel(tiny_model(max_position_embeddings=16))
+    rng = np.random.default_rng(0)
+    found = [len(draft.begin([1] * n, GREEDY, rng).guesses(4)) for n in (12, 13, 15, 16, 17)]
+    assert found == [4, 3, 1, 0, 0]
+
+
+@pytest.mark.parametrize("n_ids", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
+def test_a_draft_model_reads_a_prompt_of_any_length(n_ids):
+    model = tiny_model(max_position_embeddings=2 * CHUNK + 9)
+    ids = [n % 31 for n in range(n_ids)]
+    (guess,) = DraftModel(model).begin(ids, GREEDY, np.random.default_rng(0)).guesses(1)
+    assert guess.token_id == int(np.argmax(model.forward(ids, last_only=True)))
+
+
+def test_a_pause_after_wrong_guesses_grows_up_to_a_limit():
+    pace, pauses = Pace(most=4), []
+    for _ in range(8):
+        pace.heard(2, 0)
+        pauses.append(pace.pause)
+    assert pauses == [2, 4, 8, 16, 32, 64, 64, 64]

@@ -1,6 +1,7 @@
 """The prefix cache against a plain list of what was stored: nothing shared, nothing too much."""
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -111,6 +112,29 @@ def test_the_least_recently_used_goes_first():
     prefixes.store([4, 4], filled([4, 4]))
     assert [prefixes.match([i, i]) for i in (1, 2, 3, 4)] == [2, 0, 2, 2]
     assert prefixes.stats().evicted == 2
+
+
+def test_rows_that_were_cut_in_two_are_not_held_whole_as_well():
+    prefixes, cache = PrefixCache(PLENTY), filled([1, 2, 3, 4])
+    prefixes.store([1, 2, 3, 4], cache)
+    whole = [weakref.ref(array) for array in (cache.runs[0].keys, cache.runs[0].values)]
+    del cache
+    prefixes.store([1, 2, 3, 4, 5], filled([1, 2, 3, 4, 5]))
+    assert all(array() is not None for array in whole)
+    prefixes.store([1, 2, 6], filled([1, 2, 6]))
+    assert all(array() is None for array in whole)
+
+
+def test_a_run_that_is_cut_in_two_is_no_younger_for_it():
+    prefixes = stored([1, 1, 1, 1], [2, 2], [1, 1, 3, 3], max_nbytes=8 * POSITION)
+    prefixes.store([4, 4], filled([4, 4]))
+    assert [prefixes.match(ids) for ids in ([1, 1, 1, 1], [2, 2], [1, 1, 3, 3])] == [2, 2, 4]
+
+
+def test_what_does_not_fit_is_never_taken_in():
+    prefixes = stored([1], [2, 2], max_nbytes=POSITION - 1)
+    assert (prefixes.n_positions, prefixes.stats().evicted) == (0, 0)
+    assert PrefixCache(1).max_nbytes == 1
 
 
 def test_looking_without_taking_keeps_nothing_alive():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import tiny_config, tiny_tensors, unchanged
 
-from llama_edu.engine.weights import Weights, load_weights
+from llama_edu.engine.weights import Arena, Weights, load_weights
 from llama_edu.errors import CheckpointError
 from llama_edu.formats.precision import DTYPES
 from llama_edu.formats.quantize import Stored
@@ -344,3 +344,14 @@ def test_a_norm_of_heads_is_called_for_where_the_config_has_it():
         load_weights(config, tensors)
     with pytest.raises(CheckpointError, match=r"no tensor named .*k_norm"):
         load_weights(tiny_config(), tiny_tensors(config))
+
+
+def test_converted_matrices_lie_one_behind_the_other():
+    arena = Arena()
+    arrays = [np.arange(n, dtype=np.float32) for n in (20, 7, 16, 3)]
+    placed = [arena.place(array) for array in arrays]
+    starts = [array.ctypes.data - placed[0].ctypes.data for array in placed]
+    assert placed[0].ctypes.data % 64 == 0
+    assert starts == [0, 128, 192, 256]  # each at the next start of a line
+    for array, copy in zip(arrays, placed, strict=True):
+        np.testing.assert_array_equal(copy, array)
