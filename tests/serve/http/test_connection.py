@@ -165,7 +165,7 @@ def test_requests_sent_ahead_are_answered_in_turn(patient):
 
 
 def long_text(**more):
-    """A request with an answer of some 200 kB."""
+    """A request with an answer of some 23 kB for each of its texts, eight of them by default."""
     ask = {"model": "tiny", "prompt": "x", "max_tokens": 60, "temperature": 0}
     body = json.dumps(ask | {"n": 8, "logprobs": 20} | more).encode()
     return HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -176,6 +176,8 @@ def long_text(**more):
     [
         pytest.param(long_text(stream=True), id="a stream"),
         pytest.param(long_text(), id="a whole text, after which the connection closes"),
+        # Of this one less than 64 KiB is left over, which asyncio itself would wait for.
+        pytest.param(long_text(n=5), id="a shorter text"),
         pytest.param(
             b"GET /static/chat.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100, id="many files"
         ),
