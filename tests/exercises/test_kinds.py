@@ -256,6 +256,7 @@ def test_numbers_are_the_same_within_the_tolerance(scale, tolerance, other):
         (1, "1", False),
         ("a", b"a", False),
         ("a", "b", False),
+        ("ab", "".join(["a", "b"]), True),  # equal, and another object
         (None, None, True),
         (None, "a", False),
     ],
@@ -354,6 +355,9 @@ def test_a_result_that_cannot_be_looked_at_is_no_kind():
         __hash__ = None
 
     assert kind([Sulky()] * 5, NUMBERS) is None
+    # Arrays in a dict cannot be compared; what needs no look at them is said all the same.
+    got, argument = ([*NUMBERS, {"row": row}] for row in (ROW, ROW.copy()))
+    assert kind(got, NUMBERS, (argument,)) == "there are more items at the end than there should be"
 
 
 @pytest.mark.parametrize(
