@@ -158,6 +158,8 @@ ELSEWHERE = "the right numbers stand in other places"
         ([float(number) for number in NUMBERS], NUMBERS, None),
         ([1.0, 2.0, 1.0], [1, 2, 1], None),  # neither in reverse nor in another order
         ([9, 8], NUMBERS, None),
+        ([], NUMBERS, "the result is empty"),
+        ((), ITEMS, "the result is empty"),
         (
             [*NUMBERS[1:], *NUMBERS],
             NUMBERS,

@@ -294,6 +294,8 @@ def test_connections_are_counted_in_all_and_for_each_address():
     assert not counted.add("c"), "that would be a fifth"
     for one in "ca":
         counted.remove(one)
+    assert not counted.add("a"), "two of its own are still there"
+    counted.remove("a")
     assert counted.add("b")
     assert not counted.add("b"), "of five in all the fifth, and of its own the third"
     for one in "aabbb":
