@@ -7,12 +7,13 @@ import json
 import socket
 import threading
 import time
+from unittest import mock
 
 import httpx
 import pytest
 from tiny_served import write_tiny
 
-from llama_edu.serve.http.connection import Alarm, OpenConnections, address_of
+from llama_edu.serve.http.connection import Alarm, Connection, OpenConnections, address_of
 from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.served import Serving, load
 from llama_edu.serve.http.server import listen, running
@@ -323,6 +324,33 @@ def test_an_alarm_rings_once_unless_it_is_stopped():
         return [*seen, len(rung)]
 
     assert asyncio.run(wait()) == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("then", "handed_on"),
+    [
+        (lambda connection: None, 1),
+        (lambda connection: connection.resume_reading(), 1),
+        (lambda connection: connection.pause_reading(), 0),
+        (lambda connection: connection.connection_lost(None), 0),
+    ],
+    ids=["nothing", "told so twice", "told not to", "gone"],
+)
+def test_what_came_ahead_is_handed_on_once_to_who_still_wants_it(then, handed_on):
+    """Nothing at all, handed on, would be taken for the end of what the client sends."""
+    inner, transport = mock.Mock(asyncio.Protocol), mock.Mock(asyncio.Transport)
+
+    async def come_ahead():
+        connection = Connection(inner, PATIENT, OpenConnections(PATIENT))
+        connection.connection_made(transport)
+        connection.pause_reading()
+        connection.data_received(b"ahead")
+        connection.resume_reading()
+        then(connection)
+        await asyncio.sleep(0)
+
+    asyncio.run(come_ahead())
+    assert inner.data_received.mock_calls == [mock.call(b"ahead")] * handed_on
 
 
 def test_more_is_sent_ahead_than_is_read_ahead(patient):
