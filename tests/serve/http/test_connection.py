@@ -272,6 +272,7 @@ def test_one_address_does_not_keep_others_out(model):
         ("192.0.2.1", "::ffff:192.0.2.1", True),
         ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("2001:db8:0:2::1", "2001:db8:0:3::1", False),
         ("fe80::1%eth0", "fe80::2", True),
     ],
 )
