@@ -251,7 +251,7 @@ class _Vocabulary:
         self._tokenizer = tokenizer
         self.eos_token_id = tokenizer.eos_token_ids[0]
         self.bos_token_id = tokenizer.bos_token_id
-        self.special_token_ids = sorted(i for i in tokenizer.special_ids if i < vocab_size)
+        self.special_token_ids = sorted(tokenizer.special_ids)
         self.tokens = [b"" if i in without else tokenizer.token_bytes(i) for i in range(vocab_size)]
 
     def __call__(self, text: str | bytes) -> list[int]:

@@ -78,6 +78,10 @@ def test_an_error_names_the_learners_line():
     space = {}
     exec(compile(source, "<typed>", "exec"), space)
     assert error_text(outcome(space["mine"], 3).error, space["mine"]).endswith("in your line 2")
+    for other in ("<another>", "<zero>"):  # wherever what it calls is kept
+        exec(compile("\n\ndef below(x):\n    return len(x)\n", other, "exec"), space)
+        exec(compile("def mine(x):\n    return below(x)\n", "<typed>", "exec"), space)
+        assert error_text(outcome(space["mine"], 3).error, space["mine"]).endswith("in your line 2")
     # The lines of a library say nothing about an answer that is a library's function.
     text = error_text(outcome(np.linalg.inv, np.ones(3)).error, functools.partial(len))
     assert "line" not in text

@@ -158,6 +158,8 @@ ELSEWHERE = "the right numbers stand in other places"
         ([float(number) for number in NUMBERS], NUMBERS, None),
         ([1.0, 2.0, 1.0], [1, 2, 1], None),  # neither in reverse nor in another order
         ([9, 8], NUMBERS, None),
+        ([], NUMBERS, "the result is empty"),
+        ((), ITEMS, "the result is empty"),
         (
             [*NUMBERS[1:], *NUMBERS],
             NUMBERS,
@@ -256,6 +258,7 @@ def test_numbers_are_the_same_within_the_tolerance(scale, tolerance, other):
         (1, "1", False),
         ("a", b"a", False),
         ("a", "b", False),
+        ("ab", "".join(["a", "b"]), True),  # equal, and another object
         (None, None, True),
         (None, "a", False),
     ],
@@ -354,6 +357,9 @@ def test_a_result_that_cannot_be_looked_at_is_no_kind():
         __hash__ = None
 
     assert kind([Sulky()] * 5, NUMBERS) is None
+    # Arrays in a dict cannot be compared; what needs no look at them is said all the same.
+    got, argument = ([*NUMBERS, {"row": row}] for row in (ROW, ROW.copy()))
+    assert kind(got, NUMBERS, (argument,)) == "there are more items at the end than there should be"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tiny_files import byte_level, write_tokenizer
 from tiny_served import tiny
 
+from llama_edu import Tokenizer
 from llama_edu.errors import InputError, ServeError
 from llama_edu.serve.closing import Closing, Place
 from llama_edu.serve.grammar import LONGEST_END, MARGIN, GrammarConstraint, Grammars
@@ -163,6 +166,21 @@ def test_ids_beyond_the_tokens_are_never_allowed_and_each_text_begins_anew() -> 
     assert not allowed[sorted(TOKENIZER.special_ids - {EOS})].any()
     assert takes(make(), '"x"')
     assert takes(make(), '"y"')
+
+
+@pytest.mark.parametrize("vocab_size", [400, 401])
+def test_special_tokens_beyond_the_models_ids_are_none_of_its_texts(
+    tmp_path: Path, vocab_size: int
+) -> None:
+    """Whoever adds one to a tokenizer need not make the model larger as well."""
+    tokens = byte_level()
+    tokens.add_special_tokens(["<|one|>", "<|another|>"])
+    write_tokenizer(tmp_path, tokens, eos_token="<|im_end|>")
+    tokenizer = Tokenizer.from_pretrained(tmp_path)
+    assert {400, 401} <= tokenizer.special_ids
+    constraint = Grammars(tokenizer, vocab_size).json(True)()
+    assert not constraint.allowed()[400:].any()
+    assert takes(constraint, '"x"')
 
 
 # To an end in time

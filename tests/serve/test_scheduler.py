@@ -317,6 +317,27 @@ def test_a_cancelled_job_is_gone_before_the_next_step(steps):
     assert other.choices[0].new_ids == alone(other.request)
 
 
+@pytest.mark.parametrize("reason", ["cancelled", "time_limit", "internal"])
+def test_of_a_job_that_is_ended_what_had_come_to_its_end_stays_as_it_was(reason):
+    one = scheduler(max_num_seqs=8, max_seconds=10.0)
+    ends_soon = dataclasses.replace(HOT, logit_bias=((EOS, 6.0),))
+    job = one.submit(request(new=50, n=8, sampling=ends_soon, seed=1))
+    while all(choice.reason is None for choice in job.choices):
+        one.step()
+    growing = [choice for choice in job.choices if choice.reason is None]
+    assert growing
+    if reason == "cancelled":
+        job.cancel()
+    elif reason == "time_limit":
+        one.clock.now = 10.5
+    step = one.fail_all(PROBLEM) if reason == "internal" else one.step()
+    assert [choice for choice, _ in step.events] == ([] if reason == "cancelled" else growing)
+    seen = [choice.reason for choice in job.choices]
+    assert seen == [reason if choice in growing else "stop" for choice in job.choices]
+    assert step.ended == [job]
+    assert one.is_idle
+
+
 def test_what_a_cancelled_job_computed_helps_the_next():
     one = scheduler(prefill_tokens=20)
     job = one.submit(request(n_prompt=30, new=50))

@@ -210,6 +210,7 @@ class Exercise:
         """What a right answer is told, if the check still tells right from wrong after it ran."""
         faults = [self._first_fault(mutant.function, cases, wanted) for mutant in self.mutants]
         killed = sum(fault is not None for fault in faults)
+        drawn = len(cases) - fixed
         mistakes = counted(len(self.mutants), "known mistake")
         if killed < len(self.mutants):
             return Verdict(
@@ -220,7 +221,7 @@ class Exercise:
         return Verdict(
             True,
             f"{self.name}: right on {counted(fixed, 'input')}"
-            f"{f' and {len(cases) - fixed} drawn' if len(cases) > fixed else ''}. "
+            f"{f' and {drawn} drawn' if drawn else ''}. "
             f"This check rejects {killed} of {mistakes}.",
         )
 

@@ -7,12 +7,13 @@ import json
 import socket
 import threading
 import time
+from unittest import mock
 
 import httpx
 import pytest
 from tiny_served import write_tiny
 
-from llama_edu.serve.http.connection import Alarm, OpenConnections, address_of
+from llama_edu.serve.http.connection import Alarm, Connection, OpenConnections, address_of
 from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.served import Serving, load
 from llama_edu.serve.http.server import listen, running
@@ -165,7 +166,7 @@ def test_requests_sent_ahead_are_answered_in_turn(patient):
 
 
 def long_text(**more):
-    """A request with an answer of some 200 kB."""
+    """A request with an answer of some 23 kB for each of its texts, eight of them by default."""
     ask = {"model": "tiny", "prompt": "x", "max_tokens": 60, "temperature": 0}
     body = json.dumps(ask | {"n": 8, "logprobs": 20} | more).encode()
     return HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -176,6 +177,8 @@ def long_text(**more):
     [
         pytest.param(long_text(stream=True), id="a stream"),
         pytest.param(long_text(), id="a whole text, after which the connection closes"),
+        # Of this one less than 64 KiB is left over, which asyncio itself would wait for.
+        pytest.param(long_text(n=5), id="a shorter text"),
         pytest.param(
             b"GET /static/chat.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100, id="many files"
         ),
@@ -269,6 +272,7 @@ def test_one_address_does_not_keep_others_out(model):
         ("192.0.2.1", "::ffff:192.0.2.1", True),
         ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("2001:db8:0:2::1", "2001:db8:0:3::1", False),
         ("fe80::1%eth0", "fe80::2", True),
     ],
 )
@@ -292,6 +296,8 @@ def test_connections_are_counted_in_all_and_for_each_address():
     assert not counted.add("c"), "that would be a fifth"
     for one in "ca":
         counted.remove(one)
+    assert not counted.add("a"), "two of its own are still there"
+    counted.remove("a")
     assert counted.add("b")
     assert not counted.add("b"), "of five in all the fifth, and of its own the third"
     for one in "aabbb":
@@ -319,6 +325,33 @@ def test_an_alarm_rings_once_unless_it_is_stopped():
         return [*seen, len(rung)]
 
     assert asyncio.run(wait()) == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("then", "handed_on"),
+    [
+        (lambda connection: None, 1),
+        (lambda connection: connection.resume_reading(), 1),
+        (lambda connection: connection.pause_reading(), 0),
+        (lambda connection: connection.connection_lost(None), 0),
+    ],
+    ids=["nothing", "told so twice", "told not to", "gone"],
+)
+def test_what_came_ahead_is_handed_on_once_to_who_still_wants_it(then, handed_on):
+    """Nothing at all, handed on, would be taken for the end of what the client sends."""
+    inner, transport = mock.Mock(asyncio.Protocol), mock.Mock(asyncio.Transport)
+
+    async def come_ahead():
+        connection = Connection(inner, PATIENT, OpenConnections(PATIENT))
+        connection.connection_made(transport)
+        connection.pause_reading()
+        connection.data_received(b"ahead")
+        connection.resume_reading()
+        then(connection)
+        await asyncio.sleep(0)
+
+    asyncio.run(come_ahead())
+    assert inner.data_received.mock_calls == [mock.call(b"ahead")] * handed_on
 
 
 def test_more_is_sent_ahead_than_is_read_ahead(patient):
