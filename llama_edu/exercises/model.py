@@ -460,52 +460,28 @@ def _first_where_masked(want: Tensors, got: Tensors, bound: float) -> str | None
     return None
 
 
+def _arrays(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Four layers, and scores of which a mask hides some."""
+    names = [*(f"layers.{i}" for i in (0, 1, 2, 10)), "scores"]
+    made = {name: rng.standard_normal((3, 4), dtype=np.float32) for name in names}
+    made["scores"] = np.where(np.tri(3, 4, 1, dtype=bool), made["scores"], -np.inf)
+    return made
+
+
 def _first_cases() -> list[Case]:
     rng = np.random.default_rng(10)
-
-    def arrays(names: list[str]) -> dict[str, np.ndarray]:
-        made = {name: rng.standard_normal((3, 4), dtype=np.float32) for name in names}
-        made["scores"] = np.where(np.tri(3, 4, 1, dtype=bool), made.pop("scores"), -np.inf)
-        return made
-
     one = np.zeros((3, 4), dtype=np.float32)
     one[1, 2] = 1.0
 
     def off_by(bounds: float, bound: float = 1e-5) -> Case:
         """One number of layers.1 off by so many times what is allowed there."""
-        want = arrays([*layers, "scores"])
+        want = _arrays(rng)
         gap = bounds * bound * float(np.abs(want["layers.1"]).max()) * one
         label = f"one number is off by {bounds:g} of what is allowed, {bound:g}"
         return _scaled_case(label, want, {"layers.1": gap}, bound)
 
-    def small_beside_large() -> Case:
-        """A number near 0 that is off by less than the largest one allows."""
-        want = arrays([*layers, "scores"])
-        want["layers.0"][1, 2] = 1e-4
-        return _scaled_case("a small number beside large ones", want, {"layers.0": 5e-6 * one})
-
     def gaps_in(label: str, gaps: dict[str, np.ndarray]) -> Case:
-        return _scaled_case(label, arrays([*layers, "scores"]), gaps)
-
-    layers = [f"layers.{i}" for i in (0, 1, 2, 10)]
-
-    def one_large() -> Case:
-        """A gap of almost two bounds, beside one number that is as large as all of them."""
-        want = arrays([*layers, "scores"])
-        want["layers.2"] = (want["layers.2"] / 1000 + 4 * one).astype(np.float32)
-        return _scaled_case("a gap beside one large number", want, {"layers.2": 1.9 * 4e-5 * one})
-
-    def one_missing() -> Case:
-        whole = gaps_in("an array is missing", {})
-        want, got, bound = whole.args
-        return replace(whole, args=(want, {n: got[n] for n in got if n != "layers.2"}, bound))
-
-    def all_masked() -> Case:
-        """Nothing to measure, and no gap: the one that is comes later."""
-        want = arrays([*layers, "scores"])
-        masked = {"nothing but −∞": np.full((2, 3), -np.inf, dtype=np.float32)}
-        gap = {"layers.1": 0.01 * one}
-        return _scaled_case("an array with no finite number", masked | want, gap)
+        return _scaled_case(label, _arrays(rng), gaps)
 
     return [
         gaps_in("only rounding, a mask on both sides", {}),
@@ -513,12 +489,10 @@ def _first_cases() -> list[Case]:
         gaps_in("a small gap, then a large one", {"layers.2": 0.01 * one, "layers.10": 5 * one}),
         gaps_in("a large gap, then a small one", {"layers.2": 5 * one, "layers.10": 0.01 * one}),
         gaps_in("one number is NaN", {"layers.1": np.nan * one}),
-        _scaled_case(
-            "arrays a thousand times larger", _times(arrays([*layers, "scores"]), 1000.0), {}
-        ),
+        _scaled_case("arrays a thousand times larger", _times(_arrays(rng), 1000.0), {}),
         _scaled_case(
             "arrays a thousand times smaller",
-            _times(arrays([*layers, "scores"]), 0.001),
+            _times(_arrays(rng), 0.001),
             {"layers.2": 5e-6 * one},
         ),
         gaps_in("one number of twelve is barely off", {"layers.0": 5e-5 * one}),
@@ -526,12 +500,39 @@ def _first_cases() -> list[Case]:
         off_by(0.7),
         off_by(0.5, bound=1e-3),
         off_by(2.0, bound=1e-3),
-        small_beside_large(),
-        one_large(),
+        _small_beside_large(rng, one),
+        _one_large(rng, one),
         gaps_in("two large gaps", {"layers.0": 5 * one, "layers.2": 5 * one}),
-        one_missing(),
-        all_masked(),
+        _one_missing(rng),
+        _all_masked(rng, one),
     ]
+
+
+def _small_beside_large(rng: np.random.Generator, one: np.ndarray) -> Case:
+    """A number near 0 that is off by less than the largest one allows."""
+    want = _arrays(rng)
+    want["layers.0"][1, 2] = 1e-4
+    return _scaled_case("a small number beside large ones", want, {"layers.0": 5e-6 * one})
+
+
+def _one_large(rng: np.random.Generator, one: np.ndarray) -> Case:
+    """A gap of almost two bounds, beside one number that is as large as all of them."""
+    want = _arrays(rng)
+    want["layers.2"] = (want["layers.2"] / 1000 + 4 * one).astype(np.float32)
+    return _scaled_case("a gap beside one large number", want, {"layers.2": 1.9 * 4e-5 * one})
+
+
+def _one_missing(rng: np.random.Generator) -> Case:
+    whole = _scaled_case("an array is missing", _arrays(rng), {})
+    want, got, bound = whole.args
+    return replace(whole, args=(want, {n: got[n] for n in got if n != "layers.2"}, bound))
+
+
+def _all_masked(rng: np.random.Generator, one: np.ndarray) -> Case:
+    """Nothing to measure, and no gap: the one that is comes later."""
+    masked = {"nothing but −∞": np.full((2, 3), -np.inf, dtype=np.float32)}
+    gap = {"layers.1": 0.01 * one}
+    return _scaled_case("an array with no finite number", masked | _arrays(rng), gap)
 
 
 def _times(arrays: dict[str, np.ndarray], factor: float) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """One number for every attention head of a model: layers from left to right, heads downwards."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from llama_edu.errors import InputError
@@ -63,13 +64,8 @@ def head_map(
     scale.set_xticks([])
     scale.set_yticks([])
     plot.imshow(seen, cmap=shades, aspect="auto", interpolation="nearest")
-    for (across, down), width in (((layer, head), 1.8), (second, 0.8)):
-        plot.plot(
-            [across - 0.5, across + 0.5, across + 0.5, across - 0.5, across - 0.5],
-            [down - 0.5, down - 0.5, down + 0.5, down + 0.5, down - 0.5],
-            color=INK,
-            lw=width,
-        )
+    for place, width in (((layer, head), 1.8), (second, 0.8)):
+        _frame(plot, place, width)
     plot.set_xlim(-0.5, n_layers - 0.5)
     plot.set_ylim(n_heads - 0.5, -0.5)
     every = 1 if n_layers <= FEW_LAYERS else 5
@@ -93,3 +89,10 @@ def head_map(
         caption=f"Framed, the {kind}: {names[0]}; in a thin frame, the next: {names[1]}.",
         zoom=ZOOM,
     )
+
+
+def _frame(plot: Axes, place: tuple[int, int], width: float) -> None:
+    """A line around the cell of a layer and a head."""
+    (left, top), (right, bottom) = ((at - 0.5 for at in place), (at + 0.5 for at in place))
+    across, down = [left, right, right, left, left], [top, top, bottom, bottom, top]
+    plot.plot(across, down, color=INK, lw=width)

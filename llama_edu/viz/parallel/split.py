@@ -74,6 +74,13 @@ def layer_split(config: LlamaConfig, size: int) -> Picture:
     _matrix(ax, (x, top), (inter, UNIT), "down_proj", size, by_columns=True)
     _count_rows(ax, top, inter, of_mlp)
     _count_columns(ax, (x, top + UNIT), inter, of_mlp)
+    alt, caption = _told(config, share, size, of_q)
+    return Picture(figure, alt=alt, caption=caption)
+
+
+def _told(config: LlamaConfig, share: LlamaConfig, size: int, of_q: list[int]) -> tuple[str, str]:
+    """The figure in words, and its caption."""
+    groups, wide = share.num_key_value_heads * size, share.intermediate_size * size
     padding = groups - config.num_key_value_heads
     filled = f"; {padding} of {groups} groups are zeros" if padding else ""
     alt = (
@@ -88,7 +95,7 @@ def layer_split(config: LlamaConfig, size: int) -> Picture:
         f"are borders of KV groups, which the MLP does not have{filled}. The numbers count rows "
         f"and columns."
     )
-    return Picture(figure, alt=alt, caption=caption)
+    return alt, caption
 
 
 def _key(ax: Axes, size: int) -> None:
