@@ -39,7 +39,9 @@ def forward(
     """
     x = embed(weights, step, record)
     x = through_layers(x, weights.layers, config, ops, step, record)
-    return head(x, weights, config, ops, step, record)
+    logits = head(x, weights, config, ops, step, record)
+    step.advance()
+    return logits
 
 
 def embed(weights: Weights, step: Step, record: Recorder) -> Float[np.ndarray, "seq hidden_size"]:
@@ -58,14 +60,13 @@ def through_layers(
     step: Step,
     record: Recorder,
 ) -> Float[np.ndarray, "seq hidden_size"]:
-    """The rows after every layer; the caches have grown by them."""
+    """The rows after every layer; keys and values count when the step advances."""
     for layer in layers:
         here = record.at(f"layers.{layer.index}")
         x = ops.residual(x, attention_block(x, layer, config, ops, step, here))
         here("attn_residual", x, "seq hidden_size")
         x = ops.residual(x, mlp_block(x, layer, config, ops, here))
         here("mlp_residual", x, "seq hidden_size")
-    step.advance()
     return x
 
 

@@ -78,6 +78,7 @@ class TensorLlama(Llama):
         mine = to_float32(ops.linear(x[step.logit_rows], weights.lm_head))
         logits = np.concatenate(world.gathered(mine), axis=1)[:, : config.vocab_size]
         record("logits", logits, axes_of_logits(step))
+        step.advance()
         return logits
 
     def _residual(
@@ -160,6 +161,7 @@ class PipelineLlama(Llama):
             x = np.empty((len(piece.token_ids), config.hidden_size), dtype=piece.cos.dtype)
             world.exchange(None, 0, x, world.rank - 1)
         x = through_layers(x, weights.layers, config, self.operators, piece, record)
+        piece.advance()
         if world.rank < world.size - 1:
             world.exchange(np.ascontiguousarray(x), world.rank + 1, None, 0)
         return x

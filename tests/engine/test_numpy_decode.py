@@ -165,8 +165,15 @@ def test_a_trace_sees_every_operator():
     assert "layers.1.self_attn.weights" in {record.name for record in t}
 
 
-@pytest.mark.parametrize("where", ["attend", "swiglu", "rms_norm", "apply_rope"])
-def test_a_step_that_fails_leaves_the_cache_as_it_was(where):
+# In the second layer or after the first, and where all layers are through: the last norm, the head.
+@pytest.mark.parametrize(
+    ("where", "last"),
+    [
+        *[(name, 2) for name in ("attend", "swiglu", "rms_norm", "apply_rope")],
+        *[("rms_norm", 5), ("linear", 9)],
+    ],
+)
+def test_a_step_that_fails_leaves_the_cache_as_it_was(where, last):
     config = tiny_config()
     model = Llama(config, tiny_tensors(config))
     operators, shortcut = model.operators, model.operators.decode_step
@@ -178,7 +185,7 @@ def test_a_step_that_fails_leaves_the_cache_as_it_was(where):
 
     def broken(*args):
         calls.append(args)
-        if len(calls) == 2:  # in the second layer, or after the first
+        if len(calls) == last:
             raise KeyboardInterrupt
         return getattr(shortcut, where)(*args)
 

@@ -113,8 +113,9 @@ class SmallModelDecode:
                 width = len(gate_up) // 2
                 gated = self.swiglu(gate_up[:width], gate_up[width:])
                 x = x + self._project(gated, layer.down_proj)
+        logits = self.linear(weights.lm_head, self.rms_norm(x, weights.norm, eps))[None]
         step.advance()
-        return self.linear(weights.lm_head, self.rms_norm(x, weights.norm, eps))[None]
+        return logits
 
     def _project(self, x: Array, projection: Projection) -> Array:
         y = self.linear(projection.weight, x)
