@@ -46,7 +46,7 @@ GUIDES = {
                 tables = [tensors[name] for name in names if ...]
                 if not tables:
                     raise ...
-                if not np.array_equal(tables[0], tables[-1]):
+                if len(tables) == 2 and not np.array_equal(*tables):
                     raise ValueError("...")
                 return ...
             """,

@@ -35,8 +35,8 @@ EVERY_ROW = Choice(
         "What the model expects after each of the first nine tokens": "Yes. Row three is exactly "
         "what you would get from a prompt of three tokens. Nobody needs it when writing, since "
         "the next word is there already; in training, every one of them is a lesson.",
-        "Nothing useful: only the last row is computed to the end": "All ten go the same way. Rows "
-        "do not know which of them is the last.",
+        "Nothing useful: only the last row is computed to the end": "All ten go through every "
+        "layer. An engine may spare nine of them the head; here it gave ten rows.",
     },
     right="What the model expects after each of the first nine tokens",
 )
