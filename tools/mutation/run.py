@@ -52,6 +52,7 @@ LIBRARIES = (
     *("pytest", "tokenizers", "jinja2", "gguf", "safetensors", "fastapi", "uvicorn", "httpx"),
     *("openai", "schemathesis", "prometheus_client", "docutils.nodes"),
 )
+PASSED = (0, 5)  # pytest's codes where no test failed, and where none was there to run
 TEST_TIMEOUT_S = 60  # for one test; `Group.limit` bounds all tests of a mutant
 
 
@@ -68,15 +69,14 @@ class Group:
     limit: float = 600.0
     retries: bool = True  # whether survivors are tried once more with checks of shapes
 
-    def tests_for(self, path: Path) -> list[str]:
-        """The tests to run, those of the file's own name first."""
-        own = [
+    def own_tests(self, path: Path) -> list[str]:
+        """The files of tests that have the file's own name."""
+        return [
             str(test)
             for folder in self.tests
             for test in sorted(Path(folder).rglob(f"test_{path.stem}*.py"))
             if str(test) not in self.leave_out
         ]
-        return [*own, *(f for f in self.tests if f not in own)]
 
 
 def copied(to: Path) -> None:
@@ -148,8 +148,9 @@ def judged(
 ) -> Iterator[Outcome]:
     """Run the tests on each mutant, in the working folder.
 
-    First without the checks of shapes on every call, which take most of the time; what survives
-    that is tried once more with them.
+    First those in files of its own name, by themselves: where there are thousands, collecting them
+    takes longer than running these. Then all, without the checks of shapes on every call, which
+    take most of the time; what survives that is tried once more with them.
     """
     options = [
         f"--timeout={TEST_TIMEOUT_S}",
@@ -160,15 +161,20 @@ def judged(
         original = mutant.path.read_bytes()
         mutant.path.unlink()
         mutant.path.write_text(mutant.source, "utf-8")
-        tests = group.tests_for(mutant.path)
-        code, output, seconds = run_tests(tests, [*options, *UNCHECKED], quick_limit)
-        if code == 0 and group.retries:
-            code, output, more = run_tests(tests, options, full_limit)
-            seconds += more
+        own, seconds = group.own_tests(mutant.path), 0.0
+        runs: list[tuple[list[str], tuple[str, ...], float]] = []
+        runs += [(own, UNCHECKED, quick_limit)] if own else []
+        runs += [(group.tests, UNCHECKED, quick_limit)]
+        runs += [(group.tests, (), full_limit)] if group.retries else []
+        for tests, more, limit in runs:
+            code, output, took = run_tests(tests, [*options, *more], limit)
+            seconds += took
+            if code not in PASSED:
+                break
         mutant.path.write_bytes(original)
         stamp = time.time() + number  # no compiled file may look younger than this
         os.utime(mutant.path, (stamp, stamp))
-        kind = {0: "survived", -1: "hangs"}.get(code, "killed")
+        kind = "survived" if code in PASSED else "hangs" if code == -1 else "killed"
         found = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
         outcome = Outcome(mutant, kind, found[1] if found else f"exit code {code}", seconds)
         if kind == "survived":
