@@ -220,7 +220,8 @@ def test_bad_ids_are_refused_and_the_cache_stays(ids, message):
 
 
 @pytest.mark.parametrize(
-    "ids", [np.array([1.0, 2.0]), np.array([[1, 2]]), np.array([True]), np.array(["a"])]
+    "ids",
+    [np.array([1.0, 2.0]), np.array([[1, 2]]), np.array(5), np.array([True]), np.array(["a"])],
 )
 def test_ids_that_are_no_list_of_whole_numbers_are_refused(ids):
     # Past the annotation, which is enforced during the tests and would object first.

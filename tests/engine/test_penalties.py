@@ -71,6 +71,21 @@ def test_what_is_forbidden_stays_so():
     assert adjusted(logits, sampling, frozenset({1}), Counter({1: 2}))[1] == -np.inf
 
 
+@pytest.mark.parametrize(
+    ("changes", "looks_back"),
+    [
+        ({}, False),
+        ({"temperature": 0.0, "top_k": 5, "top_p": 0.9, "min_p": 0.1}, False),
+        ({"logit_bias": ((3, 1.0),)}, True),
+        ({"repetition_penalty": 0.9}, True),
+        ({"presence_penalty": -0.5}, True),
+        ({"frequency_penalty": 0.5}, True),
+    ],
+)
+def test_only_what_looks_at_the_tokens_before_says_so(changes, looks_back):
+    assert Sampling(**changes).looks_back is looks_back
+
+
 @given(logits=values, min_p=st.sampled_from([0.0, 0.05, 0.3, 1.0]), top_k=st.integers(0, 5))
 def test_min_p_keeps_what_is_likely_enough(logits, min_p, top_k):
     sampling = Sampling(1.3, top_k, min_p=min_p)

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from helpers import tiny_config, tiny_tensors, unchanged
 
+from llama_edu import Llama
 from llama_edu.engine.weights import Arena, Weights, load_weights
-from llama_edu.errors import CheckpointError
+from llama_edu.errors import CheckpointError, InputError
 from llama_edu.formats.precision import DTYPES
-from llama_edu.formats.quantize import Stored
+from llama_edu.formats.quantize import Stored, quantize
 from llama_edu.formats.safetensors import SafetensorsFile, save_file
 from llama_edu.formats.tensor_shapes import expected_shapes
+from llama_edu.hub import BOOK_MODEL
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 LAYER = "model.layers.1."
@@ -355,3 +357,18 @@ def test_converted_matrices_lie_one_behind_the_other():
     assert starts == [0, 128, 192, 256]  # each at the next start of a line
     for array, copy in zip(arrays, placed, strict=True):
         np.testing.assert_array_equal(copy, array)
+
+
+def test_from_pretrained_hands_the_backend_s_name_on():
+    with pytest.raises(InputError, match="got 'numbers'"):
+        Llama.from_pretrained(BOOK_MODEL, backend="numbers")
+
+
+def test_a_matrix_in_codes_is_used_where_it_lies_or_refused_by_what_it_is():
+    config = tiny_config()
+    name = "model.layers.0.mlp.up_proj.weight"
+    tensors = dict(tiny_tensors(config))
+    codes = tensors[name] = quantize(tensors[name], "I8", 32)
+    assert Llama(config, tensors, precision="int8").weights.layers[0].up_proj.weight is codes
+    with pytest.raises(CheckpointError, match=r"up_proj.*'f8' can keep, as F8_E4M3 .*, got I8"):
+        Llama(config, tensors, precision="f8")
