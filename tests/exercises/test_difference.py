@@ -199,6 +199,11 @@ def test_a_tolerance_has_an_inside_and_an_outside(scale, tolerance, other):
             assert (difference([near], [number], tolerance) is None) is (abs(share) < 1)
 
 
+def test_a_number_just_as_far_as_the_tolerance_is_near_enough():
+    assert difference(0.5, 0.0, 0.5) is None
+    assert difference([3.0], [2.0], 0.5) is None
+
+
 def test_counts_have_no_tolerance():
     assert difference(1.0, 1.0 + 1e-12) is not None  # nor has anything, unless one is given
     assert difference(1001, 1000, 1.0) == "expected 1000, got 1001"
