@@ -125,9 +125,8 @@ class ServedModel:
         # Fewer turns are fewer tokens. From the latest on, more and more of them, until they do not
         # fit: so the work hangs on what fits, and not on how long a history was sent.
         ids, low, high, step = await encoded(len(starts) - 1), -1, len(starts) - 1, 1
-        while (
-            len(ids) <= most and high - low > 1
-        ):  # `high` fits; `low`, once there is one, does not
+        # `high` fits; `low`, once there is one, does not.
+        while len(ids) <= most and high - low > 1:
             trial = max(high - step, 0) if low < 0 else (low + high) // 2
             more = await encoded(trial)
             if len(more) <= most:
