@@ -84,9 +84,8 @@ def read_tokenizer_files(directory: str | os.PathLike[str]) -> TokenizerFiles:
             names.setdefault(role, text_of[ids[0]])
     _mark_special(rules, vocab, specials.keys(), {*bos, *eos})
     unk_token = rules["model"].get("unk_token")
-    if (
-        not isinstance(unk_token, str) or unk_token not in vocab
-    ):  # the library would fail at the first unknown letter
+    # The library would fail at the first unknown letter.
+    if not isinstance(unk_token, str) or unk_token not in vocab:
         rules["model"]["unk_token"] = unk_token = None
     return TokenizerFiles(
         text=json.dumps(rules),

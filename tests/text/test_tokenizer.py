@@ -365,12 +365,11 @@ class TestRoles:
         assert Tokenizer(tmp_path).chat_template is None
         write_json(tmp_path / "tokenizer_config.json", {"chat_template": "{{ a }}"})
         assert Tokenizer(tmp_path).chat_template == "{{ a }}"
-        named = [
-            {"name": "tool_use", "template": "{{ b }}"},
-            {"name": "default", "template": "{{ c }}"},
-        ]
-        write_json(tmp_path / "tokenizer_config.json", {"chat_template": named})
-        assert Tokenizer(tmp_path).chat_template == "{{ c }}"
+        texts = {"tool_use": "{{ b }}", "default": "{{ c }}", "answers": "{{ d }}"}
+        named = [{"name": name, "template": text} for name, text in texts.items()]
+        for listed in (named, named[::-1]):
+            write_json(tmp_path / "tokenizer_config.json", {"chat_template": listed})
+            assert Tokenizer(tmp_path).chat_template == "{{ c }}"
         (tmp_path / "chat_template.jinja").write_text("{{ é }}", encoding="utf-8")
         assert Tokenizer(tmp_path).chat_template == "{{ é }}"
 
