@@ -190,6 +190,13 @@ class TestText:
         assert set(sources_of(Text("{}{a}").format("x", a="y"))) == {TEMPLATE}
 
     @pytest.mark.parametrize("method", ["split", "rsplit", "partition", "rpartition"])
+    @pytest.mark.parametrize("sep", ["a", "b", "c", "abc", "d"])
+    def test_what_is_looked_for_may_stand_at_either_end(self, method: str, sep: str) -> None:
+        pieces = getattr(Text.said("abc", 1), method)(sep)
+        assert list(map(str.__str__, pieces)) == list(getattr("abc", method)(sep))
+        assert {source for piece in pieces for source in sources_of(piece)} <= {1, 2, 3}
+
+    @pytest.mark.parametrize("method", ["split", "rsplit", "partition", "rpartition"])
     def test_nothing_cannot_be_looked_for(self, method: str) -> None:
         with pytest.raises(ValueError, match="empty separator"):
             getattr(Text.said("ab", 1), method)("")

@@ -362,6 +362,15 @@ class TestUsage:
         assert again != first
         assert len(chat.turns) == 1
 
+    def test_regenerating_answers_the_last_message_and_keeps_the_others(self, new):
+        chat = new()
+        for text in ("a", "the cat"):
+            say(chat.send(text))
+        first, second = chat.turns
+        assert say(chat.regenerate()) == second.reply
+        assert [turn.user for turn in chat.turns] == ["a", "the cat"]
+        assert chat.turns[0] is first
+
     def test_a_rollback_computes_nothing_and_says_so_later(self, new):
         chat = new()
         for text in "abc":
