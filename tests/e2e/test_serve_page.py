@@ -626,6 +626,26 @@ def test_where_there_is_a_choice_the_box_says_to_whom_one_writes(opened: Opened)
     expect(box).to_have_attribute("placeholder", "Write to other")
 
 
+def test_whoever_is_quicker_than_the_list_of_models_waits_for_it(opened: Opened) -> None:
+    page = opened("story").page
+    asked: list[Route] = []
+    page.route("**/v1/models", lambda route: asked.append(route))
+    page.reload()
+    page.locator("input[name=max_tokens]").fill("4")
+    go, stop = (page.locator(f"#story button[name={name}]") for name in ("go", "stop"))
+    go.press("Enter")
+    stop.press("Enter")
+    expect(go).to_be_enabled()
+    go.press("Enter")
+    page.get_by_role("tab", name="Chat").click()
+    page.locator("#say textarea").fill("Hello!")
+    page.locator("#say textarea").press("Enter")
+    expect(page.locator("#turns > li")).to_have_count(2)
+    asked[0].continue_()
+    replied(page, 2)
+    expect(page.locator("#story-note")).to_contain_text("new ones")
+
+
 def test_a_full_conversation_offers_a_way_out(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,20 @@ export async function models() {
   return (await (await ask("/v1/models")).json()).data;
 }
 
+let tell;
+const told = new Promise((resolve) => (tell = resolve));
+
+/** Say that the models are known, and one is chosen. */
+export const modelsAreKnown = () => tell();
+
+/** Whoever is quicker than the list of models waits for it, until it comes or they stop. */
+export async function knownModels(signal) {
+  const stopped = new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+  await Promise.race([told, stopped]);
+}
+
 export async function isReady() {
   try {
     return (await fetch("/readyz", { cache: "no-store" })).ok;

@@ -1,7 +1,7 @@
 // The Chat tab: a conversation that lives in this browser and is sent whole with every message.
 // The server remembers nothing of it but keys and values, which the strip under a reply shows.
 
-import { countTokens, stream } from "./api.js";
+import { countTokens, knownModels, stream } from "./api.js";
 import { byId, el, fillModels, handOver, icon, keepDials, showValues, speak } from "./dom.js";
 import { greeting } from "./greetings.js";
 import { Side } from "./side.js";
@@ -26,7 +26,7 @@ export class Chat {
   #chat = store.chats.current() ?? store.newChat();
   #abort = null;
   #growing = null; // { chat, turn } that this tab writes
-  #models = [];
+  #models = null; // those that converse, once the server has said which
   #used = 0; // tokens of the conversation, with what is being written
   #refused = false; // by the server, since it is too long
   #measuring = null;
@@ -113,7 +113,7 @@ export class Chat {
   }
 
   get #context() {
-    return this.#models.find((model) => model.id === this.#model)?.max_model_len ?? Infinity;
+    return this.#models?.find((model) => model.id === this.#model)?.max_model_len ?? Infinity;
   }
 
   get #path() {
@@ -319,7 +319,7 @@ export class Chat {
   // A turn
 
   #say(text) {
-    if (!text.trim() || this.#abort || !this.#model) return;
+    if (!text.trim() || this.#abort || this.#models?.length === 0) return;
     const { message } = this.#form.elements;
     if (text === message.value) message.value = "";
     this.#drafted();
@@ -398,9 +398,8 @@ export class Chat {
   }
 
   #body(messages, continues = false) {
-    const { model, temperature, top_p, min_p, seed } = this.#dials.elements;
+    const { temperature, top_p, min_p, seed } = this.#dials.elements;
     return {
-      model: model.value,
       messages,
       temperature: +temperature.value,
       top_p: +top_p.value,
@@ -441,7 +440,9 @@ export class Chat {
     speak("The model writes.");
     let problem = null;
     try {
-      for await (const chunk of stream("/v1/chat/completions", body, this.#abort.signal)) {
+      await knownModels(this.#abort.signal);
+      const whole = { model: this.#model, ...body };
+      for await (const chunk of stream("/v1/chat/completions", whole, this.#abort.signal)) {
         this.#take(chat, turn, pass, chunk, clock);
       }
       this.#trouble.clear();
@@ -528,7 +529,7 @@ export class Chat {
     const { send, stop } = this.#form.elements;
     if (busy) handOver(send, stop);
     else handOver(stop, send);
-    if (!this.#models.length) send.disabled = true;
+    if (this.#models?.length === 0) send.disabled = true;
     this.#turns.setAttribute("aria-busy", busy);
   }
 }

@@ -1,6 +1,6 @@
 // The page: two tabs, light or dark, and a watch over the server.
 
-import { isReady, models, setKey } from "./api.js";
+import { isReady, models, modelsAreKnown, setKey } from "./api.js";
 import { Chat } from "./chat.js";
 import { byId, icon, setIcon } from "./dom.js";
 import { Story } from "./story.js";
@@ -91,6 +91,7 @@ async function start() {
     const known = await models();
     story.offer(known);
     chat.offer(known);
+    modelsAreKnown();
   } catch (problem) {
     trouble.report(problem);
   }

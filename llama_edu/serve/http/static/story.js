@@ -5,7 +5,7 @@
 // with; else `at`, the number of the parent's tokens it keeps, and the tokens that one request
 // brought, each { text, token, p, top: [[text, p], …] }.
 
-import { stream } from "./api.js";
+import { knownModels, stream } from "./api.js";
 import { byId, copy, el, fillModels, handOver, keepDials, showValues, speak } from "./dom.js";
 import { keepStory, newStory, stories } from "./store.js";
 import { childrenOf, newestLeaf, newId, now, pathTo } from "./tree.js";
@@ -180,6 +180,7 @@ export class Story {
     let problem = null;
     const letters = []; // the new text, as code points, which offsets count
     try {
+      await knownModels(this.#abort.signal);
       for await (const chunk of stream("/v1/completions", this.#body(before.join("")), this.#abort.signal)) {
         if (chunk.usage) usage = chunk.usage;
         if (chunk.choices.length) this.#take(node, known, letters, chunk.choices[0]);
