@@ -18,9 +18,10 @@ from collections.abc import Callable
 import threadpoolctl  # type: ignore[import-untyped]
 
 from llama_edu import Llama, Sampling, Tokenizer
+from llama_edu.ops.threads import VARIABLES, n_cores
 from llama_edu.serve.job import Request
 from llama_edu.serve.scheduler import Scheduler
-from llama_edu.serve.threads import LOOK_SECONDS, VARIABLES, BlasThreads, n_cores
+from llama_edu.serve.threads import LOOK_SECONDS, BlasThreads
 
 MODELS = {"story": 1.0, "smollm2-135m-instruct": 2.0}  # and for how long, beside each other
 READERS = (1, 8, 32)

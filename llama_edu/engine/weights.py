@@ -19,7 +19,7 @@ from llama_edu.formats.config import LlamaConfig
 from llama_edu.formats.four_bits import FourBits
 from llama_edu.formats.precision import PRECISIONS, Precision, cast, dtype_name, is_float
 from llama_edu.formats.quantize import Quantized, Stored, stored_as
-from llama_edu.formats.safetensors import is_of_rope
+from llama_edu.formats.safetensors import forget_pages, is_of_rope
 from llama_edu.formats.strict_json import short
 from llama_edu.formats.tensor_shapes import EMBED_TOKENS, LM_HEAD, expected_shapes
 
@@ -197,12 +197,16 @@ class _Loader:
             array = self._float(name)
             if precision.is_quantized:
                 codes = stored_as(array, storage, precision.block)
+                forget_pages(array)
                 place = self.arena.place
                 if isinstance(codes, FourBits):
                     return FourBits(place(codes.blocks))
                 return Quantized(place(codes.codes), place(codes.scales), codes.block)
             converted = cast(array, precision.storage)
-            return converted if array.dtype == converted.dtype else self.arena.place(converted)
+            if array.dtype == converted.dtype:
+                return converted
+            forget_pages(array)
+            return self.arena.place(converted)
         except NumericsError as problem:
             raise NumericsError(f"{name!r} as {precision.name}: {problem}") from problem
 

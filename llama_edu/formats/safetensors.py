@@ -34,6 +34,7 @@ __all__ = [
     "SafetensorsFile",
     "ShardedCheckpoint",
     "TensorInfo",
+    "forget_pages",
     "open_checkpoint",
     "read_header",
     "save_file",
@@ -198,6 +199,27 @@ def open_checkpoint(directory: str | os.PathLike[str]) -> SafetensorsFile | Shar
     kind = Path(others[0].removesuffix(".index.json")).suffix if others else ""
     found = f"{others[0]}: {OTHERS[kind]}" if others else "neither"
     raise CheckpointError(f"{directory}: expected {single.name} or {index.name}, got {found}")
+
+
+def forget_pages(array: np.ndarray) -> None:
+    """Let the system take back the memory in which it keeps an array of a mapped file.
+
+    For an array that has been converted. It stays valid: what is read again, the system fetches
+    again. Nothing happens to an array that is no view of a file mapped for reading alone, and where
+    Python has no way to say so, as on Windows.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    if not isinstance(base, mmap.mmap) or not hasattr(base, "madvise") or not array.size:
+        return
+    if not memoryview(base).readonly:  # what was written there could be lost
+        return
+    start = array.ctypes.data - np.frombuffer(base, dtype=np.uint8).ctypes.data
+    before = start % mmap.PAGESIZE
+    base.madvise(mmap.MADV_DONTNEED, start - before, before + array.nbytes)
 
 
 def is_of_rope(name: str) -> bool:

@@ -15,18 +15,12 @@ from collections.abc import Callable
 import psutil  # type: ignore[import-untyped]
 import threadpoolctl  # type: ignore[import-untyped]
 
-__all__ = ["BlasThreads", "busy_elsewhere", "n_cores"]
+from llama_edu.ops.threads import fixed_threads, helper, n_cores
+
+__all__ = ["BlasThreads", "busy_elsewhere"]
 
 SMALL_NBYTES = 32 << 20  # of weights: they stay in the cache, and a product takes microseconds
 LOOK_SECONDS = 0.5  # between looks at what else is going on
-VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "BLIS_NUM_THREADS")
-
-
-def n_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def busy_elsewhere() -> float:
@@ -51,8 +45,7 @@ class BlasThreads:
 
         A number in the environment, `OPENBLAS_NUM_THREADS` or one of its kin, counts as fixed.
         """
-        given = [value for name in VARIABLES if (value := os.environ.get(name, "")).isdecimal()]
-        self._fixed = fixed if fixed is not None or not given else int(given[0])
+        self._fixed = fixed_threads() if fixed is None else fixed
         self._most = n_cores() if most is None else most
         self._n_all = max(os.cpu_count() or 1 if n_all is None else n_all, self._most)
         self._elsewhere, self._clock = elsewhere, clock
@@ -75,6 +68,7 @@ class BlasThreads:
             wanted = self.wanted(weights_nbytes)
             if wanted != self._now:
                 self._controller.limit(limits=wanted, user_api="blas")
+                helper.threads = wanted
                 self._now = wanted
 
     def _look(self) -> None:

@@ -13,15 +13,17 @@ import codecs
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
-import tokenizers
 from jaxtyping import Int
 
 from llama_edu import hub
 from llama_edu.errors import TokenizerError
 from llama_edu.text.tokenizer_files import BYTE_LEVEL, read_tokenizer_files
+
+if TYPE_CHECKING:
+    import tokenizers
 
 __all__ = ["TextStream", "Tokenizer", "byte_letters"]
 
@@ -42,6 +44,8 @@ class Tokenizer:
 
         Raises `TokenizerError` if one is missing, damaged, or of a family not supported.
         """
+        import tokenizers  # three megabytes, of which a model that is given ids has no use
+
         files = read_tokenizer_files(directory)
         try:
             # Two of them, since the switch is a state of the object and threads may share this.
@@ -281,7 +285,9 @@ class TextStream:
         return self._decoder.decode(b"", final=True)
 
 
-def _encoded(backend: tokenizers.Tokenizer, text: str, *, add_special: bool) -> tokenizers.Encoding:
+def _encoded(
+    backend: "tokenizers.Tokenizer", text: str, *, add_special: bool
+) -> "tokenizers.Encoding":
     """A long text may take a second; only as a batch does it let other threads run meanwhile."""
     if len(text) < LONG_TEXT:  # a batch starts threads of its own
         return backend.encode(text, add_special_tokens=add_special)

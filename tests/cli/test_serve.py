@@ -18,8 +18,8 @@ from tiny_served import write_tiny
 
 from llama_edu.cli import main as cli
 from llama_edu.errors import InputError
+from llama_edu.ops.threads import VARIABLES
 from llama_edu.serve.job import Limits
-from llama_edu.serve.threads import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 120.0  # a loaded machine is slow, not wrong

@@ -7,7 +7,7 @@ from helpers import tiny_config, tiny_tensors, unchanged
 from llama_edu import Llama
 from llama_edu.engine.weights import Arena, Weights, load_weights
 from llama_edu.errors import CheckpointError, InputError
-from llama_edu.formats.precision import DTYPES
+from llama_edu.formats.precision import DTYPES, PRECISIONS
 from llama_edu.formats.quantize import Stored, quantize
 from llama_edu.formats.safetensors import SafetensorsFile, save_file
 from llama_edu.formats.tensor_shapes import expected_shapes
@@ -372,3 +372,21 @@ def test_a_matrix_in_codes_is_used_where_it_lies_or_refused_by_what_it_is():
     assert Llama(config, tensors, precision="int8").weights.layers[0].up_proj.weight is codes
     with pytest.raises(CheckpointError, match=r"up_proj.*'f8' can keep, as F8_E4M3 .*, got I8"):
         Llama(config, tensors, precision="f8")
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_forgotten"), [("f32", True), ("q4", True), ("bf16", False)]
+)
+def test_a_mapped_file_is_forgotten_where_it_was_converted(
+    precision, is_forgotten, tmp_path, monkeypatch
+):
+    """Else loading would take, at its end, as much memory as both have."""
+    config, forgotten = tiny_config(), []
+    monkeypatch.setattr(
+        "llama_edu.engine.weights.forget_pages", lambda array: forgotten.append(array.shape)
+    )
+    narrow = {name: array.astype(DTYPES["BF16"]) for name, array in tiny_tensors(config).items()}
+    save_file(narrow, tmp_path / "model.safetensors")
+    load_weights(config, SafetensorsFile(tmp_path / "model.safetensors"), PRECISIONS[precision])
+    matrices = [array.shape for array in narrow.values() if array.ndim == 2]
+    assert sorted(forgotten) == (sorted(matrices) if is_forgotten else [])

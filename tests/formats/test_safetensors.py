@@ -24,6 +24,7 @@ from llama_edu.formats.safetensors import (
     SafetensorsFile,
     ShardedCheckpoint,
     TensorInfo,
+    forget_pages,
     open_checkpoint,
     read_header,
     save_file,
@@ -866,3 +867,45 @@ def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path, umask):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o666 & ~umask
+
+
+needs_smaps = pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(), reason="this system does not say what is in memory"
+)
+
+
+def resident_nbytes(path):
+    """How much of a mapped file this process has in memory."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            total += int(line.split()[1]) * 1024
+    return total
+
+
+@needs_smaps
+def test_pages_are_forgotten_and_stay_readable(tmp_path):
+    path = tmp_path / "model.safetensors"
+    arrays = {name: np.full((300, 1001), i, dtype=np.float32) for i, name in enumerate("abc")}
+    save_file(arrays, path)
+    file = SafetensorsFile(path)
+    assert all((file[name] == arrays[name]).all() for name in "abc")
+    before = resident_nbytes(path)
+    assert before > 3 * 1_000_000
+    for array in (file["b"], file["b"][0, :0]):
+        forget_pages(array)
+    after = resident_nbytes(path)
+    assert 1_150_000 < before - after < 1_300_000, "one of three, in whole pages"
+    assert all((file[name] == arrays[name]).all() for name in "abc")
+
+
+def test_only_what_is_mapped_for_reading_is_forgotten(tmp_path):
+    path = tmp_path / "numbers"
+    np.arange(5000, dtype=np.float32).tofile(path)
+    changed = np.memmap(path, np.float32, mode="c")
+    changed[:] = 7
+    for array in (changed, changed[10:4000], np.ones(5000)[3:], np.float32(1) * np.ones(())):
+        forget_pages(array)
+    assert (changed == 7).all()

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from llama_edu.ops.linear import (
     SMALL_BATCH,
-    RowProduct,
+    Autotuned,
+    _few_rows,
+    _small_is_quick,
+    in_blocks,
     linear,
     linear_small_batch,
     matmul_transb,
@@ -108,58 +111,122 @@ def test_linear_equals_float64_for_any_number_of_rows(rows, outputs, with_bias):
         assert got.flags.c_contiguous
 
 
+@pytest.mark.parametrize("is_quick", [True, False], ids=["small is quick", "small is not"])
 @pytest.mark.parametrize("rows", range(2, 7))
-def test_a_small_batch_is_the_same_product(rows):
+def test_a_small_batch_is_the_same_product(rows, is_quick, monkeypatch):
+    monkeypatch.setattr("llama_edu.ops.linear._small_is_quick", lambda: is_quick)
     rng = np.random.default_rng(rows)
     x, weight = random(rng, rows, 700), random(rng, 137, 700)
-    assert_close(linear_small_batch(x, weight), matmul_transb(x, weight), 1e-5)
+    for _ in range(13):  # the first of them are made in several ways
+        assert_close(linear_small_batch(x, weight), matmul_transb(x, weight), 1e-5)
 
 
-@pytest.mark.parametrize("slow", [np.dot, np.vecdot])
-def test_a_row_goes_through_what_was_sooner(slow, monkeypatch):
-    """By a clock that only runs while one of the two works."""
-    now, calls, fast = [0.0], [], np.vecdot if slow is np.dot else np.dot
+@pytest.mark.parametrize(
+    ("rows", "threads", "is_quick", "in_use"),
+    [
+        (2, 2, True, True),
+        (16, 1, True, True),
+        (17, 2, True, False),
+        (8, 3, True, False),  # BLAS shares among three what blocks share among two
+        (8, 2, False, False),
+    ],
+)
+def test_blocks_are_for_few_rows_few_threads_and_a_blas_that_is_quick_at_them(
+    rows, threads, is_quick, in_use, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr("llama_edu.ops.linear._small_is_quick", lambda: is_quick)
+    monkeypatch.setattr("llama_edu.ops.linear.helper.threads", threads)
+    monkeypatch.setattr("llama_edu.ops.linear.in_blocks", lambda w, x: calls.append(1) or x @ w.T)
+    weight, x = np.ones((300, 250), dtype=np.float32), np.ones((rows, 250), dtype=np.float32)
+    assert_close(linear_small_batch(x, weight), x @ weight.T, 1e-6)
+    assert bool(calls) == in_use
+    linear_small_batch(x[:, :3], weight[:5, :3])
+    assert len(calls) == in_use, "a small matrix is one block"
+
+
+@pytest.mark.parametrize(
+    ("n_out", "n_in", "rows"),
+    [
+        (1009, 600, 7),  # shared, with rows left over in each part
+        (40, 9000, 5),  # 8 rows a block
+        (7, 70_000, 12),  # not even one row is small enough
+        (300, 250, 2),  # not worth sharing
+        (1, 70_000, 3),
+    ],
+)
+def test_blocks_make_the_same_product(n_out, n_in, rows):
+    rng = np.random.default_rng(n_out)
+    x, weight = random(rng, rows, n_in), random(rng, n_out, n_in)
+    want = x.astype(np.float64) @ weight.T.astype(np.float64)
+    for laid_out in (weight, np.asfortranarray(weight), np.repeat(weight, 2, axis=0)[::2]):
+        got = in_blocks(laid_out, x)
+        np.testing.assert_allclose(got, want, atol=2e-6 * n_in)
+        assert got.dtype == np.float32
+        assert got.flags.c_contiguous
+
+
+@pytest.mark.parametrize(("four", "is_quick"), [(0.5, True), (0.7, True), (0.9, False), (1, False)])
+def test_a_blas_is_quick_at_small_products_if_half_of_one_takes_less(four, is_quick, monkeypatch):
+    now = [0.0]
+
+    def product(a, b):
+        now[0] += four if b.shape[1] == 4 else 1.0
+        return a @ b
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(np, "matmul", product)
+    assert _small_is_quick.__wrapped__() == is_quick
+
+
+WAYS = (np.dot, lambda weight, x: weight @ x, np.vecdot)
+
+
+@pytest.mark.parametrize("fast", range(3))
+def test_a_product_goes_the_way_that_was_soonest(fast, monkeypatch):
+    """By a clock that only runs while one of the others works."""
+    now, calls = [0.0], []
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
 
-    def counted(weight, x):
-        calls.append(fast)
-        return fast(weight, x)
+    def watched(number):
+        def product(weight, x):
+            calls.append(number)
+            now[0] += number != fast
+            return WAYS[number](weight, x)
 
-    def slowed(weight, x):
-        calls.append(slow)
-        now[0] += 1.0
-        return slow(weight, x)
+        product.__name__ = f"way {number}"
+        return product
 
-    slowed.__name__, counted.__name__ = slow.__name__, fast.__name__
     weight, x = random(np.random.default_rng(0), 300, 250), np.ones(250, dtype=np.float32)
-    want = weight @ x
-    monkeypatch.setattr(np, slow.__name__, slowed)
-    monkeypatch.setattr(np, fast.__name__, counted)
-    product = RowProduct()
-    assert product.chosen(weight.shape) is None
-    for _ in range(12):
-        assert_close(product(weight, x), want, 1e-5)
-    # Each half of the time; of two neighbours now the one was first and now the other.
-    assert calls.count(slow) == calls.count(fast) == 6
-    assert {tuple(calls[i : i + 2]) for i in range(0, 12, 2)} == {(slow, fast), (fast, slow)}
-    assert product.chosen(weight.shape) == fast.__name__
-    assert product.chosen((300, 251)) is None  # another shape is found out by itself
+    product = Autotuned(*map(watched, range(3)))
+    assert product.chosen(weight, x) is None
+    for _ in range(18):
+        assert_close(product(weight, x), weight @ x, 1e-5)
+    assert calls == [0, 1, 2, 2, 1, 0] * 3
+    # Of two weights that take turns, each goes every way.
+    assert set(calls[::2]) == set(calls[1::2]) == {0, 1, 2}
+    assert product.chosen(weight, x) == f"way {fast}"
+    assert product.chosen(weight[:, 1:], x[1:]) is None  # another shape is found out by itself
     product(weight, x)
     product(weight, x)
-    assert calls[12:] == [fast, fast]
+    assert calls[18:] == [fast, fast]
 
 
-def test_linear_multiplies_a_single_row_in_that_way():
-    x, weight = (random(np.random.default_rng(0), rows, 251) for rows in (1, 290))
+def test_linear_multiplies_rows_in_that_way(monkeypatch):
+    monkeypatch.setattr("llama_edu.ops.linear._small_is_quick", lambda: False)
+    rng = np.random.default_rng(0)
+    weight, x = random(rng, 290, 251), random(rng, 8, 251)
     for _ in range(12):
         linear(x, weight)
-    assert row_product.chosen(weight.shape) in ("dot", "vecdot")
+        linear(x[:1], weight)
+    assert row_product.chosen(weight, x[0]) in ("dot", "vecdot")
+    assert _few_rows.chosen(weight, x) in ("_turned", "_as_written")
 
 
 def test_a_small_matrix_is_not_timed(monkeypatch):
     monkeypatch.setattr("time.perf_counter", lambda: pytest.fail("timed"))
     weight, x = random(np.random.default_rng(0), 5, 3), np.ones(3, dtype=np.float32)
-    product = RowProduct()
+    product = Autotuned(np.dot, np.vecdot)
     for _ in range(20):
         assert_close(product(weight, x), weight @ x, 1e-6)
 

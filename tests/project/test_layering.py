@@ -141,7 +141,10 @@ SERVERS = ("http.server", "socketserver", "urllib.request", "requests", "httpx")
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("llama_edu", ("matplotlib", "IPython", "PIL", "gguf", "numba", "jinja2", *SERVERS)),
+        (
+            "llama_edu",
+            ("matplotlib", "IPython", "PIL", "gguf", "numba", "jinja2", "tokenizers", *SERVERS),
+        ),
         ("llama_edu.cli.main", ("matplotlib", "IPython", "PIL", "gguf", "numba", *SERVERS)),
         ("llama_edu.viz", ("matplotlib.pyplot", "IPython", *SERVERS)),
     ],

@@ -9,14 +9,8 @@ import types
 import pytest
 import threadpoolctl  # type: ignore[import-untyped]
 
-from llama_edu.serve.threads import (
-    LOOK_SECONDS,
-    SMALL_NBYTES,
-    VARIABLES,
-    BlasThreads,
-    busy_elsewhere,
-    n_cores,
-)
+from llama_edu.ops.threads import VARIABLES, helper, n_cores
+from llama_edu.serve.threads import LOOK_SECONDS, SMALL_NBYTES, BlasThreads, busy_elsewhere
 
 LARGE = SMALL_NBYTES + 1
 
@@ -161,9 +155,11 @@ def test_numpy_is_told_only_what_is_new(monkeypatch):
     told = []
     machine = Machine()
     threads = machine.threads(most=4, n_all=4)
+    monkeypatch.setattr(helper, "threads", 0)
     monkeypatch.setattr(threads._controller, "limit", lambda **given: told.append(given))
     for nbytes in (LARGE, LARGE, SMALL_NBYTES, 0, LARGE):
         threads.set_for(nbytes)
+        assert helper.threads == told[-1]["limits"], "nor do our own products take more"
     assert told == [{"limits": number, "user_api": "blas"} for number in (4, 1, 4)]
 
 
