@@ -14,7 +14,16 @@ from jaxtyping import Float
 
 from llama_edu.ops.threads import helper
 
-__all__ = ["Autotuned", "linear", "linear_small_batch", "matmul_transb", "row_product"]
+__all__ = [
+    "Autotuned",
+    "few_rows",
+    "in_blocks",
+    "linear",
+    "linear_small_batch",
+    "matmul_transb",
+    "row_product",
+    "small_is_quick",
+]
 
 SMALL_BATCH = 32  # rows; for more, one large product is soonest
 IN_BLOCKS = 16  # rows, at most, for which blocks are soonest
@@ -139,11 +148,11 @@ def linear_small_batch(
     of a large one. Else up to three rows go one by one: after the first, most of a weight is still
     in the processor's cache. For more, (W xᵀ)ᵀ may be sooner than x Wᵀ, which is the same, or not.
     """
-    if weight.size >= LARGE and len(x) <= IN_BLOCKS and helper.threads <= 2 and _small_is_quick():
+    if weight.size >= LARGE and len(x) <= IN_BLOCKS and helper.threads <= 2 and small_is_quick():
         return in_blocks(weight, x)
     if len(x) <= ONE_BY_ONE:
         return np.stack([np.matmul(weight, row) for row in x])
-    return _few_rows(weight, x)
+    return few_rows(weight, x)
 
 
 def in_blocks(
@@ -176,7 +185,7 @@ def in_blocks(
 
 
 @cache
-def _small_is_quick() -> bool:
+def small_is_quick() -> bool:
     """Whether BLAS multiplies small matrices without copying them first.
 
     Copying takes equally long for four columns and for eight; multiplying does not.
@@ -200,4 +209,6 @@ def _as_written(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.matmul(x, weight.T)
 
 
-_few_rows = Autotuned(_turned, _as_written)
+few_rows = Autotuned(_turned, _as_written)
+"""x Wᵀ as it stands or as (W xᵀ)ᵀ. Now one is sooner and now the other, by up to a quarter, with the
+number of rows and the BLAS."""

@@ -34,6 +34,10 @@ class Helper:
         self.threads = threads or fixed_threads() or n_cores()
         self._process = 0
 
+    def limit(self, threads: int) -> None:
+        """At most `threads` work from now on."""
+        self.threads = threads
+
     def share(self, ours: Callable[[], None], theirs: Callable[[], None]) -> None:
         """Do both, `theirs` on the second thread if it is free; returns when both are done.
 

@@ -68,7 +68,7 @@ class BlasThreads:
             wanted = self.wanted(weights_nbytes)
             if wanted != self._now:
                 self._controller.limit(limits=wanted, user_api="blas")
-                helper.threads = wanted
+                helper.limit(wanted)
                 self._now = wanted
 
     def _look(self) -> None:

@@ -877,7 +877,7 @@ needs_smaps = pytest.mark.skipif(
 def resident_nbytes(path):
     """How much of a mapped file this process has in memory."""
     total, inside = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
+    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
         if "-" in line.split()[0]:
             inside = line.endswith(str(path))
         elif inside and line.startswith("Rss:"):

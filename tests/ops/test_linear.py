@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from llama_edu.ops.linear import (
     SMALL_BATCH,
     Autotuned,
-    _few_rows,
-    _small_is_quick,
+    few_rows,
+    small_is_quick,
     in_blocks,
     linear,
     linear_small_batch,
@@ -114,7 +114,7 @@ def test_linear_equals_float64_for_any_number_of_rows(rows, outputs, with_bias):
 @pytest.mark.parametrize("is_quick", [True, False], ids=["small is quick", "small is not"])
 @pytest.mark.parametrize("rows", range(2, 7))
 def test_a_small_batch_is_the_same_product(rows, is_quick, monkeypatch):
-    monkeypatch.setattr("llama_edu.ops.linear._small_is_quick", lambda: is_quick)
+    monkeypatch.setattr("llama_edu.ops.linear.small_is_quick", lambda: is_quick)
     rng = np.random.default_rng(rows)
     x, weight = random(rng, rows, 700), random(rng, 137, 700)
     for _ in range(13):  # the first of them are made in several ways
@@ -131,11 +131,11 @@ def test_a_small_batch_is_the_same_product(rows, is_quick, monkeypatch):
         (8, 2, False, False),
     ],
 )
-def test_blocks_are_for_few_rows_few_threads_and_a_blas_that_is_quick_at_them(
+def test_blocks_are_forfew_rows_few_threads_and_a_blas_that_is_quick_at_them(
     rows, threads, is_quick, in_use, monkeypatch
 ):
     calls = []
-    monkeypatch.setattr("llama_edu.ops.linear._small_is_quick", lambda: is_quick)
+    monkeypatch.setattr("llama_edu.ops.linear.small_is_quick", lambda: is_quick)
     monkeypatch.setattr("llama_edu.ops.linear.helper.threads", threads)
     monkeypatch.setattr("llama_edu.ops.linear.in_blocks", lambda w, x: calls.append(1) or x @ w.T)
     weight, x = np.ones((300, 250), dtype=np.float32), np.ones((rows, 250), dtype=np.float32)
@@ -176,7 +176,7 @@ def test_a_blas_is_quick_at_small_products_if_half_of_one_takes_less(four, is_qu
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     monkeypatch.setattr(np, "matmul", product)
-    assert _small_is_quick.__wrapped__() == is_quick
+    assert small_is_quick.__wrapped__() == is_quick
 
 
 WAYS = (np.dot, lambda weight, x: weight @ x, np.vecdot)
@@ -213,14 +213,14 @@ def test_a_product_goes_the_way_that_was_soonest(fast, monkeypatch):
 
 
 def test_linear_multiplies_rows_in_that_way(monkeypatch):
-    monkeypatch.setattr("llama_edu.ops.linear._small_is_quick", lambda: False)
+    monkeypatch.setattr("llama_edu.ops.linear.small_is_quick", lambda: False)
     rng = np.random.default_rng(0)
     weight, x = random(rng, 290, 251), random(rng, 8, 251)
     for _ in range(12):
         linear(x, weight)
         linear(x[:1], weight)
     assert row_product.chosen(weight, x[0]) in ("dot", "vecdot")
-    assert _few_rows.chosen(weight, x) in ("_turned", "_as_written")
+    assert few_rows.chosen(weight, x) in ("_turned", "_as_written")
 
 
 def test_a_small_matrix_is_not_timed(monkeypatch):
