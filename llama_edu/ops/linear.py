@@ -210,5 +210,5 @@ def _as_written(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 few_rows = Autotuned(_turned, _as_written)
-"""x Wᵀ as it stands or as (W xᵀ)ᵀ. Now one is sooner and now the other, by up to a quarter, with the
-number of rows and the BLAS."""
+"""x Wᵀ as it stands, or as (W xᵀ)ᵀ. Which is sooner, by up to a quarter, depends on the number of
+rows and on the BLAS."""

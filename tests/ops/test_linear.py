@@ -10,12 +10,12 @@ from llama_edu.ops.linear import (
     SMALL_BATCH,
     Autotuned,
     few_rows,
-    small_is_quick,
     in_blocks,
     linear,
     linear_small_batch,
     matmul_transb,
     row_product,
+    small_is_quick,
 )
 
 # Sums of at most 11 products of numbers near 1: a few roundings of 6e-8 each.
