@@ -511,7 +511,7 @@ def test_the_conversation_scrolls_and_the_box_to_write_in_stays(opened: Opened) 
     assert right > left + 100, "what the reader said is set apart"
 
 
-def test_the_gauge_counts_what_is_written_and_opens_the_ledger(opened: Opened) -> None:
+def test_the_gauge_counts_what_is_written_and_opens_the_table_of_usage(opened: Opened) -> None:
     page = opened("chat").page
     gauge = page.locator("#gauge")
     expect(gauge).to_have_text("0 of 1,024 tokens")
@@ -525,11 +525,11 @@ def test_the_gauge_counts_what_is_written_and_opens_the_ledger(opened: Opened) -
     page.locator("#say textarea").fill("a few words more")
     expect(gauge).not_to_have_text(before)
     gauge.click()
-    cells = page.locator("#ledger tbody tr").first.locator("td").all_text_contents()
+    cells = page.locator("#usage tbody tr").first.locator("td").all_text_contents()
     assert cells[:3] == parts
     assert inaccessible(page) == []
     page.keyboard.press("Escape")
-    expect(page.locator("#ledger")).to_be_hidden()
+    expect(page.locator("#usage")).to_be_hidden()
     expect(gauge).to_be_focused()
 
 

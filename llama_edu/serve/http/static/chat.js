@@ -7,7 +7,7 @@ import { greeting } from "./greetings.js";
 import { Side } from "./side.js";
 import * as store from "./store.js";
 import { newestLeaf, now } from "./tree.js";
-import { counts, cutOf, drawTurn, isGrowing, isShown, ledgerRows, times } from "./turn.js";
+import { counts, cutOf, drawTurn, isGrowing, isShown, usageRows, times } from "./turn.js";
 
 const DIALS = "llama_edu.chat.dials"; // in localStorage
 const MODEL = "llama_edu.chat.model";
@@ -69,8 +69,8 @@ export class Chat {
     });
     new ResizeObserver(() => this.#follow()).observe(this.#scroll);
     addEventListener("pagehide", () => this.#keepWhatGrew());
-    byId("gauge").addEventListener("click", () => this.#showLedger());
-    byId("ledger").querySelector("button").addEventListener("click", () => byId("ledger").close());
+    byId("gauge").addEventListener("click", () => this.#showUsage());
+    byId("usage").querySelector("button").addEventListener("click", () => byId("usage").close());
   }
 
   #listenToSettings() {
@@ -260,7 +260,7 @@ export class Chat {
     level.style.width = `${Math.min(100, (100 * used) / context)}%`;
     const words = `${used.toLocaleString("en")} of ${context.toLocaleString("en")} tokens`;
     byId("gauge").classList.toggle("near", used > NEAR_FULL * context);
-    byId("gauge").title = "How much of what the model can read is used. Press for the ledger.";
+    byId("gauge").title = "How much of what the model can read is used. Press to see what each reply took.";
     byId("gauge").replaceChildren(el("span", { class: "track", "aria-hidden": "true" }, level), words);
     this.#drawFull(this.#refused || (!this.#abort && used >= context));
   }
@@ -305,15 +305,15 @@ export class Chat {
     else if (cutOf(last)) this.#continue(last);
   }
 
-  #showLedger() {
-    const rows = ledgerRows(this.#path);
+  #showUsage() {
+    const rows = usageRows(this.#path);
     const left = Math.max(0, this.#context - this.#used).toLocaleString("en");
-    byId("ledger-context").textContent = `${byId("gauge").textContent} are used, ${left} are left. ${
+    byId("usage-context").textContent = `${byId("gauge").textContent} are used, ${left} are left. ${
       rows.length ? "" : "No reply yet."
     }`;
-    byId("ledger").querySelector("tbody").replaceChildren(...rows);
-    byId("ledger").querySelector(".wide").hidden = !rows.length;
-    byId("ledger").showModal();
+    byId("usage").querySelector("tbody").replaceChildren(...rows);
+    byId("usage").querySelector(".wide").hidden = !rows.length;
+    byId("usage").showModal();
   }
 
   // A turn
@@ -410,7 +410,7 @@ export class Chat {
     };
   }
 
-  /** Ask for a reply; `why` says what broke the prefix, in the words of the ledger. */
+  /** Ask for a reply; `why` says what broke the prefix, in the words of the table of usage. */
   #reply(parent, why = null) {
     const chat = this.#chat;
     const turn = { ...store.newTurn(parent, "assistant", ""), passes: [] };

@@ -1,4 +1,4 @@
-// One turn on the page, and what a reply cost: the strip under it, and its rows in the ledger.
+// One turn on the page, and what a reply cost: the strip under it, and its rows in the table of usage.
 
 import { copyButton, el, iconButton } from "./dom.js";
 import { render } from "./markdown.js";
@@ -125,8 +125,8 @@ function strip(turn) {
   );
 }
 
-/** The ledger's rows: every pass of every reply, a reply that was gone on with in several. */
-export function ledgerRows(turns) {
+/** The rows of the table of usage: every pass of every reply, a reply that was gone on with in several. */
+export function usageRows(turns) {
   const replies = turns.filter((turn) => turn.role === "assistant" && turn.passes?.length);
   return replies.flatMap((turn, i) =>
     turn.passes.map((pass) =>
