@@ -17,6 +17,7 @@ import llama_edu
 from llama_edu.serve.http.api_errors import ApiError, from_validation
 from llama_edu.serve.http.connection import ConnectionMiddleware
 from llama_edu.serve.http.middleware import AccessMiddleware, BodyRefused, LoggingMiddleware
+from llama_edu.serve.http.openapi import DescribedApp
 from llama_edu.serve.http.policy import Policy
 from llama_edu.serve.http.routes import router
 from llama_edu.serve.http.served import Serving
@@ -46,7 +47,7 @@ def create_app(serving: Serving, policy: Policy | None = None) -> FastAPI:
         yield
         serving.stop(grace=0.0)
 
-    app = FastAPI(
+    app = DescribedApp(
         title="llama_edu",
         version=llama_edu.__version__,
         description=ABOUT,

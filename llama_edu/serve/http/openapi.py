@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from llama_edu.serve.http.api_errors import CODES
@@ -18,6 +19,7 @@ __all__ = [
     "TEXT_OF_TOKENS",
     "TOKENS",
     "VERSION",
+    "DescribedApp",
 ]
 
 Responses = dict[int | str, dict[str, Any]]
@@ -203,3 +205,22 @@ VERSION: Responses = DOOR | {200: {"model": Version}}
 PROPS: Responses = DOOR | {200: {"model": Props}}
 HEALTH: Responses = errors(403, 421) | {200: {"model": Health}, 503: {"model": Health}}
 METRICS: Responses = DOOR | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
+class DescribedApp(FastAPI):
+    """An app that describes itself without 422.
+
+    FastAPI lists that status wherever something may be invalid. This server answers with 400, as
+    OpenAI's does, and lists it itself.
+    """
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        described: dict[str, Any] = super().openapi()
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        schemas = described["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        return described

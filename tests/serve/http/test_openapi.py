@@ -46,7 +46,11 @@ def test_answers_are_as_described(site):
 
 
 def test_the_description_names_every_error_and_asks_nothing_of_the_network(site):
-    described = site.http.get("/openapi.json").json()
+    whole = site.http.get("/openapi.json")
+    assert whole.text == site.http.get("/openapi.json").text
+    assert '"422"' not in whole.text, "what is invalid is a 400"
+    assert "ValidationError" not in whole.text
+    described = whole.json()
     answers = described["paths"]["/v1/chat/completions"]["post"]["responses"]
     assert {"200", "400", "401", "403", "404", "408", "413", "415", "429", "503"} <= set(answers)
     assert "`queue_full`" in answers["429"]["description"]
