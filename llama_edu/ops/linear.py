@@ -173,8 +173,7 @@ def in_blocks(
         whole = stop - (stop - start) % rows
         blocks = weight[start:whole].reshape(-1, rows, n_in)
         np.matmul(blocks, x.T, out=y[start:whole].reshape(-1, rows, len(x)))
-        if whole < stop:
-            np.matmul(weight[whole:stop], x.T, out=y[whole:stop])
+        np.matmul(weight[whole:stop], x.T, out=y[whole:stop])  # the rest, if any
 
     ours = (weight.size // 2 + HEAD_START) // n_in // 4 * 4
     if (n_out - ours) * n_in < WORTH_SHARING:

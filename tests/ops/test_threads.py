@@ -102,6 +102,17 @@ def test_a_forked_process_has_a_helper_of_its_own():
     subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
 
 
+def test_cores_are_those_of_this_process_or_of_a_machine_that_does_not_say_its_own(monkeypatch):
+    assert n_cores() >= 1
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert n_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert n_cores() == 8
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert n_cores() == 1
+
+
 def test_as_many_threads_as_the_environment_says_or_as_there_are_cores(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
