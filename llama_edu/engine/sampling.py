@@ -146,7 +146,7 @@ def adjusted(
         ids = np.fromiter(prompt_ids.union(counts), dtype=np.int64)
         penalty = np.float32(sampling.repetition_penalty)
         result[ids] = np.where(result[ids] < 0, result[ids] * penalty, result[ids] / penalty)
-    if counts and (sampling.presence_penalty or sampling.frequency_penalty):
+    if sampling.presence_penalty or sampling.frequency_penalty:
         ids = np.fromiter(counts, dtype=np.int64)
         times = np.fromiter(counts.values(), dtype=np.float32)
         result[ids] -= np.float32(sampling.presence_penalty)

@@ -316,7 +316,7 @@ REPLACED_FROM = Exercise(
         Mutant(
             "from_p",
             _from_p,
-            "when a new token is drawn from p: those the guesses like come too often",
+            "when a new token is drawn from p: those the guesser likes come too often",
             link="https://github.com/ShopeeLLM/Spec-RL/issues/14",
         ),
         Mutant("from_q", lambda p, q: q.copy(), "when it is drawn from q, the guesser's own"),

@@ -175,6 +175,8 @@ def test_a_draft_model_of_another_vocabulary_is_refused():
         )
     with pytest.raises(InputError, match="expected most of at least 1, got 0"):
         PromptLookup(most=0)
+    with pytest.raises(InputError, match="expected most of at least 1, got 0"):
+        DraftModel(tiny_model(), most=0)
 
 
 def looked_up(ids, most=8, length=3):

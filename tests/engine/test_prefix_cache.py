@@ -106,6 +106,16 @@ def test_a_cache_that_holds_some_rows_gets_the_rest():
     assert full.length == 4
 
 
+def test_a_long_conversation_grows_where_it_ended():
+    ids = [i % 7 for i in range(400)]
+    prefixes = PrefixCache(PLENTY)
+    for length in (300, 300, 400):
+        prefixes.store(ids[:length], filled(ids[:length], 400))
+    cache = new_cache(400)
+    assert prefixes.restore(ids, cache) == 399
+    assert [len(run) for run in cache.runs] == [300, 99]
+
+
 def test_the_least_recently_used_goes_first():
     prefixes = stored([1, 1], [2, 2], [3, 3], max_nbytes=6 * POSITION)
     restored(prefixes, [1, 1, 0])

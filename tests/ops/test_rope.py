@@ -242,7 +242,7 @@ def yarn_loop(theta, head_dim, scaling):
     return out
 
 
-@pytest.mark.parametrize("theta", [10_000.0, 500.0])
+@pytest.mark.parametrize("theta", [10_000.0, 500.0, 4.0])  # of 4, no pair turns as seldom as that
 @pytest.mark.parametrize("truncate", [True, False])
 @pytest.mark.parametrize("betas", [(32.0, 1.0), (5.0, 0.4), (4000.0, 2.0)])
 def test_yarn_equals_the_loop(theta, truncate, betas):

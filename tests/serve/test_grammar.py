@@ -183,6 +183,22 @@ def test_special_tokens_beyond_the_models_ids_are_none_of_its_texts(
     assert takes(constraint, '"x"')
 
 
+def test_a_text_may_end_with_every_token_that_ends_one(tmp_path: Path) -> None:
+    tokens = byte_level()
+    tokens.add_special_tokens(["<|another|>"])
+    write_tokenizer(tmp_path, tokens, eos_token="<|im_end|>")
+    other = tokens.token_to_id("<|another|>")
+    (tmp_path / "generation_config.json").write_text(
+        f'{{"eos_token_id": [{EOS}, {other}]}}', "utf-8"
+    )
+    tokenizer = Tokenizer.from_pretrained(tmp_path)
+    assert set(tokenizer.eos_token_ids) == {EOS, other}
+    constraint = Grammars(tokenizer, other + 1).json({"const": "x"})()
+    assert not constraint.allowed()[[EOS, other]].any()
+    assert takes(constraint, '"x"')
+    assert constraint.allowed()[[EOS, other]].all()
+
+
 # To an end in time
 
 TOKENS = [b"", b'"', b'",', b"}", b"]", b"},", b", ", b"{", b"ab", b"a", b'{"', b"\\", b"abc"]
