@@ -84,8 +84,15 @@ def _finite(text: str) -> float:
 
 def short(value: Any) -> str:
     """A value for a message, cut short: a hostile file may hold megabytes of it."""
-    cutter = reprlib.Repr()  # stops early, where repr would first write all of it
+    cutter = _Cutter()  # stops early, where repr would first write all of it
     cutter.maxlist = cutter.maxdict = 8
     cutter.maxstring = cutter.maxlong = SHORT_NCHARS
     text = cutter.repr(value)
     return text if len(text) <= SHORT_NCHARS else text[:SHORT_NCHARS] + "…"
+
+
+class _Cutter(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        # Python does not write more than 4,300 digits, and nobody reads them.
+        long = x.bit_length() > 10_000
+        return f"an integer of {x.bit_length()} bits" if long else super().repr_int(x, level)

@@ -117,6 +117,8 @@ def test_short_keeps_both_ends_of_what_it_cuts():
     assert short({"shape": [1, 2]}) == "{'shape': [1, 2]}"
     assert short({"a" * 70: "b" * 70}).endswith("…")
     assert len(short("a" * 10_000)) == len(short(10**1000)) == SHORT_NCHARS == 80
+    # More digits than Python writes.
+    assert short([1, -(2**50_000)]) == "[1, an integer of 50001 bits]"
     fits, too_long = ["a" * 36, "b" * 36], ["a" * 36, "b" * 37]
     assert short(fits) == repr(fits)
     assert short(too_long) == repr(too_long)[:80] + "…"
