@@ -77,7 +77,7 @@ class Step:
     sin: Float[np.ndarray, "seq half_dim"]
     spans: tuple[Span, ...]
     kv_format: str
-    last_only: bool = False
+    last_only: bool
 
     @property
     def is_decode(self) -> bool:

@@ -11,6 +11,7 @@ from tiny_files import byte_level, write_tokenizer
 
 from llama_edu import Llama, Sampling, Tokenizer, generate
 from llama_edu.engine.generate import prefill
+from llama_edu.engine.guess import PromptLookup
 from llama_edu.errors import ContextError, InputError, NumericsError
 
 MODEL = tiny_model()  # its config names no eos
@@ -107,9 +108,14 @@ def test_prefill_runs_chunks_of_the_size_asked_for(sizes):
 @pytest.mark.parametrize(
     ("chunk", "prompt"), [(1, [1] * 5), (2, [2, 2, 1]), (3, [3, 2]), (5, [5]), (None, [5])]
 )
-def test_generate_runs_chunks_of_the_size_asked_for_and_then_single_tokens(sizes, chunk, prompt):
-    tokens(n=4, **({} if chunk is None else {"chunk": chunk}))
-    assert sizes == [*prompt, 1, 1, 1]
+@pytest.mark.parametrize("guesser", [None, PromptLookup()])
+def test_generate_runs_chunks_of_the_size_asked_for_and_then_single_tokens(
+    sizes, chunk, prompt, guesser
+):
+    tokens(n=4, guesser=guesser, **({} if chunk is None else {"chunk": chunk}))
+    assert sizes[: len(prompt)] == prompt
+    if guesser is None:
+        assert sizes[len(prompt) :] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("position", [0, 3, 11])

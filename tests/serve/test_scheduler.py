@@ -165,6 +165,25 @@ def test_guesses_change_no_token_and_nothing_that_is_told(options, sure, monkeyp
             assert passes < ours.n_generated
 
 
+def test_a_guess_that_is_right_may_be_the_last_but_one(monkeypatch):
+    plain = scheduler()
+    job = plain.submit(Request(REPEATED, 3, ignore_eos=True))
+    run(plain)
+    ids = [*REPEATED, *job.choices[0].new_ids]
+
+    def known(self, most):
+        return [Guess(i) for i in ids[len(self.ids) :][:most]]
+
+    monkeypatch.setattr("llama_edu.engine.guess._Lookup.guesses", known)
+    one = scheduler(most_guesses=6)
+    again = one.submit(Request(REPEATED, 3, ignore_eos=True))
+    passes = 0
+    while not one.is_idle:
+        passes += one.step().passes
+    assert again.choices[0].new_ids == job.choices[0].new_ids
+    assert passes == 2, "one reads the prompt, one confirms a guess and brings the last token"
+
+
 def test_nothing_is_guessed_while_others_share_the_step():
     one, widths = scheduler(most_guesses=6), []
     forward = MODEL.forward

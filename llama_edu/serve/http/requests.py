@@ -46,7 +46,6 @@ DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's own
 
 StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 # One fault in a list is enough, here and below: to tell a hundred thousand takes a second.
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
@@ -208,7 +207,7 @@ class SharedFields(Strict):
     repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = Field(
         None, validation_alias=AliasChoices("repetition_penalty", "repeat_penalty")
     )
-    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = Field(
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         None, description="Token ids, as text, and what to add to their logits.", max_length=1024
     )
     seed: Seed | None = None

@@ -43,13 +43,16 @@ def test_an_event_comes_with_its_numbers(lines):
 
 
 def test_of_a_fault_only_kind_and_place_are_told(lines):
-    try:
+    def fail():
         raise ValueError(SECRET)
+
+    try:
+        fail()
     except ValueError as problem:
         log_exception(problem)
     (line,) = lines()
     assert (line["level"], line["event"], line["kind"]) == ("ERROR", "fault", "ValueError")
-    assert line["where"].startswith(__file__)
+    assert line["where"] == f"{__file__}:{fail.__code__.co_firstlineno + 1}", "the innermost"
     assert SECRET not in json.dumps(line)
 
 

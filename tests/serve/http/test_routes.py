@@ -422,6 +422,7 @@ def refusal(site, path="/v1/completions", **request):
         (b"null", "invalid_value"),
         (b'{"model": "tiny", "prompt": "\\ud800"}', "invalid_value"),
         (b'{"model": "tiny", "prompt": "x", "temperature": NaN}', "invalid_value"),
+        (b'{"model": "tiny", "prompt": "x", "logit_bias": {"3": NaN}}', "invalid_value"),
         (b'{"model": "tiny", "prompt": "x", "seed": 1' + b"0" * 5000 + b"}", "invalid_json"),
         (b" " * 30_000, "body_too_large"),
     ],
