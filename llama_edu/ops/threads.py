@@ -26,13 +26,19 @@ def fixed_threads() -> int | None:
 class Helper:
     """A second thread, which takes a part of a product. NumPy lets others run while it multiplies.
 
-    The thread is started when there is first something to do, and again in a forked process.
+    The thread is started when there is first something to do, in a forked process as well.
     """
 
     def __init__(self, threads: int | None = None) -> None:
         """At most `threads` work; by default as the environment says, or as there are cores."""
         self.threads = threads or fixed_threads() or n_cores()
-        self._process = 0
+        self._start_anew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._start_anew)
+
+    def _start_anew(self) -> None:
+        self._turn = threading.Lock()
+        self._pool = ThreadPoolExecutor(1, "llama_edu product")
 
     def limit(self, threads: int) -> None:
         """At most `threads` work from now on."""
@@ -43,10 +49,6 @@ class Helper:
 
         Raises what either raises.
         """
-        if self._process != os.getpid():
-            self._process = os.getpid()
-            self._turn = threading.Lock()
-            self._pool = ThreadPoolExecutor(1, "llama_edu product")
         if self.threads == 1 or not self._turn.acquire(blocking=False):
             ours()
             theirs()
@@ -54,7 +56,8 @@ class Helper:
         try:
             try:
                 part = self._pool.submit(theirs)
-            except RuntimeError:  # the interpreter is about to end, and starts nothing new
+            except RuntimeError:  # the interpreter is about to end, or no thread may be started
+                self.threads = 1
                 ours()
                 theirs()
                 return

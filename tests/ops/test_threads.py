@@ -84,6 +84,19 @@ def test_a_product_while_the_interpreter_ends_is_made_on_one_thread():
     assert (result.stdout.split(), result.stderr) == (["ours", "late", "later"], "")
 
 
+def test_where_no_thread_may_be_started_it_is_not_asked_again(monkeypatch):
+    helper, asked = Helper(2), []
+
+    def start(self):
+        asked.append(self)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    here = threading.current_thread().name
+    assert names(helper) == names(helper) == (here, here)
+    assert len(asked) == 1
+
+
 FORKED = """
 import os, threading
 from llama_edu.ops.threads import Helper
