@@ -118,6 +118,17 @@ def test_a_fork_takes_no_memory_for_what_was_computed_before_it():
         assert np.shares_memory(one.runs[0].keys, cache.runs[0].keys)
 
 
+def test_a_fork_of_a_fork_has_what_both_have_computed():
+    cache = new_cache()
+    append(cache, rows(20))
+    child = cache.fork()
+    append(child, rows(3, 1))
+    grandchild = child.fork()
+    assert grandchild.length == child.length == 23
+    np.testing.assert_array_equal(grandchild.keys(1), child.copy().keys(1))
+    np.testing.assert_array_equal(grandchild.keys(1)[:, 20:], rows(3, 1).keys[1])
+
+
 def test_what_is_refused_leaves_a_cache_as_it_was():
     cache = new_cache(max_seq=30)
     cache.borrow(rows(20))

@@ -210,6 +210,8 @@ def test_a_bias_of_zeros_that_nobody_asked_for_changes_nothing():
             refused(config, tensors | {name: wrong})
             == f"expected no tensor named {name!r}, got one"
         )
+    of_a_norm = {"model.norm.bias": np.zeros_like(tensors["model.norm.weight"])}
+    assert "no tensor named 'model.norm.bias'" in refused(config, tensors | of_a_norm)
 
 
 def test_names_that_are_there_instead_are_told():
