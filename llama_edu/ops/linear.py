@@ -16,7 +16,6 @@ from llama_edu.ops.threads import helper
 
 __all__ = [
     "Autotuned",
-    "few_rows",
     "in_blocks",
     "linear",
     "linear_small_batch",
@@ -146,13 +145,14 @@ def linear_small_batch(
     innermost loop. For many rows that pays; for a few it takes longer than the product itself. Some
     BLAS leave it out for a product that is small enough, and for those `in_blocks` makes small ones
     of a large one. Else up to three rows go one by one: after the first, most of a weight is still
-    in the processor's cache. For more, (W xᵀ)ᵀ may be sooner than x Wᵀ, which is the same, or not.
+    in the processor's cache. For more, (W xᵀ)ᵀ, which is the same: for a tall matrix and a few
+    columns OpenBLAS is sooner than for a few rows and a wide one, mostly.
     """
     if weight.size >= LARGE and len(x) <= IN_BLOCKS and helper.threads <= 2 and small_is_quick():
         return in_blocks(weight, x)
     if len(x) <= ONE_BY_ONE:
         return np.stack([np.matmul(weight, row) for row in x])
-    return few_rows(weight, x)
+    return np.matmul(weight, x.T).T.copy()
 
 
 def in_blocks(
@@ -198,16 +198,3 @@ def small_is_quick() -> bool:
             np.matmul(weight, x.T)
             seconds[columns] = min(seconds[columns], time.perf_counter() - start)
     return seconds[4] < 0.8 * seconds[8]
-
-
-def _turned(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return np.matmul(weight, x.T).T.copy()
-
-
-def _as_written(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return np.matmul(x, weight.T)
-
-
-few_rows = Autotuned(_turned, _as_written)
-"""x Wᵀ as it stands, or as (W xᵀ)ᵀ. Which is sooner, by up to a quarter, depends on the number of
-rows and on the BLAS."""
