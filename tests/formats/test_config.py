@@ -81,6 +81,12 @@ def test_both_spellings_say_the_same(config):
     assert read(config) == WANT
 
 
+def test_both_spellings_in_one_file_may_agree():
+    text = '{"rope_type": "linear", "type": "linear", "factor": 2.0, "rope_theta": 1e4}'
+    scaled = read(rope_parameters=json.loads(text))  # two strings, not one twice
+    assert scaled.rope_scaling == RopeScaling("linear", 2.0)
+
+
 def test_a_config_is_frozen_and_the_dict_is_not_written():
     before = json.dumps(NEWER)
     config = read()
