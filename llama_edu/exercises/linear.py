@@ -506,6 +506,8 @@ IN_BLOCKS = Exercise(
     books=(
         "llama_edu.ops.linear.matmul_transb",
         "llama_edu.ops.linear.linear",
+        "llama_edu.ops.linear.linear_small_batch",
+        "llama_edu.ops.linear.in_blocks",
     ),
     stars=3,
     task="Compute A Bᵀ in tiles of block × block, for sizes that are no multiple of block.",

@@ -184,6 +184,7 @@ BF16_LINEAR = Exercise(
     topic="precision",
     books=(
         "llama_edu.ops.linear.linear",
+        "llama_edu.ops.linear.in_blocks",
         "llama_edu.ops.linear.linear_small_batch",
         "llama_edu.ops.linear.matmul_transb",
     ),

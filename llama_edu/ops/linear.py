@@ -15,7 +15,7 @@ from jaxtyping import Float
 from llama_edu.ops.threads import helper
 
 __all__ = [
-    "Autotuned",
+    "RowProduct",
     "in_blocks",
     "linear",
     "linear_small_batch",
@@ -28,7 +28,7 @@ SMALL_BATCH = 32  # rows; for more, one large product is soonest
 IN_BLOCKS = 16  # rows, at most, for which blocks are soonest
 ONE_BY_ONE = 3  # rows, at most, for which a product for each is soonest
 LARGE = 65_536  # numbers of a matrix from which on it matters how it is read
-TIMED = 6  # products of one shape and way
+TIMED = 12  # products of one shape, half of them of each kind
 # OpenBLAS copies nothing for up to 1,000,000 multiplications and 1,200 results, where it has
 # kernels for that (its `sgemm_small_kernel_permit_skylakex.c`). Somewhat less is as quick.
 BLOCK_MULTIPLICATIONS = 500_000
@@ -37,7 +37,6 @@ HEAD_START = 100_000  # numbers of a matrix that one thread multiplies before an
 WORTH_SHARING = 150_000  # numbers
 
 _Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
-_Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def matmul_transb(
@@ -73,7 +72,7 @@ def linear(
     """y = x Wᵀ + b, one row of `weight` per output feature. Same dtype out as in.
 
     The same numbers in three ways, by the number of rows: for one, a product of matrix and vector,
-    see `row_product`; for a few, see `linear_small_batch`; for many, `gemm`.
+    as `RowProduct` chooses it; for a few, see `linear_small_batch`; for many, `gemm`.
     """
     if len(x) == 1:
         y = row_product(weight, x[0])[None]
@@ -84,55 +83,52 @@ def linear(
     return y if bias is None else y + bias
 
 
-class Autotuned:
-    """One product in several ways: for each shape in the one that was soonest at first.
+class RowProduct:
+    """W x by `np.dot` or by `np.vecdot`: for each shape of W by the one that was sooner at first.
 
-    Which of them is soonest depends on the machine: on its memory, its cores and its BLAS. So it is
-    seen while working: the first products of a shape are made and timed in turn, and of each way
-    the shortest time counts, since whatever else the machine does takes longer. A small matrix,
-    which stays in the processor's cache, goes the first way at once.
+    Such a product takes as long as memory needs to deliver the matrix. `np.dot` cuts a large one
+    into blocks, one share for each processor. `np.vecdot` reads row after row, as they lie in
+    memory, on a single one. Where one takes nearly all that memory delivers, its plain order wins,
+    by a quarter and more; elsewhere two of them are up to twice as fast. Which of it holds is seen
+    while working: the first products of a shape are made and timed in turn, and of each kind the
+    shortest time counts, since whatever else the machine does takes longer. A small matrix, which
+    stays in the processor's cache, goes to `np.dot` at once.
     """
 
-    def __init__(self, *ways: _Product) -> None:
-        """Each of `ways(weight, x)` computes the same."""
-        self._ways = ways
-        self._seconds: dict[_Shapes, list[tuple[float, int]]] = {}
-        self._chosen: dict[_Shapes, _Product] = {}
+    def __init__(self) -> None:
+        self._kinds: tuple[_Product, _Product] = (np.dot, np.vecdot)
+        self._seconds: dict[tuple[int, ...], list[tuple[float, int]]] = {}
+        self._chosen: dict[tuple[int, ...], _Product] = {}
 
     def __call__(
-        self, weight: Float[np.ndarray, "out_features in_features"], x: Float[np.ndarray, "..."]
-    ) -> Float[np.ndarray, "..."]:
-        """The product of the two, in whatever shape the ways return it."""
+        self,
+        weight: Float[np.ndarray, "out_features in_features"],
+        x: Float[np.ndarray, " in_features"],
+    ) -> Float[np.ndarray, " out_features"]:
+        """One number for each row of `weight`, of the same dtype as both."""
         if weight.size < LARGE:
-            return self._ways[0](weight, x)
-        way = self._chosen.get((weight.shape, x.shape))
-        return self._timed(weight, x) if way is None else way(weight, x)
+            return np.dot(weight, x)
+        product = self._chosen.get(weight.shape)
+        return self._timed(weight, x) if product is None else product(weight, x)
 
-    def chosen(self, weight: np.ndarray, x: np.ndarray) -> str | None:
-        """The name of the way for arrays of these shapes; None as long as it is not known."""
-        way = self._chosen.get((weight.shape, x.shape))
-        return None if way is None else way.__name__
+    def chosen(self, shape: tuple[int, ...]) -> str | None:
+        """`dot` or `vecdot` for matrices of this shape; None as long as it is not known."""
+        product = self._chosen.get(shape)
+        return None if product is None else product.__name__
 
     def _timed(self, weight: np.ndarray, x: np.ndarray) -> np.ndarray:
-        shapes = (weight.shape, x.shape)
-        seconds = self._seconds.setdefault(shapes, [])
-        # To and fro: simply in turn, of two weights of a layer with one shape each would keep to
-        # one way.
-        there = [*range(len(self._ways))]
-        way = (there + there[::-1])[len(seconds) % (2 * len(there))]
+        seconds = self._seconds.setdefault(weight.shape, [])
+        # Not simply in turn: of two weights of a layer with one shape each would keep to one kind.
+        kind = (0, 1, 1, 0)[len(seconds) % 4]
         start = time.perf_counter()
-        y = self._ways[way](weight, x)
-        seconds.append((time.perf_counter() - start, way))
-        if len(seconds) >= TIMED * len(self._ways):
-            self._chosen[shapes] = self._ways[min(seconds)[1]]
+        y = self._kinds[kind](weight, x)
+        seconds.append((time.perf_counter() - start, kind))
+        if len(seconds) >= TIMED:
+            self._chosen[weight.shape] = self._kinds[min(seconds)[1]]
         return y
 
 
-row_product = Autotuned(np.dot, np.vecdot)
-"""W x. Such a product takes as long as memory needs to deliver the matrix. `np.dot` cuts a large
-one into blocks, one share for each processor. `np.vecdot` reads row after row, as they lie in
-memory, on a single one. Where one takes nearly all that memory delivers, its plain order wins, by a
-quarter and more; elsewhere two of them are up to twice as fast."""
+row_product = RowProduct()
 
 
 def linear_small_batch(

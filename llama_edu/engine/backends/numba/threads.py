@@ -19,6 +19,7 @@ import numpy as np
 from numba import types
 
 from llama_edu.engine.backends.numba.simd import atomic_add, atomic_load, compiled
+from llama_edu.ops.threads import n_cores
 
 __all__ = ["Team", "barrier", "default_threads"]
 
@@ -54,9 +55,7 @@ def default_threads() -> int:
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     if chosen.isdecimal() and int(chosen) > 0:
         return int(chosen)
-    affinity = getattr(os, "sched_getaffinity", None)
-    available = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(available, MOST_THREADS)
+    return min(n_cores(), MOST_THREADS)
 
 
 class Team:

@@ -7,7 +7,7 @@ import { greeting } from "./greetings.js";
 import { Side } from "./side.js";
 import * as store from "./store.js";
 import { newestLeaf, now } from "./tree.js";
-import { counts, cutOf, drawTurn, isGrowing, isShown, usageRows, times } from "./turn.js";
+import { counts, cutOf, drawTurn, isGrowing, isShown, times, usageRows } from "./turn.js";
 
 const DIALS = "llama_edu.chat.dials"; // in localStorage
 const MODEL = "llama_edu.chat.model";
